@@ -1,0 +1,21 @@
+"""What `make demo` queues, so that the first visitor finds something going on."""
+
+from .common import db
+from .models import sales_report
+from .work import (
+    queue_link_check,
+    queue_nightly_report,
+    queue_once,
+    queue_samples,
+    queue_statistics,
+)
+
+
+def queue_first_work() -> list[int]:
+    """Queue the starting work once; returns the ids of the new tasks, none the second time."""
+    queued = queue_once("first-report", sales_report)
+    if queued:
+        queued += queue_samples("first") + queue_link_check()
+    queued += queue_nightly_report() + queue_statistics()
+    db.commit()
+    return queued

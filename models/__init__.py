@@ -1,0 +1,276 @@
+"""The four tables that the plugin adds to an app's database: definitions only.
+
+I own the fields: web2py's with their names, types, defaults and comments first and in its order,
+our own at the end. I call pydal and the words. I never read or write a row, but for one hook that
+tells waiting tasks that what they wait for was deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import portalocker
+from pydal import Field
+from pydal.validators import (
+    IS_DATETIME,
+    IS_EMPTY_OR,
+    IS_IN_DB,
+    IS_IN_SET,
+    IS_INT_IN_RANGE,
+    IS_NOT_EMPTY,
+    IS_NOT_IN_DB,
+)
+
+from plugin_scheduler.cron import IS_CRONLINE
+from plugin_scheduler.models.validators import IS_GROUP_NAME, IS_JSON_OF, IS_KNOWN_FUNCTION
+from plugin_scheduler.records import OnChildFailure, OnFailure, RunStatus, TaskStatus, WorkerStatus
+
+TABLES = ("scheduler_task", "scheduler_run", "scheduler_worker", "scheduler_task_deps")
+
+#: Asked often: the claim, what a worker holds, the runs of a task, who waits for whom.
+INDEXES = (
+    (
+        "scheduler_task",
+        "scheduler_task_claim_idx",
+        ("status", "group_name", "priority", "next_run_time"),
+    ),
+    ("scheduler_task", "scheduler_task_owner_idx", ("assigned_worker_name", "status")),
+    ("scheduler_run", "scheduler_run_task_idx", ("task_id",)),
+    ("scheduler_run", "scheduler_run_status_idx", ("status", "start_time")),
+    ("scheduler_task_deps", "scheduler_task_deps_parent_idx", ("task_parent", "can_visit")),
+    ("scheduler_task_deps", "scheduler_task_deps_child_idx", ("task_child", "can_visit")),
+)
+
+
+def define_tables(
+    db: Any,
+    *,
+    now: Callable[[], Any],
+    migrate: Any = True,
+    application_name: str | None = None,
+    worker_name: str | None = None,
+    group_names: Iterable[str] = ("main",),
+    function_names: Callable[[], Iterable[str]] = tuple,
+) -> None:
+    """Define the tables on ``db``; a table that it has already is left as it is.
+
+    ``migrate`` is True, False, or a prefix for the names of pydal's ``.table`` files, as in web2py.
+    Fields and filters that the app adds to all its tables (a signature, record versioning) are
+    kept off these: they would hide rows from the workers.
+    """
+    if "scheduler_worker" in db.tables:
+        return
+    groups = tuple(group_names)
+    with _one_at_a_time(db, migrate), _no_common_fields(db):
+        _define_task(db, now, migrate, application_name, groups, function_names)
+        _define_run(db, migrate, worker_name)
+        _define_worker(db, migrate, groups)
+        _define_deps(db, migrate)
+
+
+def _define_task(
+    db: Any,
+    now: Callable[[], Any],
+    migrate: Any,
+    application_name: str | None,
+    groups: tuple[str, ...],
+    function_names: Callable[[], Iterable[str]],
+) -> None:
+    db.define_table(
+        "scheduler_task",
+        Field(
+            "application_name", requires=IS_NOT_EMPTY(), default=application_name, writable=False
+        ),
+        Field("task_name", default=None),
+        Field(
+            "group_name", default="main", requires=IS_GROUP_NAME(lambda: _known_groups(db, groups))
+        ),
+        Field(
+            "status",
+            requires=IS_IN_SET(TaskStatus.ALL, zero=None),
+            default=TaskStatus.QUEUED,
+            writable=False,
+        ),
+        Field("broadcast", "boolean", default=False),
+        Field("function_name", requires=IS_KNOWN_FUNCTION(function_names)),
+        Field(
+            "uuid",
+            length=255,
+            requires=IS_NOT_IN_DB(db, "scheduler_task.uuid", ignore_common_filters=True),
+            unique=True,
+            default=new_uuid,
+        ),
+        Field("args", "text", default="[]", requires=IS_JSON_OF(list)),
+        Field("vars", "text", default="{}", requires=IS_JSON_OF(dict)),
+        Field("enabled", "boolean", default=True),
+        Field("start_time", "datetime", default=now, requires=IS_DATETIME()),
+        Field("next_run_time", "datetime", default=now, requires=IS_EMPTY_OR(IS_DATETIME())),
+        Field("stop_time", "datetime", requires=IS_EMPTY_OR(IS_DATETIME())),
+        _integer("repeats", 1, "0=unlimited", 0),
+        _integer("retry_failed", 0, "-1=unlimited", -1),
+        _integer("period", 60, "seconds", 0),
+        Field("prevent_drift", "boolean", default=False, comment="Exact start_times between runs"),
+        Field(
+            "cronline",
+            default=None,
+            comment='Discard "period", use this cron expr instead',
+            requires=IS_EMPTY_OR(IS_CRONLINE()),
+        ),
+        _integer("timeout", 60, "seconds", 1),
+        _integer("sync_output", 0, "update output every n sec: 0=never", 0),
+        Field("times_run", "integer", default=0, writable=False),
+        Field("times_failed", "integer", default=0, writable=False),
+        Field("last_run_time", "datetime", writable=False, readable=False),
+        Field("assigned_worker_name", default="", writable=False),
+        *_our_task_fields(),
+        migrate=_table_file("scheduler_task", migrate),
+        format="(%(id)s) %(task_name)s",
+        on_define=_watch_deletions,
+    )
+
+
+def _our_task_fields() -> Iterator[Field]:
+    yield Field(
+        "priority",
+        "integer",
+        default=0,
+        comment="higher first; waiting makes up for it",
+        requires=IS_INT_IN_RANGE(-1000, 1001),
+    )
+    yield Field(
+        "on_failure",
+        default=OnFailure.STOP,
+        length=16,
+        comment="a repeating task whose retries are used up: stop, or continue with the next",
+        requires=IS_EMPTY_OR(IS_IN_SET(OnFailure.ALL, zero=None)),
+    )
+    yield Field("only_worker", default=None, comment="only the worker of this name may take it")
+    yield Field("run_id", "integer", default=None, writable=False, comment="its latest run")
+    yield Field("times_lost", "integer", default=0, writable=False, comment="workers died under it")
+    yield Field("reason", default=None, writable=False, comment="why it stands where it stands")
+
+
+def _define_run(db: Any, migrate: Any, worker_name: str | None) -> None:
+    db.define_table(
+        "scheduler_run",
+        Field("task_id", "reference scheduler_task"),
+        Field("status", requires=IS_IN_SET(RunStatus.ALL, zero=None)),
+        Field("start_time", "datetime"),
+        Field("stop_time", "datetime"),
+        Field("run_output", "text"),
+        Field("run_result", "text"),
+        Field("traceback", "text"),
+        Field("worker_name", default=worker_name),
+        Field("duration", "double", comment="seconds"),
+        Field("reason", default=None, comment="why it ended as it did"),
+        Field("progress", "json", comment='{"at": 3, "of": 10, "text": "..."}'),
+        Field("stop_requested", "boolean", default=False, comment="somebody asked to stop it"),
+        migrate=_table_file("scheduler_run", migrate),
+    )
+
+
+def _define_worker(db: Any, migrate: Any, groups: tuple[str, ...]) -> None:
+    db.define_table(
+        "scheduler_worker",
+        Field("worker_name", length=255, unique=True),
+        Field("first_heartbeat", "datetime"),
+        Field("last_heartbeat", "datetime"),
+        Field("status", requires=IS_IN_SET(WorkerStatus.ALL, zero=None)),
+        Field("is_ticker", "boolean", default=False, writable=False),
+        Field("group_names", "list:string", default=list(groups)),
+        Field("worker_stats", "json"),
+        Field(
+            "lease_until",
+            "double",
+            default=0.0,
+            writable=False,
+            comment="counts as dead after this instant (seconds since 1970, UTC)",
+        ),
+        migrate=_table_file("scheduler_worker", migrate),
+    )
+
+
+def _define_deps(db: Any, migrate: Any) -> None:
+    db.define_table(
+        "scheduler_task_deps",
+        Field("job_name", default="job_0"),
+        Field(
+            "task_parent",
+            "integer",
+            requires=IS_IN_DB(db, "scheduler_task.id", "%(task_name)s"),
+            comment="this task waits",
+        ),
+        Field("task_child", "reference scheduler_task", comment="for that one"),
+        Field("can_visit", "boolean", default=False),
+        Field(
+            "on_failure",
+            default=OnChildFailure.STOP,
+            length=16,
+            comment="when that one ends without success: stop, run, or wait",
+            requires=IS_EMPTY_OR(IS_IN_SET(OnChildFailure.ALL, zero=None)),
+        ),
+        migrate=_table_file("scheduler_task_deps", migrate),
+    )
+
+
+def new_uuid() -> str:
+    """A fresh identity for a task."""
+    return str(uuid.uuid4())
+
+
+def _integer(name: str, default: int, comment: str, least: int) -> Field:
+    requires = IS_INT_IN_RANGE(least, None)
+    return Field(name, "integer", default=default, comment=comment, requires=requires)
+
+
+def _known_groups(db: Any, groups: tuple[str, ...]) -> set[str]:
+    """Groups to offer in a form: the app's own, and those that workers serve now."""
+    rows = db(db.scheduler_worker, ignore_common_filters=True).select(db.scheduler_worker.group_names)
+    served = {name for row in rows for name in row.group_names or ()}
+    return {"main", *groups, *served}
+
+
+def _table_file(tablename: str, migrate: Any) -> Any:
+    """web2py's rule: a string is a prefix for the name of the ``.table`` file."""
+    return f"{migrate}{tablename}.table" if isinstance(migrate, str) else migrate is not False
+
+
+@contextlib.contextmanager
+def _no_common_fields(db: Any) -> Iterator[None]:
+    kept, db._common_fields = db._common_fields, []
+    try:
+        yield
+    finally:
+        db._common_fields = kept
+
+
+@contextlib.contextmanager
+def _one_at_a_time(db: Any, migrate: Any) -> Iterator[None]:
+    """Let one process at a time create the tables: two workers of a new app start together."""
+    folder = db._folder
+    if migrate is False or not folder or not os.access(folder, os.W_OK):
+        yield
+        return
+    with portalocker.Lock(os.path.join(folder, "scheduler_tables.lock"), "a", timeout=30):
+        yield
+
+
+def _watch_deletions(table: Any) -> None:
+    """Deleting a task would take along the rows that say who waits for it, so hear of it first."""
+    table._before_delete.append(_orphan_waiting)
+
+
+def _orphan_waiting(dbset: Any) -> bool:
+    """Leave the waiting tasks waiting, for nobody: the ticker then decides what becomes of them."""
+    db = dbset.db
+    deps = db.scheduler_task_deps
+    doomed = [row.id for row in dbset.select(db.scheduler_task.id)]
+    if doomed:
+        waits = deps.task_child.belongs(doomed) & (deps.can_visit == False)
+        db(waits, ignore_common_filters=True).update(task_child=None)
+        db(deps.task_parent.belongs(doomed), ignore_common_filters=True).delete()
+    return False

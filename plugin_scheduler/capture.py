@@ -1,0 +1,111 @@
+"""What did a run print? Bounded, in order, live.
+
+I own the text of a run's output: its limit, web2py's ``!clear!``, and the marks that tell one run's
+bytes from the next one's. I call nobody. I never read a pipe: bytes are given to me.
+"""
+
+from __future__ import annotations
+
+import codecs
+
+CLEAR = b"!clear!"
+
+
+def mark(nonce: str, run_id: int) -> bytes:
+    """The bytes that a runner writes behind a run's output; nobody else knows ``nonce``."""
+    return f"\x00{nonce}:{run_id}\x00".encode()
+
+
+class Output:
+    """The output of one run: the newest ``limit`` bytes, with a line in front that tells of more.
+
+    ``!clear!`` drops all that came before it, also when it arrives in two pieces (web2py's book,
+    "Reporting progress percentages").
+
+    >>> output = Output(limit=1000)
+    >>> output.write(b"50%!cle"); output.write(b"ar!100%")
+    >>> output.text()
+    '100%'
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept = bytearray()
+        self._left_out = 0
+        self.changed = False
+
+    def write(self, data: bytes) -> None:
+        """Add bytes as they came; never keeps more than twice the limit at once."""
+        if not data:
+            return
+        self.changed = True
+        seam = max(0, len(self._kept) - len(CLEAR) + 1)
+        self._kept += data
+        cleared = self._kept.rfind(CLEAR, seam)
+        if cleared >= 0:
+            del self._kept[: cleared + len(CLEAR)]
+            self._left_out = 0
+        surplus = len(self._kept) - self._limit
+        if surplus > self._limit:  # cut seldom, so that each byte is moved once at the most
+            self._cut(surplus)
+
+    def text(self) -> str:
+        """What is to be stored now: valid text without NUL, which PostgreSQL refuses."""
+        self.changed = False
+        surplus = len(self._kept) - self._limit
+        if surplus > 0:
+            self._cut(surplus)
+        text = _decode(bytes(self._kept), whole=not self._left_out).replace("\x00", "\ufffd")
+        return self._marker() + text if self._left_out else text
+
+    def _cut(self, surplus: int) -> None:
+        del self._kept[:surplus]
+        self._left_out += surplus
+
+    def _marker(self) -> str:
+        return f"[... {_size(self._left_out)} of earlier output left out ...]\n"
+
+
+class Stream:
+    """A runner's bytes, cut at the marks into the runs they belong to."""
+
+    def __init__(self, nonce: str) -> None:
+        self._head = f"\x00{nonce}:".encode()
+        self._held = b""
+
+    def split(self, data: bytes) -> tuple[list[tuple[bytes, int]], bytes]:
+        """Runs that ended in ``data``, each with its last bytes, and the bytes of the run at work.
+
+        Bytes that may be the beginning of a mark are held until the rest comes.
+        """
+        data = self._held + data
+        ended: list[tuple[bytes, int]] = []
+        while (at := data.find(self._head)) >= 0:
+            close = data.find(b"\x00", at + len(self._head))
+            if close < 0:
+                self._held = data[at:]
+                return ended, data[:at]
+            ended.append((data[:at], int(data[at + len(self._head) : close])))
+            data = data[close + 1 :]
+        hold = self._possible_head(data)
+        self._held = data[len(data) - hold :]
+        return ended, data[: len(data) - hold]
+
+    def _possible_head(self, data: bytes) -> int:
+        """How many bytes at the end of ``data`` could be the beginning of a mark."""
+        last = data.rfind(b"\x00", max(0, len(data) - len(self._head)))
+        return len(data) - last if last >= 0 and self._head.startswith(data[last:]) else 0
+
+
+def _decode(data: bytes, whole: bool) -> str:
+    if not whole:  # the cut may have gone through a character: begin at the next one
+        while data and data[0] & 0xC0 == 0x80:
+            data = data[1:]
+    return codecs.decode(data, "utf-8", "replace")
+
+
+def _size(count: int) -> str:
+    for unit, step in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= step:
+            return f"{count / step:.1f} {unit}"
+    return f"{count} bytes"

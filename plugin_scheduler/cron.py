@@ -1,0 +1,244 @@
+"""Which minute next? Cron lines in web2py's grammar.
+
+I own reading a cron line: its five fields, its ``@`` forms and the sentence that says what is
+wrong with it. I call the library cronsim for all calendar arithmetic, and ``clock`` for the one
+default of ``CronParser``. I never search for a date myself, and whether a line is valid never
+depends on today.
+
+The grammar is ``minute hour day-of-month month weekday``: ``*``, lists, ranges, steps (``*/5``,
+``1-10/2``, and ``5/15`` from 5 to the end of the field), names of months and weekdays, weekday 7
+for Sunday, ``L`` for the last day of the month; names, ``L`` and ``@`` forms in any case. When
+day of month and weekday are both restricted, either is enough; only a bare ``*`` leaves one open.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from cronsim import CronSim
+from pydal.validators import ValidationError, Validator
+
+from plugin_scheduler import clock
+
+AT_FORMS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_ORDER = "minute hour day-of-month month weekday"
+
+_STEP = re.compile(r"\*/[0-9]+")
+_PART = re.compile(r"(\*|[0-9a-z]{1,9})(?:-([0-9a-z]{1,9}))?(?:/([0-9]{1,9}))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One of the five fields: its name in messages, its ends and the names it knows."""
+
+    name: str
+    low: int
+    high: int
+    names: tuple[str, ...] = ()
+    last_day: bool = False
+
+    def values(self, text: str) -> set[str]:
+        """Every value the field's text means, as cronsim reads it."""
+        found: set[str] = set()
+        for part in text.split(","):
+            is_last = self.last_day and part.lower() == "l"
+            found.update(["L"] if is_last else self._span(part))
+        return found
+
+    def _span(self, part: str) -> list[str]:
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise ValueError(f"{self.name} '{part}' is not a number, a name, a range or a step")
+        first, last, step = match.groups()
+        if step is not None and int(step) == 0:
+            raise ValueError(f"{self.name} '{part}' has a step of 0")
+        start, end = self._ends(part, first, last, step)
+        return [str(value) for value in range(start, end + 1, int(step or 1))]
+
+    def _ends(self, part: str, first: str, last: str | None, step: str | None) -> tuple[int, int]:
+        if first == "*" and last is None:
+            return self.low, self.high
+        start = self._number(first)
+        if last is None:
+            return start, start if step is None else self.high
+        end = self._number(last)
+        # A week may be written to end on Sunday: sat-sun is 6-7, not 6-0.
+        if last.lower() == "sun" and start > 0:
+            end = 7
+        if end < start:
+            raise ValueError(f"{self.name} '{part}' ends before it begins")
+        return start, end
+
+    def _number(self, token: str) -> int:
+        if token.lower() in self.names:
+            return self.low + self.names.index(token.lower())
+        if not token.isdigit():
+            raise ValueError(f"{self.name} '{token}' is not {self._what_is_allowed()}")
+        if not self.low <= int(token) <= self.high:
+            raise ValueError(f"{self.name} '{token}' is not between {self.low} and {self.high}")
+        return int(token)
+
+    def _what_is_allowed(self) -> str:
+        allowed = f"a number from {self.low} to {self.high}"
+        if self.names:
+            allowed += f" or a name from {self.names[0]} to {self.names[-1]}"
+        return allowed + (" or L" if self.last_day else "")
+
+
+_FIELDS = (
+    _Field("minute", 0, 59),
+    _Field("hour", 0, 23),
+    _Field("day of month", 1, 31, last_day=True),
+    _Field("month", 1, 12, _MONTHS),
+    _Field("weekday", 0, 7, _WEEKDAYS),
+)
+
+
+def _split(cronline: str) -> list[str]:
+    line = cronline.strip()
+    if line.startswith("@"):
+        if line.lower() not in AT_FORMS:
+            raise ValueError(f"'{line}' is not one of {', '.join(AT_FORMS)}")
+        line = AT_FORMS[line.lower()]
+    texts = line.split()
+    if len(texts) == 6:
+        raise ValueError(f"it has 6 fields and needs 5: {_ORDER} (there are no seconds)")
+    if len(texts) != 5:
+        have = "1 field" if len(texts) == 1 else f"{len(texts)} fields"
+        raise ValueError(f"it has {have} and needs 5: {_ORDER}")
+    return texts
+
+
+def _spell_out(field: _Field, text: str) -> str:
+    """The same field in the words of the library.
+
+    Ranges and steps become plain lists for two reasons: the library takes any day field that
+    begins with a star for open, web2py only a bare one; and it reads ``5-5/2`` as ``5/2``.
+    Steps of minute and hour stay, because with an aware base the library tells jobs at fixed
+    times from intervals by them.
+    """
+    values = field.values(text)
+    if "*" in text.split(","):
+        return "*"
+    if field.name in ("minute", "hour") and _STEP.fullmatch(text):
+        return text
+    return ",".join(sorted(values))
+
+
+def _never_comes(days: str, months: str) -> bool:
+    if days == "*" or "L" in days:
+        return False
+    # 2000 was a leap year: a line for 29 February is valid in every year.
+    every = range(1, 13) if months == "*" else map(int, months.split(","))
+    return min(map(int, days.split(","))) > max(monthrange(2000, month)[1] for month in every)
+
+
+def _normal_fields(texts: list[str]) -> list[str]:
+    fields = list(map(_spell_out, _FIELDS, texts))
+    if _never_comes(fields[2], fields[3]):
+        if fields[4] == "*":
+            raise ValueError(f"day of month '{texts[2]}' never happens in month '{texts[3]}'")
+        # Either day is enough and only the weekday ever comes; older cronsim refuses the pair.
+        fields[2] = "*"
+    return fields
+
+
+@lru_cache(maxsize=512)
+def _normal(cronline: str) -> str:
+    try:
+        return " ".join(_normal_fields(_split(cronline)))
+    except ValueError as problem:
+        raise ValueError(f"cron line '{cronline}': {problem}") from None
+
+
+class CronParser:
+    """The moments of a cron line, one after the other; web2py's name and web2py's use.
+
+    ``cronline`` is the text, ``base`` a naive datetime (default: the local time now). Every
+    moment is a datetime strictly after the one before, the first strictly after ``base``, with
+    no seconds. An aware ``base`` gives aware moments that follow Debian's rules when summer time
+    begins and ends.
+
+    Raises ``ValueError``, at once, with a sentence that names the field and the part that is
+    wrong. web2py's parser could refuse a correct line on the 29th to 31st; this one cannot.
+
+    >>> moments = CronParser("30 4 * 6 *", datetime(2026, 1, 31))
+    >>> moments.next()
+    datetime.datetime(2026, 6, 1, 4, 30)
+    """
+
+    def __init__(self, cronline: str, base: datetime | None = None) -> None:
+        self.cronline = cronline
+        self._moments = CronSim(_normal(cronline), base or clock.SYSTEM.now())
+
+    def __iter__(self) -> Iterator[datetime]:
+        return self
+
+    def __next__(self) -> datetime:
+        try:
+            return next(self._moments)
+        except OverflowError:
+            raise ValueError(f"cron line '{self.cronline}' ends with the year 9999") from None
+
+    next = __next__
+
+
+def next_after(cronline: str, base: datetime) -> datetime:
+    """The first moment of ``cronline`` strictly after ``base`` (naive datetime, no seconds).
+
+    Raises ``ValueError`` as ``CronParser`` does.
+
+    >>> next_after("0 0 29 2 *", datetime(2026, 3, 1))
+    datetime.datetime(2028, 2, 29, 0, 0)
+    """
+    return CronParser(cronline, base).next()
+
+
+def check(cronline: str) -> str | None:
+    """What is wrong with ``cronline``, as a sentence; None when it is valid.
+
+    >>> check("61 * * * *")
+    "cron line '61 * * * *': minute '61' is not between 0 and 59"
+    """
+    try:
+        _normal(cronline)
+    except ValueError as problem:
+        return str(problem)
+    return None
+
+
+class IS_CRONLINE(Validator):
+    """web2py's validator of cron lines, for ``requires`` of a pydal field.
+
+    Called with a value it returns ``(value, None)`` or ``(value, message)``; the message is the
+    sentence of ``check`` unless ``error_message`` is given.
+
+    >>> IS_CRONLINE()("@daily")
+    ('@daily', None)
+    """
+
+    def __init__(self, error_message: str | None = None) -> None:
+        self.error_message = error_message
+
+    def validate(self, value: Any, record_id: object = None) -> Any:
+        """The value itself; raises pydal's ``ValidationError`` when it is no cron line."""
+        problem = check("" if value is None else str(value))
+        if problem is not None:
+            raise ValidationError(self.translator(self.error_message or problem))
+        return value

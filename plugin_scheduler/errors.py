@@ -1,0 +1,46 @@
+"""Everything that can go wrong, by who must act.
+
+    SchedulerError
+    |-- ConfigError        the operator: a wrong option, app, database or folder
+    |-- BadTask            the caller: a value that cannot be queued or stored
+    |-- DependencyCycle    the caller: tasks that wait for each other in a ring
+    |-- NotFound           the caller: a task, run or worker that is not there
+    `-- StoreUnavailable   the engine: the database does not answer now; try again
+
+I own the words of errors. I call nobody. I never log and never exit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SchedulerError(Exception):
+    """The base of every error of this package."""
+
+
+class ConfigError(SchedulerError):
+    """Something the operator set up is wrong; the message names it and the remedy."""
+
+
+class BadTask(SchedulerError):
+    """A task, argument or result that cannot be stored; the message names the part."""
+
+
+class NotFound(SchedulerError):
+    """There is no such task, run or worker."""
+
+
+class StoreUnavailable(SchedulerError):
+    """The database is locked, gone or busy for the moment; the same call may work later."""
+
+
+class DependencyCycle(SchedulerError):
+    """Tasks wait for each other in a ring, so that none of them could ever start.
+
+    ``path`` lists the ring, first task repeated at its end.
+    """
+
+    def __init__(self, path: Sequence[object]) -> None:
+        self.path = list(path)
+        super().__init__(" waits for ".join(f"task {step}" for step in self.path))

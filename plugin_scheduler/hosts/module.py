@@ -1,0 +1,110 @@
+"""Worlds without a framework: a file of tasks beside a database, or a module that has a scheduler.
+
+I own their import. I call pydal for the database of a file. I never need py4web.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+from typing import Any
+
+from pydal import DAL
+
+from plugin_scheduler.catalog import Catalog, Home
+from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.hosts import World, explain_failure
+from plugin_scheduler.settings import Settings
+
+
+class FileHome(Home):
+    """A scheduler made by the command line: it serves the tasks of every application there."""
+
+    application_name = ""
+
+    def __init__(self, db: Any, catalog: Catalog, settings: Settings) -> None:
+        self.db, self.catalog, self.settings = db, catalog, settings
+
+
+def load_file(spec: Mapping[str, Any]) -> World:
+    """Load ``-u URI -f FOLDER -t tasks.py``: the file has a dict ``tasks``, or public functions."""
+    path = spec["tasks"]
+    if not os.path.isfile(path):
+        raise ConfigError(f"no file {path}; -t names a Python file with the tasks")
+    module = _import_file(path)
+    given = getattr(module, "tasks", None)
+    catalog = Catalog(given if isinstance(given, Mapping) else None, vars(module))
+    if not catalog.names():
+        raise ConfigError(f"no tasks in {path}: give it a dict `tasks`, or public functions")
+    db = connect(spec["uri"], spec["folder"])
+    settings = Settings.from_dict(spec["settings"])
+    define(db, catalog, settings)
+    return World(FileHome(db, catalog, settings), [vars(module)])
+
+
+def load_module(spec: Mapping[str, Any]) -> World:
+    """Import the module that made a scheduler, so that its functions run in a clean process."""
+    name = spec["module"]
+    sys.path[:] = spec["path"]
+    try:
+        module = importlib.import_module(name)
+    except BaseException as error:  # whatever a module raises at import
+        raise explain_failure(f"module {name!r}", os.getcwd(), error) from error
+    for value in vars(module).values():
+        if isinstance(value, Home):
+            return World(value, [vars(module)])
+    raise ConfigError(f"module {name!r} has no scheduler any more")
+
+
+def connect(uri: str, folder: str) -> Any:
+    """Open the database; ConfigError names what is in the way, without its password."""
+    if not os.path.isdir(folder):
+        raise ConfigError(f"no folder {folder}; -f names the folder of the database files")
+    if uri.startswith("sqlite") and not os.access(folder, os.W_OK):
+        raise ConfigError(f"folder {folder} cannot be written to; the database lives there")
+    try:
+        return DAL(uri, folder=folder, decode_credentials=True, attempts=1)
+    except Exception as error:  # pydal raises its own RuntimeError around each driver's kind
+        raise ConfigError(f"database {without_password(uri)} cannot be opened: {error}") from error
+
+
+def define(db: Any, catalog: Catalog, settings: Settings) -> None:
+    """The tables, with no application of its own: a task file works for all that is in there."""
+    from plugin_scheduler import clock
+    from plugin_scheduler.models import define_tables
+
+    define_tables(
+        db,
+        now=lambda: clock.SYSTEM.now(settings.utc_time),
+        application_name="standalone",
+        group_names=settings.group_names,
+        function_names=catalog.names,
+    )
+    db.commit()
+
+
+def without_password(uri: str) -> str:
+    """The address of a database, fit for a log."""
+    head, at, tail = uri.rpartition("@")
+    if not at:
+        return uri
+    scheme, _, credentials = head.partition("://")
+    return f"{scheme}://{credentials.partition(':')[0]}:***@{tail}"
+
+
+def _import_file(path: str) -> ModuleType:
+    name = os.path.splitext(os.path.basename(path))[0]
+    sys.path.insert(0, os.path.dirname(path))
+    spec = spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:  # whatever a file raises at import, SystemExit included
+        raise explain_failure(f"task file {path}", os.path.dirname(path), error) from error
+    return module

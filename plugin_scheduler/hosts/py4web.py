@@ -1,0 +1,88 @@
+"""The world of a py4web app: ``apps/<name>``, loaded as py4web's own server loads it.
+
+I own the environment and the import of an app. I call py4web. I never start a server, and never
+ask a question on standard input.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
+from typing import Any
+
+from plugin_scheduler.catalog import Home
+from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.hosts import World, explain_failure
+
+
+def check(app: str, folder: str) -> None:
+    """ConfigError where there is no such app; asks the file system only."""
+    if not os.path.isdir(folder):
+        raise ConfigError(f"no apps folder {folder}; name it with --apps-folder")
+    if not os.path.isfile(os.path.join(folder, app, "__init__.py")):
+        apps = sorted(
+            name
+            for name in os.listdir(folder)
+            if name.isidentifier() and os.path.isfile(os.path.join(folder, name, "__init__.py"))
+        )
+        there = ", ".join(apps) or "none"
+        raise ConfigError(f"no app {app!r} in {folder}; apps there: {there}")
+
+
+def load(spec: Mapping[str, Any]) -> World:
+    """Import the app and find its scheduler."""
+    app, folder = spec["app"], spec["folder"]
+    check(app, folder)
+    try:
+        _prepare(app, folder)
+        importlib.import_module(f"apps.{app}")
+    except BaseException as error:  # whatever an app raises at import, SystemExit included
+        raise explain_failure(f"app {app!r}", os.path.join(folder, app), error) from error
+    modules = app_modules(app)
+    return World(_find_home(app, modules), [vars(module) for module in modules])
+
+
+def app_modules(app: str) -> list[ModuleType]:
+    """The modules of the app that are loaded now, its package first."""
+    package = f"apps.{app}"
+    names = sorted(name for name in sys.modules if (name + ".").startswith(package + "."))
+    return [sys.modules[name] for name in names]
+
+
+def _prepare(app: str, folder: str) -> None:
+    """The environment that `py4web run` would give, without its questions and its server."""
+    os.environ["PY4WEB_APPS_FOLDER"] = folder
+    os.environ.setdefault("PY4WEB_SERVICE_FOLDER", os.path.join(folder, ".service"))
+    os.environ.setdefault("PY4WEB_SERVICE_DB_URI", "sqlite://service.storage")
+    from py4web.core import action, request
+
+    action.app_name = app
+    request.app_name = app
+    if "apps" not in sys.modules:
+        sys.modules["apps"] = _apps_package(folder)
+
+
+def _apps_package(folder: str) -> ModuleType:
+    """py4web imports every app as ``apps.<name>``, whatever the folder is called."""
+    init = os.path.join(folder, "__init__.py")
+    spec = spec_from_file_location("apps", init, submodule_search_locations=[folder])
+    assert spec is not None and spec.loader is not None
+    package = module_from_spec(spec)
+    if os.path.exists(init):
+        spec.loader.exec_module(package)
+    return package
+
+
+def _find_home(app: str, modules: list[ModuleType]) -> Home:
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, Home):
+                return value
+    raise ConfigError(
+        f"app {app!r} has no scheduler; add to its models: "
+        "from plugin_scheduler import Scheduler; scheduler = Scheduler(db)"
+    )

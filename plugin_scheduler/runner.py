@@ -1,0 +1,227 @@
+"""What happens inside a runner process: order in, report out, again and again.
+
+I own the only place where user code runs. I call the world, wire and capture's mark. I never see
+the scheduler's own tables, and never decide what becomes of a task.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from plugin_scheduler import capture, values
+from plugin_scheduler.current import current_task
+from plugin_scheduler.hosts import World, load
+from plugin_scheduler.records import Outcome
+from plugin_scheduler.wire import BlockingChannel, Closed
+
+RESULT_IN_FILE = 1 << 20  # characters; a larger result goes through a file, not through the worker
+TRACEBACK_LIMIT = 1 << 16  # characters
+PROGRESS_EVERY = 0.2  # seconds
+MEMORY_EVERY = 20  # runs
+SIGNAL = signal.SIGTERM
+
+
+class Ended(BaseException):
+    """The run's time is up, or somebody stopped it; raised inside the task, so `finally` works.
+
+    Not an Exception: a task that catches those must not survive by accident.
+    """
+
+
+@dataclass
+class Limits:
+    """When a runner asks to be replaced."""
+
+    autocommit: bool
+    max_runs: int
+    max_mib: float
+
+
+class Runner:
+    """One process, one run at a time."""
+
+    def __init__(self, channel: BlockingChannel, world: World, nonce: str, limits: Limits) -> None:
+        self._channel, self._world, self._nonce, self._limits = channel, world, nonce, limits
+        self._runs = 0
+        self._mib = 0.0
+        self._run_id: int | None = None
+        self._told = 0.0
+        self._progress: dict[str, Any] | None = None
+
+    def serve(self) -> None:
+        """Until told to go, or until nobody is there to tell."""
+        self._channel.send(["ready", os.getpid()])
+        try:
+            while (message := self._channel.receive())[0] == "run":
+                self._run(*message[1:])
+        except Closed:
+            return
+
+    def _run(
+        self, run_id: int, task_id: int, uuid: str, name: str, args: str | None, kwargs: str | None
+    ) -> None:
+        current_task.enter(task_id, uuid, run_id, self._tell)
+        self._progress, self._told = None, 0.0
+        self._listen(run_id)
+        began = time.monotonic()
+        try:
+            outcome, payload = self._attempt(name, args, kwargs)
+        except Ended as ended:  # it came while the report was being made
+            outcome, payload = Outcome.STOPPED, {"traceback": _traceback(ended)}
+        finally:
+            self._run_id = None
+        payload["seconds"] = time.monotonic() - began
+        payload["progress"] = self._progress
+        current_task.leave()
+        self._report(run_id, outcome, payload)
+
+    def _attempt(
+        self, name: str, args: str | None, kwargs: str | None
+    ) -> tuple[str, dict[str, Any]]:
+        try:
+            function = self._world.catalog.find(name)
+            _give_w2p_task(function)
+            value = function(*(values.decode(args) or []), **(values.decode(kwargs) or {}))
+            result = values.encode(value, "the result")
+            payload = _spooled(result)
+            if self._limits.autocommit:
+                self._world.commit()
+        except Ended as ended:
+            self._world.rollback()
+            return Outcome.STOPPED, {"traceback": _traceback(ended)}
+        except BaseException as error:  # user code may raise anything, sys.exit() included
+            self._world.rollback()
+            return Outcome.FAILED, {"traceback": _traceback(error), "reason": _reason(error)}
+        return Outcome.COMPLETED, payload
+
+    def _report(self, run_id: int, outcome: str, payload: dict[str, Any]) -> None:
+        """The mark goes behind the output before the report: who has the report finds the output."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        _write_all(1, capture.mark(self._nonce, run_id))
+        self._runs += 1
+        payload["retire"] = self._should_retire()
+        payload["mib"] = self._mib
+        self._channel.send(["report", run_id, outcome, payload])
+
+    def _should_retire(self) -> bool:
+        if self._runs % MEMORY_EVERY == 1:
+            self._mib = psutil.Process().memory_info().rss / (1 << 20)
+        too_large = 0 < self._limits.max_mib < self._mib
+        return too_large or self._runs >= self._limits.max_runs
+
+    def _tell(self, at: float, of: float | None, text: str) -> None:
+        self._progress = {"at": at, "of": of, "text": text}
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_EVERY:
+            self._told = now
+            self._channel.send(["progress", current_task.run_id, self._progress])
+
+    def _listen(self, run_id: int) -> None:
+        """Be ready to be ended: the last task may have put a handler of its own in our place."""
+        self._run_id = run_id
+        if signal.getsignal(SIGNAL) != self._on_signal:
+            signal.signal(SIGNAL, self._on_signal)
+            faulthandler.register(SIGNAL, file=self.trace_fd, all_threads=False, chain=True)
+
+    trace_fd = 2
+
+    def _on_signal(self, signum: int, frame: Any) -> None:
+        """End the run if it is really meant: service managers signal every process of a unit."""
+        if self._run_id is not None and self._channel.holds(["end", self._run_id]):
+            self._run_id = None  # once is enough
+            raise Ended
+
+
+def main(control: int, output: int, trace: int, spec: Mapping[str, Any], world: World | None) -> int:
+    """Be a runner: ``world`` is given in a forked process, and loaded here in a spawned one."""
+    channel = BlockingChannel(socket.socket(fileno=control))
+    os.set_blocking(trace, False)  # a dump must never wait for somebody to read the last one
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    _log_to_stderr()
+    if world is None:
+        world = _load_and_describe(channel, spec)
+        if world is None:
+            return 1
+    runner = Runner(channel, world, spec["nonce"], Limits(**spec["limits"]))
+    runner.trace_fd = trace
+    try:
+        runner.serve()
+    finally:
+        world.disconnect()
+    return 0
+
+
+def _load_and_describe(channel: BlockingChannel, spec: Mapping[str, Any]) -> World | None:
+    try:
+        world = load(spec)
+        channel.send(["loaded", world.describe()])
+    except Exception as error:  # told to the supervisor, who decides what to do about it
+        channel.send(["boot_failed", str(error) or repr(error)])
+        return None
+    return world
+
+
+def _log_to_stderr() -> None:
+    """Capture `logging` too: without any handler its messages below WARNING would be lost."""
+    if not logging.getLogger().handlers:
+        logging.basicConfig(
+            level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        )
+
+
+def _give_w2p_task(function: Callable[..., Any]) -> None:
+    """web2py's global, put where the function looks for globals."""
+    plain = function
+    while hasattr(plain, "__wrapped__"):
+        plain = plain.__wrapped__
+    namespace = getattr(plain, "__globals__", None)
+    if namespace is not None:
+        namespace["W2P_TASK"] = current_task
+
+
+def _spooled(result: str) -> dict[str, Any]:
+    if len(result) <= RESULT_IN_FILE:
+        return {"result": result}
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="scheduler-result-", suffix=".json", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(result)
+    return {"result_file": file.name}
+
+
+def _traceback(error: BaseException) -> str:
+    """From the user's function on: our own frames say nothing about what went wrong."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    if trace is None:
+        text = "".join(traceback.format_exception_only(type(error), error))
+    else:
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    return text.replace("\x00", "\ufffd")[-TRACEBACK_LIMIT:]
+
+
+def _reason(error: BaseException) -> str:
+    lines = traceback.format_exception_only(type(error), error)[-1].strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]

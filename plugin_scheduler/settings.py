@@ -1,0 +1,85 @@
+"""Every option of the scheduler: its name, default, unit and check, in one frozen place.
+
+I own options. I call the words. I never read a file, the environment or a database.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plugin_scheduler.errors import ConfigError
+
+
+def _option(default: Any, unit: str, help: str, least: float | None = None) -> Any:
+    return dataclasses.field(
+        default=default, metadata={"unit": unit, "help": help, "least": least}
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a worker behaves; the first seven are web2py's.
+
+    >>> Settings(heartbeat=1).lease
+    5.0
+    """
+
+    group_names: tuple[str, ...] = _option(("main",), "names", "the groups whose tasks it takes")
+    heartbeat: float = _option(3, "seconds", "how often a worker says that it lives", 0.05)
+    max_empty_runs: int = _option(
+        0, "heartbeats", "leave after so many beats without due work; 0 = stay", 0
+    )
+    discard_results: bool = _option(False, "", "keep run rows only of runs that did not succeed")
+    utc_time: bool = _option(False, "", "start, stop and next run times are UTC, not local")
+    use_spawn: bool = _option(False, "", "start each runner as a new interpreter; never fork")
+    worker_name: str | None = _option(None, "", "the worker's name; default host#pid#random")
+    slots: int = _option(1, "runners", "how many tasks a worker runs at the same time", 1)
+    keep_empty_runs: bool = _option(False, "", "keep the run row of a run that returned nothing")
+    on_failure: str = _option("stop", "", "what a repeating task does after its last retry failed")
+    autocommit: bool = _option(True, "", "commit the app's databases when a task succeeds")
+    output_limit: int = _option(1 << 20, "bytes", "how much of a run's output is kept", 1024)
+    max_losses: int = _option(3, "runs", "a task whose worker died so often under it FAILS", 1)
+    ageing: float = _option(60, "seconds", "so much waiting weighs as much as 1 of priority", 0)
+    grace: float = _option(30, "seconds", "how long SIGTERM lets running tasks go on", 0)
+    kill_grace: float = _option(2, "seconds", "from a run's SIGTERM to its SIGKILL", 0)
+    runner_max_runs: int = _option(10_000, "runs", "a runner is replaced after so many", 1)
+    runner_max_mib: int = _option(512, "MiB", "a runner larger than this is replaced; 0 = never", 0)
+    sqlite_wal: bool = _option(True, "", "switch a SQLite file to write-ahead logging")
+
+    def __post_init__(self) -> None:
+        for option in dataclasses.fields(self):
+            self._check(option)
+
+    def _check(self, option: dataclasses.Field[Any]) -> None:
+        value, least = getattr(self, option.name), option.metadata["least"]
+        if least is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ConfigError(f"{option.name}={value!r}: a number of {option.metadata['unit']}")
+        if value < least:
+            raise ConfigError(f"{option.name}={value!r}: at least {least:g}")
+
+    @property
+    def lease(self) -> float:
+        """Seconds after its last beat until a worker counts as dead: three beats and some air."""
+        return 3 * self.heartbeat + 2.0
+
+    def but(self, **changes: Any) -> Settings:
+        """The same settings with some changed; ConfigError names an option that does not exist."""
+        known = {option.name for option in dataclasses.fields(self)}
+        for name in changes:
+            if name not in known:
+                raise ConfigError(f"unknown option {name!r}; known: {', '.join(sorted(known))}")
+        return dataclasses.replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, to be sent to another process."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Settings:
+        """The reverse of `as_dict`; lists become tuples again."""
+        return cls(**{**values, "group_names": tuple(values["group_names"])})

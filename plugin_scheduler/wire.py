@@ -1,0 +1,147 @@
+"""Framing on a pipe: whole messages in, whole messages out.
+
+I own the frame: four bytes of length, then JSON. I call nobody. I never know what a message means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+from typing import Any
+
+_LENGTH = struct.Struct("!I")
+_CHUNK = 1 << 18
+
+
+class Closed(Exception):
+    """The other end is gone."""
+
+
+def pack(message: Any) -> bytes:
+    """One frame."""
+    body = json.dumps(message, separators=(",", ":")).encode()
+    return _LENGTH.pack(len(body)) + body
+
+
+class Unpacker:
+    """Turns bytes as they come into messages as they were sent."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Any]:
+        """All messages that are whole now.
+
+        >>> Unpacker().feed(pack(["hello", 1]) + pack(["half"])[:3])
+        [['hello', 1]]
+        """
+        self._buffer += data
+        messages, start = [], 0
+        while len(self._buffer) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer, start)
+            end = start + _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            messages.append(json.loads(self._buffer[start + _LENGTH.size : end]))
+            start = end
+        del self._buffer[:start]
+        return messages
+
+
+class Channel:
+    """The supervisor's end: never blocks; what cannot be sent at once is kept for `flush`."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self._end = end
+        self._unpacker = Unpacker()
+        self._unsent = bytearray()
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    @property
+    def pending(self) -> bool:
+        """True while bytes wait for the other end to make room."""
+        return bool(self._unsent)
+
+    def send(self, message: Any) -> None:
+        """Hand over a message; raises Closed when nobody is there any more."""
+        self._unsent += pack(message)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the other end has room for."""
+        try:
+            while self._unsent:
+                del self._unsent[: self._end.send(self._unsent)]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._unsent.clear()
+            raise Closed from error
+
+    def read(self) -> list[Any]:
+        """All messages that are here now; raises Closed at the end of the stream."""
+        messages: list[Any] = []
+        try:
+            while True:
+                data = self._end.recv(_CHUNK)
+                if not data:
+                    break
+                messages += self._unpacker.feed(data)
+        except BlockingIOError:
+            return messages
+        except OSError:
+            pass
+        if messages:
+            return messages  # the end of the stream is met again at the next call
+        raise Closed
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._end.close()
+
+
+class BlockingChannel:
+    """The runner's end: waits for an order, and waits until a report is on its way."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(True)
+        self._end = end
+        self._unpacker = Unpacker()
+        self._waiting: list[Any] = []
+
+    def send(self, message: Any) -> None:
+        """Send one message; raises Closed when the supervisor is gone."""
+        try:
+            self._end.sendall(pack(message))
+        except OSError as error:
+            raise Closed from error
+
+    def receive(self) -> Any:
+        """The next message; raises Closed when there will be none."""
+        while not self._waiting:
+            try:
+                data = self._end.recv(_CHUNK)
+            except OSError as error:
+                raise Closed from error
+            if not data:
+                raise Closed
+            self._waiting = self._unpacker.feed(data)
+        return self._waiting.pop(0)
+
+    def holds(self, message: Any) -> bool:
+        """True when ``message`` has arrived; takes it out. Does not wait, so that a signal handler
+        may ask, but only while nobody is in `receive`."""
+        try:
+            while data := self._end.recv(_CHUNK, socket.MSG_DONTWAIT):
+                self._waiting += self._unpacker.feed(data)
+        except OSError:
+            pass  # nothing more now, or nobody there: `receive` will find out
+        if message not in self._waiting:
+            return False
+        self._waiting.remove(message)
+        return True

@@ -1,0 +1,66 @@
+"""Packages: the rooms at the top of the repository are installed under one name."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+setup(
+    name="plugin_scheduler",
+    version="0.1.0",
+    description="web2py's scheduler, reborn: background tasks for py4web and pydal",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    python_requires=">=3.10",
+    packages=[
+        "plugin_scheduler",
+        "plugin_scheduler.dialects",
+        "plugin_scheduler.doorbell",
+        "plugin_scheduler.hosts",
+        "plugin_scheduler.models",
+        "plugin_scheduler.controllers",
+        "plugin_scheduler.views",
+    ],
+    package_dir={
+        "plugin_scheduler.models": "models",
+        "plugin_scheduler.controllers": "controllers",
+        "plugin_scheduler.views": "views",
+    },
+    package_data={"plugin_scheduler": ["py.typed"], "plugin_scheduler.views": ["**/*"]},
+    scripts=["scheduler.py"],
+    install_requires=[
+        "pydal>=20250501",
+        "click>=8.1",
+        "cronsim>=2.6",
+        "portalocker>=2.7",
+        "psutil>=5.9",
+        "rich>=13",
+    ],
+    extras_require={
+        "postgres": ["psycopg2-binary>=2.9"],
+        "mysql": ["pymysql>=1.1"],
+        "demo": ["py4web>=1.20250801", "pillow>=10"],
+        "test": [
+            "py4web>=1.20250801",
+            "pillow>=10",
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "ruff>=0.6",
+            "mypy>=1.11",
+        ],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "License :: OSI Approved :: BSD License",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Software Development :: Libraries",
+    ],
+)
