@@ -19,6 +19,7 @@ setup(
         "plugin_scheduler.dialects",
         "plugin_scheduler.doorbell",
         "plugin_scheduler.hosts",
+        "plugin_scheduler.store",
         "plugin_scheduler.models",
         "plugin_scheduler.controllers",
         "plugin_scheduler.views",

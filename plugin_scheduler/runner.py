@@ -16,7 +16,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -25,6 +24,7 @@ from plugin_scheduler import capture, values
 from plugin_scheduler.current import current_task
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.records import Outcome
+from plugin_scheduler.settings import Settings
 from plugin_scheduler.wire import BlockingChannel, Closed
 
 RESULT_IN_FILE = 1 << 20  # characters; a larger result goes through a file, not through the worker
@@ -41,20 +41,12 @@ class Ended(BaseException):
     """
 
 
-@dataclass
-class Limits:
-    """When a runner asks to be replaced."""
-
-    autocommit: bool
-    max_runs: int
-    max_mib: float
-
-
 class Runner:
     """One process, one run at a time."""
 
-    def __init__(self, channel: BlockingChannel, world: World, nonce: str, limits: Limits) -> None:
-        self._channel, self._world, self._nonce, self._limits = channel, world, nonce, limits
+    def __init__(self, channel: BlockingChannel, world: World, nonce: str, settings: Settings) -> None:
+        self._channel, self._world = channel, world
+        self._nonce, self._settings = nonce, settings
         self._runs = 0
         self._mib = 0.0
         self._run_id: int | None = None
@@ -97,7 +89,7 @@ class Runner:
             value = function(*(values.decode(args) or []), **(values.decode(kwargs) or {}))
             result = values.encode(value, "the result")
             payload = _spooled(result)
-            if self._limits.autocommit:
+            if self._settings.autocommit:
                 self._world.commit()
         except Ended as ended:
             self._world.rollback()
@@ -120,8 +112,8 @@ class Runner:
     def _should_retire(self) -> bool:
         if self._runs % MEMORY_EVERY == 1:
             self._mib = psutil.Process().memory_info().rss / (1 << 20)
-        too_large = 0 < self._limits.max_mib < self._mib
-        return too_large or self._runs >= self._limits.max_runs
+        too_large = 0 < self._settings.runner_max_mib < self._mib
+        return too_large or self._runs >= self._settings.runner_max_runs
 
     def _tell(self, at: float, of: float | None, text: str) -> None:
         self._progress = {"at": at, "of": of, "text": text}
@@ -149,6 +141,8 @@ class Runner:
 def main(control: int, output: int, trace: int, spec: Mapping[str, Any], world: World | None) -> int:
     """Be a runner: ``world`` is given in a forked process, and loaded here in a spawned one."""
     channel = BlockingChannel(socket.socket(fileno=control))
+    for fd in (control, trace):
+        os.set_inheritable(fd, False)  # what a task leaves behind must not keep them open
     os.set_blocking(trace, False)  # a dump must never wait for somebody to read the last one
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -158,7 +152,8 @@ def main(control: int, output: int, trace: int, spec: Mapping[str, Any], world: 
         world = _load_and_describe(channel, spec)
         if world is None:
             return 1
-    runner = Runner(channel, world, spec["nonce"], Limits(**spec["limits"]))
+    settings = world.home.settings.but(**spec.get("overrides", {}))
+    runner = Runner(channel, world, spec["nonce"], settings)
     runner.trace_fd = trace
     try:
         runner.serve()

@@ -1,8 +1,9 @@
 """The app's tables and its tasks.
 
-Every public function defined here is a task. A task does its slow work first and writes to the
-database last: its writes are committed when it returns and rolled back when it raises. A task may
-run twice (a worker can die at any moment), so each one gives the same answer the second time.
+The functions marked with ``@scheduler.task`` are the tasks, and no others can be queued. A task
+does its slow work first and writes to the database last: its writes are committed when it returns
+and rolled back when it raises. A task may run twice (a worker can die at any moment), so each one
+comes to the same end the second time.
 """
 
 from datetime import datetime

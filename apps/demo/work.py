@@ -1,4 +1,8 @@
-"""Every way this app queues work. Nothing here commits: the caller's transaction does."""
+"""Every way this app queues work.
+
+What is queued exists when the caller commits, which py4web does at the end of an action.
+``JobGraph.validate`` is the exception: it commits, so it comes after the whole graph is queued.
+"""
 
 import shutil
 import uuid

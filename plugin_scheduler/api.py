@@ -1,0 +1,440 @@
+"""What may an app ask? web2py's API, with its names and meaning.
+
+I own `Scheduler` and `JobGraph`. I call queueing, store's `move` and boot. I never commit but where
+web2py's documentation says so, and never run a task in the caller's process.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydal.objects import Query, Row
+
+from plugin_scheduler import clock, graph, values
+from plugin_scheduler.boot import run_worker
+from plugin_scheduler.catalog import Catalog, Home
+from plugin_scheduler.errors import BadTask, DependencyCycle
+from plugin_scheduler.hosts import World
+from plugin_scheduler.models import define_tables
+from plugin_scheduler.queueing import Draft
+from plugin_scheduler.records import (
+    OnChildFailure,
+    RunStatus,
+    TaskStatus,
+    WorkerStatus,
+)
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store.tasks import move
+
+
+class Scheduler(Home):
+    """The scheduler of an app: queue tasks, ask for them, and order workers about.
+
+    Signature and meaning of the first ten are web2py's; options of `Settings` follow by keyword
+    (``slots``, ``keep_empty_runs``, ``on_failure``, ``ageing``, ...).
+
+    ``tasks`` is a dict of name to function; with None the public functions of the namespace that
+    makes the scheduler (and of the app's models) are the tasks.
+
+    >>> scheduler = Scheduler(db)
+    >>> scheduler.queue_task("task_add", [3, 4]).id
+    1
+    """
+
+    def __init__(
+        self,
+        db: Any,
+        tasks: Mapping[str, Callable[..., Any]] | None = None,
+        migrate: Any = True,
+        worker_name: str | None = None,
+        group_names: str | Sequence[str] | None = None,
+        heartbeat: float = 3,
+        max_empty_runs: int = 0,
+        discard_results: bool = False,
+        utc_time: bool = False,
+        use_spawn: bool = False,
+        *,
+        application_name: str | None = None,
+        **options: Any,
+    ) -> None:
+        namespace = _callers_namespace(self)
+        self.db, self.tasks = db, tasks
+        self.settings = Settings(
+            group_names=tuple(_names(group_names)) or ("main",),
+            heartbeat=heartbeat,
+            max_empty_runs=max_empty_runs,
+            discard_results=discard_results,
+            utc_time=utc_time,
+            use_spawn=use_spawn,
+            worker_name=worker_name,
+        ).but(**options)
+        self.catalog = Catalog(tasks, namespace)
+        self.application_name = application_name or _application(namespace)
+        self._namespace = namespace
+        define_tables(
+            db,
+            now=self.now,
+            migrate=migrate,
+            application_name=self.application_name,
+            worker_name=worker_name,
+            group_names=self.settings.group_names,
+            function_names=self.catalog.names,
+        )
+        if migrate is not False:
+            db.commit()
+
+    # web2py's attributes
+    group_names = property(lambda self: list(self.settings.group_names))
+    heartbeat = property(lambda self: self.settings.heartbeat)
+    worker_name = property(lambda self: self.settings.worker_name)
+    max_empty_runs = property(lambda self: self.settings.max_empty_runs)
+    discard_results = property(lambda self: self.settings.discard_results)
+    utc_time = property(lambda self: self.settings.utc_time)
+
+    def now(self) -> datetime:
+        """The scheduler's time: naive and local, or naive UTC with ``utc_time``."""
+        return clock.SYSTEM.now(self.settings.utc_time)
+
+    def task(self, function: Callable[..., Any] | None = None, **columns: Any) -> Any:
+        """Decorate a function as a task; keywords are the columns it is queued with by default.
+
+        >>> @scheduler.task(timeout=30, retry_failed=2)
+        ... def send_mail(to): ...
+        """
+        name = columns.pop("name", None)
+
+        def register(one: Callable[..., Any]) -> Callable[..., Any]:
+            self.catalog.add(name or one.__name__, one, columns)
+            return one
+
+        return register if function is None else register(function)
+
+    # -- queue --------------------------------------------------------------------------------------
+
+    def queue_task(
+        self,
+        function: Callable[..., Any] | str | None = None,
+        pargs: Sequence[Any] = (),
+        pvars: Mapping[str, Any] | None = None,
+        immediate: bool = False,
+        **columns: Any,
+    ) -> Row:
+        """Queue a task: ``function`` (or its name), its arguments, and any column of the table.
+
+        Never commits: the task exists when the caller's transaction does. Answers with ``id``,
+        ``uuid`` and ``errors``, as attributes and as keys; where there are errors (a dict, field to
+        sentence) nothing is queued, and id and uuid are None. web2py's book, "queue_task".
+
+        >>> scheduler.queue_task("report", pvars={"day": 3}, period=3600, repeats=0, timeout=600)
+        <Row {'errors': {}, 'id': 1, 'uuid': '...'}>
+        """
+        draft = self._draft(function, pargs, pvars or {}, columns)
+        if draft.errors:
+            return Row(id=None, uuid=None, errors=draft.errors)
+        task_id = self.db.scheduler_task.insert(**draft.columns)
+        if immediate:
+            self._ring()
+        return Row(id=task_id, uuid=draft.columns["uuid"], errors={})
+
+    def queue_tasks(self, tasks: Iterable[Mapping[str, Any]], immediate: bool = False) -> list[Row]:
+        """Queue many tasks, all or none: each a dict of `queue_task`'s arguments.
+
+        Where one of them has errors nothing is queued, and the answers show which.
+
+        >>> scheduler.queue_tasks({"function": "resize", "pargs": [n]} for n in range(1000))
+        """
+        drafts = [self._draft_of(task) for task in tasks]
+        if any(draft.errors for draft in drafts):
+            return [Row(id=None, uuid=None, errors=draft.errors) for draft in drafts]
+        ids = self.db.scheduler_task.bulk_insert([draft.columns for draft in drafts])
+        if immediate:
+            self._ring()
+        return [
+            Row(id=task_id, uuid=draft.columns["uuid"], errors={})
+            for task_id, draft in zip(ids, drafts, strict=True)
+        ]
+
+    def _draft_of(self, task: Mapping[str, Any]) -> Draft:
+        columns = dict(task)
+        function, pargs = columns.pop("function", None), columns.pop("pargs", ())
+        return self._draft(function, pargs, columns.pop("pvars", None) or {}, columns)
+
+    def _draft(
+        self, function: Any, pargs: Sequence[Any], pvars: Mapping[str, Any], columns: Any
+    ) -> Draft:
+        table = self.db.scheduler_task
+        draft = Draft(table, self.catalog, self.now, self.settings.utc_time)
+        # A new task's stop after its last failure is the scheduler's to choose, a row's own wins.
+        columns = {"on_failure": self.settings.on_failure, **columns}
+        return draft.fill(function, pargs, pvars, columns)
+
+    def _ring(self) -> None:
+        """web2py's ``immediate``: have the ticker look for work now."""
+        worker = self.db.scheduler_worker
+        leads = (worker.is_ticker == True) & (worker.status == WorkerStatus.ACTIVE)
+        self._set(leads).update(status=WorkerStatus.PICK)
+
+    # -- ask and stop ---------------------------------------------------------------------------------
+
+    def task_status(self, ref: Any, output: bool = False) -> Row | None:
+        """The newest task that ``ref`` (id, uuid, Query or Row) means; None when there is none.
+
+        With ``output`` its newest run comes along: ``.scheduler_task``, ``.scheduler_run`` (all
+        fields None before the first run) and ``.result``, decoded. web2py's book, "task_status".
+        """
+        task, run = self.db.scheduler_task, self.db.scheduler_run
+        tasks = self._set(self._query(ref))
+        if not output:
+            return tasks.select(task.ALL, orderby=~task.id, limitby=(0, 1)).first()
+        row = tasks.select(
+            task.ALL,
+            run.ALL,
+            left=run.on(run.task_id == task.id),
+            orderby=~task.id | ~run.id,
+            limitby=(0, 1),
+        ).first()
+        if row:
+            row.result = values.decode(row.scheduler_run.run_result)
+        return row
+
+    def stop_task(self, ref: Any) -> int | None:
+        """Say no: a waiting task is STOPPED at once, a running one is ended within seconds.
+
+        ``ref`` as for `task_status`; a Query may mean many. How many were stopped or told to, None
+        where none could be: there is none, or it has ended. Like all of the API it does not commit.
+        """
+        task, run = self.db.scheduler_task, self.db.scheduler_run
+        query = self._query(ref)
+        stopped = move(self.db, "stop", query, enabled=False, reason="stopped on request")
+        running = self._set(query & (task.status == TaskStatus.RUNNING)).select(task.run_id)
+        ids = [row.run_id for row in running if row.run_id is not None]
+        if ids:
+            open_runs = run.id.belongs(ids) & (run.status == RunStatus.RUNNING)
+            stopped += int(self._set(open_runs).update(stop_requested=True) or 0)
+        return stopped or None
+
+    def requeue(self, ref: Any, stop_time: datetime | None = None) -> int:
+        """Run ended tasks again now, and those that were skipped because of them; how many.
+
+        Counters of failures start anew, the schedule stays. A ``stop_time`` that has passed must be
+        replaced by a new one, BadTask says so.
+        """
+        task = self.db.scheduler_task
+        query, now = self._query(ref), self.now()
+        changes: dict[str, Any] = {"stop_time": stop_time} if stop_time else {}
+        late = self._set(query & task.status.belongs(TaskStatus.ENDED) & (task.stop_time < now))
+        if not stop_time and (row := late.select(task.id, limitby=(0, 1)).first()):
+            raise BadTask(f"task {row.id}: its stop_time has passed; give a new stop_time")
+        ids = [row.id for row in self._set(query).select(task.id)]
+        count = self._requeue(task.id.belongs(ids), changes)
+        return count + self._requeue_skipped(ids)
+
+    def _requeue(self, query: Any, changes: dict[str, Any]) -> int:
+        fresh = {"enabled": True, "next_run_time": self.now(), "reason": None}
+        fresh |= {"times_failed": 0, "times_lost": 0, "assigned_worker_name": ""}
+        return move(self.db, "requeue_ended", query, **fresh, **changes)
+
+    def _requeue_skipped(self, ids: list[int]) -> int:
+        """What was skipped because one of these ended badly waits again, as do its own followers."""
+        task, deps = self.db.scheduler_task, self.db.scheduler_task_deps
+        waits = deps.task_child.belongs(ids) & (deps.can_visit == False)
+        parents = {row.task_parent for row in self._set(waits).select(deps.task_parent)}
+        skipped = task.id.belongs(parents) & task.reason.startswith("skipped:")
+        found = [row.id for row in self._set(skipped).select(task.id)]
+        if not found:
+            return 0
+        return self._requeue(task.id.belongs(found), {}) + self._requeue_skipped(found)
+
+    def _query(self, ref: Any) -> Any:
+        task = self.db.scheduler_task
+        if isinstance(ref, Query):
+            return ref
+        if isinstance(ref, Row):
+            row = ref.get("scheduler_task") or ref
+            return task.id == row["id"]
+        if isinstance(ref, int) and not isinstance(ref, bool):
+            return task.id == int(ref)
+        if isinstance(ref, str):
+            return task.uuid == ref
+        kind = type(ref).__name__
+        raise BadTask(f"a task is named by id, uuid, Query or Row, not by {kind} {ref!r}")
+
+    def _set(self, query: Any) -> Any:
+        """Rows of ours are never hidden by a filter that the app adds to all its tables."""
+        return self.db(query, ignore_common_filters=True)
+
+    # -- workers --------------------------------------------------------------------------------------
+
+    def disable(
+        self,
+        group_names: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        worker_name: str | None = None,
+    ) -> int:
+        """Put workers to rest: they finish what they run and take nothing new; how many.
+
+        By ``worker_name``, or those that serve ``group_names`` (default: the scheduler's own), at
+        most ``limit`` a group. web2py's book, "Managing processes".
+        """
+        kept = (WorkerStatus.DISABLED, *WorkerStatus.LEAVING)
+        return self._order(WorkerStatus.DISABLED, kept, group_names, limit, worker_name)
+
+    def resume(
+        self,
+        group_names: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        worker_name: str | None = None,
+    ) -> int:
+        """Wake disabled workers up; arguments as for `disable`."""
+        kept = (WorkerStatus.ACTIVE, *WorkerStatus.LEAVING)
+        return self._order(WorkerStatus.ACTIVE, kept, group_names, limit, worker_name)
+
+    def terminate(
+        self,
+        group_names: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        worker_name: str | None = None,
+    ) -> int:
+        """Have workers finish what they run, then leave; arguments as for `disable`."""
+        kept = WorkerStatus.LEAVING
+        return self._order(WorkerStatus.TERMINATE, kept, group_names, limit, worker_name)
+
+    def kill(
+        self,
+        group_names: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        worker_name: str | None = None,
+    ) -> int:
+        """Have workers leave at once; what they run is given back; arguments as for `disable`."""
+        kept = (WorkerStatus.KILL,)
+        return self._order(WorkerStatus.KILL, kept, group_names, limit, worker_name)
+
+    def _order(
+        self,
+        status: str,
+        kept: Sequence[str],
+        group_names: str | Sequence[str] | None,
+        limit: int | None,
+        worker_name: str | None,
+    ) -> int:
+        worker = self.db.scheduler_worker
+        open_to_it = ~worker.status.belongs(kept)
+        if worker_name:
+            mine = (worker.worker_name == worker_name) & open_to_it
+            return int(self._set(mine).update(status=status) or 0)
+        ids: set[int] = set()
+        for group in _names(group_names) or self.settings.group_names:
+            serves = worker.group_names.contains(group) & open_to_it
+            most = {"limitby": (0, limit)} if limit else {}
+            ids |= {row.id for row in self._set(serves).select(worker.id, orderby=worker.id, **most)}
+        return int(self._set(worker.id.belongs(ids)).update(status=status) or 0) if ids else 0
+
+    def get_workers(self, only_ticker: bool = False) -> dict[str, Row]:
+        """Registered workers by name, each with its columns; only the leading one on request."""
+        worker = self.db.scheduler_worker
+        query = worker.is_ticker == True if only_ticker else worker.id > 0
+        columns = ("status", "first_heartbeat", "last_heartbeat", "group_names", "is_ticker")
+        return {
+            row.worker_name: Row({name: row[name] for name in (*columns, "worker_stats")})
+            for row in self._set(query).select()
+        }
+
+    # -- work -----------------------------------------------------------------------------------------
+
+    def loop(self, worker_name: str | None = None) -> int:
+        """Make a worker of this program, until it is told to leave; the exit code.
+
+        Functions that can be imported run in a clean process; others (defined in a script, or in a
+        namespace that was exec'd) in forks of this one. What the program queued is committed first.
+        """
+        self.db.commit()
+        overrides = {"worker_name": worker_name} if worker_name else {}
+        if self._is_importable():
+            spec = {"kind": "module", "module": self._namespace["__name__"], "path": sys.path}
+            return run_worker(spec, overrides)
+        return run_worker({"kind": "forked"}, overrides, World(self, [self._namespace]))
+
+    def _is_importable(self) -> bool:
+        module = sys.modules.get(str(self._namespace.get("__name__")))
+        if module is None or module.__name__ == "__main__" or vars(module) is not self._namespace:
+            return False
+        return all(
+            getattr(sys.modules.get(one.__module__), one.__qualname__, None) is one
+            for one in self.catalog.functions().values()
+        )
+
+
+class JobGraph:
+    """Tasks that wait for each other: ``task_parent`` waits for ``task_child`` (web2py's names).
+
+    >>> job = JobGraph(db, "make a book")
+    >>> job.add_deps(bind.id, print_pages.id)   # bind waits for print_pages
+    >>> job.validate()
+    [{1}, {2}]
+    """
+
+    def __init__(self, db: Any, job_name: str | None = None) -> None:
+        self.db, self.job_name = db, job_name or "job_0"
+
+    def add_deps(self, task_parent: Any, task_child: Any, on_failure: str = "stop") -> int:
+        """Have ``task_parent`` wait until ``task_child`` has completed (ids, or rows with one).
+
+        ``on_failure``: what becomes of the parent when the child ends without success: "stop" with
+        a reason, "run" all the same, or "wait" until somebody requeues the child.
+        """
+        if on_failure not in OnChildFailure.ALL:
+            raise BadTask(f"on_failure={on_failure!r}: one of {', '.join(OnChildFailure.ALL)}")
+        return int(
+            self.db.scheduler_task_deps.insert(
+                task_parent=_task_id(task_parent),
+                task_child=_task_id(task_child),
+                job_name=self.job_name,
+                on_failure=on_failure,
+            )
+        )
+
+    def validate(self, job_name: str | None = None) -> list[set[int]]:
+        """The order in which the tasks can run, layer by layer; commits, as in web2py.
+
+        Rolls back and raises DependencyCycle, with the ring named, where none can. Looks at all
+        jobs of the database unless ``job_name`` is given.
+        """
+        deps = self.db.scheduler_task_deps
+        query = deps.job_name == job_name if job_name else deps.id > 0
+        rows = self.db(query, ignore_common_filters=True).select(deps.task_parent, deps.task_child)
+        try:
+            layers = graph.order(
+                (int(row.task_parent), int(row.task_child)) for row in rows if row.task_child
+            )
+        except DependencyCycle:
+            self.db.rollback()
+            raise
+        self.db.commit()
+        return layers
+
+
+def _task_id(ref: Any) -> int:
+    return int(ref["id"] if isinstance(ref, (Row, Mapping)) else ref)
+
+
+def _names(names: str | Sequence[str] | None) -> list[str]:
+    if names is None:
+        return []
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _callers_namespace(scheduler: Scheduler) -> dict[str, Any]:
+    """The globals of whoever makes the scheduler: there its tasks are looked for, as in web2py."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_locals.get("self") is scheduler:
+        frame = frame.f_back
+    return frame.f_globals
+
+
+def _application(namespace: Mapping[str, Any]) -> str:
+    """``demo`` for a module of ``apps.demo``; a program of its own has no app."""
+    parts = str(namespace.get("__name__", "")).split(".")
+    return parts[1] if parts[0] == "apps" and len(parts) > 1 else "standalone"

@@ -1,0 +1,81 @@
+"""From a description of a world to a working worker: load, connect, register.
+
+I own the order of a worker's start, and turn what goes wrong in it into one line. I call pool,
+store and supervisor. I never parse a command line.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Mapping
+from typing import Any
+
+from plugin_scheduler.clock import SYSTEM, Clock
+from plugin_scheduler.errors import ConfigError, StoreUnavailable
+from plugin_scheduler.hosts import World
+from plugin_scheduler.identity import identify
+from plugin_scheduler.log import tell
+from plugin_scheduler.pool import Pool
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store import Store
+from plugin_scheduler.supervisor import Supervisor
+
+LOADING = 120.0  # seconds for an app to be loaded
+
+
+def run_worker(
+    spec: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    world: World | None = None,
+    clock: Clock = SYSTEM,
+) -> int:
+    """Be a worker for the world of ``spec`` until told to leave; the exit code.
+
+    ``overrides`` are settings that the operator gave; they win over the app's. ConfigError tells
+    what keeps the worker from starting.
+    """
+    with selectors.DefaultSelector() as selector:
+        pool = Pool({**spec, "overrides": dict(overrides)}, selector, clock, world)
+        try:
+            description, threads = _loaded(pool, selector, clock)
+            settings = Settings.from_dict(description["settings"]).but(**overrides)
+            identity = identify(settings.worker_name, description)
+            store = _opened(description, settings, clock)
+        except BaseException:
+            pool.close()
+            raise
+        if threads:
+            tell("threads_in_app", threads=", ".join(threads))
+        pool.configure(settings, spawns=settings.use_spawn or bool(threads))
+        return Supervisor(store, pool, selector, settings, identity, clock).work()
+
+
+def _loaded(
+    pool: Pool, selector: selectors.BaseSelector, clock: Clock
+) -> tuple[dict[str, Any], list[str]]:
+    """Wait until the app is loaded, or cannot be."""
+    pool.open()
+    until = clock.monotonic() + LOADING
+    while clock.monotonic() < until:
+        for key, _ in selector.select(0.5):
+            key.data()
+        news = pool.news()
+        if news.described:
+            return news.described[0]
+        if news.boot_failures:
+            raise ConfigError(news.boot_failures[0])
+        if not pool.is_loading:
+            raise ConfigError("the app ended its process while it was loaded")
+    raise ConfigError(f"the app was not loaded within {LOADING:.0f} s")
+
+
+def _opened(description: Mapping[str, Any], settings: Settings, clock: Clock) -> Store:
+    where = description["db"]
+    if ":memory" in where["uri"]:
+        raise ConfigError(
+            f"database {where['uri']} lives in one process only; workers need a file or a server"
+        )
+    try:
+        return Store.open(where, settings, clock, description["application_name"])
+    except StoreUnavailable as error:
+        raise ConfigError(f"the scheduler's tables cannot be opened: {error}") from error

@@ -1,0 +1,49 @@
+"""SQLite: one writer at a time, so take the write lock first and never wait for it long.
+
+I own its pragmas and its doorbell. I call pydal and sqlite3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import Any
+
+from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.doorbell import Doorbell
+from plugin_scheduler.doorbell.sqlite import DataVersion
+
+BUSY_MS = 500  # the worker's loop must go on: output, deadlines and signals do not wait
+
+
+class SQLite(Dialect):
+    """The file beside the app."""
+
+    name = "sqlite"
+
+    def prepare(self, settings: Any) -> None:
+        self.db.executesql(f"PRAGMA busy_timeout={BUSY_MS}")
+        if settings.sqlite_wal:
+            # Readers and the writer stop blocking each other. The mode stays with the file, so it
+            # is asked first: switching needs a moment without any other connection.
+            if self.db.executesql("PRAGMA journal_mode")[0][0] != "wal":
+                with contextlib.suppress(sqlite3.OperationalError):
+                    self.db.executesql("PRAGMA journal_mode=WAL")
+            # In this mode NORMAL loses nothing when a process dies (see docs on durability).
+            if self.db.executesql("PRAGMA journal_mode")[0][0] == "wal":
+                self.db.executesql("PRAGMA synchronous=NORMAL")
+
+    def begin(self) -> None:
+        self.db.executesql("BEGIN IMMEDIATE TRANSACTION")
+
+    def passes(self, error: Exception) -> bool:
+        return isinstance(error, sqlite3.OperationalError)
+
+    def doorbell(self) -> Doorbell:
+        return DataVersion(self.db._adapter.connection)
+
+    def create_indexes(self, indexes: Any) -> None:
+        for table, name, columns in indexes:
+            fields = ", ".join(f'"{column}"' for column in columns)
+            self.db.executesql(f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({fields})')
+        self.db.commit()

@@ -1,0 +1,83 @@
+"""Who is this worker? Its name, what it serves, and how it gets its row.
+
+I own the name's uniqueness. I call store. I never run anything.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.errors import ConfigError, StoreUnavailable
+from plugin_scheduler.store import Store
+
+VERSION = "0.1.0"
+LOCKED_AT_START = 10.0  # seconds that a worker waits for a busy database before it gives up
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A worker, for others to know it by."""
+
+    name: str
+    forced: bool
+    application: str
+    tasks: tuple[str, ...]
+    where: Mapping[str, Any]
+
+    def register(self, store: Store, stats: dict[str, Any], clock: Clock) -> int:
+        """Get a row; the id. A dead worker of the same name is succeeded, a live one is not."""
+        patience = clock.monotonic() + LOCKED_AT_START
+        while True:
+            try:
+                self._wait_for_the_dead(store, clock)
+                return store.workers.register(self.name, stats)
+            except StoreUnavailable as error:
+                if clock.monotonic() > patience:
+                    raise ConfigError(f"the database stays busy: {error}") from error
+                clock.sleep(0.1)
+
+    def _wait_for_the_dead(self, store: Store, clock: Clock) -> None:
+        """A name given by hand may still be that of a worker that died a moment ago: its lease is
+        waited for, and what it held is given back, before the name is used again."""
+        first = store.workers.lease_of(self.name)
+        if first is None:
+            return
+        while (lease := store.workers.lease_of(self.name)) is not None:
+            if lease != first:
+                raise ConfigError(
+                    f"worker name {self.name!r} is taken by a worker that is alive; "
+                    "choose another with --worker-name"
+                )
+            if lease <= store.dialect.epoch():
+                break
+            clock.sleep(0.2)
+        store.chores.requeue_lost(self.name)
+
+
+def identify(name: str | None, description: Mapping[str, Any]) -> Identity:
+    """The identity of a worker that starts now: host, process, and something nobody else has,
+    since containers share host names and process numbers."""
+    unique = f"{socket.gethostname()}#{os.getpid()}#{secrets.token_hex(3)}"
+    return Identity(
+        name=name or unique,
+        forced=name is not None,
+        application=description["application_name"],
+        tasks=tuple(description["tasks"]),
+        where=description["db"],
+    )
+
+
+def describe_me(me: Identity) -> dict[str, Any]:
+    """What the worker's row says of its process."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "application": me.application,
+        "version": VERSION,
+    }

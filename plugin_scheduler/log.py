@@ -1,0 +1,72 @@
+"""What is said when: every event of the engine with its level and its sentence, in one table.
+
+I own the wording. I call logging. I never configure anybody's loggers but when the command asks.
+"""
+
+from __future__ import annotations
+
+import logging
+
+logger = logging.getLogger("plugin_scheduler")
+
+_D, _I, _W, _E = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+
+EVENTS: dict[str, tuple[int, str]] = {
+    "worker_started": (
+        _I,
+        "worker %(worker)s started: app %(app)s, groups %(groups)s, slots %(slots)s, "
+        "%(tasks)s tasks known",
+    ),
+    "worker_left": (_I, "worker %(worker)s left: %(why)s"),
+    "worker_draining": (_I, "worker %(worker)s takes nothing new: %(why)s"),
+    "worker_disabled": (_I, "worker %(worker)s was disabled: it takes nothing new until resumed"),
+    "worker_resumed": (_I, "worker %(worker)s was resumed"),
+    "row_gone": (_W, "worker %(worker)s found its row gone and added it again"),
+    "run_completed": (_I, "run %(run)s of task %(task)s completed in %(seconds).3f s"),
+    "run_repeats": (_I, "run %(run)s of task %(task)s completed in %(seconds).3f s; it repeats"),
+    "run_failed": (
+        _W,
+        "run %(run)s of task %(task)s ended %(outcome)s after %(seconds).3f s: %(reason)s; "
+        "task is now %(status)s",
+    ),
+    "report_dropped": (
+        _W,
+        "report of run %(run)s of task %(task)s dropped: the task was taken away from this worker",
+    ),
+    "run_taken": (_W, "run %(run)s of task %(task)s was taken away from this worker; ended"),
+    "lead_won": (_I, "worker %(worker)s leads now"),
+    "lead_lost": (_I, "worker %(worker)s leads no more"),
+    "requeued": (_W, "worker %(owner)s died; %(count)s tasks given back: %(tasks)s"),
+    "expired": (_I, "%(count)s tasks expired: their stop_time passed"),
+    "fanned_out": (_I, "broadcast tasks: %(count)s copies queued"),
+    "database_away": (_E, "database does not answer, will go on trying: %(error)s"),
+    "database_back": (_W, "database answers again after %(seconds).1f s"),
+    "boot_failed": (_E, "a runner could not start, next try in a moment: %(why)s"),
+    "threads_in_app": (
+        _W,
+        "the app starts threads when it is loaded (%(threads)s); runners are started as new "
+        "interpreters instead of forks, which takes longer",
+    ),
+    "task_strays": (_W, "gave back %(count)s tasks that this worker did not know it had"),
+    "loop_error": (_E, "unexpected error in the worker's loop; going on"),
+    "result_too_large": (_E, "result of run %(run)s could not be stored: %(why)s"),
+}
+
+
+def tell(event: str, **facts: object) -> None:
+    """Log an event by its name.
+
+    >>> tell("lead_won", worker="web1#4711")
+    """
+    level, sentence = EVENTS[event]
+    if logger.isEnabledFor(level):
+        logger.log(level, sentence, facts, exc_info=event == "loop_error")
+
+
+def to_stderr(level: int) -> None:
+    """Show the engine's events on standard error; for the command only."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False

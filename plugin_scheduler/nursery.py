@@ -1,0 +1,210 @@
+"""Where runners are born: a clean process that has loaded the app once, and forks from it.
+
+I own fork, and the news of who died. I call hosts and runner. I never touch the scheduler's tables.
+Loading an app takes most of a second, forking a loaded one some milliseconds; and a process
+without threads and without database connections is the only one that can be forked safely.
+
+I have two sides: `serve` runs in the nursery, `Nursery` is what the pool holds of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from plugin_scheduler import runner
+from plugin_scheduler.hosts import World, load
+from plugin_scheduler.processes import start_python
+from plugin_scheduler.wire import BlockingChannel, Channel, Closed
+
+FDS = 3  # of a runner: control, output, trace
+
+
+class Nursery:
+    """The pool's side: ask for births, hear of deaths."""
+
+    def __init__(self, spec: Mapping[str, Any], world: World | None = None) -> None:
+        """Start it: as a new interpreter that loads what ``spec`` describes, or, for functions that
+        exist only in this process, as a fork of it that has ``world`` already."""
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        if world is None:
+            self.pid = _start_interpreter(theirs, spec)
+        else:
+            self.pid = _fork_this_process(theirs, ours, spec, world)
+        theirs.close()
+        self._channel = Channel(ours)
+
+    def fileno(self) -> int:
+        return self._channel.fileno()
+
+    def ask_for_birth(self, control: int, output: int, trace: int) -> None:
+        """Have a runner forked with these ends of its pipes; a "born" message names its pid."""
+        try:
+            socket.send_fds(self._socket, [b"b"], [control, output, trace])
+        except OSError as error:
+            raise Closed from error
+
+    def read(self) -> list[Any]:
+        """News: ``["loaded", description, threads]``, ``["boot_failed", why]``, ``["born", pid]``,
+        ``["died", pid, wait status]``. Raises Closed when the nursery itself is gone."""
+        return self._channel.read()
+
+    def close(self) -> None:
+        """Let it go: it ends all its runners, and itself."""
+        self._channel.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def _start_interpreter(theirs: socket.socket, spec: Mapping[str, Any]) -> int:
+    process = start_python("plugin_scheduler.nursery", [theirs.fileno()], spec)
+    process.returncode = 0  # `close` waits for it; Popen must not
+    return process.pid
+
+
+def _fork_this_process(
+    theirs: socket.socket, ours: socket.socket, spec: Mapping[str, Any], world: World
+) -> int:
+    world.disconnect()  # no connection may be shared by two processes
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        ours.close()
+        os.setsid()
+        _leave_standard_input()
+        serve(theirs, spec, world)
+        status = 0
+    finally:
+        os._exit(status)  # not this program's exit handlers
+
+
+def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> None:
+    """Be a nursery until the supervisor is gone; then end every runner."""
+    wake = _hear_of_deaths()
+    channel = BlockingChannel(end)
+    if world is None:
+        try:
+            world = load(spec)
+        except Exception as error:  # told to the supervisor, who decides what to do about it
+            channel.send(["boot_failed", str(error) or repr(error)])
+            return
+    others = [thread.name for thread in threading.enumerate()][1:]
+    channel.send(["loaded", world.describe(), others])
+    world.disconnect()
+    gc.collect()
+    gc.freeze()  # keeps the garbage collector from copying shared pages in each runner
+    _Births(end, channel, wake, spec, world).attend()
+
+
+class _Births:
+    """The nursery's loop."""
+
+    def __init__(
+        self,
+        end: socket.socket,
+        channel: BlockingChannel,
+        wake: int,
+        spec: Mapping[str, Any],
+        world: World,
+    ) -> None:
+        self._end, self._channel, self._wake = end, channel, wake
+        self._spec, self._world = spec, world
+        self._alive: set[int] = set()
+
+    def attend(self) -> None:
+        try:
+            while True:
+                ready, _, _ = select.select([self._end, self._wake], [], [])
+                if self._wake in ready:
+                    os.read(self._wake, 4096)
+                    self._report_deaths()
+                if self._end in ready and not self._give_birth():
+                    return
+        except Closed:
+            return
+        finally:
+            self._end_all()
+
+    def _give_birth(self) -> bool:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._end, 1, FDS)
+        except ConnectionError:
+            return False
+        if not data:
+            return False
+        pid = os.fork()
+        if not pid:
+            self._be_a_runner(*fds)
+        for fd in fds:
+            os.close(fd)
+        self._alive.add(pid)
+        self._channel.send(["born", pid])
+        return True
+
+    def _be_a_runner(self, control: int, output: int, trace: int) -> None:
+        status = 1
+        try:
+            os.setsid()  # its own group, so that all it starts can be ended with it
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._end.close()
+            status = runner.main(control, output, trace, self._spec, self._world)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)  # the nursery's exit handlers are not the runner's
+
+    def _report_deaths(self) -> None:
+        while self._alive:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            if pid in self._alive:
+                self._alive.discard(pid)
+                self._channel.send(["died", pid, status])
+
+    def _end_all(self) -> None:
+        """The supervisor is gone: whatever still runs would be run again by somebody else."""
+        for pid in self._alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def _hear_of_deaths() -> int:
+    """A file descriptor that becomes readable when a runner ended."""
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(writable, False)
+    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # leaves when its supervisor does
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    return readable
+
+
+def _leave_standard_input() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+
+if __name__ == "__main__":
+    # The package's module, not this __main__ copy of it, so that there is one of each class.
+    from plugin_scheduler import nursery
+
+    nursery.serve(socket.socket(fileno=int(sys.argv[1])), json.load(sys.stdin), None)

@@ -1,0 +1,76 @@
+"""Processes: start one, warn one, end one with all it started, and say how it ended.
+
+I own the system calls and signals that the pool needs. I call psutil. I never decide whom.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psutil
+
+
+
+def spawn_runner(
+    spec: Mapping[str, Any], control: int, output: int, trace: int
+) -> subprocess.Popen[bytes]:
+    """Start a runner as a new interpreter that loads the app by itself."""
+    return start_python("plugin_scheduler.spawned", [control, output, trace], spec)
+
+
+def start_python(module: str, fds: Sequence[int], load: Any) -> subprocess.Popen[bytes]:
+    """Start a module of ours as a new interpreter in a session of its own.
+
+    ``load`` reaches it as JSON on standard input: it may hold a database's password, and the
+    arguments of a process are there for everybody to read.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, fds)],
+        stdin=subprocess.PIPE,
+        pass_fds=fds,
+        start_new_session=True,
+    )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it is gone already; its exit status tells
+        process.stdin.write(json.dumps(load).encode())
+        process.stdin.close()
+    return process
+
+
+def warn_runner(pid: int) -> None:
+    """Have the run end itself: an exception inside the function, so that `finally` works."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+
+
+def end_group(pid: int | None) -> None:
+    """Kill a runner and everything it started, also what left its process group."""
+    if pid is None:
+        return
+    family = []
+    with contextlib.suppress(psutil.Error):
+        family = psutil.Process(pid).children(recursive=True)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def ended_how(status: int | None) -> str:
+    """A wait status in words."""
+    if status is None:
+        return "it is gone, nobody knows how"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        with contextlib.suppress(ValueError):
+            return f"killed by signal {signal.Signals(number).name}"
+        return f"killed by signal {number}"
+    return f"exit status {os.WEXITSTATUS(status)}"

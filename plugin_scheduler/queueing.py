@@ -1,0 +1,114 @@
+"""What is asked for, made into rows: the checks and defaults behind `queue_task`.
+
+I own the way from arguments to a validated row, with an error for each field that is wrong. I call
+values, recurrence and the table's validators. I write nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from plugin_scheduler import clock, cron, recurrence, values
+from plugin_scheduler.catalog import Catalog
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.models import new_uuid
+
+TIMES = ("start_time", "next_run_time", "stop_time")
+
+
+class Draft:
+    """One task to be: its columns, and what is wrong with them."""
+
+    def __init__(self, table: Any, catalog: Catalog, now: Callable[[], Any], utc: bool) -> None:
+        self._table, self._catalog, self._now, self._utc = table, catalog, now, utc
+        self.columns: dict[str, Any] = {}
+        self.errors: dict[str, str] = {}
+
+    def fill(
+        self,
+        function: Any,
+        pargs: Sequence[Any],
+        pvars: Mapping[str, Any],
+        columns: Mapping[str, Any],
+    ) -> Draft:
+        """Take the caller's words; web2py's rules for what is left out."""
+        given = dict(columns)
+        name = self._catalog.name_of(given.pop("function_name", None) or function or "")
+        given = {**self._catalog.defaults(name), **given}
+        # `args` and `vars` are JSON text already, and win over `pargs` and `pvars`
+        self._json("args", given.pop("args", None), list(pargs), "pargs")
+        self._json("vars", given.pop("vars", None), dict(pvars), "pvars")
+        self.columns.update(
+            function_name=name,
+            task_name=given.pop("task_name", None) or name,
+            uuid=given.pop("uuid", None) or new_uuid(),
+            **given,
+        )
+        self._set_times()
+        self._check_names()
+        self._check_together()
+        self._validate()
+        return self
+
+    def _json(self, column: str, text: str | None, value: Any, what: str) -> None:
+        try:
+            self.columns[column] = text or values.encode(value, what)
+        except BadTask as error:
+            self.errors[column] = str(error)
+
+    def _set_times(self) -> None:
+        columns = self.columns
+        for name in TIMES:
+            if isinstance(columns.get(name), datetime.datetime):
+                columns[name] = clock.naive(columns[name], self._utc)
+        start, cronline = columns.get("start_time"), columns.get("cronline")
+        if start is None:
+            columns.pop("start_time", None)
+        if columns.get("next_run_time") is not None:
+            return
+        columns.pop("next_run_time", None)
+        if cronline:
+            self._set_cron_time(start or self._now(), cronline)
+        elif start is not None:
+            columns["next_run_time"] = start
+
+    def _set_cron_time(self, start: Any, cronline: str) -> None:
+        if cron.check(cronline) is None and isinstance(start, datetime.datetime):
+            first = recurrence.first_run_time(start_time=start, cronline=cronline)
+            self.columns.update(start_time=start, next_run_time=first)
+
+    def _check_names(self) -> None:
+        for name in self.columns:
+            if name not in self._table.fields or name == "id":
+                known = ", ".join(field for field in self._table.fields if field != "id")
+                self.errors[name] = f"is not a column of scheduler_task; there are: {known}"
+
+    def _check_together(self) -> None:
+        """Settings that cannot work together are refused here, where somebody can still mend them."""
+        columns = self.columns
+        start, stop = columns.get("start_time") or self._now(), columns.get("stop_time")
+        if _are_times(start, stop) and stop <= start:
+            self.errors["stop_time"] = "must be after start_time, or the task can never start"
+        drifts = not columns.get("prevent_drift") or columns.get("cronline")
+        if not drifts and columns.get("period", 60) == 0:
+            self.errors["prevent_drift"] = "needs a period: there is no grid to keep to with 0"
+
+    def _validate(self) -> None:
+        for name in self._table.fields:
+            if name == "id" or name in self.errors:
+                continue
+            field = self._table[name]
+            if name in self.columns:
+                value = self.columns[name]
+            else:
+                value = field.default() if callable(field.default) else field.default
+            value, error = field.validate(value)
+            if error:
+                self.errors[name] = str(error)
+            self.columns[name] = value
+
+
+def _are_times(*values: Any) -> bool:
+    return all(isinstance(value, datetime.datetime) for value in values)

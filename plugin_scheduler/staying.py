@@ -1,0 +1,110 @@
+"""Stay or go? What a worker makes of signals, orders and idleness, until it leaves.
+
+I own the worker's mode, its grace and its exit code. I call the words and log. I end runs only by
+asking the pool.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.log import tell
+from plugin_scheduler.pool import Pool
+from plugin_scheduler.records import Outcome, TaskStatus, WorkerStatus
+from plugin_scheduler.settings import Settings
+
+LAST_WORDS = 10.0  # seconds for the reports of killed runs to be stored
+
+EXIT_SIGTERM = 128 + signal.SIGTERM
+EXIT_SIGINT = 128 + signal.SIGINT
+
+
+class Staying:
+    """A worker only moves forward: from working to draining to gone; disabled is a rest."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._disabled = self._draining = self._killed = False
+        self._grace_until: float | None = None
+        self._over_at: float | None = None
+        self.exit_code = 0
+        self.why = "it ended"
+        self.empty_beats = 0
+
+    @property
+    def takes_work(self) -> bool:
+        return not (self._disabled or self._draining)
+
+    @property
+    def deadline(self) -> float | None:
+        """When `enforce` has something to do."""
+        if self._killed:
+            return self._over_at
+        return self._grace_until
+
+    def is_over(self, busy: bool) -> bool:
+        """True when the worker may leave."""
+        if self._killed and self._over_at is not None and self._clock.monotonic() >= self._over_at:
+            self.exit_code = self.exit_code or 1
+            return True
+        return self._draining and not busy
+
+    def words(self, running: bool) -> str:
+        """The mode as web2py's statistics call it."""
+        if self._killed:
+            return WorkerStatus.KILL
+        if self._draining:
+            return WorkerStatus.TERMINATE
+        if self._disabled:
+            return WorkerStatus.DISABLED
+        return TaskStatus.RUNNING if running else WorkerStatus.ACTIVE
+
+    def heed(self, signals: Iterable[int], pool: Pool, worker: str) -> None:
+        """SIGTERM: finish what runs, within the grace. SIGINT, or SIGTERM again: now."""
+        for number in signals:
+            if number == signal.SIGINT:
+                self._kill(pool, "Ctrl+C", EXIT_SIGINT)
+            elif self._draining:
+                self._kill(pool, "a second SIGTERM", EXIT_SIGTERM)
+            else:
+                self._drain("SIGTERM", worker)
+                self._grace_until = self._clock.monotonic() + self._settings.grace
+
+    def follow(self, status: str, pool: Pool, worker: str) -> None:
+        """Be what the worker's row says."""
+        if status == WorkerStatus.KILL and not self._killed:
+            self._kill(pool, "order KILL", 0)
+        elif status == WorkerStatus.TERMINATE and not self._draining:
+            self._drain("order TERMINATE", worker)
+        elif status == WorkerStatus.DISABLED and not self._disabled:
+            self._disabled = True
+            tell("worker_disabled", worker=worker)
+        elif status == WorkerStatus.ACTIVE and self._disabled:
+            self._disabled = False
+            tell("worker_resumed", worker=worker)
+
+    def count_beat(self, pending: bool, worker: str) -> None:
+        """Leave after so many beats without anything to do, for anybody."""
+        self.empty_beats = 0 if pending else self.empty_beats + 1
+        if self.empty_beats >= self._settings.max_empty_runs and not self._draining:
+            self._drain(f"{self.empty_beats} beats without due work", worker)
+
+    def enforce(self, pool: Pool) -> None:
+        """The grace is over: end what still runs."""
+        if self._grace_until is None or self._clock.monotonic() < self._grace_until:
+            return
+        self._grace_until = None
+        if pool.live_runs():
+            self._kill(pool, "SIGTERM, and the grace was over", EXIT_SIGTERM)
+
+    def _drain(self, why: str, worker: str) -> None:
+        self._draining, self.why = True, why
+        tell("worker_draining", worker=worker, why=why)
+
+    def _kill(self, pool: Pool, why: str, exit_code: int) -> None:
+        self._draining = self._killed = True
+        self.why, self.exit_code = why, exit_code
+        self._over_at = self._clock.monotonic() + LAST_WORDS
+        pool.kill_all_runs(Outcome.INTERRUPTED, f"its worker was told to leave ({why})")

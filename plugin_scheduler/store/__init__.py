@@ -1,0 +1,57 @@
+"""Where is it kept? The engine's only reader and writer of the four tables.
+
+I own the transactions: a turn of a worker is one of them, a chore is one of them. My parts are
+`tasks` (a task's way from claim to end), `workers` (who is alive, who leads, what was ordered) and
+`chores` (what the leader does for all). I call dialects and lifecycle. I never decide what follows
+from an outcome, and never see a process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydal import DAL
+
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.models import INDEXES, define_tables
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store.chores import Chores
+from plugin_scheduler.store.tasks import Tasks
+from plugin_scheduler.store.workers import Workers
+
+
+class Store:
+    """The engine's own connection; the app's one is never used for this."""
+
+    def __init__(self, db: Any, settings: Settings, clock: Clock, application: str = "") -> None:
+        self.db = db
+        self.dialect = dialect_for(db, clock, settings.utc_time)
+        self.tasks = Tasks(self.dialect, settings, application)
+        self.workers = Workers(self.dialect, settings)
+        self.chores = Chores(self.dialect, settings, self.tasks)
+
+    @classmethod
+    def open(
+        cls, where: Mapping[str, Any], settings: Settings, clock: Clock, application: str = ""
+    ) -> Store:
+        """Connect as the app does, with the app's own arguments; StoreUnavailable names the error.
+
+        The tables are the app's to make, so nothing is migrated here.
+        """
+        try:
+            db = DAL(migrate=False, attempts=1, **where)
+            define_tables(db, now=lambda: clock.now(settings.utc_time), migrate=False)
+            store = cls(db, settings, clock, application)
+            with store.dialect.errors():
+                store.dialect.prepare(settings)
+                store.dialect.create_indexes(INDEXES)
+        except RuntimeError as error:  # pydal's word for: cannot connect
+            raise StoreUnavailable(str(error)) from error
+        return store
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.db.close()

@@ -1,0 +1,199 @@
+"""What the leading worker does for all of them, one duty a method, one transaction each.
+
+I own the chores' queries. I call tasks for moves and lifecycle for what follows. Every write is
+guarded by what it expects to find, so that two leaders would waste work but break nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.lifecycle import after_fan_out, short
+from plugin_scheduler.models import new_uuid
+from plugin_scheduler.records import (
+    OnChildFailure,
+    Outcome,
+    RunStatus,
+    Task,
+    TaskStatus,
+    Worker,
+    WorkerStatus,
+)
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store.tasks import Tasks
+
+
+class Chores:
+    """Duties of the ticker."""
+
+    def __init__(self, dialect: Dialect, settings: Settings, tasks: Tasks) -> None:
+        self._dialect, self._settings, self._tasks = dialect, settings, tasks
+        self._db = dialect.db
+        self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
+        self._deps, self._worker = self._db.scheduler_task_deps, self._db.scheduler_worker
+
+    def owners(self) -> set[str]:
+        """Names of workers that hold tasks, or whose runs are still open, by the tables."""
+        with self._dialect.reading():
+            held = self._db(self._task.status.belongs(TaskStatus.HELD)).select(
+                self._task.assigned_worker_name, distinct=True
+            )
+            running = self._db(self._run.status == RunStatus.RUNNING).select(
+                self._run.worker_name, distinct=True
+            )
+        names = {row.assigned_worker_name or "" for row in held}
+        return names | {row.worker_name or "" for row in running}
+
+    def requeue_lost(self, owner: str) -> list[Task]:
+        """Give back what a dead worker held, and close its open runs; the tasks concerned."""
+        held = (
+            (self._task.assigned_worker_name == owner)
+            if owner
+            else (self._task.assigned_worker_name.belongs(("",)))
+            | (self._task.assigned_worker_name == None)
+        )
+        with self._dialect.transaction():
+            now = self._dialect.now()
+            tasks = self._tasks.read(
+                held & self._task.status.belongs(TaskStatus.HELD), orderby=self._task.id
+            )
+            for task in tasks:
+                self._give_back(task, now)
+            self._close_open_runs(owner, now)
+        return tasks
+
+    def _give_back(self, task: Task, now: Any) -> None:
+        if task.status == TaskStatus.RUNNING:
+            why = f"its worker {task.assigned_worker_name or 'without a name'} died"
+            self._tasks.end_run(task, Outcome.LOST, now, why)
+        elif task.only_worker:
+            same = self._task.id == task.id
+            self._tasks.move("skip", same, enabled=False, reason="its worker died")
+        else:
+            same = self._task.id == task.id
+            same &= self._task.assigned_worker_name == task.assigned_worker_name
+            self._tasks.move("requeue", same, assigned_worker_name="")
+
+    def _close_open_runs(self, owner: str, now: Any) -> None:
+        """Runs of a dead worker whose task does not know of them (rows of web2py)."""
+        open_runs = (self._run.worker_name == owner) & (self._run.status == RunStatus.RUNNING)
+        self._db(open_runs).update(
+            status=RunStatus.STOPPED, stop_time=now, reason=f"its worker {owner} died"
+        )
+
+    def bury(self, workers: Iterable[Worker]) -> None:
+        """Remove the rows of dead workers, unless they came back meanwhile."""
+        with self._dialect.transaction():
+            for worker in workers:
+                gone = (self._worker.id == worker.id) & (
+                    (self._worker.lease_until == None)
+                    | (self._worker.lease_until < self._dialect.epoch())
+                )
+                self._db(gone).delete()
+                # Nobody else may take what was meant for this worker alone.
+                meant = (self._task.only_worker == worker.worker_name) & (
+                    self._task.status == TaskStatus.QUEUED
+                )
+                self._tasks.move("skip", meant, enabled=False, reason="its worker died")
+
+    def expire_overdue(self) -> int:
+        """End what could not start before its stop_time."""
+        with self._dialect.reading():
+            late = self._task.stop_time < self._dialect.now()
+            waiting = self._task.status.belongs(TaskStatus.WAITING)
+            ids = [row.id for row in self._db(late & waiting).select(self._task.id)]
+        if not ids:
+            return 0
+        with self._dialect.transaction():
+            late = self._task.id.belongs(ids) & (self._task.stop_time < self._dialect.now())
+            return self._tasks.move("expire", late, reason="its stop_time passed before it started")
+
+    def unblock(self) -> int:
+        """Decide for tasks that wait for something that ended; how many were decided."""
+        child = self._task
+        pending = self._deps.can_visit == False
+        ended = (child.id == None) | child.status.belongs(TaskStatus.ENDED)
+        with self._dialect.reading():
+            rows = self._db(pending & ended).select(
+                self._deps.ALL, child.ALL, left=child.on(child.id == self._deps.task_child)
+            )
+        decided = 0
+        for row in rows:
+            with self._dialect.transaction():
+                decided += self._decide_waiting(row.scheduler_task_deps, row.scheduler_task)
+        return decided
+
+    def _decide_waiting(self, dep: Any, child: Any) -> int:
+        this_row = self._db(self._deps.id == dep.id)
+        wish = dep.on_failure or OnChildFailure.STOP
+        if child.status == TaskStatus.COMPLETED or wish == OnChildFailure.RUN:
+            return int(this_row.update(can_visit=True) or 0)
+        why = "the task it waits for was deleted"
+        if child.id is not None:
+            name = child.task_name or child.function_name
+            why = f"it waits for task {child.id} {name}, which {_did(child.status)}"
+        waiting = self._task.id == dep.task_parent
+        if wish == OnChildFailure.WAIT:
+            still = waiting & ((self._task.reason == None) | (self._task.reason != short(why)))
+            return int(self._db(still).update(reason=short(why)) or 0)
+        return self._tasks.move("skip", waiting, enabled=False, reason=short(f"skipped: {why}"))
+
+    def fan_out_broadcasts(self, alive: Sequence[Worker]) -> int:
+        """Queue a copy of each due broadcast for every live worker of its group."""
+        with self._dialect.reading():
+            due = self._tasks.due(self._dialect.now()) & (self._task.broadcast == True)
+            tasks = self._tasks.read(due)
+        return sum(self._fan_out(task, alive) for task in tasks)
+
+    def _fan_out(self, task: Task, alive: Sequence[Worker]) -> int:
+        group = task.group_name or "main"
+        takers = [
+            worker
+            for worker in alive
+            if group in worker.group_names and worker.status == WorkerStatus.ACTIVE
+        ]
+        if not takers:
+            return 0
+        with self._dialect.transaction():
+            now = self._dialect.now()
+            move = after_fan_out(task, now)
+            same = (self._task.id == task.id) & (self._task.times_run == task.times_run)
+            if not self._tasks.move(move.name, same, **move.changes):
+                return 0
+            for worker in takers:
+                self._task.insert(**_copy_for(task, worker, now))
+        return len(takers)
+
+
+def _copy_for(task: Task, worker: Worker, now: Any) -> dict[str, Any]:
+    """The same work, once, for one worker."""
+    kept = (
+        "application_name",
+        "task_name",
+        "group_name",
+        "function_name",
+        "args",
+        "vars",
+        "stop_time",
+        "retry_failed",
+        "period",
+        "timeout",
+        "sync_output",
+        "priority",
+    )
+    return {
+        **{name: getattr(task, name) for name in kept},
+        "status": TaskStatus.QUEUED,
+        "uuid": new_uuid(),
+        "broadcast": False,
+        "start_time": now,
+        "next_run_time": now,
+        "repeats": 1,
+        "only_worker": worker.worker_name,
+    }
+
+
+def _did(status: str) -> str:
+    return "was STOPPED" if status == TaskStatus.STOPPED else status

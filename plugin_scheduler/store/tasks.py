@@ -1,0 +1,350 @@
+"""A task's way through the tables: claim, start, hand back, report.
+
+I own every write of a task's status (`move`, which takes a rule, a selection and a guard). I call
+lifecycle for what follows. Zero rows changed is a normal answer: somebody else was quicker, or has
+taken the task away from a worker that was thought dead.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.lifecycle import MOVES, Move, decide, short
+from plugin_scheduler.records import Outcome, Order, Report, RunStatus, Task, TaskStatus
+from plugin_scheduler.settings import Settings
+
+RETRY_HORIZON = timedelta(minutes=10)
+
+#: What old rows, written by web2py, lack.
+_DEFAULTS = {
+    "repeats": 1,
+    "retry_failed": 0,
+    "period": 60,
+    "timeout": 60,
+    "sync_output": 0,
+    "times_run": 0,
+    "times_failed": 0,
+    "times_lost": 0,
+    "priority": 0,
+    "on_failure": "stop",
+    "broadcast": False,
+    "prevent_drift": False,
+}
+
+
+class Tasks:
+    """Tasks and their runs, as one worker sees them."""
+
+    def __init__(self, dialect: Dialect, settings: Settings, application: str) -> None:
+        self._dialect, self._settings, self._application = dialect, settings, application
+        self._db = dialect.db
+        self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
+        self._deps = self._db.scheduler_task_deps
+        self._fields = [self._task[name] for name in Task._fields]
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def read(self, query: Any, **select: Any) -> list[Task]:
+        """Tasks as records."""
+        rows = self._db(query).select(*self._fields, cacheable=True, **select)
+        return [_record(row) for row in rows]
+
+    def due(self, now: datetime) -> Any:
+        """The conditions that make a task due now, each with a name (see `conditions`)."""
+        query = None
+        for condition in self.conditions(now).values():
+            query = condition if query is None else query & condition
+        return query
+
+    def conditions(self, now: datetime) -> dict[str, Any]:
+        """Each condition of the claim as a query, by name; all of them must hold."""
+        task = self._task
+        return {
+            "queued": task.status == TaskStatus.QUEUED,
+            "its time has come": task.next_run_time <= now,
+            "enabled": task.enabled == True,
+            "before its stop_time": (task.stop_time == None) | (task.stop_time > now),
+            "of this app": self._of_this_app(),
+            "waits for nothing": ~task.id.belongs(self._waiting()),
+        }
+
+    def has_due_work(self, groups: Sequence[str], horizon: float) -> bool:
+        """Is anything to do, by whichever worker, in the next ``horizon`` seconds? Tells a worker
+        that leaves when idle whether it may: a retry that is on its way keeps it."""
+        task = self._task
+        with self._dialect.reading():
+            now = self._dialect.now()
+            mine = task.group_name.belongs(groups)
+            retries = (task.times_failed > 0) & self.due(now + RETRY_HORIZON)
+            queries = (
+                self.due(now + timedelta(seconds=horizon)),
+                retries,
+                task.status.belongs(TaskStatus.HELD) & self._of_this_app(),
+            )
+            return any(self._db(mine & query).select(task.id, limitby=(0, 1)) for query in queries)
+
+    def next_due(self, groups: Sequence[str]) -> datetime | None:
+        """When the next task that is not due yet will be."""
+        task = self._task
+        with self._dialect.reading():
+            now = self._dialect.now()
+            soonest = [
+                self._db(at_level & (task.next_run_time > now) & (task.enabled == True))
+                .select(task.next_run_time, orderby=task.next_run_time, limitby=(0, 1))
+                .first()
+                for at_level in self._levels(groups)
+            ]
+        times = [row.next_run_time for row in soonest if row]
+        return min(times) if times else None
+
+    def _levels(self, groups: Sequence[str]) -> list[Any]:
+        """One query for each group and priority in use: each reads one stretch of the claim index,
+        so that a claim never sorts the backlog."""
+        task, queries = self._task, []
+        for group in dict.fromkeys(groups):
+            base = (task.status == TaskStatus.QUEUED) & (task.group_name == group)
+            if self._db(base & (task.priority == None)).select(task.id, limitby=(0, 1)):
+                queries.append(base & (task.priority == None))
+            highest = task.priority.max()
+            level = self._db(base).select(highest).first()[highest]
+            while level is not None:
+                queries.append(base & (task.priority == level))
+                level = self._db(base & (task.priority < level)).select(highest).first()[highest]
+        return queries
+
+    def _of_this_app(self) -> Any:
+        """Several apps may share a database; web2py writes ``app/controller``."""
+        name = self._task.application_name
+        if not self._application:
+            return self._task.id > 0
+        return (name == self._application) | name.startswith(self._application + "/")
+
+    def _waiting(self) -> Any:
+        # A NULL in the list would make "not in" true for nobody.
+        pending = (self._deps.can_visit == False) & (self._deps.task_parent != None)
+        return self._db(pending)._select(self._deps.task_parent)
+
+    # -- claim, start, hand back ----------------------------------------------------------------
+
+    def claim(self, worker_name: str, groups: Sequence[str], limit: int) -> list[Task]:
+        """Take up to ``limit`` due tasks: the longest waiting first, priority counted as waiting."""
+        with self._dialect.reading():
+            candidates = self._candidates(worker_name, groups, limit)
+        if not candidates:
+            return []
+        with self._dialect.transaction():
+            ids = [task.id for task in candidates]
+            mine = {"assigned_worker_name": worker_name}
+            self.move("claim", self._task.id.belongs(ids) & (self._task.enabled == True), **mine)
+            got = self._task.id.belongs(ids) & (self._task.assigned_worker_name == worker_name)
+            claimed = {
+                task.id: task for task in self.read(got & (self._task.status == TaskStatus.ASSIGNED))
+            }
+        return [claimed[task.id] for task in candidates if task.id in claimed]
+
+    def _candidates(self, worker_name: str, groups: Sequence[str], limit: int) -> list[Task]:
+        task = self._task
+        now = self._dialect.now()
+        for_me = (task.only_worker == None) | (task.only_worker.belongs(("", worker_name)))
+        due = self.due(now) & for_me & ((task.broadcast == None) | (task.broadcast == False))
+        found = [
+            self.read(at_level & due, orderby=task.next_run_time, limitby=(0, limit))
+            for at_level in self._levels(groups)
+        ]
+        return list(heapq.merge(*found, key=self._rank))[:limit]
+
+    def _rank(self, task: Task) -> tuple[datetime, int]:
+        assert task.next_run_time is not None  # it is due
+        head_start = timedelta(seconds=self._settings.ageing * task.priority)
+        return task.next_run_time - head_start, task.id
+
+    def start(self, tasks: Iterable[Task], worker_name: str) -> list[Order]:
+        """Make a run row for each task and set it RUNNING; leaves out what was taken away."""
+        orders = []
+        with self._dialect.transaction():
+            now = self._dialect.now()
+            for task in tasks:
+                run_id = self._run.insert(
+                    task_id=task.id,
+                    status=RunStatus.RUNNING,
+                    start_time=now,
+                    worker_name=worker_name,
+                )
+                mine = self._held_by(task, worker_name) & (self._task.enabled == True)
+                if self.move("start", mine, last_run_time=now, run_id=run_id, reason=None):
+                    orders.append(Order(task._replace(run_id=int(run_id)), int(run_id), now))
+                else:
+                    self._db(self._run.id == run_id).delete()
+        return orders
+
+    def hand_back(self, tasks: Iterable[Task], worker_name: str) -> int:
+        """Give up claimed tasks that were never started."""
+        with self._dialect.transaction():
+            return sum(
+                self.move("hand_back", self._held_by(task, worker_name), assigned_worker_name="")
+                for task in tasks
+            )
+
+    def hand_back_unknown(self, worker_name: str, known: Iterable[int]) -> int:
+        """Give up what this worker holds by the tables but does not know of: an answer was lost."""
+        mine = self._task.assigned_worker_name == worker_name
+        held = mine & self._task.status.belongs(TaskStatus.HELD)
+        with self._dialect.reading():
+            strays = [task for task in self.read(held) if task.id not in set(known)]
+        if not strays:
+            return 0
+        with self._dialect.transaction():
+            for task in strays:
+                if task.status == TaskStatus.ASSIGNED:
+                    self.move("hand_back", self._held_by(task, worker_name), assigned_worker_name="")
+                else:
+                    self.end_run(task, Outcome.INTERRUPTED, self._dialect.now(), "its start was lost")
+        return len(strays)
+
+    def _held_by(self, task: Task, worker_name: str) -> Any:
+        return (self._task.id == task.id) & (self._task.assigned_worker_name == worker_name)
+
+    # -- reports ----------------------------------------------------------------------------------
+
+    def report(self, reports: Sequence[Report], worker_name: str) -> list[tuple[Report, Move | None]]:
+        """Store what came back, in one transaction; None beside a report that came too late."""
+        with self._dialect.transaction():
+            current = self._current(reports)
+            done = [(report, self._apply(report, current, worker_name)) for report in reports]
+            self._unblock([report.order.task.id for report, move in done if move and move.unblocks])
+        return done
+
+    def _current(self, reports: Sequence[Report]) -> dict[int, Task]:
+        """The rows as they are now: people edit a task's schedule while it runs."""
+        ids = [report.order.task.id for report in reports]
+        return {task.id: task for task in self.read(self._task.id.belongs(ids))}
+
+    def _apply(self, report: Report, current: dict[int, Task], worker_name: str) -> Move | None:
+        order = report.order
+        task = current.get(order.task.id)
+        if task is None:
+            return None
+        move = decide(
+            task,
+            report.outcome,
+            started=order.started,
+            max_losses=self._settings.max_losses,
+            reason=report.reason,
+        )
+        mine = self._held_by(task, worker_name) & (self._task.run_id == order.run_id)
+        if not self._decided(move, mine):
+            return None
+        self._close_run(report)
+        return move
+
+    def _decided(self, move: Move, selection: Any) -> int:
+        changes = {**move.changes}
+        if move.reason or "reason" not in changes:
+            changes["reason"] = short(move.reason)
+        return self.move(move.name, selection, **changes)
+
+    def _close_run(self, report: Report) -> None:
+        run = self._db(self._run.id == report.order.run_id)
+        if report.outcome == Outcome.COMPLETED and self._leaves_no_row(report):
+            run.delete()
+            return
+        changes: dict[str, Any] = {"run_output": report.output}
+        if report.result_file is None:  # otherwise a porter has stored it
+            changes["run_result"] = report.result
+        if report.progress is not None:
+            changes["progress"] = report.progress
+        run.update(
+            status=Outcome.RUN_STATUS[report.outcome],
+            stop_time=report.ended,
+            traceback=report.traceback,
+            duration=round(report.seconds, 6),
+            reason=short(report.reason),
+            **changes,
+        )
+
+    def _leaves_no_row(self, report: Report) -> bool:
+        """web2py's rule: what returned nothing leaves nothing."""
+        empty = report.result in (None, "null") and report.result_file is None
+        return self._settings.discard_results or (empty and not self._settings.keep_empty_runs)
+
+    def end_run(self, task: Task, outcome: str, now: datetime, why: str) -> Move | None:
+        """End a run without a report of its runner: its worker died or lost track of it."""
+        move = decide(
+            task,
+            outcome,
+            started=now,
+            max_losses=self._settings.max_losses,
+            reason=why,
+        )
+        held = (self._task.id == task.id) & (self._task.run_id == task.run_id)
+        held &= self._task.assigned_worker_name == task.assigned_worker_name
+        moved = self._decided(move, held)
+        if task.run_id is not None:
+            running = (self._run.id == task.run_id) & (self._run.status == RunStatus.RUNNING)
+            self._db(running).update(
+                status=Outcome.RUN_STATUS[outcome], stop_time=now, reason=short(why)
+            )
+        return move if moved else None
+
+    def _unblock(self, ids: list[int]) -> None:
+        if ids:
+            waits = self._deps.task_child.belongs(ids) & (self._deps.can_visit == False)
+            self._db(waits).update(can_visit=True)
+
+    def save_live(self, run_id: int, output: str | None, progress: dict[str, Any] | None) -> None:
+        """What a run printed and how far it is, while it runs."""
+        changes: dict[str, Any] = {}
+        if output is not None:
+            changes["run_output"] = output
+        if progress is not None:
+            changes["progress"] = progress
+        running = (self._run.id == run_id) & (self._run.status == RunStatus.RUNNING)
+        with self._dialect.transaction():
+            self._db(running).update(**changes)
+
+    def save_result(self, run_id: int, result: str) -> None:
+        """A large result, before its report."""
+        running = (self._run.id == run_id) & (self._run.status == RunStatus.RUNNING)
+        with self._dialect.transaction():
+            self._db(running).update(run_result=result)
+
+    def asked_to_end(self, run_ids: Iterable[int]) -> dict[int, str]:
+        """Of these runs: those somebody asked to stop, and those that are no longer ours."""
+        with self._dialect.reading():
+            rows = self._db(self._run.id.belongs(list(run_ids))).select(
+                self._run.id, self._run.status, self._run.stop_requested, cacheable=True
+            )
+        seen = {row.id: row for row in rows}
+        ends = {run_id: "taken" for run_id in run_ids if run_id not in seen}
+        for run_id, row in seen.items():
+            if row.status != RunStatus.RUNNING:
+                ends[run_id] = "taken"
+            elif row.stop_requested:
+                ends[run_id] = "stop"
+        return ends
+
+    # -- the one writer -----------------------------------------------------------------------------
+
+    def move(self, name: str, selection: Any, **changes: Any) -> int:
+        """Make a move for all selected tasks that stand where it begins; how many that were."""
+        return move(self._db, name, selection, **changes)
+
+
+def move(db: Any, name: str, selection: Any, **changes: Any) -> int:
+    """The one place where a task's status is written."""
+    rule = MOVES[name]
+    task = db.scheduler_task
+    guarded = db(selection & task.status.belongs(rule.sources), ignore_common_filters=True)
+    return int(guarded.update(status=rule.target, **changes) or 0)
+
+
+def _record(row: Any) -> Task:
+    values = []
+    for name in Task._fields:
+        value = row[name]
+        values.append(_DEFAULTS.get(name) if value is None else value)
+    return Task(*values)
