@@ -201,15 +201,12 @@ def _spooled(result: str) -> dict[str, Any]:
 
 
 def _traceback(error: BaseException) -> str:
-    """From the user's function on: our own frames say nothing about what went wrong."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    if trace is None:
-        text = "".join(traceback.format_exception_only(type(error), error))
-    else:
-        text = "".join(traceback.format_exception(type(error), error, trace))
-    return text.replace("\x00", "\ufffd")[-TRACEBACK_LIMIT:]
+    """The user's part of it: our own frames, before and after, say nothing about what went wrong."""
+    whole = traceback.TracebackException.from_exception(error)
+    whole.stack = traceback.StackSummary.from_list(
+        [frame for frame in whole.stack if frame.filename != __file__]
+    )
+    return "".join(whole.format()).replace("\x00", "\ufffd")[-TRACEBACK_LIMIT:]
 
 
 def _reason(error: BaseException) -> str:

@@ -73,6 +73,8 @@ class Settings:
         for name in changes:
             if name not in known:
                 raise ConfigError(f"unknown option {name!r}; known: {', '.join(sorted(known))}")
+        if "group_names" in changes:
+            changes["group_names"] = tuple(changes["group_names"])
         return dataclasses.replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:

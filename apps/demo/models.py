@@ -100,7 +100,7 @@ def check_links(folder: str = "") -> dict[str, int]:
         for link in links.broken_links(page):
             broken += 1
             print(f"{page.relative_to(root)}: {link} leads nowhere")
-    print(f"{len(pages)} pages, {broken} broken links")
+    print(f"pages: {len(pages)}, broken links: {broken}")
     return {"pages": len(pages), "broken": broken}
 
 

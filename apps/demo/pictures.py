@@ -26,7 +26,7 @@ def picture_suffix(file: Path | BinaryIO) -> str:
 
 def opened(file: Path | BinaryIO) -> Image.Image:
     """Open a picture of a known kind and a sane size, or raise NotAPicture."""
-    name = getattr(file, "name", "the file")
+    name = file.name if isinstance(file, Path) else "the file"
     try:
         picture = Image.open(file, formats=list(SUFFIXES))
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:

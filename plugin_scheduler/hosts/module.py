@@ -33,8 +33,6 @@ class FileHome(Home):
 def load_file(spec: Mapping[str, Any]) -> World:
     """Load ``-u URI -f FOLDER -t tasks.py``: the file has a dict ``tasks``, or public functions."""
     path = spec["tasks"]
-    if not os.path.isfile(path):
-        raise ConfigError(f"no file {path}; -t names a Python file with the tasks")
     module = _import_file(path)
     given = getattr(module, "tasks", None)
     catalog = Catalog(given if isinstance(given, Mapping) else None, vars(module))
@@ -60,12 +58,18 @@ def load_module(spec: Mapping[str, Any]) -> World:
     raise ConfigError(f"module {name!r} has no scheduler any more")
 
 
-def connect(uri: str, folder: str) -> Any:
-    """Open the database; ConfigError names what is in the way, without its password."""
+def check(uri: str, folder: str, tasks: str) -> None:
+    """ConfigError where files are missing or cannot be written; asks the file system only."""
+    if not os.path.isfile(tasks):
+        raise ConfigError(f"no file {tasks}; -t names a Python file with the tasks")
     if not os.path.isdir(folder):
         raise ConfigError(f"no folder {folder}; -f names the folder of the database files")
     if uri.startswith("sqlite") and not os.access(folder, os.W_OK):
         raise ConfigError(f"folder {folder} cannot be written to; the database lives there")
+
+
+def connect(uri: str, folder: str) -> Any:
+    """Open the database; ConfigError names what is in the way, without its password."""
     try:
         return DAL(uri, folder=folder, decode_credentials=True, attempts=1)
     except Exception as error:  # pydal raises its own RuntimeError around each driver's kind

@@ -1,0 +1,168 @@
+"""`scheduler.py -K app` and the rest: the command line, and the words it answers with.
+
+I own options, their parsing and exit codes. I call boot, launch and terminal. I print; nobody else
+does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from plugin_scheduler import log
+from plugin_scheduler.errors import ConfigError, SchedulerError
+from plugin_scheduler.hosts import module, py4web
+from plugin_scheduler.launch import launch
+from plugin_scheduler.settings import Settings
+
+USER_ERROR = 2
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_GROUP = re.compile(r"[^\s,:|]+")
+
+EPILOG = """
+\b
+Examples:
+  scheduler.py -K shop                    one worker for the app apps/shop
+  scheduler.py -K shop -n 4               one worker that runs four tasks at a time
+  scheduler.py -K shop:mail:reports       a worker for the groups mail and reports
+  scheduler.py -K shop,shop               two workers (the same as -K shop -K shop)
+  scheduler.py -u sqlite://s.sqlite -f data -t tasks.py
+                                          without a framework: a database, a file of tasks
+  scheduler.py status -K shop             what waits, what runs, who works
+
+\b
+Stop a worker with Ctrl+C (at once; what runs is given back) or SIGTERM (what runs may finish
+within --grace). Exit codes: 0 left as told, 2 wrong use, 130 Ctrl+C, 143 grace was over.
+"""
+
+
+class _Group(click.Group):
+    """The command with its sub-commands; imported only when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from plugin_scheduler import terminal
+
+        return list(terminal.COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        from plugin_scheduler import terminal
+
+        return terminal.COMMANDS.get(name)
+
+
+@click.command(
+    cls=_Group,
+    invoke_without_command=True,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("-K", "apps", multiple=True, metavar="APP[:GROUP...]", help="App to work for.")
+@click.option("--apps-folder", default="apps", show_default=True, help="Folder of the py4web apps.")
+@click.option("-u", "--uri", help="Database address, to work without a framework.")
+@click.option("-f", "--folder", default=".", show_default=True, help="Folder of its files.")
+@click.option("-t", "--tasks", help="Python file with a dict `tasks`, or public functions.")
+@click.option("-g", "--groups", default="main", help="Groups to work for, with -u.  [default: main]")
+@click.option("-U", "--utc-time", is_flag=True, help="Times of tasks are UTC, with -u.")
+@click.option("-n", "--slots", type=int, help="Tasks to run at the same time.  [default: 1]")
+@click.option("-w", "--worker-name", help="Name of the worker.  [default: host#pid#random]")
+@click.option("-b", "--heartbeat", type=float, help="Seconds between signs of life.  [default: 3]")
+@click.option("-E", "--max-empty-runs", type=int, help="Leave after so many idle heartbeats.")
+@click.option("--grace", type=float, help="Seconds that SIGTERM leaves running tasks.  [default: 30]")
+@click.option(
+    "-L", "--logger-level", default="INFO", show_default=True, help="10 or DEBUG ... 50 or CRITICAL."
+)
+@click.version_option(package_name="plugin_scheduler")
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> None:
+    """Run the background tasks of py4web apps (or of any program that uses pydal).
+
+    A worker takes due tasks from the app's database and runs them, each in a process of its own.
+    Start as many workers as you need, on as many machines as share the database.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    log.to_stderr(_level(options["logger_level"]))
+    specs = worker_specs(options)
+    if not specs:
+        raise ConfigError("nothing to do: name an app with -K, or -u and -t; --help tells more")
+    ctx.exit(launch(specs))
+
+
+def worker_specs(options: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """For each worker that the options ask for: its world, and the settings that win over it."""
+    names = ("slots", "worker_name", "heartbeat", "max_empty_runs", "grace")
+    overrides = {name: options[name] for name in names if options.get(name) is not None}
+    Settings().but(**overrides)  # wrong numbers are told before anything starts
+    if options.get("uri"):
+        return [(_file_spec(options), overrides)]
+    folder = os.path.abspath(options["apps_folder"])
+    asked = [parse_app(text) for value in options["apps"] for text in value.split(",")]
+    specs = []
+    for number, (app, groups) in enumerate(asked, 1):
+        py4web.check(app, folder)
+        mine = {**overrides, **({"group_names": groups} if groups else {})}
+        if len(asked) > 1 and "worker_name" in mine:
+            mine["worker_name"] += f"-{number}"
+        specs.append(({"kind": "py4web", "app": app, "folder": folder}, mine))
+    return specs
+
+
+def parse_app(text: str) -> tuple[str, list[str]]:
+    """``app:group1:group2`` as an app and its groups.
+
+    >>> parse_app("shop:mail")
+    ('shop', ['mail'])
+    """
+    app, *groups = text.strip().split(":")
+    if not _NAME.fullmatch(app):
+        raise ConfigError(f"-K {text!r}: {app!r} is no app name; write app or app:group1:group2")
+    for group in groups:
+        if not _GROUP.fullmatch(group):
+            raise ConfigError(f"-K {text!r}: {group!r} is no group name; write app:group1:group2")
+    return app, groups
+
+
+def _file_spec(options: dict[str, Any]) -> dict[str, Any]:
+    if not options.get("tasks"):
+        raise ConfigError("-u needs -t: a Python file with the tasks to run")
+    groups = [name for name in re.split(r"[,\s]+", options["groups"]) if name]
+    settings = Settings(group_names=tuple(groups) or ("main",), utc_time=options["utc_time"])
+    folder = os.path.abspath(options["folder"])
+    module.check(options["uri"], folder, os.path.abspath(options["tasks"]))
+    return {
+        "kind": "file",
+        "uri": options["uri"],
+        "folder": folder,
+        "tasks": os.path.abspath(options["tasks"]),
+        "settings": settings.as_dict(),
+    }
+
+
+def _level(text: str) -> int:
+    level = logging.getLevelName(text.upper()) if not text.isdigit() else int(text)
+    if not isinstance(level, int):
+        raise ConfigError(f"-L {text!r}: a number from 0 to 100, or DEBUG, INFO, WARNING, ERROR")
+    return level
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """The command; its exit code."""
+    try:
+        command.main(args=args, prog_name="scheduler.py", standalone_mode=False)
+    except click.exceptions.Exit as exit:
+        return exit.exit_code
+    except click.ClickException as error:
+        error.show()
+        return USER_ERROR
+    except click.Abort:
+        return 130
+    except SchedulerError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return USER_ERROR
+    return 0

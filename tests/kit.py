@@ -1,0 +1,230 @@
+"""What the tests share: a laboratory with a database, a file of tasks and real workers.
+
+A `Lab` is a folder of its own. Its tasks are ordinary functions in a file, its workers are started
+with the real command, and what came of it is read from the real tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+from pydal import DAL
+
+from plugin_scheduler import Scheduler
+
+T = TypeVar("T")
+REPOSITORY = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, str(REPOSITORY / "scheduler.py")]
+
+
+def eventually(condition: Callable[[], T], within: float = 10.0, what: str = "") -> T:
+    """The first true answer of ``condition``; fails when there is none in time."""
+    until = time.monotonic() + within
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > until:
+            raise AssertionError(f"did not happen within {within} s: {what or condition}; {answer}")
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """True for a process that runs; a zombie does not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+class Worker:
+    """A started command, with what it logged."""
+
+    def __init__(self, arguments: list[str], folder: Path, env: dict[str, str]) -> None:
+        self.log_path = folder / f"worker-{time.monotonic_ns()}.log"
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, *arguments],
+                cwd=folder,
+                env={**os.environ, **env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, within: float = 20.0) -> int:
+        """Its exit code."""
+        try:
+            return self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the worker did not leave; its log:\n{self.log}") from None
+
+    def family(self) -> list[psutil.Process]:
+        """All its processes below it."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.pid).children(recursive=True)
+        return []
+
+    def kill(self) -> None:
+        """kill -9, and nothing else."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Lab:
+    """A database, tasks and workers, in a folder of their own."""
+
+    def __init__(self, folder: Path, uri: str = "sqlite://storage.sqlite") -> None:
+        self.folder, self.uri = folder, uri
+        self.workers: list[Worker] = []
+        self._db: Any = None
+        self.options: dict[str, Any] = {}
+
+    def write_tasks(self, source: str) -> None:
+        """The file of tasks; ``db`` in it is the lab's database with a table ``mark``."""
+        head = f"""
+            import os, subprocess, sys, time, signal, logging
+            from pydal import DAL, Field
+            from plugin_scheduler import current_task, progress
+            db = DAL({self.uri!r}, folder={str(self.folder)!r}, migrate=False)
+            db.define_table("mark", Field("name"), Field("run_id", "integer"), Field("at", "double"))
+            def mark(name="x"):
+                db.mark.insert(name=name, run_id=current_task.run_id, at=time.time())
+        """
+        text = textwrap.dedent(head) + "\n" + textwrap.dedent(source)
+        (self.folder / "tasks.py").write_text(text)
+
+    @property
+    def db(self) -> Any:
+        """The lab's own connection; `fresh` ends its view of the past."""
+        if self._db is None:
+            from pydal import Field
+
+            self._db = DAL(self.uri, folder=str(self.folder))
+            self._db.define_table(
+                "mark", Field("name"), Field("run_id", "integer"), Field("at", "double")
+            )
+            self.scheduler = Scheduler(self._db, application_name="lab", **self.options)
+            self._db.commit()
+        return self._db
+
+    def fresh(self) -> Any:
+        """The database as it is now."""
+        self.db.commit()
+        return self.db
+
+    def queue(self, function: str, *pargs: Any, **columns: Any) -> int:
+        """Queue and commit; the task's id."""
+        self.fresh()
+        answer = self.scheduler.queue_task(function, list(pargs), **columns)
+        assert not answer.errors, answer.errors
+        self.db.commit()
+        return int(answer.id)
+
+    def task(self, task_id: int) -> Any:
+        return self.fresh().scheduler_task(task_id)
+
+    def runs(self, task_id: int | None = None) -> list[Any]:
+        db = self.fresh()
+        query = db.scheduler_run.task_id == task_id if task_id else db.scheduler_run
+        return list(db(query).select(orderby=db.scheduler_run.id))
+
+    def marks(self, name: str | None = None) -> list[Any]:
+        db = self.fresh()
+        query = db.mark.name == name if name else db.mark
+        return list(db(query).select(orderby=db.mark.id))
+
+    def start_worker(self, *arguments: str, ready: bool = True, **env: str) -> Worker:
+        """`scheduler.py -u ... -f ... -t tasks.py` with the given arguments besides."""
+        _ = self.db
+        known = self.worker_names()
+        base = ["-u", self.uri, "-f", str(self.folder), "-t", str(self.folder / "tasks.py")]
+        if "-b" not in arguments:
+            base += ["-b", "1"]
+        worker = Worker([*base, *arguments], self.folder, env)
+        self.workers.append(worker)
+        if ready:
+            eventually(
+                lambda: self.worker_names() - known or worker.process.poll() is not None,
+                20,
+                "worker in the table",
+            )
+        return worker
+
+    def worker_names(self) -> set[str]:
+        db = self.fresh()
+        return {row.worker_name for row in db(db.scheduler_worker).select()}
+
+    def worker_row(self, worker: Worker | None = None) -> Any:
+        """The row of a worker (of the only one)."""
+        db = self.fresh()
+        rows = list(db(db.scheduler_worker).select())
+        if worker is None:
+            return rows[0] if rows else None
+        return next((row for row in rows if row.worker_stats["pid"] == worker.pid), None)
+
+    def becomes(self, task_id: int, *statuses: str, within: float = 15.0) -> Any:
+        """Wait until a task has one of the statuses; its row."""
+
+        def now_is() -> Any:
+            row = self.task(task_id)
+            return row if row and row.status in statuses else None
+
+        try:
+            return eventually(now_is, within)
+        except AssertionError:
+            row = self.task(task_id)
+            logs = "\n".join(worker.log for worker in self.workers)
+            raise AssertionError(f"{row and row.as_dict()} is not {statuses}\n{logs}") from None
+
+    def close(self) -> None:
+        """Nothing stays alive."""
+        for worker in self.workers:
+            family = worker.family()
+            if worker.process.poll() is None:
+                worker.kill()
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        if self._db is not None:
+            self._db.close()
+
+
+@contextlib.contextmanager
+def lab_in(folder: Path, **options: Any) -> Iterator[Lab]:
+    """A lab that cleans up behind itself."""
+    lab = Lab(folder)
+    lab.options = options
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+TERM, INT, KILL9, STOP, CONT = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGKILL,
+    signal.SIGSTOP,
+    signal.SIGCONT,
+)
