@@ -124,9 +124,15 @@ class Lab:
             self._db.define_table(
                 "mark", Field("name"), Field("run_id", "integer"), Field("at", "double")
             )
-            self.scheduler = Scheduler(self._db, application_name="lab", **self.options)
+            self.scheduler = self._make_scheduler()
             self._db.commit()
         return self._db
+
+    def _make_scheduler(self) -> Scheduler:
+        """Made in an empty namespace: the helpers of this module are no tasks."""
+        namespace = {"Scheduler": Scheduler, "db": self._db, "options": self.options}
+        exec("scheduler = Scheduler(db, application_name='lab', **options)", namespace)
+        return namespace["scheduler"]
 
     def fresh(self) -> Any:
         """The database as it is now."""
