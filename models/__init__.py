@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import portalocker
+from plugin_scheduler.models.validators import IS_GROUP_NAME, IS_JSON_OF, IS_KNOWN_FUNCTION
 from pydal import Field
 from pydal.validators import (
     IS_DATETIME,
@@ -26,7 +27,6 @@ from pydal.validators import (
 )
 
 from plugin_scheduler.cron import IS_CRONLINE
-from plugin_scheduler.models.validators import IS_GROUP_NAME, IS_JSON_OF, IS_KNOWN_FUNCTION
 from plugin_scheduler.records import OnChildFailure, OnFailure, RunStatus, TaskStatus, WorkerStatus
 
 TABLES = ("scheduler_task", "scheduler_run", "scheduler_worker", "scheduler_task_deps")
@@ -229,7 +229,9 @@ def _integer(name: str, default: int, comment: str, least: int) -> Field:
 
 def _known_groups(db: Any, groups: tuple[str, ...]) -> set[str]:
     """Groups to offer in a form: the app's own, and those that workers serve now."""
-    rows = db(db.scheduler_worker, ignore_common_filters=True).select(db.scheduler_worker.group_names)
+    rows = db(db.scheduler_worker, ignore_common_filters=True).select(
+        db.scheduler_worker.group_names
+    )
     served = {name for row in rows for name in row.group_names or ()}
     return {"main", *groups, *served}
 

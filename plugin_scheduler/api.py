@@ -112,7 +112,7 @@ class Scheduler(Home):
 
         return register if function is None else register(function)
 
-    # -- queue --------------------------------------------------------------------------------------
+    # -- queue --------------------
 
     def queue_task(
         self,
@@ -177,7 +177,7 @@ class Scheduler(Home):
         leads = (worker.is_ticker == True) & (worker.status == WorkerStatus.ACTIVE)
         self._set(leads).update(status=WorkerStatus.PICK)
 
-    # -- ask and stop ---------------------------------------------------------------------------------
+    # -- ask and stop --------------------
 
     def task_status(self, ref: Any, output: bool = False) -> Row | None:
         """The newest task that ``ref`` (id, uuid, Query or Row) means; None when there is none.
@@ -266,7 +266,7 @@ class Scheduler(Home):
         """Rows of ours are never hidden by a filter that the app adds to all its tables."""
         return self.db(query, ignore_common_filters=True)
 
-    # -- workers --------------------------------------------------------------------------------------
+    # -- workers --------------------
 
     def disable(
         self,
@@ -329,7 +329,9 @@ class Scheduler(Home):
         for group in _names(group_names) or self.settings.group_names:
             serves = worker.group_names.contains(group) & open_to_it
             most = {"limitby": (0, limit)} if limit else {}
-            ids |= {row.id for row in self._set(serves).select(worker.id, orderby=worker.id, **most)}
+            ids |= {
+                row.id for row in self._set(serves).select(worker.id, orderby=worker.id, **most)
+            }
         return int(self._set(worker.id.belongs(ids)).update(status=status) or 0) if ids else 0
 
     def get_workers(self, only_ticker: bool = False) -> dict[str, Row]:
@@ -342,7 +344,7 @@ class Scheduler(Home):
             for row in self._set(query).select()
         }
 
-    # -- work -----------------------------------------------------------------------------------------
+    # -- work --------------------
 
     def loop(self, worker_name: str | None = None) -> int:
         """Make a worker of this program, until it is told to leave; the exit code.

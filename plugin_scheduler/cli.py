@@ -67,15 +67,23 @@ class _Group(click.Group):
 @click.option("-u", "--uri", help="Database address, to work without a framework.")
 @click.option("-f", "--folder", default=".", show_default=True, help="Folder of its files.")
 @click.option("-t", "--tasks", help="Python file with a dict `tasks`, or public functions.")
-@click.option("-g", "--groups", default="main", help="Groups to work for, with -u.  [default: main]")
+@click.option(
+    "-g", "--groups", default="main", help="Groups to work for, with -u.  [default: main]"
+)
 @click.option("-U", "--utc-time", is_flag=True, help="Times of tasks are UTC, with -u.")
 @click.option("-n", "--slots", type=int, help="Tasks to run at the same time.  [default: 1]")
 @click.option("-w", "--worker-name", help="Name of the worker.  [default: host#pid#random]")
 @click.option("-b", "--heartbeat", type=float, help="Seconds between signs of life.  [default: 3]")
 @click.option("-E", "--max-empty-runs", type=int, help="Leave after so many idle heartbeats.")
-@click.option("--grace", type=float, help="Seconds that SIGTERM leaves running tasks.  [default: 30]")
 @click.option(
-    "-L", "--logger-level", default="INFO", show_default=True, help="10 or DEBUG ... 50 or CRITICAL."
+    "--grace", type=float, help="Seconds that SIGTERM leaves running tasks.  [default: 30]"
+)
+@click.option(
+    "-L",
+    "--logger-level",
+    default="INFO",
+    show_default=True,
+    help="10 or DEBUG ... 50 or CRITICAL.",
 )
 @click.version_option(package_name="plugin_scheduler")
 @click.pass_context

@@ -5,17 +5,15 @@ I own the launcher's children and pass signals on to them. I call boot. I never 
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugin_scheduler.boot import run_worker
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.log import logger, to_stderr
-from plugin_scheduler.processes import start_python
+from plugin_scheduler.processes import start_entry
 
 Spec = tuple[Mapping[str, Any], Mapping[str, Any]]
 
@@ -24,9 +22,7 @@ def launch(specs: Sequence[Spec]) -> int:
     """Run all workers until they have left; the first exit code that is not 0, or 0."""
     if len(specs) == 1:
         return run_worker(*specs[0])
-    workers = [
-        start_python("plugin_scheduler.launch", [], [logger.level, *spec]) for spec in specs
-    ]
+    workers = [start_entry("worker", [], [logger.level, *spec]) for spec in specs]
     with _PassedOn(workers):
         codes = [worker.wait() for worker in workers]
     return next((code if code >= 0 else 128 - code for code in codes if code), 0)
@@ -61,10 +57,3 @@ def work(level: int, spec: Mapping[str, Any], overrides: Mapping[str, Any]) -> i
     except ConfigError as error:
         logger.error("%s", error)
         return 2
-
-
-if __name__ == "__main__":
-    # The package's module, not this __main__ copy of it, so that there is one of each class.
-    from plugin_scheduler import launch as package
-
-    sys.exit(package.work(*json.load(sys.stdin)))

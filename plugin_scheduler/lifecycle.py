@@ -49,7 +49,9 @@ MOVES: Mapping[str, Rule] = {
         Rule("retry", (_S.RUNNING,), _S.QUEUED, "worker", "owner and run", "times_failed + 1"),
         Rule("carry_on", (_S.RUNNING,), _S.QUEUED, "worker", "owner and run", "next occurrence"),
         Rule("fail", (_S.RUNNING,), _S.FAILED, "worker, ticker", "owner and run", "traceback"),
-        Rule("time_out", (_S.RUNNING,), _S.TIMEOUT, "worker", "owner and run", "where it was stuck"),
+        Rule(
+            "time_out", (_S.RUNNING,), _S.TIMEOUT, "worker", "owner and run", "where it was stuck"
+        ),
         Rule("stop_run", (_S.RUNNING,), _S.STOPPED, "worker", "owner and run", "enabled = False"),
         Rule("interrupt", (_S.RUNNING,), _S.QUEUED, "worker", "owner and run", "closes the run"),
         Rule("outlive", (_S.RUNNING,), _S.EXPIRED, "worker", "owner and run", "next is too late"),
@@ -58,7 +60,9 @@ MOVES: Mapping[str, Rule] = {
         Rule("expire", _S.WAITING, _S.EXPIRED, "ticker", "stop_time passed"),
         Rule("fan_out", (_S.QUEUED,), _S.QUEUED, "ticker", "broadcast is due", "one copy a worker"),
         Rule("fan_out_last", (_S.QUEUED,), _S.COMPLETED, "ticker", "broadcast is due", "copies"),
-        Rule("requeue", _S.HELD, _S.QUEUED, "ticker", "lease of the owner lapsed", "closes the run"),
+        Rule(
+            "requeue", _S.HELD, _S.QUEUED, "ticker", "lease of the owner lapsed", "closes the run"
+        ),
         Rule("requeue_ended", _S.ENDED, _S.QUEUED, "api", "a person asked", "enabled = True"),
     )
 }

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import select
 import signal
@@ -23,7 +22,7 @@ from typing import Any
 
 from plugin_scheduler import runner
 from plugin_scheduler.hosts import World, load
-from plugin_scheduler.processes import start_python
+from plugin_scheduler.processes import start_entry
 from plugin_scheduler.wire import BlockingChannel, Channel, Closed
 
 FDS = 3  # of a runner: control, output, trace
@@ -67,7 +66,7 @@ class Nursery:
 
 
 def _start_interpreter(theirs: socket.socket, spec: Mapping[str, Any]) -> int:
-    process = start_python("plugin_scheduler.nursery", [theirs.fileno()], spec)
+    process = start_entry("nursery", [theirs.fileno()], spec)
     process.returncode = 0  # `close` waits for it; Popen must not
     return process.pid
 
@@ -201,10 +200,3 @@ def _leave_standard_input() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-
-
-if __name__ == "__main__":
-    # The package's module, not this __main__ copy of it, so that there is one of each class.
-    from plugin_scheduler import nursery
-
-    nursery.serve(socket.socket(fileno=int(sys.argv[1])), json.load(sys.stdin), None)

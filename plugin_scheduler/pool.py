@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from plugin_scheduler.capture import Stream
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.hosts import World
 from plugin_scheduler.nursery import Nursery
@@ -22,7 +23,6 @@ from plugin_scheduler.processes import end_group, ended_how, spawn_runner, warn_
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.capture import Stream
 from plugin_scheduler.wire import Channel, Closed
 
 _READ = 1 << 18
@@ -84,7 +84,7 @@ class Pool:
         self.deaths = 0
         self.configure(Settings())
 
-    # -- birth --------------------------------------------------------------------------------------
+    # -- birth --------------------
 
     def configure(self, settings: Settings, spawns: bool = False) -> None:
         """The options that the app gave; they are known only once it was loaded.
@@ -191,7 +191,7 @@ class Pool:
         )
         self._selector.register(output, selectors.EVENT_READ, lambda: self._read_output(runner))
 
-    # -- work ---------------------------------------------------------------------------------------
+    # -- work --------------------
 
     def idle(self) -> int:
         """How many runners could start a run now."""
@@ -294,7 +294,7 @@ class Pool:
             with contextlib.suppress(Closed):
                 runner.channel.send(["exit"])
 
-    # -- deadlines and ends -----------------------------------------------------------------------------
+    # -- deadlines and ends --------------------
 
     def next_deadline(self) -> float | None:
         """The monotonic time at which `enforce` has something to do."""
@@ -419,4 +419,3 @@ def _read_all(fd: int) -> bytes:
         while piece := os.read(fd, _READ):
             data += piece
     return data
-

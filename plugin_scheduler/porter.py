@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from plugin_scheduler.clock import SYSTEM, Clock
 from plugin_scheduler.errors import StoreUnavailable
-from plugin_scheduler.processes import start_python
+from plugin_scheduler.processes import start_entry
 from plugin_scheduler.records import Outcome
 from plugin_scheduler.runs import Result
 from plugin_scheduler.settings import Settings
@@ -44,7 +42,7 @@ class Porters:
     def carry(self, result: Result) -> None:
         """Start to store the file of a result; `arrived` gives the result back when that is done."""
         load = {"where": self._where, "run": result.order.run_id, "file": result.result_file}
-        porter = start_python("plugin_scheduler.porter", [], load)
+        porter = start_entry("porter", [], load)
         self._on_their_way.append((porter, result))
 
     def arrived(self) -> list[Result]:
@@ -83,7 +81,3 @@ def carry(load: Mapping[str, Any]) -> None:
             if time.monotonic() > until:
                 raise
             time.sleep(0.1)
-
-
-if __name__ == "__main__":
-    carry(json.load(sys.stdin))

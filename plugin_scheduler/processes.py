@@ -17,22 +17,21 @@ from typing import Any
 import psutil
 
 
-
 def spawn_runner(
     spec: Mapping[str, Any], control: int, output: int, trace: int
 ) -> subprocess.Popen[bytes]:
     """Start a runner as a new interpreter that loads the app by itself."""
-    return start_python("plugin_scheduler.spawned", [control, output, trace], spec)
+    return start_entry("runner", [control, output, trace], spec)
 
 
-def start_python(module: str, fds: Sequence[int], load: Any) -> subprocess.Popen[bytes]:
-    """Start a module of ours as a new interpreter in a session of its own.
+def start_entry(entry: str, fds: Sequence[int], load: Any) -> subprocess.Popen[bytes]:
+    """Start one of `entry`'s as a new interpreter in a session of its own.
 
     ``load`` reaches it as JSON on standard input: it may hold a database's password, and the
     arguments of a process are there for everybody to read.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, fds)],
+        [sys.executable, "-m", "plugin_scheduler.entry", entry, *map(str, fds)],
         stdin=subprocess.PIPE,
         pass_fds=fds,
         start_new_session=True,

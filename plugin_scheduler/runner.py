@@ -44,7 +44,9 @@ class Ended(BaseException):
 class Runner:
     """One process, one run at a time."""
 
-    def __init__(self, channel: BlockingChannel, world: World, nonce: str, settings: Settings) -> None:
+    def __init__(
+        self, channel: BlockingChannel, world: World, nonce: str, settings: Settings
+    ) -> None:
         self._channel, self._world = channel, world
         self._nonce, self._settings = nonce, settings
         self._runs = 0
@@ -138,7 +140,9 @@ class Runner:
             raise Ended
 
 
-def main(control: int, output: int, trace: int, spec: Mapping[str, Any], world: World | None) -> int:
+def main(
+    control: int, output: int, trace: int, spec: Mapping[str, Any], world: World | None
+) -> int:
     """Be a runner: ``world`` is given in a forked process, and loaded here in a spawned one."""
     channel = BlockingChannel(socket.socket(fileno=control))
     for fd in (control, trace):

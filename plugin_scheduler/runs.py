@@ -57,7 +57,7 @@ class LiveRun:
     def is_complete(self) -> bool:
         return self._report is not None and self.output_complete
 
-    # -- deadlines ------------------------------------------------------------------------------------
+    # -- deadlines --------------------
 
     @property
     def deadline(self) -> float:
@@ -79,7 +79,7 @@ class LiveRun:
             return self._ending_since + self._kill_grace
         return None if self._report is not None else self.deadline
 
-    # -- ends ---------------------------------------------------------------------------------------
+    # -- ends --------------------
 
     def result(self) -> Result:
         """It ended by itself, or listened when it was told to end."""

@@ -14,9 +14,7 @@ from plugin_scheduler.errors import ConfigError
 
 
 def _option(default: Any, unit: str, help: str, least: float | None = None) -> Any:
-    return dataclasses.field(
-        default=default, metadata={"unit": unit, "help": help, "least": least}
-    )
+    return dataclasses.field(default=default, metadata={"unit": unit, "help": help, "least": least})
 
 
 @dataclass(frozen=True)

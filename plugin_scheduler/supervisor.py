@@ -67,7 +67,7 @@ class Supervisor:
         self._total = self._errors = self._boot_errors = 0
         self._boot_error: str | None = None
 
-    # -- the loop -----------------------------------------------------------------------------------
+    # -- the loop --------------------
 
     def work(self) -> int:
         """Be a worker until told to leave; the exit code."""
@@ -120,7 +120,7 @@ class Supervisor:
     def _busy(self) -> bool:
         return bool(self._results or self._pool.live_runs() or self._claimed or self._porters.busy)
 
-    # -- waiting ------------------------------------------------------------------------------------
+    # -- waiting --------------------
 
     def _wait(self) -> None:
         """Until something happened: a byte, a deadline, a due task, or the doorbell."""
@@ -157,7 +157,7 @@ class Supervisor:
         nearest = min(deadlines)
         return max(nearest, self._outage.retry_at) if self._outage.is_on else nearest
 
-    # -- reports --------------------------------------------------------------------------------------
+    # -- reports --------------------
 
     def _collect(self, news: News) -> None:
         for why in news.boot_failures:
@@ -205,7 +205,7 @@ class Supervisor:
                 status=move.target,
             )
 
-    # -- claim and hand out -----------------------------------------------------------------------------
+    # -- claim and hand out --------------------
 
     def _can_take(self) -> bool:
         return self._staying.takes_work and self._room() > 0
@@ -263,7 +263,7 @@ class Supervisor:
             if not self._pool.hand_out(order):
                 self._results.append(_never_began(order))
 
-    # -- live output ------------------------------------------------------------------------------------
+    # -- live output --------------------
 
     def _save_live(self) -> None:
         now = self._clock.monotonic()
@@ -289,7 +289,7 @@ class Supervisor:
                 times.append(self._save_at(run))
         return min(times) if times else None
 
-    # -- orders -----------------------------------------------------------------------------------------
+    # -- orders --------------------
 
     def _obey_if_due(self) -> None:
         now = self._clock.monotonic()
@@ -329,7 +329,7 @@ class Supervisor:
                 tell("run_taken", run=run_id, task=runs[run_id].order.task.label)
                 self._pool.stop_run(run_id, Outcome.INTERRUPTED, "taken away from its worker")
 
-    # -- heartbeat ----------------------------------------------------------------------------------------
+    # -- heartbeat --------------------
 
     def _arrive(self) -> None:
         self._worker_id = self._me.register(self._store, self._stats(), self._clock)
@@ -436,4 +436,3 @@ def _about(run: LiveRun) -> dict[str, Any]:
         "function": task.function_name,
         "since": run.order.started.isoformat(" ", "seconds"),
     }
-

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import uuid
 from collections.abc import Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
@@ -58,12 +59,23 @@ def _prepare(app: str, folder: str) -> None:
     os.environ["PY4WEB_APPS_FOLDER"] = folder
     os.environ.setdefault("PY4WEB_SERVICE_FOLDER", os.path.join(folder, ".service"))
     os.environ.setdefault("PY4WEB_SERVICE_DB_URI", "sqlite://service.storage")
-    from py4web.core import action, request
+    from py4web.core import Session, action, request
 
+    if Session.SECRET is None:
+        Session.SECRET = _session_secret()
     action.app_name = app
     request.app_name = app
     if "apps" not in sys.modules:
         sys.modules["apps"] = _apps_package(folder)
+
+
+def _session_secret() -> str:
+    """The server's, where it has one; an app with a session cannot be imported without any."""
+    path = os.path.join(os.environ["PY4WEB_SERVICE_FOLDER"], "session.secret")
+    if os.path.isfile(path):
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    return str(uuid.uuid4())
 
 
 def _apps_package(folder: str) -> ModuleType:

@@ -14,7 +14,7 @@ from typing import Any
 
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.lifecycle import MOVES, Move, decide, short
-from plugin_scheduler.records import Outcome, Order, Report, RunStatus, Task, TaskStatus
+from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
 from plugin_scheduler.settings import Settings
 
 RETRY_HORIZON = timedelta(minutes=10)
@@ -46,7 +46,7 @@ class Tasks:
         self._deps = self._db.scheduler_task_deps
         self._fields = [self._task[name] for name in Task._fields]
 
-    # -- reading -----------------------------------------------------------------------------
+    # -- reading --------------------
 
     def read(self, query: Any, **select: Any) -> list[Task]:
         """Tasks as records."""
@@ -128,7 +128,7 @@ class Tasks:
         pending = (self._deps.can_visit == False) & (self._deps.task_parent != None)
         return self._db(pending)._select(self._deps.task_parent)
 
-    # -- claim, start, hand back ----------------------------------------------------------------
+    # -- claim, start, hand back --------------------
 
     def claim(self, worker_name: str, groups: Sequence[str], limit: int) -> list[Task]:
         """Take up to ``limit`` due tasks: the longest waiting first, priority counted as waiting."""
@@ -142,7 +142,8 @@ class Tasks:
             self.move("claim", self._task.id.belongs(ids) & (self._task.enabled == True), **mine)
             got = self._task.id.belongs(ids) & (self._task.assigned_worker_name == worker_name)
             claimed = {
-                task.id: task for task in self.read(got & (self._task.status == TaskStatus.ASSIGNED))
+                task.id: task
+                for task in self.read(got & (self._task.status == TaskStatus.ASSIGNED))
             }
         return [claimed[task.id] for task in candidates if task.id in claimed]
 
@@ -200,17 +201,23 @@ class Tasks:
         with self._dialect.transaction():
             for task in strays:
                 if task.status == TaskStatus.ASSIGNED:
-                    self.move("hand_back", self._held_by(task, worker_name), assigned_worker_name="")
+                    self.move(
+                        "hand_back", self._held_by(task, worker_name), assigned_worker_name=""
+                    )
                 else:
-                    self.end_run(task, Outcome.INTERRUPTED, self._dialect.now(), "its start was lost")
+                    self.end_run(
+                        task, Outcome.INTERRUPTED, self._dialect.now(), "its start was lost"
+                    )
         return len(strays)
 
     def _held_by(self, task: Task, worker_name: str) -> Any:
         return (self._task.id == task.id) & (self._task.assigned_worker_name == worker_name)
 
-    # -- reports ----------------------------------------------------------------------------------
+    # -- reports --------------------
 
-    def report(self, reports: Sequence[Report], worker_name: str) -> list[tuple[Report, Move | None]]:
+    def report(
+        self, reports: Sequence[Report], worker_name: str
+    ) -> list[tuple[Report, Move | None]]:
         """Store what came back, in one transaction; None beside a report that came too late."""
         with self._dialect.transaction():
             current = self._current(reports)
@@ -327,7 +334,7 @@ class Tasks:
                 ends[run_id] = "stop"
         return ends
 
-    # -- the one writer -----------------------------------------------------------------------------
+    # -- the one writer --------------------
 
     def move(self, name: str, selection: Any, **changes: Any) -> int:
         """Make a move for all selected tasks that stand where it begins; how many that were."""

@@ -1,0 +1,58 @@
+"""What a new interpreter of ours does: `python -m plugin_scheduler.entry nursery FD`, and the like.
+
+I own the way in to processes that are not forked. What they need to know comes as JSON on standard
+input. I call nursery, runner, porter and launch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from typing import Any
+
+
+def nursery(fd: int) -> int:
+    """Load an app, and fork its runners."""
+    from plugin_scheduler import nursery
+
+    nursery.serve(socket.socket(fileno=fd), _load(), None)
+    return 0
+
+
+def runner(control: int, output: int, trace: int) -> int:
+    """Load an app, and run its tasks."""
+    from plugin_scheduler import runner
+
+    return runner.main(control, output, trace, _load(), None)
+
+
+def porter() -> int:
+    """Carry a large result into the database."""
+    from plugin_scheduler import porter
+
+    porter.carry(_load())
+    return 0
+
+
+def worker() -> int:
+    """Be one of several workers of a command."""
+    from plugin_scheduler import launch
+
+    return launch.work(*_load())
+
+
+def _load() -> Any:
+    """What the parent sent; then nothing can be read from standard input any more."""
+    load = json.load(sys.stdin)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return load
+
+
+ENTRIES = {"nursery": nursery, "runner": runner, "porter": porter, "worker": worker}
+
+if __name__ == "__main__":
+    sys.exit(ENTRIES[sys.argv[1]](*(int(fd) for fd in sys.argv[2:])))
