@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import portalocker
-from plugin_scheduler.models.validators import IS_GROUP_NAME, IS_JSON_OF, IS_KNOWN_FUNCTION
+from plugin_scheduler.models.validators import (
+    IS_GROUP_NAME,
+    IS_GROUP_NAMES,
+    IS_JSON_OF,
+    IS_KNOWN_FUNCTION,
+    IS_TEXT,
+    Stored,
+)
 from pydal import Field
 from pydal.validators import (
     IS_DATETIME,
@@ -22,6 +29,7 @@ from pydal.validators import (
     IS_IN_DB,
     IS_IN_SET,
     IS_INT_IN_RANGE,
+    IS_JSON,
     IS_NOT_EMPTY,
     IS_NOT_IN_DB,
 )
@@ -85,7 +93,7 @@ def _define_task(
         Field(
             "application_name", requires=IS_NOT_EMPTY(), default=application_name, writable=False
         ),
-        Field("task_name", default=None),
+        _text(db, "scheduler_task", "task_name", default=None),
         Field(
             "group_name", default="main", requires=IS_GROUP_NAME(lambda: _known_groups(db, groups))
         ),
@@ -96,7 +104,12 @@ def _define_task(
             writable=False,
         ),
         Field("broadcast", "boolean", default=False),
-        Field("function_name", requires=IS_KNOWN_FUNCTION(function_names)),
+        Field(
+            "function_name",
+            requires=IS_KNOWN_FUNCTION(
+                function_names, Stored(db, "scheduler_task", "function_name")
+            ),
+        ),
         Field(
             "uuid",
             length=255,
@@ -104,8 +117,8 @@ def _define_task(
             unique=True,
             default=new_uuid,
         ),
-        Field("args", "text", default="[]", requires=IS_JSON_OF(list)),
-        Field("vars", "text", default="{}", requires=IS_JSON_OF(dict)),
+        _json_text(db, "args", list),
+        _json_text(db, "vars", dict),
         Field("enabled", "boolean", default=True),
         Field("start_time", "datetime", default=now, requires=IS_DATETIME()),
         Field("next_run_time", "datetime", default=now, requires=IS_EMPTY_OR(IS_DATETIME())),
@@ -125,15 +138,15 @@ def _define_task(
         Field("times_run", "integer", default=0, writable=False),
         Field("times_failed", "integer", default=0, writable=False),
         Field("last_run_time", "datetime", writable=False, readable=False),
-        Field("assigned_worker_name", default="", writable=False),
-        *_our_task_fields(),
+        _text(db, "scheduler_task", "assigned_worker_name", default="", writable=False),
+        *_our_task_fields(db),
         migrate=_table_file("scheduler_task", migrate),
         format="(%(id)s) %(task_name)s",
         on_define=_watch_deletions,
     )
 
 
-def _our_task_fields() -> Iterator[Field]:
+def _our_task_fields(db: Any) -> Iterator[Field]:
     yield Field(
         "priority",
         "integer",
@@ -148,10 +161,23 @@ def _our_task_fields() -> Iterator[Field]:
         comment="a repeating task whose retries are used up: stop, or continue with the next",
         requires=IS_EMPTY_OR(IS_IN_SET(OnFailure.ALL, zero=None)),
     )
-    yield Field("only_worker", default=None, comment="only the worker of this name may take it")
+    yield _text(
+        db,
+        "scheduler_task",
+        "only_worker",
+        default=None,
+        comment="only the worker of this name may take it",
+    )
     yield Field("run_id", "integer", default=None, writable=False, comment="its latest run")
     yield Field("times_lost", "integer", default=0, writable=False, comment="workers died under it")
-    yield Field("reason", default=None, writable=False, comment="why it stands where it stands")
+    yield _text(
+        db,
+        "scheduler_task",
+        "reason",
+        default=None,
+        writable=False,
+        comment="why it stands where it stands",
+    )
 
 
 def _define_run(db: Any, migrate: Any, worker_name: str | None) -> None:
@@ -161,13 +187,18 @@ def _define_run(db: Any, migrate: Any, worker_name: str | None) -> None:
         Field("status", requires=IS_IN_SET(RunStatus.ALL, zero=None)),
         Field("start_time", "datetime"),
         Field("stop_time", "datetime"),
-        Field("run_output", "text"),
-        Field("run_result", "text"),
-        Field("traceback", "text"),
-        Field("worker_name", default=worker_name),
+        _text(db, "scheduler_run", "run_output", "text"),
+        _text(db, "scheduler_run", "run_result", "text"),
+        _text(db, "scheduler_run", "traceback", "text"),
+        _text(db, "scheduler_run", "worker_name", default=worker_name),
         Field("duration", "double", comment="seconds"),
-        Field("reason", default=None, comment="why it ended as it did"),
-        Field("progress", "json", comment='{"at": 3, "of": 10, "text": "..."}'),
+        _text(db, "scheduler_run", "reason", default=None, comment="why it ended as it did"),
+        Field(
+            "progress",
+            "json",
+            comment='{"at": 3, "of": 10, "text": "..."}',
+            requires=IS_EMPTY_OR(IS_JSON()),
+        ),
         Field("stop_requested", "boolean", default=False, comment="somebody asked to stop it"),
         migrate=_table_file("scheduler_run", migrate),
     )
@@ -181,8 +212,8 @@ def _define_worker(db: Any, migrate: Any, groups: tuple[str, ...]) -> None:
         Field("last_heartbeat", "datetime"),
         Field("status", requires=IS_IN_SET(WorkerStatus.ALL, zero=None)),
         Field("is_ticker", "boolean", default=False, writable=False),
-        Field("group_names", "list:string", default=list(groups)),
-        Field("worker_stats", "json"),
+        Field("group_names", "list:string", default=list(groups), requires=IS_GROUP_NAMES()),
+        Field("worker_stats", "json", requires=IS_EMPTY_OR(IS_JSON())),
         Field(
             "lease_until",
             "double",
@@ -227,13 +258,26 @@ def _integer(name: str, default: int, comment: str, least: int) -> Field:
     return Field(name, "integer", default=default, comment=comment, requires=requires)
 
 
+def _text(db: Any, table: str, name: str, kind: str = "string", **options: Any) -> Field:
+    return Field(name, kind, requires=IS_TEXT(Stored(db, table, name)), **options)
+
+
+def _json_text(db: Any, name: str, kind: type) -> Field:
+    requires = IS_JSON_OF(kind, Stored(db, "scheduler_task", name))
+    return Field(name, "text", default="[]" if kind is list else "{}", requires=requires)
+
+
 def _known_groups(db: Any, groups: tuple[str, ...]) -> set[str]:
-    """Groups to offer in a form: the app's own, and those that workers serve now."""
-    rows = db(db.scheduler_worker, ignore_common_filters=True).select(
-        db.scheduler_worker.group_names
-    )
-    served = {name for row in rows for name in row.group_names or ()}
-    return {"main", *groups, *served}
+    """Groups to offer in a form: the app's own, those that workers serve, those that tasks have.
+
+    Without the last a form would put a task that nobody serves now into another group.
+    """
+    task, worker = db.scheduler_task, db.scheduler_worker
+    workers = db(worker, ignore_common_filters=True).select(worker.group_names)
+    tasks = db(task, ignore_common_filters=True).select(task.group_name, distinct=True)
+    served = {name for row in workers for name in row.group_names or ()}
+    asked = {row.group_name for row in tasks if row.group_name}
+    return {"main", *groups, *served, *asked}
 
 
 def _table_file(tablename: str, migrate: Any) -> Any:

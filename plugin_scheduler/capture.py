@@ -41,10 +41,9 @@ class Output:
         self.changed = True
         seam = max(0, len(self._kept) - len(CLEAR) + 1)
         self._kept += data
-        cleared = self._kept.rfind(CLEAR, seam)
-        if cleared >= 0:
+        while (cleared := self._kept.find(CLEAR, seam)) >= 0:
             del self._kept[: cleared + len(CLEAR)]
-            self._left_out = 0
+            self._left_out = seam = 0
         surplus = len(self._kept) - self._limit
         if surplus > self._limit:  # cut seldom, so that each byte is moved once at the most
             self._cut(surplus)
@@ -98,10 +97,11 @@ class Stream:
 
 
 def _decode(data: bytes, whole: bool) -> str:
+    start = 0
     if not whole:  # the cut may have gone through a character: begin at the next one
-        while data and data[0] & 0xC0 == 0x80:
-            data = data[1:]
-    return codecs.decode(data, "utf-8", "replace")
+        while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
+            start += 1
+    return codecs.decode(data[start:], "utf-8", "replace")
 
 
 def _size(count: int) -> str:

@@ -162,9 +162,7 @@ def _level(text: str) -> int:
 def main(args: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
     try:
-        command.main(args=args, prog_name="scheduler.py", standalone_mode=False)
-    except click.exceptions.Exit as exit:
-        return exit.exit_code
+        code = command.main(args=args, prog_name="scheduler.py", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return USER_ERROR
@@ -173,4 +171,4 @@ def main(args: Sequence[str] | None = None) -> int:
     except SchedulerError as error:
         print(f"Error: {error}", file=sys.stderr)
         return USER_ERROR
-    return 0
+    return code if isinstance(code, int) else 0

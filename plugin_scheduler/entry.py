@@ -32,8 +32,7 @@ def porter() -> int:
     """Carry a large result into the database."""
     from plugin_scheduler import porter
 
-    porter.carry(_load())
-    return 0
+    return porter.carry(_load())
 
 
 def worker() -> int:

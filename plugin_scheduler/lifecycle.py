@@ -103,15 +103,22 @@ def decide(
     web2py's book: a success repeats until ``repeats`` is used up, a failure is retried
     ``retry_failed`` times in a row, and the next run counts from the START of this one.
     """
-    if outcome == Outcome.COMPLETED:
-        return _after_success(task, started)
     if outcome == Outcome.STOPPED:
         return Move("stop_run", {"enabled": False}, reason or "stopped")
     if outcome == Outcome.INTERRUPTED:
         return Move("interrupt", {"assigned_worker_name": ""}, reason)
     if outcome == Outcome.LOST:
         return _after_loss(task, max_losses)
-    return _after_failure(task, outcome, started, reason)
+    try:
+        if outcome == Outcome.COMPLETED:
+            return _after_success(task, started)
+        return _after_failure(task, outcome, started, reason)
+    except (ValueError, OverflowError) as error:  # a row edited by hand; it must not stop a worker
+        return Move("fail", {"times_failed": task.times_failed + 1}, _no_next_time(error))
+
+
+def _no_next_time(error: Exception) -> str:
+    return f"its next run time cannot be computed: {error}"
 
 
 def _after_success(task: Task, started: datetime) -> Move:
@@ -163,10 +170,12 @@ def after_fan_out(task: Task, now: datetime) -> Move:
         "last_run_time": now,
         "reason": None,
     }
-    if recurrence.runs_again(times_run=task.times_run + 1, repeats=task.repeats):
-        changes["next_run_time"] = _next(task, now)
-        return Move("fan_out", changes)
-    return Move("fan_out_last", changes)
+    if not recurrence.runs_again(times_run=task.times_run + 1, repeats=task.repeats):
+        return Move("fan_out_last", changes)
+    try:
+        return Move("fan_out", {**changes, "next_run_time": _next(task, now)})
+    except (ValueError, OverflowError) as error:
+        return Move("skip", {**changes, "enabled": False, "reason": _no_next_time(error)})
 
 
 def _next(task: Task, started: datetime) -> datetime:

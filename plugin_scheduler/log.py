@@ -60,7 +60,9 @@ def tell(event: str, **facts: object) -> None:
     """
     level, sentence = EVENTS[event]
     if logger.isEnabledFor(level):
-        logger.log(level, sentence, facts, exc_info=event == "loop_error")
+        # An empty dict among the arguments would be one argument too many for its sentence.
+        arguments = (facts,) if facts else ()
+        logger.log(level, sentence, *arguments, exc_info=event == "loop_error")
 
 
 def to_stderr(level: int) -> None:

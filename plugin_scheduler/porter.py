@@ -1,4 +1,4 @@
-"""Large results: carried into the database by a process that is gone afterwards.
+"""Large results: reported to the database by a process that is gone afterwards.
 
 Fifty megabytes of JSON in a worker's memory would stay in its size for good, and stop its loop
 while they are written. I own the porters. I call store, but only inside a porter's own process.
@@ -10,25 +10,35 @@ import contextlib
 import dataclasses
 import os
 import subprocess
-import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.clock import SYSTEM, Clock
+from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.processes import start_entry
-from plugin_scheduler.records import Outcome
+from plugin_scheduler.records import Order, Outcome, Report
 from plugin_scheduler.runs import Result
 from plugin_scheduler.settings import Settings
 
 PATIENCE = 60.0  # seconds for one result
+STORED, TOO_LATE = 0, 4  # exit codes
+
+
+@dataclasses.dataclass(frozen=True)
+class Delivery:
+    """What became of a large result: stored, or too late; or the result to be reported instead."""
+
+    result: Result
+    was_in_time: bool
+    instead: Result | None = None
 
 
 class Porters:
     """The supervisor's side: results on their way."""
 
-    def __init__(self, where: Mapping[str, Any], clock: Clock) -> None:
-        self._where, self._clock = where, clock
+    def __init__(self, where: Mapping[str, Any], settings: Settings, worker_name: str) -> None:
+        self._load = {"where": where, "settings": settings.as_dict(), "worker": worker_name}
         self._on_their_way: list[tuple[subprocess.Popen[bytes], Result]] = []
 
     @property
@@ -40,44 +50,59 @@ class Porters:
         return [result.order.task.id for _, result in self._on_their_way]
 
     def carry(self, result: Result) -> None:
-        """Start to store the file of a result; `arrived` gives the result back when that is done."""
-        load = {"where": self._where, "run": result.order.run_id, "file": result.result_file}
-        porter = start_entry("porter", [], load)
+        """Start to report a result that is in a file; `delivered` tells when that is done."""
+        parts = dataclasses.asdict(result)
+        order = parts.pop("order")
+        run = {"task": result.order.task.id, "run": order["run_id"]}
+        run["started"] = result.order.started.isoformat()
+        porter = start_entry("porter", [], {**self._load, "order": run, "parts": parts})
         self._on_their_way.append((porter, result))
 
-    def arrived(self) -> list[Result]:
-        """Results whose files are stored, or could not be: those FAILED, and say why."""
-        here = [(porter, result) for porter, result in self._on_their_way if _ended(porter)]
+    def delivered(self) -> list[Delivery]:
+        """Results that were reported since the last call, or could not be."""
+        here = [pair for pair in self._on_their_way if pair[0].poll() is not None]
         self._on_their_way = [pair for pair in self._on_their_way if pair not in here]
-        return [_delivered(porter.returncode, result) for porter, result in here]
+        return [_delivery(porter.returncode, result) for porter, result in here]
 
 
-def _ended(porter: subprocess.Popen[bytes]) -> bool:
-    return porter.poll() is not None
-
-
-def _delivered(code: int, result: Result) -> Result:
+def _delivery(code: int, result: Result) -> Delivery:
     with contextlib.suppress(OSError):
         os.unlink(str(result.result_file))
-    if code == 0:
-        return result
+    if code in (STORED, TOO_LATE):
+        return Delivery(result, was_in_time=code == STORED)
     why = f"its result is too large for the database (porter's exit status {code})"
-    return dataclasses.replace(result, outcome=Outcome.FAILED, reason=why, result_file=None)
+    failed = dataclasses.replace(result, outcome=Outcome.FAILED, reason=why, result_file=None)
+    return Delivery(result, was_in_time=True, instead=failed)
 
 
-def carry(load: Mapping[str, Any]) -> None:
-    """A porter's work."""
-    from plugin_scheduler.store import Store
-
-    with open(load["file"], encoding="utf-8") as file:
+def carry(load: Mapping[str, Any]) -> int:
+    """A porter's work; its exit code."""
+    with open(load["parts"]["result_file"], encoding="utf-8") as file:
         text = file.read()
-    until = time.monotonic() + PATIENCE
+    until = SYSTEM.monotonic() + PATIENCE
     while True:
         try:
-            store = Store.open(load["where"], Settings(), SYSTEM)
-            store.tasks.save_result(load["run"], text)
-            return
+            return _report(load, text)
         except StoreUnavailable:
-            if time.monotonic() > until:
+            if SYSTEM.monotonic() > until:
                 raise
-            time.sleep(0.1)
+            SYSTEM.sleep(0.1)
+
+
+def _report(load: Mapping[str, Any], text: str) -> int:
+    from plugin_scheduler.store import Store
+
+    store = Store.open(load["where"], Settings.from_dict(load["settings"]), SYSTEM)
+    with store.dialect.reading():
+        tasks = store.tasks.read(store.db.scheduler_task.id == load["order"]["task"])
+    if not tasks:
+        return TOO_LATE
+    started = datetime.fromisoformat(load["order"]["started"])
+    parts = {name: value for name, value in load["parts"].items() if name != "result_file"}
+    report = Report(
+        order=Order(tasks[0], load["order"]["run"], started),
+        ended=store.dialect.now(),
+        **{**parts, "result": text},
+    )
+    [(_, move)] = store.tasks.report([report], load["worker"])
+    return STORED if move else TOO_LATE

@@ -152,8 +152,7 @@ class Order:
 class Report:
     """What came back of a run.
 
-    ``seconds`` is how long the function ran; ``result`` is JSON text, or None where there is none;
-    ``result_file`` names a file that holds it instead, when it is too large to pass along.
+    ``seconds`` is how long the function ran; ``result`` is JSON text, or None where there is none.
     """
 
     order: Order
@@ -161,7 +160,6 @@ class Report:
     ended: datetime
     seconds: float
     result: str | None = None
-    result_file: str | None = None
     traceback: str | None = None
     output: str = ""
     reason: str | None = None

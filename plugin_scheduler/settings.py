@@ -6,11 +6,13 @@ I own options. I call the words. I never read a file, the environment or a datab
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.records import OnFailure
 
 
 def _option(default: Any, unit: str, help: str, least: float | None = None) -> Any:
@@ -53,10 +55,15 @@ class Settings:
 
     def _check(self, option: dataclasses.Field[Any]) -> None:
         value, least = getattr(self, option.name), option.metadata["least"]
+        if option.name == "on_failure" and value not in OnFailure.ALL:
+            raise ConfigError(f"on_failure={value!r}: one of {', '.join(OnFailure.ALL)}")
         if least is None:
             return
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ConfigError(f"{option.name}={value!r}: a number of {option.metadata['unit']}")
+        whole = option.type == "int"  # annotations are texts here
+        kinds = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+            number = "a whole number" if whole else "a number"
+            raise ConfigError(f"{option.name}={value!r}: {number} of {option.metadata['unit']}")
         if value < least:
             raise ConfigError(f"{option.name}={value!r}: at least {least:g}")
 
@@ -72,7 +79,8 @@ class Settings:
             if name not in known:
                 raise ConfigError(f"unknown option {name!r}; known: {', '.join(sorted(known))}")
         if "group_names" in changes:
-            changes["group_names"] = tuple(changes["group_names"])
+            names = changes["group_names"]
+            changes["group_names"] = (names,) if isinstance(names, str) else tuple(names)
         return dataclasses.replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:

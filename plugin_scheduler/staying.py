@@ -26,7 +26,7 @@ class Staying:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
-        self._disabled = self._draining = self._killed = False
+        self._disabled = self._draining = self._killed = self._warned = False
         self._grace_until: float | None = None
         self._over_at: float | None = None
         self.exit_code = 0
@@ -40,13 +40,11 @@ class Staying:
     @property
     def deadline(self) -> float | None:
         """When `enforce` has something to do."""
-        if self._killed:
-            return self._over_at
-        return self._grace_until
+        return self._grace_until if self._over_at is None else self._over_at
 
     def is_over(self, busy: bool) -> bool:
         """True when the worker may leave."""
-        if self._killed and self._over_at is not None and self._clock.monotonic() >= self._over_at:
+        if self._over_at is not None and self._clock.monotonic() >= self._over_at:
             self.exit_code = self.exit_code or 1
             return True
         return self._draining and not busy
@@ -66,9 +64,10 @@ class Staying:
         for number in signals:
             if number == signal.SIGINT:
                 self._kill(pool, "Ctrl+C", EXIT_SIGINT)
-            elif self._draining:
+            elif self._warned or self._killed:
                 self._kill(pool, "a second SIGTERM", EXIT_SIGTERM)
-            else:
+            else:  # the first one, also of a worker that was draining already
+                self._warned = True
                 self._drain("SIGTERM", worker)
                 self._grace_until = self._clock.monotonic() + self._settings.grace
 
@@ -98,6 +97,8 @@ class Staying:
         self._grace_until = None
         if pool.live_runs():
             self._kill(pool, "SIGTERM, and the grace was over", EXIT_SIGTERM)
+        else:  # what keeps it is a report, and a database that is away must not keep it for ever
+            self._over_at = self._clock.monotonic() + LAST_WORDS
 
     def _drain(self, why: str, worker: str) -> None:
         self._draining, self.why = True, why

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import selectors
 from collections import deque
+from datetime import datetime
 from typing import Any
 
 from plugin_scheduler import porter
@@ -53,7 +54,7 @@ class Supervisor:
         self._ticker = Ticker(store, settings, clock, identity.name)
         self._staying = Staying(settings, clock)
         self._outage = Outage(clock)
-        self._porters = porter.Porters(identity.where, clock)
+        self._porters = porter.Porters(identity.where, settings, identity.name)
         self._worker_id = 0
         self._results: list[Result] = []
         self._claimed: deque[tuple[Task, float]] = deque()
@@ -126,12 +127,12 @@ class Supervisor:
         """Until something happened: a byte, a deadline, a due task, or the doorbell."""
         deadline = self._nearest_deadline()
         while True:
-            left = deadline - self._clock.monotonic()
-            events = self._selector.select(max(0.0, min(left, self._bell.interval)))
+            left = max(0.0, deadline - self._clock.monotonic())
+            events = self._selector.select(min(left, self._bell.interval))
             for key, _ in events:
                 key.data()
             self._rung = self._bell_rings() or self._rung
-            if events or self._rung or left <= self._bell.interval:
+            if events or self._rung or self._clock.monotonic() >= deadline:
                 return
 
     def _bell_rings(self) -> bool:
@@ -170,7 +171,20 @@ class Supervisor:
                 self._porters.carry(result)
             else:
                 self._results.append(result)
-        self._results += self._porters.arrived()
+        for delivery in self._porters.delivered():
+            if delivery.instead is not None:
+                self._results.append(delivery.instead)
+            else:
+                self._tell_delivery(delivery)
+
+    def _tell_delivery(self, delivery: porter.Delivery) -> None:
+        self._total += 1
+        order = delivery.result.order
+        event = "run_completed" if delivery.was_in_time else "report_dropped"
+        facts = {"run": order.run_id, "task": order.task.label}
+        if delivery.was_in_time:
+            facts["seconds"] = delivery.result.seconds
+        tell(event, **facts)
 
     def _note_length(self, seconds: float) -> None:
         self._usual_seconds += (seconds - self._usual_seconds) * 0.2
@@ -226,14 +240,17 @@ class Supervisor:
         if not (self._can_take() and self._maybe_more):
             return
         wanted, groups = self._room(), self._settings.group_names
-        tasks = self._store.tasks.claim(self._me.name, groups, wanted)
+        instant = self._store.dialect.now()
+        tasks = self._store.tasks.claim(self._me.name, groups, wanted, instant)
         self._claimed.extend((task, now) for task in tasks)
         self._maybe_more = len(tasks) == wanted
         if not self._maybe_more:
-            self._look_ahead(now)
+            self._look_ahead(now, instant)
 
-    def _look_ahead(self, now: float) -> None:
-        due = self._store.tasks.next_due(self._settings.group_names)
+    def _look_ahead(self, now: float, instant: datetime) -> None:
+        """When to claim again: from the very instant of the last claim on, or what became due
+        between two readings of the clock would be seen by neither."""
+        due = self._store.tasks.next_due(self._settings.group_names, instant)
         self._due_at = None
         if due is not None:
             wait = (due - self._store.dialect.now()).total_seconds()
@@ -416,7 +433,6 @@ def _report(result: Result, ended: Any) -> Report:
         ended=ended,
         seconds=result.seconds,
         result=result.result,
-        result_file=result.result_file,
         traceback=result.traceback,
         output=result.output,
         reason=result.reason,

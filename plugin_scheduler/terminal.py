@@ -1,7 +1,421 @@
-"""Sub-commands of the command: for people and scripts at the terminal."""
+"""The sub-commands: what a person or a script asks and orders at a terminal.
+
+I own their options, exit codes and the JSON they answer with. I call hosts to find the scheduler,
+api for what changes something, browse for what is only looked at, and display for its looks. I never
+read standard input, and never change a task but through api.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from plugin_scheduler import values
+from plugin_scheduler.api import Scheduler
+from plugin_scheduler.browse import Browser, Filter, plain
+from plugin_scheduler.catalog import Catalog
+from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.errors import BadTask, ConfigError, NotFound
+from plugin_scheduler.hosts import load, module, py4web
+from plugin_scheduler.models import TABLES, define_tables
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.sight import TaskView, span
+
+if TYPE_CHECKING:
+    from plugin_scheduler.display import Screen
+
 COMMANDS: dict[str, click.Command] = {}
+
+NOT_COMPLETED, USER_ERROR, WAIT_OVER = 1, 2, 3
+LOOK_EVERY = 0.2  # seconds, while a task is waited for
+_PAIR = re.compile(r"[A-Za-z_]\w*=")
+_YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sub-command found: as a document for scripts, and how to show it to a person."""
+
+    document: Any
+    show: Callable[[Screen], None]
+    exit_code: int = 0
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a sub-command works with: the scheduler, and a browser for the same tasks."""
+
+    scheduler: Scheduler
+    browser: Browser
+
+    def named(self, ref: str) -> TaskView:
+        """The task of that id or uuid, as it is now; NotFound where there is none."""
+        self.scheduler.db.rollback()  # ends this connection's view of the past
+        task = self.browser.task(ref)
+        if task is None:
+            where = f" of app {self.browser.application}" if self.browser.application else ""
+            raise NotFound(f"there is no task {ref}{where}")
+        return task
+
+    def wait(self, ref: str, seconds: float | None) -> TaskView:
+        """Look at a task until it has ended, or the time is over; None does not wait at all."""
+        until = SYSTEM.monotonic() + (seconds or 0)
+        while True:
+            task = self.named(ref)
+            over = seconds is None or (seconds >= 0 and SYSTEM.monotonic() >= until)
+            if over or task.status in TaskStatus.ENDED:
+                return task
+            SYSTEM.sleep(LOOK_EVERY)
+
+
+# -- where to look ----------------------------------------------------------------------------------
+
+_WHERE = (
+    click.option("-K", "app", metavar="APP", help="App to look at."),
+    click.option("--apps-folder", help="Folder of the py4web apps.  [default: apps]"),
+    click.option("-u", "--uri", help="Database address, to work without a framework."),
+    click.option("-f", "--folder", help="Folder of its files, with -u.  [default: .]"),
+    click.option("-t", "--tasks", "file", metavar="FILE", help="Python file of the tasks, with -u."),
+    click.option("-U", "--utc-time", is_flag=True, help="Times of tasks are UTC, with -u."),
+    click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document."),
+)
+_WAIT = click.option(
+    "--wait",
+    type=float,
+    is_flag=False,
+    flag_value=-1.0,
+    metavar="[SECONDS]",
+    help="Wait until the task has ended, at most so long.  [without a number: as long as it takes]",
+)
+
+
+def _where(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """The options that say where to look; those before the sub-command's name count, too."""
+    outer = ctx.parent.params if ctx.parent else {}
+    apps = outer.get("apps") or (None,)
+    return {
+        "app": given.pop("app") or apps[0],
+        "apps_folder": given.pop("apps_folder") or outer.get("apps_folder") or "apps",
+        "uri": given.pop("uri") or outer.get("uri"),
+        "folder": given.pop("folder") or outer.get("folder") or ".",
+        "file": given.pop("file") or outer.get("tasks"),
+        "utc_time": given.pop("utc_time") or outer.get("utc_time") or False,
+    }
+
+
+@contextlib.contextmanager
+def _desk(where: dict[str, Any]) -> Iterator[Desk]:
+    """Find the scheduler; whatever stays open in its database is rolled back at the end."""
+    if where["uri"] and where["app"]:
+        raise ConfigError("name an app with -K, or a database with -u, not both")
+    scheduler, application = _of_uri(where) if where["uri"] else _of_app(where)
+    with dialect_for(scheduler.db, SYSTEM, scheduler.settings.utc_time).errors():
+        _check_tables(scheduler.db)
+        known = scheduler.catalog.names()
+        browser = Browser(scheduler.db, scheduler.settings, application, known)
+        yield Desk(scheduler, browser)
+    scheduler.db.close()
+
+
+def _of_app(where: dict[str, Any]) -> tuple[Scheduler, str]:
+    app = (where["app"] or "").partition(":")[0].strip()
+    if not app:
+        raise ConfigError("where to look? name an app with -K, or a database with -u and -f")
+    if not app.isidentifier():
+        raise ConfigError(f"-K {where['app']!r}: {app!r} is no app name")
+    folder = os.path.abspath(where["apps_folder"])
+    py4web.check(app, folder)
+    home = load({"kind": "py4web", "app": app, "folder": folder}).home
+    assert isinstance(home, Scheduler)
+    return home, home.application_name
+
+
+def _of_uri(where: dict[str, Any]) -> tuple[Scheduler, str]:
+    """A scheduler for all that is in a database; without a file of tasks any name can be queued."""
+    uri, folder = where["uri"], os.path.abspath(where["folder"])
+    settings = Settings(utc_time=where["utc_time"])
+    _check_sqlite_file(uri, folder)
+    if where["file"]:
+        path = os.path.abspath(where["file"])
+        module.check(uri, folder, path)
+        spec = {"uri": uri, "folder": folder, "tasks": path, "settings": settings.as_dict()}
+        home = load({"kind": "file", **spec}).home
+        db, catalog = home.db, home.catalog
+    else:
+        db, catalog = module.connect(uri, folder), Catalog(None, {})
+        name = "standalone"
+        define_tables(db, now=lambda: SYSTEM.now(settings.utc_time), migrate=False, application_name=name)
+    scheduler = Scheduler(db, migrate=False, utc_time=settings.utc_time, application_name="standalone")
+    scheduler.catalog = catalog  # not the public functions of this module
+    return scheduler, ""
+
+
+def _check_sqlite_file(uri: str, folder: str) -> None:
+    """SQLite would make an empty file out of a typing mistake."""
+    if not os.path.isdir(folder):
+        raise ConfigError(f"no folder {folder}; -f names the folder of the database files")
+    path = os.path.join(folder, uri.partition("://")[2])
+    if uri.startswith("sqlite://") and not os.path.isfile(path):
+        raise ConfigError(f"no database file {path}; name its folder with -f, or start a worker first")
+
+
+def _check_tables(db: Any) -> None:
+    try:
+        for name in TABLES:
+            db(db[name], ignore_common_filters=True).select(limitby=(0, 1))
+    except Exception as error:  # each driver raises its own kind
+        where = module.without_password(db._uri)
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"no scheduler tables in {where} that can be read ({reason}); "
+            "start a worker first, it makes them"
+        ) from error
+
+
+# -- what all sub-commands share --------------------------------------------------------------------
+
+
+def _command(*options: Any, example: str) -> Callable[[Callable[..., Answer]], click.Command]:
+    """Make a sub-command of a function that is given a Desk and its own options."""
+
+    def make(body: Callable[..., Answer]) -> click.Command:
+        @click.pass_context
+        def call(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
+            where = _where(ctx, given)
+            # What an app prints while it is loaded or asked is not part of the answer.
+            with contextlib.redirect_stdout(sys.stderr), _desk(where) as desk:
+                answer = body(desk, **given)
+            _give(answer, as_json)
+            ctx.exit(answer.exit_code)
+
+        for option in reversed((*options, *_WHERE)):
+            call = option(call)
+        name = body.__name__
+        epilog = "\b\nExamples:\n" + "\n".join(f"  scheduler.py {line}" for line in example.split("\n"))
+        COMMANDS[name] = click.command(name, help=body.__doc__, epilog=epilog)(call)
+        return COMMANDS[name]
+
+    return make
+
+
+def _give(answer: Answer, as_json: bool) -> None:
+    if as_json:
+        document = json.loads(values.encode(answer.document, "the answer"))
+        click.echo(json.dumps(document, indent=2))
+        return
+    from plugin_scheduler.display import Screen
+
+    answer.show(Screen())
+
+
+# -- to look ----------------------------------------------------------------------------------------
+
+
+@_command(example="status -K shop\nstatus -u sqlite://s.sqlite -f data --json")
+def status(desk: Desk) -> Answer:
+    """How things stand: counts of tasks, what runs now, the workers, and warnings."""
+    overview = desk.browser.overview()
+    return Answer(plain(overview), lambda screen: screen.overview(overview))
+
+
+@_command(
+    click.option(
+        "--status",
+        "statuses",
+        multiple=True,
+        type=click.Choice(TaskStatus.ALL, case_sensitive=False),
+        help="Only tasks that stand there; may be given several times.",
+    ),
+    click.option("--group", help="Only tasks of this group."),
+    click.option("--function", help="Only tasks that run this function."),
+    click.option("--text", help="Only tasks with this in name, function, uuid or arguments."),
+    click.option(
+        "--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many."
+    ),
+    example="tasks -K shop --status FAILED --status TIMEOUT\ntasks -K shop --text invoice --limit 100",
+)
+def tasks(desk: Desk, statuses: Sequence[str], **parts: Any) -> Answer:
+    """List tasks, the newest first."""
+    wanted = Filter(status=statuses, **parts)
+    page, total = desk.browser.tasks(wanted), desk.browser.count(wanted)
+    now = desk.browser.now()
+    document = {"total": total, "tasks": [plain(task) for task in page.items]}
+    return Answer(document, lambda screen: screen.tasks(page.items, total, now))
+
+
+@_command(
+    click.argument("ref", metavar="ID|UUID"),
+    _WAIT,
+    example="run 17 -K shop\nrun 17 -K shop --wait 60 && echo completed",
+)
+def run(desk: Desk, ref: str, wait: float | None) -> Answer:
+    """Show a task and its latest run: times, result, traceback, output, progress.
+
+    With --wait the exit code tells how it went: 0 completed, 1 ended otherwise, 3 not ended yet. A
+    task that repeats has ended when its last repetition has.
+    """
+    return _told(desk, desk.wait(ref, wait), waited=wait is not None)
+
+
+def _told(desk: Desk, task: TaskView, waited: bool, **more: Any) -> Answer:
+    latest, obstacles = desk.browser.latest_run(task.id), desk.browser.obstacles(task)
+    now, code = desk.browser.now(), 0
+    if waited and task.status != TaskStatus.COMPLETED:
+        code = NOT_COMPLETED if task.status in TaskStatus.ENDED else WAIT_OVER
+    document = {
+        **more,
+        "task": plain(task),
+        "run": plain(latest) if latest else None,
+        "waits_because": obstacles,
+    }
+    return Answer(document, lambda screen: screen.task(task, latest, obstacles, now), code)
+
+
+# -- to order ---------------------------------------------------------------------------------------
+
+
+@_command(
+    click.argument("function"),
+    click.argument("args", nargs=-1),
+    click.option(
+        "--set",
+        "columns",
+        multiple=True,
+        metavar="COLUMN=VALUE",
+        help="Any column of the task: period=60, repeats=0, timeout=600, group_name=mail, "
+        "start_time=2026-12-31T23:00, 'cronline=0 3 * * *'.",
+    ),
+    _WAIT,
+    example="queue add 3 4 -K shop --wait\n"
+    "queue send_mail to=ann@example.com 'copies=[\"bob@example.com\"]' -K shop\n"
+    "queue clean_up -K shop --set 'cronline=0 3 * * *' --set repeats=0\n"
+    "queue add -K shop -- -3 4             (numbers below zero come after --)",
+)
+def queue(
+    desk: Desk, function: str, args: Sequence[str], columns: Sequence[str], wait: float | None
+) -> Answer:
+    """Queue a task: FUNCTION with its ARGS.
+
+    An ARG is JSON where it can be read as JSON, and text otherwise; name=value is passed by name.
+    Exit code 2 where something is wrong with it, with a line for each column.
+    """
+    pargs, pvars = _arguments(args)
+    table = desk.scheduler.db.scheduler_task
+    settings = dict(_column(table, pair) for pair in columns)
+    made = desk.scheduler.queue_task(function, pargs, pvars, **settings)
+    facts = {"id": made.id, "uuid": made.uuid, "errors": made.errors}
+    if made.errors:
+        errors = [f"{name}: {sentence}" for name, sentence in made.errors.items()]
+        return Answer(facts, lambda screen: screen.complain(errors), USER_ERROR)
+    desk.scheduler.db.commit()
+    if wait is not None:
+        return _told(desk, desk.wait(made.uuid, wait), waited=True, **facts)
+    task = desk.named(made.uuid)
+    obstacles = desk.browser.obstacles(task)
+    return Answer(
+        {**facts, "waits_because": obstacles}, lambda screen: screen.queued(task, obstacles)
+    )
+
+
+def _arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and named arguments, as they are written at a terminal.
+
+    >>> _arguments(["3", "ann", "to=[1, 2]"])
+    ([3, 'ann'], {'to': [1, 2]})
+    """
+    pargs = [_value(word) for word in words if not _PAIR.match(word)]
+    pairs = [word.partition("=") for word in words if _PAIR.match(word)]
+    return pargs, {name: _value(text) for name, _, text in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _column(table: Any, pair: str) -> tuple[str, Any]:
+    """``column=value`` with the value as its column needs it; wrong ones are left to validation."""
+    name, equals, text = pair.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{pair!r} is not COLUMN=VALUE", param_hint="--set")
+    kind = table[name].type if name in table.fields else "string"
+    if kind == "boolean":
+        if text.lower() not in _YES_NO:
+            raise click.BadParameter(f"{pair!r}: write true or false", param_hint="--set")
+        return name, _YES_NO[text.lower()]
+    with contextlib.suppress(ValueError):
+        return name, {"integer": int, "datetime": datetime.fromisoformat}.get(kind, str)(text)
+    return name, text
+
+
+_REFS = click.argument("refs", metavar="ID|UUID...", nargs=-1, required=True)
+
+
+@_command(_REFS, example="stop 17 18 -K shop")
+def stop(desk: Desk, refs: Sequence[str]) -> Answer:
+    """Stop tasks: one that waits at once, one that runs within seconds.
+
+    Exit code 2 when one is not there or has ended already; the others are stopped all the same.
+    """
+
+    def one(task: TaskView) -> str:
+        if not task.can_stop:
+            raise BadTask(f"task {task.id} {task.name} has already ended: {task.status}")
+        if not desk.scheduler.stop_task(task.id):
+            raise BadTask(f"task {task.id} {task.name} could not be stopped: it ended just now")
+        runs = task.status == TaskStatus.RUNNING
+        return "told to stop; its worker ends it within seconds" if runs else "stopped"
+
+    return _each(desk, refs, one)
+
+
+@_command(
+    _REFS,
+    click.option("--stop-time", type=datetime.fromisoformat, metavar="TIME", help="A new stop_time."),
+    example="requeue 17 -K shop\nrequeue 17 -K shop --stop-time 2026-12-31T23:00",
+)
+def requeue(desk: Desk, refs: Sequence[str], stop_time: datetime | None) -> Answer:
+    """Run ended tasks again now, and those that were skipped because of them.
+
+    Exit code 2 when one is not there or has not ended; the others are queued all the same.
+    """
+
+    def one(task: TaskView) -> str:
+        if not task.can_requeue:
+            raise BadTask(f"task {task.id} {task.name} has not ended: {task.status}")
+        others = desk.scheduler.requeue(task.id, stop_time) - 1
+        return "queued again" + (f", and {others} that waited for it" if others > 0 else "")
+
+    return _each(desk, refs, one)
+
+
+def _each(desk: Desk, refs: Sequence[str], one: Callable[[TaskView], str]) -> Answer:
+    """Do something to each task, and commit it; what cannot be done is told and spoils no other."""
+    outcomes: list[dict[str, Any]] = []
+    for ref in refs:
+        try:
+            task = desk.named(ref)
+            said = one(task)
+            desk.scheduler.db.commit()
+            outcomes.append({"ref": ref, "id": task.id, "name": task.name, "did": said, "error": None})
+        except (BadTask, NotFound) as error:
+            outcomes.append({"ref": ref, "id": None, "name": None, "did": None, "error": str(error)})
+    failed = any(outcome["error"] for outcome in outcomes)
+    return Answer(outcomes, lambda screen: screen.outcomes(outcomes), USER_ERROR if failed else 0)

@@ -14,6 +14,7 @@ from typing import Any
 
 from plugin_scheduler.errors import BadTask
 
+PATH_LIMIT = 1000  # characters of a path into nested values; deeper is not looked
 
 def encode(value: Any, what: str) -> str:
     """JSON text of ``value``; BadTask names the part of ``what`` that cannot be stored, and its type.
@@ -51,27 +52,29 @@ def _plain(value: Any) -> Any:
 
 
 def _culprit(value: Any, error: Exception) -> str:
-    path, found = _find(value, "", 0)
+    path, found = _find(value, "", set())
     if found is not None:
         return f"{path or 'it'} is of type {_type_name(found)}"
     return f"{type(error).__name__}: {error}"
 
 
-def _find(value: Any, path: str, depth: int) -> tuple[str, Any]:
+def _find(value: Any, path: str, seen: set[int]) -> tuple[str, Any]:
     """Where in nested lists and dicts the value sits that JSON does not know."""
-    if depth > 20:
+    if id(value) in seen or len(path) > PATH_LIMIT:  # objects may refer to each other in rings
         return path, None
     if isinstance(value, dict):
+        seen.add(id(value))
         items = [(f"{path}[{key!r}]", item) for key, item in value.items()]
         bad = [key for key in value if not isinstance(key, (str, int, float, bool, type(None)))]
         if bad:
-            return f"{path}'s key {bad[0]!r}".strip(), bad[0]
+            return f"{path}'s key {bad[0]!r}" if path else f"its key {bad[0]!r}", bad[0]
     elif isinstance(value, (list, tuple)):
+        seen.add(id(value))
         items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
     else:
         return path, None if _encodes(value) else value
     for place, item in items:
-        where, found = _find(item, place, depth + 1)
+        where, found = _find(item, place, seen)
         if found is not None:
             return where, found
     return path, None

@@ -87,11 +87,10 @@ class Tasks:
             )
             return any(self._db(mine & query).select(task.id, limitby=(0, 1)) for query in queries)
 
-    def next_due(self, groups: Sequence[str]) -> datetime | None:
-        """When the next task that is not due yet will be."""
+    def next_due(self, groups: Sequence[str], now: datetime) -> datetime | None:
+        """When the next task will be due that is not due at ``now``."""
         task = self._task
         with self._dialect.reading():
-            now = self._dialect.now()
             soonest = [
                 self._db(at_level & (task.next_run_time > now) & (task.enabled == True))
                 .select(task.next_run_time, orderby=task.next_run_time, limitby=(0, 1))
@@ -130,10 +129,13 @@ class Tasks:
 
     # -- claim, start, hand back --------------------
 
-    def claim(self, worker_name: str, groups: Sequence[str], limit: int) -> list[Task]:
-        """Take up to ``limit`` due tasks: the longest waiting first, priority counted as waiting."""
+    def claim(
+        self, worker_name: str, groups: Sequence[str], limit: int, now: datetime
+    ) -> list[Task]:
+        """Take up to ``limit`` tasks due at ``now``: the longest waiting first; priority counts as
+        waiting."""
         with self._dialect.reading():
-            candidates = self._candidates(worker_name, groups, limit)
+            candidates = self._candidates(worker_name, groups, limit, now)
         if not candidates:
             return []
         with self._dialect.transaction():
@@ -147,9 +149,10 @@ class Tasks:
             }
         return [claimed[task.id] for task in candidates if task.id in claimed]
 
-    def _candidates(self, worker_name: str, groups: Sequence[str], limit: int) -> list[Task]:
+    def _candidates(
+        self, worker_name: str, groups: Sequence[str], limit: int, now: datetime
+    ) -> list[Task]:
         task = self._task
-        now = self._dialect.now()
         for_me = (task.only_worker == None) | (task.only_worker.belongs(("", worker_name)))
         due = self.due(now) & for_me & ((task.broadcast == None) | (task.broadcast == False))
         found = [
@@ -259,9 +262,7 @@ class Tasks:
         if report.outcome == Outcome.COMPLETED and self._leaves_no_row(report):
             run.delete()
             return
-        changes: dict[str, Any] = {"run_output": report.output}
-        if report.result_file is None:  # otherwise a porter has stored it
-            changes["run_result"] = report.result
+        changes: dict[str, Any] = {"run_output": report.output, "run_result": report.result}
         if report.progress is not None:
             changes["progress"] = report.progress
         run.update(
@@ -275,7 +276,7 @@ class Tasks:
 
     def _leaves_no_row(self, report: Report) -> bool:
         """web2py's rule: what returned nothing leaves nothing."""
-        empty = report.result in (None, "null") and report.result_file is None
+        empty = report.result in (None, "null")
         return self._settings.discard_results or (empty and not self._settings.keep_empty_runs)
 
     def end_run(self, task: Task, outcome: str, now: datetime, why: str) -> Move | None:
@@ -312,12 +313,6 @@ class Tasks:
         running = (self._run.id == run_id) & (self._run.status == RunStatus.RUNNING)
         with self._dialect.transaction():
             self._db(running).update(**changes)
-
-    def save_result(self, run_id: int, result: str) -> None:
-        """A large result, before its report."""
-        running = (self._run.id == run_id) & (self._run.status == RunStatus.RUNNING)
-        with self._dialect.transaction():
-            self._db(running).update(run_result=result)
 
     def asked_to_end(self, run_ids: Iterable[int]) -> dict[int, str]:
         """Of these runs: those somebody asked to stop, and those that are no longer ours."""

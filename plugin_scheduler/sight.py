@@ -1,0 +1,244 @@
+"""How does a row look to a person? Plain views of tasks, runs and workers, and spans in words.
+
+I own the views and the facts decided on them (may it be stopped? is it alive?). I call values and
+the words. I never ask a database or a clock: a row and the time are handed to me.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from plugin_scheduler import values
+from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.records import TaskStatus, WorkerStatus
+from plugin_scheduler.settings import Settings
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A task, with web2py's columns under shorter names."""
+
+    id: int
+    uuid: str
+    application: str
+    name: str
+    function: str
+    args: str
+    vars: str
+    status: str
+    reason: str | None
+    group: str
+    worker: str | None
+    only_worker: str | None
+    enabled: bool
+    broadcast: bool
+    priority: int
+    start_time: datetime | None
+    next_run_time: datetime | None
+    stop_time: datetime | None
+    last_run_time: datetime | None
+    repeats: int
+    period: int
+    cronline: str | None
+    prevent_drift: bool
+    timeout: int
+    retry_failed: int
+    on_failure: str | None
+    times_run: int
+    times_failed: int
+    times_lost: int
+    run_id: int | None
+    can_stop: bool
+    can_requeue: bool
+
+
+#: What is called otherwise in the table.
+_COLUMNS = {
+    "application": "application_name",
+    "name": "task_name",
+    "function": "function_name",
+    "group": "group_name",
+    "worker": "assigned_worker_name",
+}
+_NUMBERS = ("priority", "times_run", "times_failed", "times_lost")
+_TEXTS = {"application": "", "args": "[]", "vars": "{}", "group": ""}
+_FACTS = ("can_stop", "can_requeue")
+
+
+def task_view(row: Any) -> TaskView:
+    """A row of ``scheduler_task``; what old rows, written by web2py, lack is filled in."""
+    names = [name for name in TaskView.__dataclass_fields__ if name not in _FACTS]
+    found = {name: row[_COLUMNS.get(name, name)] for name in names}
+    found.update({name: found[name] or 0 for name in _NUMBERS})
+    found.update({name: found[name] or empty for name, empty in _TEXTS.items()})
+    found["name"] = found["name"] or found["function"]
+    found["worker"] = found["worker"] or None
+    ended = row.status in TaskStatus.ENDED
+    return TaskView(**found, can_stop=not ended, can_requeue=ended)
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One attempt at a task; ``result`` is decoded."""
+
+    id: int
+    task_id: int
+    status: str
+    reason: str | None
+    worker: str | None
+    start_time: datetime | None
+    stop_time: datetime | None
+    duration: float | None
+    result: Any
+    has_result: bool
+    output: str
+    traceback: str | None
+    progress: Any
+    stop_requested: bool
+
+
+def run_view(row: Any) -> RunView:
+    """A row of ``scheduler_run``."""
+    duration = row.duration
+    if duration is None and row.start_time and row.stop_time:  # written by web2py
+        duration = (row.stop_time - row.start_time).total_seconds()
+    return RunView(
+        id=row.id,
+        task_id=row.task_id,
+        status=row.status,
+        reason=row.reason,
+        worker=row.worker_name,
+        start_time=row.start_time,
+        stop_time=row.stop_time,
+        duration=duration,
+        result=_decoded(row.run_result),
+        has_result=bool(row.run_result),
+        output=row.run_output or "",
+        traceback=row.traceback,
+        progress=row.progress,
+        stop_requested=bool(row.stop_requested),
+    )
+
+
+def _decoded(text: str | None) -> Any:
+    try:
+        return values.decode(text)
+    except ValueError:
+        return text
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """A worker; ``silent_for`` counts from its last heartbeat."""
+
+    name: str
+    status: str
+    is_ticker: bool
+    alive: bool
+    groups: list[str]
+    application: str
+    slots: int
+    running: list[dict[str, Any]]
+    first_heartbeat: datetime | None
+    last_heartbeat: datetime | None
+    silent_for: float
+    host: str | None
+    pid: int | None
+    total: int
+    errors: int
+    boot_error: str | None
+
+    @property
+    def takes_work(self) -> bool:
+        """True for one that is alive and was not told to rest or to leave."""
+        resting = (WorkerStatus.DISABLED, *WorkerStatus.LEAVING)
+        return self.alive and self.status not in resting
+
+    def serves(self, application: str, group: str) -> bool:
+        """True when tasks of that app and group are meant for it (among others)."""
+        mine = application == self.application or application.startswith(self.application + "/")
+        return group in self.groups and (mine or not self.application)
+
+
+def worker_view(row: Any, now: datetime, epoch: float, foreign_lease: float) -> WorkerView:
+    """A row of ``scheduler_worker``; one that web2py wrote has no lease and is judged by its beat."""
+    stats = row.worker_stats if isinstance(row.worker_stats, dict) else {}
+    beaten = (now - row.last_heartbeat).total_seconds() if row.last_heartbeat else 0.0
+    lease = _lease(stats.get("sleep"))
+    if row.lease_until:
+        # By the lease, for it is the same instant in every time zone.
+        alive, silent = row.lease_until > epoch, epoch - (row.lease_until - lease)
+    else:
+        alive, silent = bool(row.last_heartbeat) and beaten < foreign_lease, beaten
+    return WorkerView(
+        name=row.worker_name,
+        status=row.status,
+        is_ticker=bool(row.is_ticker),
+        alive=alive,
+        groups=list(row.group_names or ()),
+        application=stats.get("application") or "",
+        slots=stats.get("slots") or 1,
+        running=stats.get("running") or [],
+        first_heartbeat=row.first_heartbeat,
+        last_heartbeat=row.last_heartbeat,
+        silent_for=max(0.0, round(silent, 1)),
+        host=stats.get("host"),
+        pid=stats.get("pid"),
+        total=stats.get("total") or 0,
+        errors=stats.get("errors") or 0,
+        boot_error=stats.get("boot_error"),
+    )
+
+
+@dataclass(frozen=True)
+class GroupCount:
+    """How many tasks of a group stand where; ``late`` were due a lease ago and still wait."""
+
+    group: str
+    by_status: dict[str, int]
+    due: int
+    late: int
+
+
+@dataclass(frozen=True)
+class RunningNow:
+    """A task that a runner is at."""
+
+    task: TaskView
+    since: datetime | None
+    seconds: float
+    progress: Any
+
+
+def _lease(heartbeat: Any) -> float:
+    try:
+        return Settings().but(heartbeat=heartbeat).lease
+    except ConfigError:
+        return Settings().lease
+
+
+def span(seconds: float) -> str:
+    """A length of time in words, no more precise than a person cares for.
+
+    >>> span(0.25), span(40), span(11100)
+    ('0.25 s', '40 s', '3 h 5 min')
+    """
+    if seconds < 10:
+        return f"{max(0.0, seconds):.2g} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def quantity(number: int, noun: str) -> str:
+    """``1 task``, ``2 tasks``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,115 @@
+"""Values on their way into JSON."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import threading
+import time
+import uuid
+from typing import Any
+
+import pytest
+from pydal import DAL, Field
+
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.values import decode, encode
+
+UUID = uuid.UUID("11111111-2222-3333-4444-555555555555")
+
+
+def problem(value: Any) -> str:
+    with pytest.raises(BadTask) as caught:
+        encode(value, "the result")
+    head = "the result cannot be stored as JSON: "
+    assert str(caught.value).startswith(head)
+    return str(caught.value)[len(head) :]
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 0, 1.5, "", "é€\x00", [], {}, {"a": [1, {"b": None}]}]
+)
+def test_plain_values_come_back_as_they_were(value: Any) -> None:
+    assert decode(encode(value, "x")) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (datetime.datetime(2026, 5, 1, 9, 0, 7), "2026-05-01T09:00:07"),
+        (datetime.date(2026, 5, 1), "2026-05-01"),
+        (datetime.time(9, 30), "09:30:00"),
+        (decimal.Decimal("1.10"), "1.10"),
+        (UUID, str(UUID)),
+        ({"b", "a"}, ["a", "b"]),
+        (frozenset({2}), [2]),
+        ((1, 2), [1, 2]),
+        ("é".encode(), "é"),
+        ({"deep": [(datetime.date(2026, 5, 1),)]}, {"deep": [["2026-05-01"]]}),
+    ],
+)
+def test_other_values_become_their_nearest_plain_one(value: Any, plain: Any) -> None:
+    assert decode(encode(value, "x")) == plain
+
+
+def test_rows_become_lists_of_dicts() -> None:
+    db = DAL("sqlite:memory")
+    db.define_table("thing", Field("name"), Field("day", "date"))
+    db.thing.insert(name="x", day=datetime.date(2026, 5, 1))
+    rows = db(db.thing).select()
+    plain = {"id": 1, "name": "x", "day": "2026-05-01"}
+    assert decode(encode(rows, "x")) == [plain]
+    assert decode(encode({"row": rows.first()}, "x")) == {"row": plain}
+    db.close()
+
+
+def test_text_for_a_database_is_plain_ascii() -> None:
+    assert encode("é\ud800\x00", "x").isascii()
+
+
+def test_nothing_stored_is_no_value() -> None:
+    assert decode(None) is None
+    assert decode("") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (object(), "it is of type object"),
+        ([1, {"a": lambda: 0}], "[1]['a'] is of type function"),
+        ({"a": (1, 2, 3j)}, "['a'][2] is of type complex"),
+        ({"a": b"\xff"}, "['a'] is of type bytes"),
+        ({(1, 2): 3}, "its key (1, 2) is of type tuple"),
+        ([{datetime.date(2026, 5, 1): 3}], "[0]'s key datetime.date(2026, 5, 1) is of type"),
+        ([DAL], "[0] is of type type"),
+        (threading.Lock(), "it is of type _thread.lock"),
+    ],
+)
+def test_what_cannot_be_stored_is_named_by_its_place_and_type(value: Any, words: str) -> None:
+    assert problem(value).startswith(words)
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    ring: list[Any] = []
+    ring.append(ring)
+    assert "Circular" in problem(ring)
+
+
+def test_many_values_that_refer_to_each_other_are_refused_at_once() -> None:
+    parent: dict[str, Any] = {"children": []}
+    parent["children"] = [{"parent": parent, "others": parent["children"]} for _ in range(50)]
+    began = time.perf_counter()
+    assert "Circular" in problem(parent)
+    assert time.perf_counter() - began < 0.5
+
+
+def test_values_nested_too_deep_are_refused() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert "recursion" in problem(deep).lower()
+
+
+def test_what_is_encoded_is_json_for_everybody() -> None:
+    assert json.loads(encode({1: "a", None: "b"}, "x")) == {"1": "a", "null": "b"}
