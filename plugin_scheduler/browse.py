@@ -109,7 +109,7 @@ class Browser:
         """The time by which tasks are due."""
         return self._dialect.now()
 
-    # -- tasks and runs -----------------------------------------------------------------------------
+    # -- tasks and runs -------------------------------------------------------------------------
 
     def tasks(self, wanted: Filter) -> Page:
         """A page of the tasks that ``wanted`` describes."""
@@ -188,10 +188,10 @@ class Browser:
         return [f"task {row.id} {row.task_name} ({row.status})" for row in rows]
 
     def _unserved(self, task: TaskView) -> list[str]:
-        takers = [one for one in self.workers() if one.serves(task.application, task.group)]
+        workers = self.workers()
         if task.only_worker:
-            takers = [one for one in takers if one.name == task.only_worker]
-        return _why_unserved(takers, task.only_worker, task.group)
+            workers = [one for one in workers if one.name == task.only_worker]
+        return _why_unserved(workers, task.application, task.group, task.only_worker)
 
     def _matching(self, wanted: Filter) -> Any:
         query, task = self._mine(), self._task
@@ -212,7 +212,7 @@ class Browser:
             query |= self._task[name].contains(text) | self._task[name].contains(as_json)
         return query
 
-    # -- workers ------------------------------------------------------------------------------------
+    # -- workers --------------------------------------------------------------------------------
 
     def workers(self) -> list[WorkerView]:
         """Every registered worker, dead or alive; by name."""
@@ -221,7 +221,7 @@ class Browser:
         now, epoch = self.now(), self._dialect.epoch()
         return [sight.worker_view(row, now, epoch, FOREIGN_LEASE) for row in rows]
 
-    # -- overview -----------------------------------------------------------------------------------
+    # -- overview -------------------------------------------------------------------------------
 
     def overview(self) -> Overview:
         """Counts, what runs now, who works, and what somebody should look at."""
@@ -270,7 +270,10 @@ class Browser:
         number = self._task.id.count()
         rows = self._set(query).select(*columns, number, groupby=list(columns))
         return Counter(
-            {tuple(row.scheduler_task[one.name] or "" for one in columns): row[number] for row in rows}
+            {
+                tuple(row.scheduler_task[one.name] or "" for one in columns): row[number]
+                for row in rows
+            }
         )
 
     def _running(self, now: datetime) -> list[RunningNow]:
@@ -316,20 +319,24 @@ class Browser:
 
 def _unserved_groups(due: Counter[tuple[str, str]], workers: list[WorkerView]) -> Iterator[str]:
     for (application, group), number in sorted(due.items()):
-        serving = [worker for worker in workers if worker.serves(application, group)]
-        for why in _why_unserved(serving, None, group):
+        for why in _why_unserved(workers, application, group):
             wait = "waits" if number == 1 else "wait"
-            of_app = f" of app {application}" if application else ""
-            yield f"{why}; {quantity(number, 'due task')}{of_app} {wait} there"
+            yield f"{why}; {quantity(number, 'due task')} {wait} there"
 
 
-def _why_unserved(serving: list[WorkerView], only: str | None, group: str) -> list[str]:
-    if any(worker.takes_work for worker in serving):
+def _why_unserved(
+    workers: list[WorkerView], application: str, group: str, only: str | None = None
+) -> list[str]:
+    serving = [one for one in workers if one.alive and one.serves(application, group)]
+    if any(one.takes_work for one in serving):
         return []
     who = f"worker {only}" if only else f'group "{group}"'
-    if not any(worker.alive for worker in serving):
-        return [f"{who} is not alive" if only else f"no live worker serves {who}"]
-    return [f"{who} takes nothing new" if only else f"no worker of {who} takes anything new"]
+    if serving:
+        return [f"{who} takes nothing new" if only else f"no worker of {who} takes anything new"]
+    if only:
+        return [f"{who} is not alive"]
+    others = any(one.alive and group in one.groups for one in workers)
+    return [f"no live worker serves {who}" + (f" of app {application}" if others else "")]
 
 
 def _cannot_run(workers: list[WorkerView]) -> Iterator[str]:

@@ -163,7 +163,7 @@ class WorkerView:
 
 
 def worker_view(row: Any, now: datetime, epoch: float, foreign_lease: float) -> WorkerView:
-    """A row of ``scheduler_worker``; one that web2py wrote has no lease and is judged by its beat."""
+    """A row of ``scheduler_worker``; web2py's have no lease and are judged by their last beat."""
     stats = row.worker_stats if isinstance(row.worker_stats, dict) else {}
     beaten = (now - row.last_heartbeat).total_seconds() if row.last_heartbeat else 0.0
     lease = _lease(stats.get("sleep"))
@@ -222,9 +222,11 @@ def _lease(heartbeat: Any) -> float:
 def span(seconds: float) -> str:
     """A length of time in words, no more precise than a person cares for.
 
-    >>> span(0.25), span(40), span(11100)
-    ('0.25 s', '40 s', '3 h 5 min')
+    >>> span(0.0125), span(40), span(11100)
+    ('12 ms', '40 s', '3 h 5 min')
     """
+    if 0 < seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
     if seconds < 10:
         return f"{max(0.0, seconds):.2g} s"
     if seconds < 120:

@@ -1,18 +1,17 @@
 """The sub-commands: what a person or a script asks and orders at a terminal.
 
-I own their options, exit codes and the JSON they answer with. I call hosts to find the scheduler,
-api for what changes something, browse for what is only looked at, and display for its looks. I never
-read standard input, and never change a task but through api.
+I own their options, exit codes and the JSON they answer with. I call desk to find the scheduler,
+api for what changes something, browse for what is only looked at, and display for its looks. I
+never read standard input, and never change a task but through api.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,17 +19,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plugin_scheduler import values
-from plugin_scheduler.api import Scheduler
-from plugin_scheduler.browse import Browser, Filter, plain
-from plugin_scheduler.catalog import Catalog
-from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.dialects import dialect_for
-from plugin_scheduler.errors import BadTask, ConfigError, NotFound
-from plugin_scheduler.hosts import load, module, py4web
-from plugin_scheduler.models import TABLES, define_tables
+from plugin_scheduler.browse import Filter, plain
+from plugin_scheduler.desk import Desk, opened
+from plugin_scheduler.errors import BadTask, NotFound
 from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.settings import Settings
-from plugin_scheduler.sight import TaskView, span
+from plugin_scheduler.sight import TaskView
 
 if TYPE_CHECKING:
     from plugin_scheduler.display import Screen
@@ -38,7 +31,6 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 
 NOT_COMPLETED, USER_ERROR, WAIT_OVER = 1, 2, 3
-LOOK_EVERY = 0.2  # seconds, while a task is waited for
 _PAIR = re.compile(r"[A-Za-z_]\w*=")
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -52,41 +44,16 @@ class Answer:
     exit_code: int = 0
 
 
-@dataclass(frozen=True)
-class Desk:
-    """What a sub-command works with: the scheduler, and a browser for the same tasks."""
-
-    scheduler: Scheduler
-    browser: Browser
-
-    def named(self, ref: str) -> TaskView:
-        """The task of that id or uuid, as it is now; NotFound where there is none."""
-        self.scheduler.db.rollback()  # ends this connection's view of the past
-        task = self.browser.task(ref)
-        if task is None:
-            where = f" of app {self.browser.application}" if self.browser.application else ""
-            raise NotFound(f"there is no task {ref}{where}")
-        return task
-
-    def wait(self, ref: str, seconds: float | None) -> TaskView:
-        """Look at a task until it has ended, or the time is over; None does not wait at all."""
-        until = SYSTEM.monotonic() + (seconds or 0)
-        while True:
-            task = self.named(ref)
-            over = seconds is None or (seconds >= 0 and SYSTEM.monotonic() >= until)
-            if over or task.status in TaskStatus.ENDED:
-                return task
-            SYSTEM.sleep(LOOK_EVERY)
-
-
-# -- where to look ----------------------------------------------------------------------------------
+# -- where to look -----------------------------------------------------------------------------
 
 _WHERE = (
     click.option("-K", "app", metavar="APP", help="App to look at."),
     click.option("--apps-folder", help="Folder of the py4web apps.  [default: apps]"),
     click.option("-u", "--uri", help="Database address, to work without a framework."),
     click.option("-f", "--folder", help="Folder of its files, with -u.  [default: .]"),
-    click.option("-t", "--tasks", "file", metavar="FILE", help="Python file of the tasks, with -u."),
+    click.option(
+        "-t", "--tasks", "file", metavar="FILE", help="Python file of the tasks, with -u."
+    ),
     click.option("-U", "--utc-time", is_flag=True, help="Times of tasks are UTC, with -u."),
     click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document."),
 )
@@ -114,76 +81,7 @@ def _where(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def _desk(where: dict[str, Any]) -> Iterator[Desk]:
-    """Find the scheduler; whatever stays open in its database is rolled back at the end."""
-    if where["uri"] and where["app"]:
-        raise ConfigError("name an app with -K, or a database with -u, not both")
-    scheduler, application = _of_uri(where) if where["uri"] else _of_app(where)
-    with dialect_for(scheduler.db, SYSTEM, scheduler.settings.utc_time).errors():
-        _check_tables(scheduler.db)
-        known = scheduler.catalog.names()
-        browser = Browser(scheduler.db, scheduler.settings, application, known)
-        yield Desk(scheduler, browser)
-    scheduler.db.close()
-
-
-def _of_app(where: dict[str, Any]) -> tuple[Scheduler, str]:
-    app = (where["app"] or "").partition(":")[0].strip()
-    if not app:
-        raise ConfigError("where to look? name an app with -K, or a database with -u and -f")
-    if not app.isidentifier():
-        raise ConfigError(f"-K {where['app']!r}: {app!r} is no app name")
-    folder = os.path.abspath(where["apps_folder"])
-    py4web.check(app, folder)
-    home = load({"kind": "py4web", "app": app, "folder": folder}).home
-    assert isinstance(home, Scheduler)
-    return home, home.application_name
-
-
-def _of_uri(where: dict[str, Any]) -> tuple[Scheduler, str]:
-    """A scheduler for all that is in a database; without a file of tasks any name can be queued."""
-    uri, folder = where["uri"], os.path.abspath(where["folder"])
-    settings = Settings(utc_time=where["utc_time"])
-    _check_sqlite_file(uri, folder)
-    if where["file"]:
-        path = os.path.abspath(where["file"])
-        module.check(uri, folder, path)
-        spec = {"uri": uri, "folder": folder, "tasks": path, "settings": settings.as_dict()}
-        home = load({"kind": "file", **spec}).home
-        db, catalog = home.db, home.catalog
-    else:
-        db, catalog = module.connect(uri, folder), Catalog(None, {})
-        name = "standalone"
-        define_tables(db, now=lambda: SYSTEM.now(settings.utc_time), migrate=False, application_name=name)
-    scheduler = Scheduler(db, migrate=False, utc_time=settings.utc_time, application_name="standalone")
-    scheduler.catalog = catalog  # not the public functions of this module
-    return scheduler, ""
-
-
-def _check_sqlite_file(uri: str, folder: str) -> None:
-    """SQLite would make an empty file out of a typing mistake."""
-    if not os.path.isdir(folder):
-        raise ConfigError(f"no folder {folder}; -f names the folder of the database files")
-    path = os.path.join(folder, uri.partition("://")[2])
-    if uri.startswith("sqlite://") and not os.path.isfile(path):
-        raise ConfigError(f"no database file {path}; name its folder with -f, or start a worker first")
-
-
-def _check_tables(db: Any) -> None:
-    try:
-        for name in TABLES:
-            db(db[name], ignore_common_filters=True).select(limitby=(0, 1))
-    except Exception as error:  # each driver raises its own kind
-        where = module.without_password(db._uri)
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"no scheduler tables in {where} that can be read ({reason}); "
-            "start a worker first, it makes them"
-        ) from error
-
-
-# -- what all sub-commands share --------------------------------------------------------------------
+# -- what all sub-commands share ---------------------------------------------------------------
 
 
 def _command(*options: Any, example: str) -> Callable[[Callable[..., Answer]], click.Command]:
@@ -194,7 +92,7 @@ def _command(*options: Any, example: str) -> Callable[[Callable[..., Answer]], c
         def call(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
             where = _where(ctx, given)
             # What an app prints while it is loaded or asked is not part of the answer.
-            with contextlib.redirect_stdout(sys.stderr), _desk(where) as desk:
+            with contextlib.redirect_stdout(sys.stderr), opened(where) as desk:
                 answer = body(desk, **given)
             _give(answer, as_json)
             ctx.exit(answer.exit_code)
@@ -202,7 +100,9 @@ def _command(*options: Any, example: str) -> Callable[[Callable[..., Answer]], c
         for option in reversed((*options, *_WHERE)):
             call = option(call)
         name = body.__name__
-        epilog = "\b\nExamples:\n" + "\n".join(f"  scheduler.py {line}" for line in example.split("\n"))
+        epilog = "\b\nExamples:\n" + "\n".join(
+            f"  scheduler.py {line}" for line in example.split("\n")
+        )
         COMMANDS[name] = click.command(name, help=body.__doc__, epilog=epilog)(call)
         return COMMANDS[name]
 
@@ -219,7 +119,7 @@ def _give(answer: Answer, as_json: bool) -> None:
     answer.show(Screen())
 
 
-# -- to look ----------------------------------------------------------------------------------------
+# -- to look -----------------------------------------------------------------------------------
 
 
 @_command(example="status -K shop\nstatus -u sqlite://s.sqlite -f data --json")
@@ -243,7 +143,7 @@ def status(desk: Desk) -> Answer:
     click.option(
         "--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many."
     ),
-    example="tasks -K shop --status FAILED --status TIMEOUT\ntasks -K shop --text invoice --limit 100",
+    example="tasks -K shop --status FAILED --status TIMEOUT\ntasks -K shop --text ann --limit 100",
 )
 def tasks(desk: Desk, statuses: Sequence[str], **parts: Any) -> Answer:
     """List tasks, the newest first."""
@@ -282,7 +182,7 @@ def _told(desk: Desk, task: TaskView, waited: bool, **more: Any) -> Answer:
     return Answer(document, lambda screen: screen.task(task, latest, obstacles, now), code)
 
 
-# -- to order ---------------------------------------------------------------------------------------
+# -- to order ----------------------------------------------------------------------------------
 
 
 @_command(
@@ -355,13 +255,14 @@ def _column(table: Any, pair: str) -> tuple[str, Any]:
     name, equals, text = pair.partition("=")
     if not equals:
         raise click.BadParameter(f"{pair!r} is not COLUMN=VALUE", param_hint="--set")
-    kind = table[name].type if name in table.fields else "string"
+    kind = str(table[name].type) if name in table.fields else "string"
     if kind == "boolean":
         if text.lower() not in _YES_NO:
             raise click.BadParameter(f"{pair!r}: write true or false", param_hint="--set")
         return name, _YES_NO[text.lower()]
+    readers: dict[str, Callable[[str], Any]] = {"integer": int, "datetime": datetime.fromisoformat}
     with contextlib.suppress(ValueError):
-        return name, {"integer": int, "datetime": datetime.fromisoformat}.get(kind, str)(text)
+        return name, readers.get(kind, str)(text)
     return name, text
 
 
@@ -388,7 +289,9 @@ def stop(desk: Desk, refs: Sequence[str]) -> Answer:
 
 @_command(
     _REFS,
-    click.option("--stop-time", type=datetime.fromisoformat, metavar="TIME", help="A new stop_time."),
+    click.option(
+        "--stop-time", type=datetime.fromisoformat, metavar="TIME", help="A new stop_time."
+    ),
     example="requeue 17 -K shop\nrequeue 17 -K shop --stop-time 2026-12-31T23:00",
 )
 def requeue(desk: Desk, refs: Sequence[str], stop_time: datetime | None) -> Answer:
@@ -414,8 +317,12 @@ def _each(desk: Desk, refs: Sequence[str], one: Callable[[TaskView], str]) -> An
             task = desk.named(ref)
             said = one(task)
             desk.scheduler.db.commit()
-            outcomes.append({"ref": ref, "id": task.id, "name": task.name, "did": said, "error": None})
+            outcomes.append(
+                {"ref": ref, "id": task.id, "name": task.name, "did": said, "error": None}
+            )
         except (BadTask, NotFound) as error:
-            outcomes.append({"ref": ref, "id": None, "name": None, "did": None, "error": str(error)})
+            outcomes.append(
+                {"ref": ref, "id": None, "name": None, "did": None, "error": str(error)}
+            )
     failed = any(outcome["error"] for outcome in outcomes)
     return Answer(outcomes, lambda screen: screen.outcomes(outcomes), USER_ERROR if failed else 0)

@@ -25,21 +25,17 @@ PASSWORD = "let me in"
 MODELS = """
     import os, time
     from pathlib import Path
-    from py4web import DAL, Field
-    from plugin_scheduler import Scheduler, current_task
+    from py4web import DAL
+    from plugin_scheduler import Scheduler
 
     FOLDER = Path(__file__).parent / "databases"
     FOLDER.mkdir(exist_ok=True)
     db = DAL("sqlite://storage.sqlite", folder=str(FOLDER), pool_size=5)
-    db.define_table("mark", Field("name"), Field("run_id", "integer"), Field("at", "double"))
     scheduler = Scheduler(db)
 
     def add(a, b):
         print("adding")
         return a + b
-
-    def mark(name="x"):
-        db.mark.insert(name=name, run_id=current_task.run_id, at=time.time())
 
     def hold(path):
         print("holding", flush=True)

@@ -38,9 +38,13 @@ def load_file(spec: Mapping[str, Any]) -> World:
     catalog = Catalog(given if isinstance(given, Mapping) else None, vars(module))
     if not catalog.names():
         raise ConfigError(f"no tasks in {path}: give it a dict `tasks`, or public functions")
-    db = connect(spec["uri"], spec["folder"])
     settings = Settings.from_dict(spec["settings"])
-    define(db, catalog, settings)
+    try:
+        db = DAL(spec["uri"], folder=spec["folder"], decode_credentials=True, attempts=1)
+        define(db, catalog, settings)
+    except Exception as error:  # each driver raises its own kind for: cannot connect
+        uri, why = without_password(spec["uri"]), str(error).strip().splitlines()[0]
+        raise ConfigError(f"database {uri} cannot be opened: {why}") from error
     return World(FileHome(db, catalog, settings), [vars(module)])
 
 
@@ -66,14 +70,6 @@ def check(uri: str, folder: str, tasks: str) -> None:
         raise ConfigError(f"no folder {folder}; -f names the folder of the database files")
     if uri.startswith("sqlite") and not os.access(folder, os.W_OK):
         raise ConfigError(f"folder {folder} cannot be written to; the database lives there")
-
-
-def connect(uri: str, folder: str) -> Any:
-    """Open the database; ConfigError names what is in the way, without its password."""
-    try:
-        return DAL(uri, folder=folder, decode_credentials=True, attempts=1)
-    except Exception as error:  # pydal raises its own RuntimeError around each driver's kind
-        raise ConfigError(f"database {without_password(uri)} cannot be opened: {error}") from error
 
 
 def define(db: Any, catalog: Catalog, settings: Settings) -> None:

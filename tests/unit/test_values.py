@@ -82,7 +82,7 @@ def test_nothing_stored_is_no_value() -> None:
         ({"a": b"\xff"}, "['a'] is of type bytes"),
         ({(1, 2): 3}, "its key (1, 2) is of type tuple"),
         ([{datetime.date(2026, 5, 1): 3}], "[0]'s key datetime.date(2026, 5, 1) is of type"),
-        ([DAL], "[0] is of type type"),
+        ([dict], "[0] is of type type"),
         (threading.Lock(), "it is of type _thread.lock"),
     ],
 )

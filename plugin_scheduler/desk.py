@@ -1,0 +1,129 @@
+"""Where does the terminal look? From `-K app` or `-u uri` to a scheduler and a browser.
+
+I own that way, and waiting for a task. I call hosts, api and browse. I never print, and never make
+a database file: looking must leave nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from plugin_scheduler.api import Scheduler
+from plugin_scheduler.browse import Browser
+from plugin_scheduler.catalog import Catalog
+from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.errors import ConfigError, NotFound
+from plugin_scheduler.hosts import load, module, py4web
+from plugin_scheduler.models import TABLES, define_tables
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.sight import TaskView
+
+LOOK_EVERY = 0.2  # seconds, while a task is waited for
+STANDALONE = "standalone"  # the application of tasks that belong to no app
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a sub-command works with: the scheduler, and a browser for the same tasks."""
+
+    scheduler: Scheduler
+    browser: Browser
+
+    def named(self, ref: str) -> TaskView:
+        """The task of that id or uuid, as it is now; NotFound where there is none."""
+        self.scheduler.db.rollback()  # ends this connection's view of the past
+        task = self.browser.task(ref)
+        if task is None:
+            where = f" of app {self.browser.application}" if self.browser.application else ""
+            raise NotFound(f"there is no task {ref}{where}")
+        return task
+
+    def wait(self, ref: str, seconds: float | None) -> TaskView:
+        """Look at a task until it has ended, or the time is over; None does not wait at all."""
+        until = SYSTEM.monotonic() + (seconds or 0)
+        while True:
+            task = self.named(ref)
+            over = seconds is None or (seconds >= 0 and SYSTEM.monotonic() >= until)
+            if over or task.status in TaskStatus.ENDED:
+                return task
+            SYSTEM.sleep(LOOK_EVERY)
+
+
+@contextlib.contextmanager
+def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
+    """Find the scheduler; whatever stays open in its database is rolled back at the end."""
+    if where["uri"] and where["app"]:
+        raise ConfigError("name an app with -K, or a database with -u, not both")
+    scheduler, application = _of_uri(where) if where["uri"] else _of_app(where)
+    with dialect_for(scheduler.db, SYSTEM, scheduler.settings.utc_time).errors():
+        _check_tables(scheduler.db)
+        known = scheduler.catalog.names()
+        browser = Browser(scheduler.db, scheduler.settings, application, known)
+        yield Desk(scheduler, browser)
+    scheduler.db.close()
+
+
+def _of_app(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
+    app = (where["app"] or "").partition(":")[0].strip()
+    if not app:
+        raise ConfigError("where to look? name an app with -K, or a database with -u and -f")
+    if not app.isidentifier():
+        raise ConfigError(f"-K {where['app']!r}: {app!r} is no app name")
+    folder = os.path.abspath(where["apps_folder"])
+    py4web.check(app, folder)
+    home = load({"kind": "py4web", "app": app, "folder": folder}).home
+    assert isinstance(home, Scheduler)
+    return home, home.application_name
+
+
+def _of_uri(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
+    """A scheduler for all that is in a database; without a file of tasks any name can be queued."""
+    uri, folder = where["uri"], os.path.abspath(where["folder"])
+    settings = Settings(utc_time=where["utc_time"])
+    _check_sqlite_file(uri, folder)
+    if where["file"]:
+        path = os.path.abspath(where["file"])
+        module.check(uri, folder, path)
+        spec = {"uri": uri, "folder": folder, "tasks": path, "settings": settings.as_dict()}
+        home = load({"kind": "file", **spec}).home
+        db, catalog = home.db, home.catalog
+    else:
+        db, catalog = module.connect(uri, folder), Catalog(None, {})
+        now = partial(SYSTEM.now, settings.utc_time)
+        define_tables(db, now=now, migrate=False, application_name=STANDALONE)
+    scheduler = Scheduler(
+        db, migrate=False, utc_time=settings.utc_time, application_name=STANDALONE
+    )
+    scheduler.catalog = catalog  # not the public functions of this module
+    return scheduler, ""
+
+
+def _check_sqlite_file(uri: str, folder: str) -> None:
+    """SQLite would make an empty file out of a typing mistake."""
+    if not os.path.isdir(folder):
+        raise ConfigError(f"no folder {folder}; -f names the folder of the database files")
+    path = os.path.join(folder, uri.partition("://")[2])
+    if uri.startswith("sqlite://") and not os.path.isfile(path):
+        raise ConfigError(
+            f"no database file {path}; name its folder with -f, or start a worker first"
+        )
+
+
+def _check_tables(db: Any) -> None:
+    try:
+        for name in TABLES:
+            db(db[name], ignore_common_filters=True).select(limitby=(0, 1))
+    except Exception as error:  # each driver raises its own kind
+        where = module.without_password(db._uri)
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"the scheduler's tables in {where} cannot be read: {reason}; "
+            "start a worker first, it makes the tables"
+        ) from error

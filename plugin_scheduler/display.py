@@ -1,0 +1,308 @@
+"""How does it look at a terminal? Views made into tables and lines.
+
+I own widths, colours and wording of what people read. I call rich. I never ask a database, and
+never let the text of a task reach the terminal as a command to it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from plugin_scheduler.browse import Overview
+from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.sight import RunView, TaskView, WorkerView, quantity, span
+
+UNBOUNDED = 100_000  # columns, where nobody's window limits them
+SOON = 24 * 3600  # seconds; nearer times are told as a distance, too
+SHORT = 60  # characters of a call in a list
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_COLOURS = {
+    TaskStatus.ASSIGNED: "cyan",
+    TaskStatus.RUNNING: "cyan",
+    TaskStatus.COMPLETED: "green",
+    TaskStatus.FAILED: "red",
+    TaskStatus.TIMEOUT: "red",
+    TaskStatus.STOPPED: "yellow",
+    TaskStatus.EXPIRED: "yellow",
+    WorkerStatus.ACTIVE: "green",
+    WorkerStatus.DISABLED: "yellow",
+}
+
+
+class Screen:
+    """Standard output for people: a window, or a file without colours and without an edge."""
+
+    def __init__(self) -> None:
+        width = None if sys.stdout.isatty() else UNBOUNDED
+        reconfigure = getattr(sys.stdout, "reconfigure", None)
+        if reconfigure is not None:  # an old terminal shows what it can
+            reconfigure(errors="replace")
+        self._out = Console(width=width, highlight=False, markup=False, emoji=False)
+        self._err = Console(
+            stderr=True, width=UNBOUNDED, highlight=False, markup=False, emoji=False
+        )
+
+    # -- status ---------------------------------------------------------------------------------
+
+    def overview(self, seen: Overview) -> None:
+        """Counts, what runs now, workers, warnings."""
+        self._counts(seen)
+        self._running(seen)
+        self._workers(seen.workers)
+        for warning in seen.warnings:
+            self._line(Text("! ", style="bold red"), _clean(warning))
+
+    def _counts(self, seen: Overview) -> None:
+        if not seen.counts:
+            self._line("no tasks")
+            return
+        used = [one for one in TaskStatus.ALL if any(one in row.by_status for row in seen.counts)]
+        table = _table("group", *used, "due", "late", right=(*used, "due", "late"))
+        for row in seen.counts:
+            numbers = [_number(row.by_status.get(one, 0), _COLOURS.get(one, "")) for one in used]
+            late = _number(row.late, "bold red")
+            table.add_row(_clean(row.group), *numbers, _number(row.due, ""), late)
+        self._lay(table)
+
+    def _running(self, seen: Overview) -> None:
+        if not seen.running:
+            return
+        self._line()
+        table = _table("running now", "name", "worker", "since", "progress", right=("running now",))
+        for one in seen.running:
+            since = f"{_clock(one.since, seen.at)}, {span(one.seconds)}"
+            table.add_row(
+                str(one.task.id),
+                _clean(one.task.name),
+                _clean(one.task.worker or "-"),
+                since,
+                _clean(_progress(one.progress)),
+            )
+        self._lay(table)
+
+    def _workers(self, workers: Sequence[WorkerView]) -> None:
+        self._line()
+        if not workers:
+            self._line("no workers")
+            return
+        names = ("worker", "status", "groups", "slots", "running", "runs", "failed", "heartbeat")
+        table = _table(*names, right=("slots", "running", "runs", "failed"))
+        for one in workers:
+            ticker = ", ticker" if one.is_ticker else ""
+            beat = Text(f"{span(one.silent_for)} ago")
+            if not one.alive:
+                beat = Text(f"silent for {span(one.silent_for)}", style="bold red")
+            table.add_row(
+                _clean(one.name),
+                Text.assemble(_status(one.status), ticker),
+                _clean(", ".join(one.groups)),
+                str(one.slots),
+                str(len(one.running)),
+                f"{one.total:,}",
+                f"{one.errors:,}",
+                beat,
+            )
+        self._lay(table)
+
+    # -- tasks ----------------------------------------------------------------------------------
+
+    def tasks(self, tasks: Sequence[TaskView], total: int, now: datetime) -> None:
+        """A list, and how much of it is left out."""
+        if not tasks:
+            self._line("no such tasks")
+            return
+        names = ("id", "name", "call", "status", "group", "next run", "runs", "reason")
+        table = _table(*names, right=("id", "runs"))
+        for one in tasks:
+            table.add_row(
+                str(one.id),
+                _clean(one.name),
+                _clean(_call(one)),
+                _status(one.status),
+                _clean(one.group),
+                _next_run(one, now),
+                str(one.times_run),
+                _clean(one.reason or ""),
+            )
+        self._lay(table)
+        if total > len(tasks):
+            self._line(f"{len(tasks):,} of {quantity(total, 'task')}; --limit shows more")
+
+    # -- one task -------------------------------------------------------------------------------
+
+    def task(
+        self, task: TaskView, run: RunView | None, obstacles: Sequence[str], now: datetime
+    ) -> None:
+        """A task and its latest run."""
+        heading = f"task {task.id} {task.name}  "
+        self._line(Text(_CONTROL.sub("?", heading), style="bold"), _status(task.status))
+        facts = [("calls", _call(task, 10 * SHORT)), ("uuid", task.uuid), ("group", task.group)]
+        facts += [("schedule", _schedule(task)), ("reason", task.reason or "")]
+        facts += [("next run", _next_run(task, now).plain)]
+        facts += [("waits", text) for text in obstacles]
+        self._facts(facts)
+        self._line()
+        if run is None:
+            self._line(_no_run(task))
+        else:
+            self._run(run, now)
+
+    def _run(self, run: RunView, now: datetime) -> None:
+        self._line(Text(f"run {run.id}  ", style="bold"), _status(run.status))
+        times = _clock(run.start_time, now)
+        if run.stop_time:
+            times += f" to {_clock(run.stop_time, now)}"
+        if run.duration is not None:
+            times += f", took {span(run.duration)}"
+        asked = "asked to stop" if run.stop_requested and run.status == RunStatus.RUNNING else ""
+        progress = _progress(run.progress)
+        facts = [("worker", run.worker or ""), ("time", times), ("reason", run.reason or "")]
+        self._facts([*facts, ("progress", progress), ("", asked)])
+        if run.has_result:
+            self._block("result", Text(json.dumps(run.result, indent=2, ensure_ascii=False)))
+        if run.output:
+            self._block("output", Text.from_ansi(run.output.rstrip()))
+        if run.traceback:
+            self._block("traceback", Text(run.traceback.rstrip()))
+
+    def _facts(self, facts: Iterable[tuple[str, str]]) -> None:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, text in facts:
+            if text:
+                table.add_row(f"  {name}", _clean(text))
+        if table.row_count:
+            self._lay(table)
+
+    def _block(self, name: str, text: Text) -> None:
+        self._line(Text(f"  {name}", style="dim"))
+        text.plain = _CONTROL.sub("?", text.plain)
+        for line in text.split("\n", allow_blank=True):
+            self._out.print(Text("    ").append_text(line), soft_wrap=True)
+
+    # -- what was ordered -----------------------------------------------------------------------
+
+    def queued(self, task: TaskView, obstacles: Sequence[str]) -> None:
+        """A new task, and what it waits for."""
+        self._line(f"task {task.id} {task.name} queued, uuid {task.uuid}")
+        for text in obstacles:
+            self._line("  waits: ", _clean(text))
+
+    def outcomes(self, outcomes: Iterable[dict[str, Any]]) -> None:
+        """What was done to each task; errors go where errors go."""
+        for one in outcomes:
+            if one["error"]:
+                self.complain([f"Error: {one['error']}"])
+            else:
+                self._line(f"task {one['id']} ", _clean(one["name"]), f": {one['did']}")
+
+    def complain(self, errors: Iterable[str]) -> None:
+        """One line for each error."""
+        for error in errors:
+            self._err.print(_clean(error), soft_wrap=True)
+
+    def _lay(self, table: Table) -> None:
+        """A table without the blanks that fill its last column."""
+        with self._out.capture() as captured:
+            self._out.print(table)
+        lines = captured.get().splitlines()
+        self._out.file.write("".join(f"{line.rstrip()}\n" for line in lines))
+
+    def _line(self, *parts: str | Text) -> None:
+        self._out.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def _table(*names: str, right: Iterable[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in names:
+        numeric = name in right
+        first = name == names[0] and not numeric
+        keep = numeric or name in ("status", "worker")
+        table.add_column(
+            name, justify="right" if numeric else "left", no_wrap=keep or first, overflow="fold"
+        )
+    return table
+
+
+def _clean(text: str) -> Text:
+    """Text that names itself, never markup and never a command to the terminal."""
+    return Text(_CONTROL.sub("?", text))
+
+
+def _number(number: int, style: str) -> Text:
+    return Text(f"{number:,}", style=style) if number else Text("-", style="dim")
+
+
+def _status(status: str) -> Text:
+    return Text(_CONTROL.sub("?", status or "-"), style=_COLOURS.get(status, ""))
+
+
+def _clock(moment: datetime | None, now: datetime) -> str:
+    """The time; with its day where that is not today."""
+    if moment is None:
+        return "-"
+    return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _next_run(task: TaskView, now: datetime) -> Text:
+    if task.status not in TaskStatus.WAITING or task.next_run_time is None:
+        return Text("")
+    if not task.enabled:
+        return Text("disabled", style="yellow")
+    away = (task.next_run_time - now).total_seconds()
+    if away <= 0:
+        return Text(f"due for {span(-away)}")
+    clock = _clock(task.next_run_time, now)
+    return Text(f"in {span(away)}, {clock}" if away < SOON else clock)
+
+
+def _call(task: TaskView, most: int = SHORT) -> str:
+    """``add(3, 4, to="ann")``, cut where it is long."""
+    try:
+        pargs, pvars = json.loads(task.args), json.loads(task.vars)
+        parts = [json.dumps(one, ensure_ascii=False) for one in pargs]
+        parts += [f"{name}={json.dumps(one, ensure_ascii=False)}" for name, one in pvars.items()]
+        text = ", ".join(parts)
+    except (ValueError, TypeError, AttributeError):  # edited by hand: shown as it is
+        text = f"{task.args}, {task.vars}"
+    return f"{task.function}({text if len(text) <= most else text[: most - 3] + '...'})"
+
+
+def _schedule(task: TaskView) -> str:
+    done = f"ran {quantity(task.times_run, 'time')}"
+    if task.times_failed:
+        done += f", failed {quantity(task.times_failed, 'time')} in a row"
+    if task.repeats == 1 and not task.cronline:
+        return f"once; {done}"
+    how = f"cron {task.cronline}" if task.cronline else f"every {span(task.period or 0)}"
+    often = "without end" if not task.repeats else quantity(task.repeats, "time")
+    return f"{how}, {often}; {done}"
+
+
+def _progress(progress: Any) -> str:
+    """``3 of 10 (30 %) third picture``."""
+    if not isinstance(progress, dict):
+        return ""
+    at, of, text = progress.get("at"), progress.get("of"), progress.get("text")
+    part = "" if at is None else f"{at:g}"
+    if at is not None and of:
+        part += f" of {of:g} ({100 * at / of:.0f} %)"
+    return f"{part} {text or ''}".strip()
+
+
+def _no_run(task: TaskView) -> str:
+    if task.times_run:
+        return (
+            "no run is kept: a run that returns nothing leaves none (keep_empty_runs=True keeps it)"
+        )
+    return "no run yet"

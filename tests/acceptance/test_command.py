@@ -1,0 +1,206 @@
+"""The command: apps, groups, several workers, and one clear line for everything that is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from kit import COMMAND, INT, Lab, Worker, eventually, is_alive
+
+APP = """
+from pydal import DAL, Field
+from plugin_scheduler import Scheduler
+import os
+db = DAL("sqlite://storage.sqlite", folder=os.path.dirname(__file__))
+db.define_table("mark", Field("name"))
+def note(name):
+    db.mark.insert(name=name)
+    return os.getpid()
+scheduler = Scheduler(db, heartbeat=1)
+db.commit()
+"""
+
+
+def write_app(folder: Path, name: str, source: str) -> Path:
+    app = folder / "apps" / name
+    app.mkdir(parents=True)
+    (app.parent / "__init__.py").touch()
+    (app / "__init__.py").write_text("from .models import *\n")
+    (app / "models.py").write_text(source)
+    return app
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str, float]:
+    """Exit code, what was said, seconds; nothing can be read from standard input."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - began
+
+
+def test_help_teaches(tmp_path: Path) -> None:
+    code, said, _ = run(tmp_path, "--help")
+    assert code == 0
+    for word in ("-K shop:mail:reports", "-n 4", "Exit codes", "status", "requeue", "-E"):
+        assert word in said
+
+
+BROKEN = {
+    "no app": (["-K", "nope"], None, "no app 'nope'", "apps there: "),
+    "no apps folder": (["-K", "x", "--apps-folder", "gone"], None, "no apps folder", "--apps-folder"),
+    "no scheduler": (["-K", "x"], "a = 1", "has no scheduler", "scheduler = Scheduler(db)"),
+    "syntax error": (["-K", "x"], "a = 1\ndef f(:\n", "models.py, line 2", "SyntaxError"),
+    "error at import": (["-K", "x"], "a = 1\n\n1/0\n", "models.py, line 3", "ZeroDivisionError"),
+    "sys.exit at import": (["-K", "x"], "import sys\nsys.exit(0)", "models.py, line 2", "SystemExit"),
+    "process gone at import": (["-K", "x"], "import os\nos._exit(0)", "ended its process", "loaded"),
+    "question at import": (["-K", "x"], "input('app name?')", "models.py, line 1", "EOFError"),
+    "bad group": (["-K", "x:a::b"], "", "is no group name", "app:group1:group2"),
+    "bad app name": (["-K", "a b"], "", "is no app name", "app:group1:group2"),
+    "nothing asked": ([], None, "nothing to do", "-K"),
+    "no tasks file": (["-u", "sqlite://x.sqlite", "-t", "no.py"], None, "no file", "-t names"),
+    "no -t": (["-u", "sqlite://x.sqlite"], None, "-u needs -t", "tasks"),
+    "bad slots": (["-K", "x", "-n", "0"], "", "slots=0", "at least 1"),
+    "bad level": (["-K", "x", "-L", "loud"], "", "'loud'", "DEBUG"),
+    "bad option": (["-K", "x", "--nope"], "", "--nope", "No such option"),
+    "memory database": (
+        ["-K", "x"],
+        APP.replace("sqlite://storage.sqlite", "sqlite:memory"),
+        "one process only",
+        "file or a server",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(tmp_path: Path, what: str) -> None:
+    arguments, source, *words = BROKEN[what]
+    if source is not None:
+        write_app(tmp_path, "x", source)
+    else:
+        (tmp_path / "apps").mkdir()
+    code, said, seconds = run(tmp_path, *arguments)
+    assert code == 2 and seconds < 10, said
+    assert said.count("Error: ") == 1 and all(word in said for word in words), said
+    assert "Traceback" not in said
+
+
+def test_an_unreachable_database_is_named_without_its_password(tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text("def f(): pass")
+    uri = "sqlite:///nowhere/at/all.sqlite"
+    code, said, seconds = run(tmp_path, "-u", uri, "-t", "t.py")
+    assert code == 2 and "nowhere/at/all.sqlite cannot be opened" in said and seconds < 10
+    pytest.importorskip("psycopg2")
+    uri = "postgres://me:secret@127.0.0.1:1/none"
+    code, said, seconds = run(tmp_path, "-u", uri, "-t", "t.py")
+    assert code == 2 and seconds < 10
+    assert "postgres://me:***@127.0.0.1:1/none cannot be opened" in said and "secret" not in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody without rights")
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    import shutil
+    import sys
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "t.py").write_text("def f(): pass")
+        folder.chmod(0o555)
+        setpriv = shutil.which("setpriv") or pytest.skip("no setpriv here")
+        drop = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"]
+        done = subprocess.run(
+            [*drop, *COMMAND, "-u", "sqlite://x.sqlite", "-f", name, "-t", str(folder / "t.py")],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        if "Permission denied" in done.stderr and sys.executable in done.stderr:
+            pytest.skip("this interpreter cannot be run by somebody else")
+        assert done.returncode == 2 and "cannot be written to" in done.stderr
+
+
+@pytest.fixture
+def shop(lab: Lab) -> Lab:
+    """A lab whose database is an app's."""
+    app = write_app(lab.folder, "shop", APP)
+    lab.folder = app
+    return lab
+
+
+def start(lab: Lab, *arguments: str) -> Worker:
+    worker = Worker(list(arguments), lab.folder.parent.parent, {})
+    lab.workers.append(worker)
+    return worker
+
+
+def queue(lab: Lab, name: str, **columns: object) -> int:
+    return lab.queue("note", name, application_name="shop", **columns)
+
+
+def test_a_worker_runs_the_functions_of_an_apps_models(shop: Lab) -> None:
+    start(shop, "-K", "shop")
+    task_id = queue(shop, "hello")
+    assert shop.becomes(task_id, "COMPLETED").application_name == "shop"
+    assert [row.name for row in shop.marks()] == ["hello"]
+
+
+def test_groups_on_the_command_line_win_over_the_apps(shop: Lab) -> None:
+    start(shop, "-K", "shop:mail:reports")
+    main, mail, reports = (queue(shop, g, group_name=g) for g in ("main", "mail", "reports"))
+    shop.becomes(mail, "COMPLETED")
+    shop.becomes(reports, "COMPLETED")
+    assert shop.task(main).status == "QUEUED"
+
+
+@pytest.mark.parametrize("twice", [["-K", "shop,shop"], ["-K", "shop", "-K", "shop"]])
+def test_an_app_named_twice_gets_two_workers_that_ctrl_c_ends(shop: Lab, twice: list[str]) -> None:
+    launcher = start(shop, *twice, "-w", "w")
+    eventually(lambda: shop.worker_names() == {"w-1", "w-2"}, 10)
+    family = [process.pid for process in launcher.family()]
+    launcher.send(INT)
+    assert launcher.wait() == 130
+    assert not any(is_alive(pid) for pid in family) and shop.worker_names() == set()
+
+
+def test_two_apps_can_share_a_command_and_each_takes_its_own_tasks(shop: Lab) -> None:
+    write_app(shop.folder.parent.parent / "second", "other", APP)
+    other = shop.folder.parent / "other"
+    (shop.folder.parent.parent / "second" / "apps" / "other").rename(other)
+    (other / "models.py").write_text(
+        APP.replace("os.path.dirname(__file__)", repr(str(shop.folder)))
+    )
+    start(shop, "-K", "shop,other")
+    eventually(lambda: len(shop.worker_names()) == 2, 10)
+    mine = queue(shop, "shop's")
+    theirs = shop.queue("note", "other's", application_name="other/default")
+    owners = [shop.becomes(t, "COMPLETED").assigned_worker_name for t in (mine, theirs)]
+    assert owners[0] != owners[1]
+
+
+def test_idle_workers_are_quiet_and_cheap(lab: Lab) -> None:
+    import psutil
+
+    lab.write_tasks("def f(): pass")
+    worker = lab.start_worker()
+    lab.becomes(lab.queue("f"), "COMPLETED")
+    lines = len(worker.log.splitlines())
+    process = psutil.Process(worker.pid)
+
+    def used() -> float:
+        times = process.cpu_times()
+        return times.user + times.system
+
+    before, began = used(), time.monotonic()
+    eventually(lambda: time.monotonic() - began > 5, 6)
+    share = (used() - before) / (time.monotonic() - began)
+    assert share < 0.02, f"{share:.1%} of a core"
+    assert len(worker.log.splitlines()) == lines

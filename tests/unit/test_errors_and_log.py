@@ -1,0 +1,131 @@
+"""The words for what goes wrong, and for what is logged."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from plugin_scheduler import errors, log
+
+PACKAGE = Path(log.__file__).parent
+KEY = re.compile(r"%\((\w+)\)")
+
+
+def _texts(node: ast.AST | None) -> Iterator[str]:
+    """The strings that an expression can be: itself, or one of a choice."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from _texts(node.body)
+        yield from _texts(node.orelse)
+
+
+def _events(call: ast.Call, function: ast.AST) -> set[str]:
+    first = call.args[0]
+    if not isinstance(first, ast.Name):
+        return set(_texts(first))
+    return {
+        text
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == first.id
+        for text in _texts(node.value)
+    }
+
+
+def told() -> list[tuple[str, str, set[str]]]:
+    """Every call of `tell`: its place, its event, the names of its facts."""
+    calls = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) in ("tell", "log.tell"):
+                    place = f"{path.name}:{call.lineno}"
+                    events = _events(call, function)
+                    assert events, f"{place}: which event?"
+                    keys = {str(keyword.arg) for keyword in call.keywords}
+                    calls += [(place, event, keys) for event in events]
+    return calls
+
+
+TOLD = told()
+
+
+@pytest.mark.parametrize(("place", "event", "keys"), TOLD)
+def test_every_call_gives_exactly_the_facts_of_its_sentence(
+    place: str, event: str, keys: set[str]
+) -> None:
+    assert keys == set(KEY.findall(log.EVENTS[event][1])), place
+
+
+def test_every_event_is_told_somewhere() -> None:
+    assert set(log.EVENTS) == {event for _, event, _ in TOLD}
+
+
+@pytest.mark.parametrize("event", log.EVENTS)
+def test_every_event_becomes_a_sentence_at_its_level(
+    event: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    level, sentence = log.EVENTS[event]
+    log.tell(event, **{key: 7 for key in KEY.findall(sentence)})
+    (record,) = caplog.records
+    assert (record.levelno, record.name) == (level, "plugin_scheduler")
+    assert record.getMessage() == sentence % {key: 7 for key in KEY.findall(sentence)}
+
+
+def test_a_percent_sign_in_a_fact_spoils_no_sentence(caplog: pytest.LogCaptureFixture) -> None:
+    log.tell("boot_failed", why="100% wrong %(x)s")
+    assert caplog.records[0].getMessage().endswith("100% wrong %(x)s")
+
+
+def test_an_error_of_the_loop_comes_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ValueError("ours")
+    except ValueError:
+        log.tell("loop_error")
+    assert "ValueError: ours" in caplog.text
+
+
+def test_what_nobody_listens_to_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, logger="plugin_scheduler")
+    log.tell("lead_won")  # its sentence is not even made, or the missing fact would show
+    assert not caplog.records
+
+
+def test_the_command_configures_its_own_logger_and_nobody_elses(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = log.logger
+    for name in ("handlers", "level", "propagate"):
+        value = getattr(logger, name)
+        monkeypatch.setattr(logger, name, value[:] if isinstance(value, list) else value)
+    root = list(logging.getLogger().handlers)
+    log.to_stderr(logging.INFO)
+    log.tell("lead_won", worker="web1#4711")
+    assert capsys.readouterr().err.endswith(" INFO worker web1#4711 leads now\n")
+    assert logging.getLogger().handlers == root
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def test_every_error_is_a_scheduler_error_and_says_who_must_act() -> None:
+    tree = errors.__doc__ or ""
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            assert issubclass(kind, errors.SchedulerError)
+            assert name in tree and kind.__doc__
+
+
+def test_a_ring_of_tasks_is_told_as_a_sentence_and_kept_as_a_path() -> None:
+    ring = errors.DependencyCycle((3, 5, 3))
+    assert str(ring) == "task 3 waits for task 5 waits for task 3"
+    assert ring.path == [3, 5, 3]

@@ -1,0 +1,203 @@
+"""Signals, orders and idleness: what makes a worker leave, when, and with which exit code."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any, cast
+
+import pytest
+from makers import NINE
+
+from plugin_scheduler.clock import TurnedClock
+from plugin_scheduler.pool import Pool
+from plugin_scheduler.records import Outcome
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.staying import LAST_WORDS, Staying
+
+TERM, INT = signal.SIGTERM, signal.SIGINT
+W = "web1#4711"
+
+
+class RecordingPool:
+    """A pool with so many runs at work, that notes what it was asked to end."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.ends: list[tuple[str, str]] = []
+
+    def live_runs(self) -> list[int]:
+        return list(range(self.running))
+
+    def kill_all_runs(self, outcome: str, reason: str) -> None:
+        self.ends.append((outcome, reason))
+        self.running = 0
+
+
+class Bench:
+    """A worker's staying, its clock and its pool."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock, self.pool = TurnedClock(NINE), RecordingPool()
+        self.staying = Staying(Settings(**options), self.clock)
+
+    def signal(self, *numbers: int) -> None:
+        self.staying.heed(numbers, cast(Pool, self.pool), W)
+
+    def order(self, status: str) -> None:
+        self.staying.follow(status, cast(Pool, self.pool), W)
+
+    def wait(self, seconds: float) -> None:
+        self.clock.turn(seconds)
+        self.staying.enforce(cast(Pool, self.pool))
+
+    def left_with(self, busy: bool = False) -> int | None:
+        """Its exit code; None while it stays."""
+        return self.staying.exit_code if self.staying.is_over(busy) else None
+
+    @property
+    def due_in(self) -> float | None:
+        deadline = self.staying.deadline
+        return None if deadline is None else deadline - self.clock.monotonic()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_new_worker_takes_work_and_stays(bench: Bench) -> None:
+    assert bench.staying.takes_work
+    assert bench.left_with() is None
+    assert bench.due_in is None
+    assert [bench.staying.words(running) for running in (False, True)] == ["ACTIVE", "RUNNING"]
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+def test_sigterm_lets_runs_finish_and_then_the_worker_leaves_as_told(bench: Bench) -> None:
+    bench.pool.running = 1
+    bench.signal(TERM)
+    assert not bench.staying.takes_work
+    assert bench.staying.words(True) == "TERMINATE"
+    assert (bench.left_with(busy=True), bench.due_in) == (None, 30)
+    bench.wait(29.9)
+    assert bench.left_with(busy=False) == 0
+    assert bench.pool.ends == []
+
+
+def test_when_the_grace_is_over_runs_are_given_back_and_the_exit_code_says_so(bench: Bench) -> None:
+    bench.pool.running = 2
+    bench.signal(TERM)
+    bench.wait(30)
+    reason = "its worker was told to leave (SIGTERM, and the grace was over)"
+    assert bench.pool.ends == [(Outcome.INTERRUPTED, reason)]
+    assert bench.left_with(busy=True) is None
+    assert bench.left_with(busy=False) == 143
+
+
+def test_a_grace_that_is_over_with_nothing_running_does_not_wait_for_a_database_for_ever(
+    bench: Bench,
+) -> None:
+    bench.signal(TERM)
+    bench.wait(30)
+    assert (bench.pool.ends, bench.due_in) == ([], LAST_WORDS)
+    assert bench.left_with(busy=True) is None
+    bench.wait(LAST_WORDS)
+    assert bench.left_with(busy=True) == 1
+
+
+def test_a_second_sigterm_ends_runs_now(bench: Bench) -> None:
+    bench.pool.running = 1
+    bench.signal(TERM, TERM)
+    assert bench.pool.ends[0][0] == Outcome.INTERRUPTED
+    assert bench.left_with() == 143
+
+
+@pytest.mark.parametrize("before", [(), (TERM,)])
+def test_ctrl_c_ends_runs_now(bench: Bench, before: tuple[int, ...]) -> None:
+    bench.pool.running = 1
+    bench.signal(*before, INT)
+    assert bench.pool.ends == [
+        (Outcome.INTERRUPTED, "its worker was told to leave (Ctrl+C)"),
+    ]
+    assert bench.staying.words(True) == "KILL"
+    assert bench.left_with() == 130
+
+
+def test_the_first_sigterm_gives_its_grace_also_to_a_worker_that_was_draining_already(
+    bench: Bench,
+) -> None:
+    bench.pool.running = 1
+    bench.order("TERMINATE")
+    bench.signal(TERM)
+    assert (bench.pool.ends, bench.due_in) == ([], 30)
+    bench.signal(TERM)
+    assert len(bench.pool.ends) == 1
+
+
+def test_reports_of_killed_runs_have_ten_seconds_to_be_stored(bench: Bench) -> None:
+    bench.signal(INT)
+    assert (bench.left_with(busy=True), bench.due_in) == (None, LAST_WORDS)
+    bench.wait(LAST_WORDS)
+    assert bench.left_with(busy=True) == 130
+
+
+# --- orders ---------------------------------------------------------------------------------------
+
+
+def test_a_disabled_worker_rests_until_it_is_resumed(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for status in ("DISABLED", "DISABLED"):
+        bench.order(status)
+    assert (bench.staying.takes_work, bench.staying.words(True)) == (False, "DISABLED")
+    assert bench.left_with() is None
+    for status in ("ACTIVE", "ACTIVE"):
+        bench.order(status)
+    assert bench.staying.takes_work
+    assert [record.message for record in caplog.records] == [
+        "worker web1#4711 was disabled: it takes nothing new until resumed",
+        "worker web1#4711 was resumed",
+    ]
+
+
+def test_the_order_to_terminate_has_no_grace_and_waits_for_what_runs(bench: Bench) -> None:
+    bench.order("TERMINATE")
+    bench.wait(100_000)
+    assert (bench.left_with(busy=True), bench.left_with(busy=False)) == (None, 0)
+
+
+def test_the_order_to_kill_ends_runs_and_leaves_with_0_since_it_was_told_to(bench: Bench) -> None:
+    bench.pool.running = 1
+    for _ in range(2):
+        bench.order("KILL")
+    assert bench.pool.ends == [
+        (Outcome.INTERRUPTED, "its worker was told to leave (order KILL)"),
+    ]
+    assert bench.left_with() == 0
+    bench.wait(LAST_WORDS)
+    assert bench.left_with(busy=True) == 1
+
+
+@pytest.mark.parametrize("late", ["ACTIVE", "DISABLED"])
+def test_a_worker_that_leaves_is_not_called_back(bench: Bench, late: str) -> None:
+    bench.order("TERMINATE")
+    bench.order(late)
+    assert not bench.staying.takes_work
+    assert bench.staying.words(False) == "TERMINATE"
+    assert bench.left_with() == 0
+
+
+# --- idleness -------------------------------------------------------------------------------------
+
+
+def test_a_worker_leaves_after_so_many_beats_without_anything_to_do() -> None:
+    bench = Bench(max_empty_runs=3)
+    for pending in (False, False, True, False, False):
+        bench.staying.count_beat(pending, W)
+        assert bench.left_with() is None
+    bench.staying.count_beat(False, W)
+    assert bench.left_with() == 0
+    assert bench.staying.why == "3 beats without due work"
