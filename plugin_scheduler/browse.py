@@ -19,6 +19,7 @@ from plugin_scheduler import sight
 from plugin_scheduler.catalog import Home
 from plugin_scheduler.clock import SYSTEM, Clock
 from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.models import TABLES
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import (
@@ -35,8 +36,6 @@ from plugin_scheduler.store.workers import FOREIGN_LEASE
 
 MANY = 100  # rows of what runs now, in an overview
 LARGEST_ID = 2**63 - 1
-TEXT_COLUMNS = ("task_name", "function_name", "uuid")
-JSON_COLUMNS = ("args", "vars")
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,8 @@ class Browser:
         self.application, self._known = application, frozenset(known)
         self._dialect = dialect_for(db, clock, settings.utc_time)
         self._conditions = Tasks(self._dialect, settings, application).conditions
-        self._task, self._run, self._deps = (
-            db.scheduler_task,
-            db.scheduler_run,
-            db.scheduler_task_deps,
-        )
+        self._task, self._run = db.scheduler_task, db.scheduler_run
+        self._deps = db.scheduler_task_deps
 
     @classmethod
     def of(cls, home: Home) -> Browser:
@@ -205,11 +201,9 @@ class Browser:
 
     def _with_text(self, text: str) -> Any:
         as_json = json.dumps(text)[1:-1]  # how args and vars have it stored
-        query = self._task.task_name.contains(text)
-        for name in TEXT_COLUMNS[1:]:
+        query = self._task.args.contains(as_json) | self._task.vars.contains(as_json)
+        for name in ("task_name", "function_name", "uuid", "args", "vars"):
             query |= self._task[name].contains(text)
-        for name in JSON_COLUMNS:
-            query |= self._task[name].contains(text) | self._task[name].contains(as_json)
         return query
 
     # -- workers --------------------------------------------------------------------------------
@@ -343,6 +337,12 @@ def _cannot_run(workers: list[WorkerView]) -> Iterator[str]:
     for worker in workers:
         if worker.alive and worker.boot_error:
             yield f"worker {worker.name} could not start a runner: {worker.boot_error}"
+
+
+def touch(db: Any) -> None:
+    """Read a row of each table; the driver's error where one is not there, or lacks a column."""
+    for name in TABLES:
+        db(db[name], ignore_common_filters=True).select(limitby=(0, 1))
 
 
 def plain(view: Any) -> dict[str, Any]:

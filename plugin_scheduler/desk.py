@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pydal import DAL
+
+from plugin_scheduler import browse
 from plugin_scheduler.api import Scheduler
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.catalog import Catalog
@@ -20,7 +23,7 @@ from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.errors import ConfigError, NotFound
 from plugin_scheduler.hosts import load, module, py4web
-from plugin_scheduler.models import TABLES, define_tables
+from plugin_scheduler.models import define_tables
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import TaskView
@@ -95,7 +98,7 @@ def _of_uri(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
         home = load({"kind": "file", **spec}).home
         db, catalog = home.db, home.catalog
     else:
-        db, catalog = module.connect(uri, folder), Catalog(None, {})
+        db, catalog = _connected(uri, folder), Catalog(None, {})
         now = partial(SYSTEM.now, settings.utc_time)
         define_tables(db, now=now, migrate=False, application_name=STANDALONE)
     scheduler = Scheduler(
@@ -116,14 +119,26 @@ def _check_sqlite_file(uri: str, folder: str) -> None:
         )
 
 
+def _connected(uri: str, folder: str) -> Any:
+    try:
+        return DAL(uri, folder=folder, decode_credentials=True, attempts=1)
+    except Exception as error:  # each driver raises its own kind for: cannot connect
+        where = module.without_password(uri)
+        raise ConfigError(f"database {where} cannot be opened: {_why(error)}") from error
+
+
 def _check_tables(db: Any) -> None:
     try:
-        for name in TABLES:
-            db(db[name], ignore_common_filters=True).select(limitby=(0, 1))
-    except Exception as error:  # each driver raises its own kind
+        browse.touch(db)
+    except Exception as error:  # each driver raises its own kind for: no such table
         where = module.without_password(db._uri)
-        reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"the scheduler's tables in {where} cannot be read: {reason}; "
+            f"the scheduler's tables in {where} cannot be read: {_why(error)}; "
             "start a worker first, it makes the tables"
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """One line of what a driver said; pydal wraps it in a traceback, whose text is indented."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line[0].isspace()]
+    return lines[-1] if lines else type(error).__name__

@@ -227,7 +227,7 @@ def _table(*names: str, right: Iterable[str] = ()) -> Table:
     for name in names:
         numeric = name in right
         first = name == names[0] and not numeric
-        keep = numeric or name in ("status", "worker")
+        keep = numeric or name in ("status", "worker", "heartbeat")
         table.add_column(
             name, justify="right" if numeric else "left", no_wrap=keep or first, overflow="fold"
         )

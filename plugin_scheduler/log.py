@@ -49,7 +49,6 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "task_strays": (_W, "gave back %(count)s tasks that this worker did not know it had"),
     "loop_error": (_E, "unexpected error in the worker's loop; going on"),
-    "result_too_large": (_E, "result of run %(run)s could not be stored: %(why)s"),
 }
 
 

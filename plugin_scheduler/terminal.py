@@ -103,8 +103,10 @@ def _command(*options: Any, example: str) -> Callable[[Callable[..., Answer]], c
         epilog = "\b\nExamples:\n" + "\n".join(
             f"  scheduler.py {line}" for line in example.split("\n")
         )
-        COMMANDS[name] = click.command(name, help=body.__doc__, epilog=epilog)(call)
-        return COMMANDS[name]
+        short = (body.__doc__ or "").partition("\n")[0]
+        made = click.command(name, help=body.__doc__, short_help=short, epilog=epilog)(call)
+        COMMANDS[name] = made
+        return made
 
     return make
 

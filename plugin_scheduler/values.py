@@ -16,8 +16,9 @@ from plugin_scheduler.errors import BadTask
 
 PATH_LIMIT = 1000  # characters of a path into nested values; deeper is not looked
 
+
 def encode(value: Any, what: str) -> str:
-    """JSON text of ``value``; BadTask names the part of ``what`` that cannot be stored, and its type.
+    """JSON text of ``value``; BadTask names the part of ``what`` that cannot be, and its type.
 
     Dates and times become ISO 8601 text, Decimal and UUID text, sets and tuples lists, a Row a
     dict and Rows a list of dicts.

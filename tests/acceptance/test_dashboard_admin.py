@@ -1,4 +1,4 @@
-"""A person manages tasks and workers in py4web's own database admin: a real server, a real worker."""
+"""A person manages tasks and workers in py4web's own database admin; server and worker are real."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ def changed_by_saving(
     app: App, browser: Browser, table: str, row_id: int, **changes: str
 ) -> dict[str, Any]:
     """Open, change what is given, save: the columns that are different then."""
+    row_id = int(row_id)  # pydal's references are integers with surprises
     before = row_of(app, table, row_id)
     assert browser.edit(table, row_id, **changes) == {}
     after = row_of(app, table, row_id)
@@ -171,7 +172,7 @@ def test_a_deleted_task_is_gone_with_its_runs_and_its_worker_goes_on(
 def test_saving_a_task_unchanged_changes_nothing(app: App, browser: Browser, status: str) -> None:
     ghost = ghost_of(app)
     task = app.db.scheduler_task
-    plain = app.db.scheduler_task.insert(function_name="add", status=status, group_name=ELSEWHERE)
+    plain = task.insert(function_name="add", status=status, group_name=ELSEWHERE)
     rich = task.insert(
         application_name="lab/default",
         function_name="not there any more",

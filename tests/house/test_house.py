@@ -1,4 +1,4 @@
-"""The house's plan, held by reading the code: who may call whom, and what is done in one room only."""
+"""The house's plan, held by reading the code: who calls whom, and what is done in one room only."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class Module:
             if isinstance(node, ast.Call):
                 yield node, ast.unparse(node.func)
 
-    def line(self, node: ast.stmt | ast.expr | ast.ExceptHandler) -> str:
-        return self.text.splitlines()[node.lineno - 1]
+    def line(self, node: ast.AST) -> str:
+        return self.text.splitlines()[getattr(node, "lineno", 1) - 1]
 
 
 @lru_cache
@@ -107,7 +107,7 @@ def imports() -> dict[str, dict[str, int]]:
                 targets = [name if name in names else base for name in full]
             for target in targets:
                 if target in names:
-                    edges[module.name].setdefault(target, node.lineno)
+                    edges[module.name].setdefault(target, getattr(node, "lineno", 1))
     return edges
 
 
@@ -176,7 +176,7 @@ def test_only_those_who_direct_log() -> None:
     assert loud == []
 
 
-# --- what is done in one room only ------------------------------------------------------------------
+# --- what is done in one room only ----------------------------------------------------------------
 
 
 def test_status_words_are_spelled_in_records_and_lifecycle_only() -> None:
@@ -216,7 +216,9 @@ def test_time_is_read_from_the_clock_that_was_given() -> None:
     def read(module: Module) -> Iterator[str]:
         for node in module.nodes:
             name = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
-            wall = name.endswith(("datetime.now", "datetime.utcnow", "date.today", "datetime.today"))
+            wall = name.endswith(
+                ("datetime.now", "datetime.utcnow", "date.today", "datetime.today")
+            )
             if name in hands or wall:
                 yield module.at(node, name)
 
@@ -246,9 +248,9 @@ def test_no_text_becomes_code() -> None:
     loaders = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 
     def evaluated(module: Module) -> Iterator[str]:
-        for node, name in module.calls():
+        for call, name in module.calls():
             if name in banned:
-                yield module.at(node, name)
+                yield module.at(call, name)
         for node in module.nodes:
             names = []
             if isinstance(node, ast.Import):
@@ -271,7 +273,7 @@ def test_only_hosts_import_what_is_named_by_a_text() -> None:
     assert outside({"hosts"}, named) == []
 
 
-# --- sizes and words --------------------------------------------------------------------------------
+# --- sizes and words ------------------------------------------------------------------------------
 
 
 def test_a_file_fits_on_a_few_screens() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,14 +19,22 @@ PIECES = st.sampled_from(
 )
 BYTES = st.lists(PIECES | st.binary(max_size=20), max_size=12).map(b"".join)
 MARKISH = st.sampled_from(
-    [mark(NONCE, 1), mark(NONCE, 23), b"\x00", b"\x00" + NONCE.encode(), b"\x00012", b":1\x00", b"a"]
+    [
+        mark(NONCE, 1),
+        mark(NONCE, 23),
+        b"\x00",
+        b"\x00" + NONCE.encode(),
+        b"\x00012",
+        b":1\x00",
+        b"a",
+    ]
 )
 STREAMS = st.lists(MARKISH, max_size=12).map(b"".join)
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 def written(pieces: list[bytes], limit: int = LIMIT) -> str:

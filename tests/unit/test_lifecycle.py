@@ -187,9 +187,7 @@ def test_two_retries_are_two_and_the_counter_tells_them(outcome: str) -> None:
 
 
 def test_a_task_that_continues_uses_up_the_occurrence_and_starts_to_count_anew() -> None:
-    move = after(
-        Outcome.FAILED, repeats=3, retry_failed=2, times_failed=2, on_failure="continue"
-    )
+    move = after(Outcome.FAILED, repeats=3, retry_failed=2, times_failed=2, on_failure="continue")
     assert move.name == "carry_on"
     assert (move.changes["times_run"], move.changes["times_failed"]) == (1, 0)
     assert not move.unblocks

@@ -48,7 +48,8 @@ def test_a_public_name_is_there(name: str) -> None:
 def test_nothing_public_is_left_out() -> None:
     modules = {name for name, thing in vars(plugin_scheduler).items() if inspect.ismodule(thing)}
     there = {name for name in vars(plugin_scheduler) if not name.startswith("_")}
-    assert there - modules == set(NAMES) - {"__version__"}
+    words = {"TaskStatus", "RunStatus", "WorkerStatus"}  # public as QUEUED and its like
+    assert there - modules - words == set(NAMES) - {"__version__"}
 
 
 @pytest.mark.parametrize("name", SPOKEN)

@@ -120,7 +120,10 @@ def test_a_report_that_was_sent_before_the_runner_died_counts() -> None:
     [
         ("", ""),
         (" Fatal error \n", "Fatal error"),
-        ("Current thread 1\nold\nCurrent thread 1\nnew\n", "It was stuck here; Current thread 1\nnew"),
+        (
+            "Current thread 1\nold\nCurrent thread 1\nnew\n",
+            "It was stuck here; Current thread 1\nnew",
+        ),
     ],
 )
 def test_of_several_stack_dumps_the_newest_is_shown(trace: str, dump: str) -> None:

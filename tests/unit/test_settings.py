@@ -72,7 +72,7 @@ def test_one_group_may_be_named_by_itself() -> None:
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown option 'slot'; known: .*slots"):
+    with pytest.raises(ConfigError, match=r"unknown option 'slot'; known: .*slots"):
         Settings().but(slot=4)
 
 

@@ -1,0 +1,262 @@
+"""What browse promises to those who show it to people."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from kit import Lab
+
+from plugin_scheduler.browse import Browser, Filter
+from plugin_scheduler.clock import TurnedClock
+from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.sight import span
+
+NOW = datetime(2026, 1, 31, 12, 0)
+
+
+class Shelf:
+    """A lab's tables, and a browser whose clock stands still."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.db, self.clock = lab.db, TurnedClock(NOW)
+        self.browser = self.browser_of("lab")
+
+    def browser_of(self, application: str, known: tuple[str, ...] = ()) -> Browser:
+        return Browser(self.db, Settings(), application, known, self.clock)
+
+    def task(self, **columns: Any) -> int:
+        given = {"function_name": "add", "task_name": "add", "next_run_time": NOW, **columns}
+        return int(self.db.scheduler_task.insert(**given))
+
+    def worker(self, name: str = "w1", lives: float = 5, **columns: Any) -> None:
+        columns = {"group_names": ["main"], "status": WorkerStatus.ACTIVE, **columns}
+        columns.setdefault("worker_stats", {"sleep": 1, "slots": 2, "application": "lab"})
+        until = self.clock.epoch() + lives
+        self.db.scheduler_worker.insert(worker_name=name, lease_until=until, **columns)
+
+    def obstacles(self, task_id: int) -> list[str]:
+        task = self.browser.task(task_id)
+        assert task is not None
+        return self.browser.obstacles(task)
+
+    def ids(self, **parts: Any) -> list[int]:
+        return [task.id for task in self.browser.tasks(Filter(**parts)).items]
+
+
+@pytest.fixture
+def shelf(lab: Lab) -> Shelf:
+    return Shelf(lab)
+
+
+def test_pages_go_from_the_newest_to_the_oldest_and_end(shelf: Shelf) -> None:
+    ids = [shelf.task() for _ in range(5)]
+    seen, before, pages = [], None, 0
+    while pages == 0 or before is not None:
+        page = shelf.browser.tasks(Filter(limit=2, before=before))
+        seen += [task.id for task in page.items]
+        before, pages = page.older, pages + 1
+    assert seen == ids[::-1] and pages == 3
+
+
+def test_filters_combine_and_are_counted_without_the_limit(shelf: Shelf) -> None:
+    wanted = [shelf.task(status=TaskStatus.FAILED, group_name="mail") for _ in range(3)]
+    shelf.task(status=TaskStatus.FAILED)
+    shelf.task(group_name="mail")
+    shelf.task(status=TaskStatus.FAILED, group_name="mail", function_name="other")
+    parts = {"status": [TaskStatus.FAILED], "group": "mail", "function": "add"}
+    assert shelf.ids(**parts, limit=2) == wanted[:0:-1]
+    assert shelf.browser.count(Filter(**parts, limit=2)) == 3
+
+
+@pytest.mark.parametrize("text", ["INVOICE", "send_", "u-u-1", "Müller", "50%", 'say "hi"', "c:\\"])
+def test_text_is_found_in_names_uuid_and_arguments_as_it_is_written(
+    shelf: Shelf, text: str
+) -> None:
+    args = '["M\\u00fcller", "50%", "say \\"hi\\"", "c:\\\\x"]'
+    wanted = shelf.task(task_name="invoices", function_name="send_it", uuid="u-u-1", args=args)
+    shelf.task(task_name="sendXit", args='["50"]')
+    assert shelf.ids(text=text) == [wanted]
+
+
+def test_only_the_tasks_of_the_app_are_seen_and_those_of_all_without_one(shelf: Shelf) -> None:
+    mine = shelf.task(application_name="lab/default")
+    other = shelf.task(application_name="laboratory")
+    assert shelf.ids() == [mine]
+    assert shelf.browser.task(other) is None
+    assert [row.group for row in shelf.browser.overview().counts] == ["main"]
+    everything = shelf.browser_of("").tasks(Filter())
+    assert [task.id for task in everything.items] == [other, mine]
+
+
+def test_a_task_is_found_by_id_and_by_uuid_and_an_id_goes_first(shelf: Shelf) -> None:
+    first = shelf.task(uuid="abc")
+    shelf.task(uuid=str(first))
+    for ref in (first, str(first), "abc"):
+        task = shelf.browser.task(ref)
+        assert task is not None and task.id == first
+    assert shelf.browser.task("9" * 30) is None
+
+
+def test_a_view_says_what_may_be_done_with_a_task(shelf: Shelf) -> None:
+    for status in TaskStatus.ALL:
+        task = shelf.browser.task(shelf.task(status=status))
+        assert task is not None
+        assert task.can_requeue == (status in TaskStatus.ENDED) == (not task.can_stop)
+
+
+def test_a_row_with_holes_as_web2py_wrote_it_can_be_shown(shelf: Shelf) -> None:
+    holes = {"task_name": None, "args": None, "priority": None, "assigned_worker_name": None}
+    task = shelf.browser.task(shelf.task(**holes))
+    assert task is not None
+    assert (task.name, task.args, task.priority, task.worker) == ("add", "[]", 0, None)
+
+
+def test_nothing_hinders_a_due_task_whose_group_is_served(shelf: Shelf) -> None:
+    shelf.worker()
+    assert shelf.obstacles(shelf.task()) == []
+    assert shelf.obstacles(shelf.task(status=TaskStatus.COMPLETED)) == []
+
+
+def test_every_obstacle_is_told_in_words(shelf: Shelf) -> None:
+    shelf.worker()
+    shelf.worker("resting", status=WorkerStatus.DISABLED, group_names=["slow"])
+    shelf.worker("foreign", group_names=["gpu"], worker_stats={"application": "shop"})
+    hour = timedelta(hours=1)
+    told = {
+        "its time comes in 60 min": {"next_run_time": NOW + hour},
+        "it has no next_run_time": {"next_run_time": None},
+        "it is disabled": {"enabled": False},
+        "its stop_time has passed": {"stop_time": NOW - hour},
+        'no live worker serves group "mail"': {"group_name": "mail"},
+        'no live worker serves group "gpu" of app lab': {"group_name": "gpu"},
+        'no worker of group "slow" takes anything new': {"group_name": "slow"},
+        "worker w9 is not alive": {"only_worker": "w9"},
+    }
+    for sentence, columns in told.items():
+        assert shelf.obstacles(shelf.task(**columns)) == [sentence]
+
+
+def test_a_waiting_task_names_what_it_waits_for(shelf: Shelf) -> None:
+    shelf.worker()
+    child = shelf.task(task_name="print", status=TaskStatus.RUNNING)
+    parent = shelf.task()
+    shelf.db.scheduler_task_deps.insert(task_parent=parent, task_child=child)
+    assert shelf.obstacles(parent) == [f"it waits for task {child} print (RUNNING)"]
+    shelf.db.scheduler_task_deps.truncate()
+    shelf.db.scheduler_task_deps.insert(task_parent=parent, task_child=None)
+    assert shelf.obstacles(parent) == ["it waits for a task that was deleted"]
+
+
+def test_due_tasks_become_late_after_a_lease(shelf: Shelf) -> None:
+    shelf.task()
+    shelf.task(enabled=False)
+    shelf.task(next_run_time=NOW + timedelta(hours=1))
+    shelf.task(status=TaskStatus.COMPLETED, group_name="mail")
+    mail, main = (shelf.browser.overview().counts[index] for index in (0, 1))
+    assert (mail.group, mail.by_status, mail.due) == ("mail", {TaskStatus.COMPLETED: 1}, 0)
+    assert (main.group, main.by_status) == ("main", {TaskStatus.QUEUED: 3})
+    assert (main.due, main.late) == (1, 0)
+    shelf.clock.turn(Settings().lease + 1)
+    assert shelf.browser.overview().counts[1].late == 1
+
+
+def test_what_runs_now_is_told_with_its_worker_time_and_progress(shelf: Shelf) -> None:
+    started = NOW - timedelta(seconds=90)
+    run_id = shelf.db.scheduler_run.insert(start_time=started, progress={"at": 1, "of": 2})
+    running = {"status": TaskStatus.RUNNING, "assigned_worker_name": "w1"}
+    task_id = shelf.task(**running, run_id=run_id)
+    without_run = shelf.task(**running, last_run_time=NOW)
+    seen = {one.task.id: one for one in shelf.browser.overview().running}
+    one = seen[task_id]
+    assert (one.task.worker, one.since, one.seconds) == ("w1", started, 90.0)
+    assert one.progress == {"at": 1, "of": 2}
+    assert seen[without_run].since == NOW
+
+
+def test_a_worker_is_alive_until_its_lease_is_over(shelf: Shelf) -> None:
+    shelf.worker("here", lives=4)
+    shelf.worker("gone", lives=-35)
+    gone, here = shelf.browser.workers()
+    assert (here.alive, here.silent_for, here.slots) == (True, 1.0, 2)
+    assert (gone.alive, gone.silent_for) == (False, 40.0)
+
+
+def test_a_worker_of_web2py_is_judged_by_its_heartbeat(shelf: Shelf) -> None:
+    for name, silent in (("old", 61), ("young", 10)):
+        shelf.worker(name, last_heartbeat=NOW - timedelta(seconds=silent), worker_stats=None)
+    shelf.db(shelf.db.scheduler_worker).update(lease_until=None)
+    assert [worker.alive for worker in shelf.browser.workers()] == [False, True]
+
+
+def test_warnings_name_groups_without_a_worker_and_silent_workers(shelf: Shelf) -> None:
+    for _ in range(3):
+        shelf.task(group_name="gpu")
+    shelf.worker("w2", lives=-35)
+    shelf.task(status=TaskStatus.RUNNING, assigned_worker_name="w2")
+    assert shelf.browser.overview().warnings == [
+        'no live worker serves group "gpu"; 3 due tasks wait there',
+        "worker w2 is silent for 40 s and holds 1 task",
+    ]
+
+
+def test_warnings_name_functions_that_nobody_knows(shelf: Shelf) -> None:
+    shelf.worker()
+    shelf.task(function_name="gone", next_run_time=NOW + timedelta(days=1))
+    shelf.task(function_name="gone", status=TaskStatus.FAILED)
+    browser = shelf.browser_of("lab", known=("add",))
+    assert browser.overview().warnings == ['no worker knows the function "gone" of 1 waiting task']
+    assert shelf.browser.overview().warnings == []  # where none is known, none is unknown
+
+
+def test_a_worker_that_cannot_start_runners_is_told(shelf: Shelf) -> None:
+    shelf.worker(worker_stats={"sleep": 1, "application": "lab", "boot_error": "no module x"})
+    assert shelf.browser.overview().warnings == ["worker w1 could not start a runner: no module x"]
+
+
+def test_runs_are_paged_and_their_results_decoded(shelf: Shelf) -> None:
+    task_id = shelf.task()
+    for result in ('{"a": 1}', "not json", None):
+        shelf.db.scheduler_run.insert(
+            task_id=task_id,
+            status=RunStatus.COMPLETED,
+            start_time=NOW,
+            stop_time=NOW + timedelta(seconds=3),
+            run_result=result,
+        )
+    page = shelf.browser.runs(task_id, limit=2)
+    older = shelf.browser.runs(task_id, before=page.older)
+    assert [run.result for run in page.items + older.items] == [None, "not json", {"a": 1}]
+    assert older.older is None and older.items[0].duration == 3.0
+    latest = shelf.browser.latest_run(task_id)
+    assert latest is not None and not latest.has_result
+
+
+def test_looking_neither_commits_nor_rolls_back(shelf: Shelf) -> None:
+    shelf.db.commit()
+    task_id = shelf.task()
+    assert shelf.obstacles(task_id)
+    shelf.browser.overview()
+    assert shelf.ids() == [task_id]
+    shelf.db.rollback()
+    assert shelf.ids() == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "0 s"),
+        (0.0042, "4.2 ms"),
+        (0.25, "0.25 s"),
+        (3, "3 s"),
+        (119, "119 s"),
+        (300, "5 min"),
+        (7200, "2 h"),
+        (11100, "3 h 5 min"),
+        (180000, "2 d 2 h"),
+    ],
+)
+def test_a_span_is_as_precise_as_a_person_cares_for(seconds: float, words: str) -> None:
+    assert span(seconds) == words

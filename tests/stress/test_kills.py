@@ -1,0 +1,71 @@
+"""Workers die all the time; the work does not care."""
+
+from __future__ import annotations
+
+import random
+import time
+from itertools import pairwise
+
+import pytest
+from kit import Lab, eventually
+
+TASKS = 10_000
+WORKERS = 4
+
+
+@pytest.mark.slow
+def test_ten_thousand_tasks_survive_a_kill_9_every_second(lab: Lab) -> None:
+    lab.write_tasks(
+        """
+        db.define_table("span", Field("task_id", "integer"), Field("run_id", "integer"),
+                        Field("began", "double"), Field("ended", "double"))
+        def append():
+            began = time.time()
+            time.sleep(0.002)
+            db.span.insert(task_id=current_task.id, run_id=current_task.run_id, began=began,
+                           ended=time.time())
+        """
+    )
+    make_table(lab)
+    answers = lab.scheduler.queue_tasks({"function": "append", "period": 0} for _ in range(TASKS))
+    lab.db.commit()
+    chance, arguments = random.Random(7), ("-n", "2", "-b", "0.5", "-L", "WARNING")
+    for _ in range(WORKERS):
+        lab.start_worker(*arguments, ready=False)
+    kills, last = 0, time.monotonic()
+    while left(lab):
+        eventually(lambda since=last: time.monotonic() - since > 1, 2)
+        last = time.monotonic()
+        living = [worker for worker in lab.workers if worker.process.poll() is None]
+        chance.choice(living).kill()
+        kills += 1
+        lab.start_worker(*arguments, ready=False)
+        assert kills < 400, f"{left(lab)} left"
+    assert_the_laws(lab, {int(answer.id) for answer in answers}, kills)
+
+
+def make_table(lab: Lab) -> None:
+    from pydal import Field
+
+    lab.db.define_table(
+        "span", Field("task_id", "integer"), Field("run_id", "integer"),
+        Field("began", "double"), Field("ended", "double"),
+    )  # fmt: skip
+    lab.db.commit()
+
+
+def left(lab: Lab) -> int:
+    db = lab.fresh()
+    return int(db(db.scheduler_task.status != "COMPLETED").count())
+
+
+def assert_the_laws(lab: Lab, ids: set[int], kills: int) -> None:
+    db = lab.fresh()
+    assert db(db.scheduler_task.status == "COMPLETED").count() == TASKS
+    spans = list(db(db.span).select(orderby=db.span.task_id | db.span.began))
+    assert {span.task_id for span in spans} == ids, "none lost"
+    eventually(lambda: lab.fresh()(db.scheduler_run.status == "RUNNING").count() == 0, 10)
+    for earlier, later in pairwise(spans):
+        if earlier.task_id == later.task_id:
+            assert later.began >= earlier.ended, "no two live runs of one task"
+    assert kills >= 3 and len(spans) - TASKS <= kills * 2, (kills, len(spans))
