@@ -54,7 +54,7 @@ class Terminal:
         return self.says(words[0], *self.where, *words[1:], code=code)
 
     def json(self, *words: str, code: int = 0) -> Any:
-        return json.loads(self(*words, "--json", code=code))
+        return json.loads(self(words[0], "--json", *words[1:], code=code))
 
 
 @pytest.fixture

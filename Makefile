@@ -1,0 +1,53 @@
+# One line of help for each target: `make`.
+VENV    ?= .venv
+PYTHON  ?= python3
+PORT    ?= 8000
+BIN      = $(VENV)/bin
+PYTEST   = $(BIN)/python -m pytest
+STAMP    = $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check unit contract acceptance stress reference build clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: $(STAMP)  ## make the virtual environment and install everything
+$(STAMP): setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## py4web, a worker and real work; Ctrl+C ends all of it
+	@exec env PORT=$(PORT) $(BIN)/python apps/run_demo.py
+
+test: $(STAMP)  ## every test
+	$(PYTEST)
+
+check: $(STAMP)  ## format, lint, types, the plan of the house, the reference
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy plugin_scheduler models
+	$(PYTEST) -q tests/house
+	$(BIN)/python docs/make_reference.py --check
+
+unit: $(STAMP)  ## tests of seconds
+	$(PYTEST) -q tests/unit tests/house
+
+contract: $(STAMP)  ## what every database must do
+	$(PYTEST) tests/contract
+
+acceptance: $(STAMP)  ## the real command, real signals
+	$(PYTEST) tests/acceptance
+
+stress: $(STAMP)  ## kills under load
+	$(PYTEST) tests/stress
+
+reference: $(STAMP)  ## write docs/reference from the code
+	$(BIN)/python docs/make_reference.py
+
+build: $(STAMP)  ## a wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:  ## remove what was made
+	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
