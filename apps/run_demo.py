@@ -90,7 +90,7 @@ def worker(folder: Path) -> list[str]:
 @contextlib.contextmanager
 def started(command: list[str]) -> Iterator[None]:
     """A process of its own session, which is ended with all that it started."""
-    log = open(RUNTIME / f"{Path(command[2]).name}.log", "w")  # noqa: SIM115
+    log = open(RUNTIME / f"{Path(command[2]).name}.log", "w")
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )

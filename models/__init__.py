@@ -20,6 +20,7 @@ from plugin_scheduler.models.validators import (
     IS_JSON_OF,
     IS_KNOWN_FUNCTION,
     IS_TEXT,
+    NAME_LENGTH,
     Stored,
 )
 from pydal import Field
@@ -30,6 +31,7 @@ from pydal.validators import (
     IS_IN_SET,
     IS_INT_IN_RANGE,
     IS_JSON,
+    IS_LENGTH,
     IS_NOT_EMPTY,
     IS_NOT_IN_DB,
 )
@@ -78,6 +80,8 @@ def define_tables(
         _define_run(db, migrate, worker_name)
         _define_worker(db, migrate, groups)
         _define_deps(db, migrate)
+        for name in TABLES:
+            _ = db[name]  # with lazy_tables only now; later they would get the app's common fields
 
 
 def _define_task(
@@ -93,57 +97,70 @@ def _define_task(
         Field(
             "application_name", requires=IS_NOT_EMPTY(), default=application_name, writable=False
         ),
-        _text(db, "scheduler_task", "task_name", default=None),
-        Field(
-            "group_name", default="main", requires=IS_GROUP_NAME(lambda: _known_groups(db, groups))
-        ),
-        Field(
-            "status",
-            requires=IS_IN_SET(TaskStatus.ALL, zero=None),
-            default=TaskStatus.QUEUED,
-            writable=False,
-        ),
-        Field("broadcast", "boolean", default=False),
-        Field(
-            "function_name",
-            requires=IS_KNOWN_FUNCTION(
-                function_names, Stored(db, "scheduler_task", "function_name")
-            ),
-        ),
-        Field(
-            "uuid",
-            length=255,
-            requires=IS_NOT_IN_DB(db, "scheduler_task.uuid", ignore_common_filters=True),
-            unique=True,
-            default=new_uuid,
-        ),
-        _json_text(db, "args", list),
-        _json_text(db, "vars", dict),
-        Field("enabled", "boolean", default=True),
-        Field("start_time", "datetime", default=now, requires=IS_DATETIME()),
-        Field("next_run_time", "datetime", default=now, requires=IS_EMPTY_OR(IS_DATETIME())),
-        Field("stop_time", "datetime", requires=IS_EMPTY_OR(IS_DATETIME())),
-        _integer("repeats", 1, "0=unlimited", 0),
-        _integer("retry_failed", 0, "-1=unlimited", -1),
-        _integer("period", 60, "seconds", 0),
-        Field("prevent_drift", "boolean", default=False, comment="Exact start_times between runs"),
-        Field(
-            "cronline",
-            default=None,
-            comment='Discard "period", use this cron expr instead',
-            requires=IS_EMPTY_OR(IS_CRONLINE()),
-        ),
-        _integer("timeout", 60, "seconds", 1),
-        _integer("sync_output", 0, "update output every n sec: 0=never", 0),
-        Field("times_run", "integer", default=0, writable=False),
-        Field("times_failed", "integer", default=0, writable=False),
-        Field("last_run_time", "datetime", writable=False, readable=False),
-        _text(db, "scheduler_task", "assigned_worker_name", default="", writable=False),
+        *_what_fields(db, groups, function_names),
+        *_when_fields(now),
+        *_progress_fields(db),
         *_our_task_fields(db),
         migrate=_table_file("scheduler_task", migrate),
         format="(%(id)s) %(task_name)s",
         on_define=_watch_deletions,
     )
+
+
+def _what_fields(
+    db: Any, groups: tuple[str, ...], function_names: Callable[[], Iterable[str]]
+) -> Iterator[Field]:
+    """What shall be done, by whom."""
+    yield _text(db, "scheduler_task", "task_name", default=None)
+    yield Field(
+        "group_name", default="main", requires=IS_GROUP_NAME(lambda: _known_groups(db, groups))
+    )
+    yield Field(
+        "status", requires=_one_of(TaskStatus.ALL), default=TaskStatus.QUEUED, writable=False
+    )
+    yield Field("broadcast", "boolean", default=False)
+    stored = Stored(db, "scheduler_task", "function_name")
+    yield Field("function_name", requires=IS_KNOWN_FUNCTION(function_names, stored))
+    yield Field(
+        "uuid",
+        length=255,
+        requires=[
+            IS_LENGTH(255),
+            IS_NOT_IN_DB(db, "scheduler_task.uuid", ignore_common_filters=True),
+        ],
+        unique=True,
+        default=new_uuid,
+    )
+    yield _json_text(db, "args", list)
+    yield _json_text(db, "vars", dict)
+    yield Field("enabled", "boolean", default=True)
+
+
+def _when_fields(now: Callable[[], Any]) -> Iterator[Field]:
+    """When it shall be done, how often, and for how long."""
+    yield Field("start_time", "datetime", default=now, requires=IS_DATETIME())
+    yield Field("next_run_time", "datetime", default=now, requires=IS_EMPTY_OR(IS_DATETIME()))
+    yield Field("stop_time", "datetime", requires=IS_EMPTY_OR(IS_DATETIME()))
+    yield _integer("repeats", 1, "0=unlimited", 0)
+    yield _integer("retry_failed", 0, "-1=unlimited", -1)
+    yield _integer("period", 60, "seconds", 0)
+    yield Field("prevent_drift", "boolean", default=False, comment="Exact start_times between runs")
+    yield Field(
+        "cronline",
+        default=None,
+        comment='Discard "period", use this cron expr instead',
+        requires=IS_EMPTY_OR(IS_CRONLINE()),
+    )
+    yield _integer("timeout", 60, "seconds", 1)
+    yield _integer("sync_output", 0, "update output every n sec: 0=never", 0)
+
+
+def _progress_fields(db: Any) -> Iterator[Field]:
+    """What became of it so far."""
+    yield Field("times_run", "integer", default=0, writable=False)
+    yield Field("times_failed", "integer", default=0, writable=False)
+    yield Field("last_run_time", "datetime", writable=False, readable=False)
+    yield _text(db, "scheduler_task", "assigned_worker_name", default="", writable=False)
 
 
 def _our_task_fields(db: Any) -> Iterator[Field]:
@@ -159,7 +176,7 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
         default=OnFailure.STOP,
         length=16,
         comment="a repeating task whose retries are used up: stop, or continue with the next",
-        requires=IS_EMPTY_OR(IS_IN_SET(OnFailure.ALL, zero=None)),
+        requires=IS_EMPTY_OR(_one_of(OnFailure.ALL)),
     )
     yield _text(
         db,
@@ -184,7 +201,7 @@ def _define_run(db: Any, migrate: Any, worker_name: str | None) -> None:
     db.define_table(
         "scheduler_run",
         Field("task_id", "reference scheduler_task"),
-        Field("status", requires=IS_IN_SET(RunStatus.ALL, zero=None)),
+        Field("status", requires=_one_of(RunStatus.ALL)),
         Field("start_time", "datetime"),
         Field("stop_time", "datetime"),
         _text(db, "scheduler_run", "run_output", "text"),
@@ -210,7 +227,7 @@ def _define_worker(db: Any, migrate: Any, groups: tuple[str, ...]) -> None:
         Field("worker_name", length=255, unique=True),
         Field("first_heartbeat", "datetime"),
         Field("last_heartbeat", "datetime"),
-        Field("status", requires=IS_IN_SET(WorkerStatus.ALL, zero=None)),
+        Field("status", requires=_one_of(WorkerStatus.ALL)),
         Field("is_ticker", "boolean", default=False, writable=False),
         Field("group_names", "list:string", default=list(groups), requires=IS_GROUP_NAMES()),
         Field("worker_stats", "json", requires=IS_EMPTY_OR(IS_JSON())),
@@ -242,7 +259,7 @@ def _define_deps(db: Any, migrate: Any) -> None:
             default=OnChildFailure.STOP,
             length=16,
             comment="when that one ends without success: stop, run, or wait",
-            requires=IS_EMPTY_OR(IS_IN_SET(OnChildFailure.ALL, zero=None)),
+            requires=IS_EMPTY_OR(_one_of(OnChildFailure.ALL)),
         ),
         migrate=_table_file("scheduler_task_deps", migrate),
     )
@@ -259,7 +276,12 @@ def _integer(name: str, default: int, comment: str, least: int) -> Field:
 
 
 def _text(db: Any, table: str, name: str, kind: str = "string", **options: Any) -> Field:
-    return Field(name, kind, requires=IS_TEXT(Stored(db, table, name)), **options)
+    longest = None if kind == "text" else NAME_LENGTH
+    return Field(name, kind, requires=IS_TEXT(Stored(db, table, name), longest), **options)
+
+
+def _one_of(words: tuple[str, ...]) -> Any:
+    return IS_IN_SET(words, zero=None, error_message=f"must be one of {', '.join(words)}")
 
 
 def _json_text(db: Any, name: str, kind: type) -> Field:

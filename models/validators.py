@@ -16,8 +16,9 @@ from pydal.validators import IS_IN_SET, ValidationError, Validator
 from plugin_scheduler import values
 from plugin_scheduler.errors import BadTask
 
-EXAMPLES = {list: '[1, "two"]', dict: '{"a": 1, "b": "two"}'}
-NAMES = {list: "list", dict: "dict"}
+EXAMPLES: dict[type, str] = {list: '[1, "two"]', dict: '{"a": 1, "b": "two"}'}
+NAME_LENGTH = 512  # characters in a column of names, by pydal's default
+NAMES: dict[type, str] = {list: "list", dict: "dict"}
 
 
 class Stored:
@@ -48,13 +49,21 @@ def _shown(value: Any) -> str:
 class IS_TEXT(Validator):
     """Any text; kept as it is stored where a form only sends back what it showed."""
 
-    def __init__(self, stored: Stored) -> None:
-        self.stored = stored
+    def __init__(self, stored: Stored, longest: int | None = None) -> None:
+        self.stored, self.longest = stored, longest
 
     def validate(self, value: Any, record_id: Any = None) -> Any:
         if self.stored.is_shown_by(value, record_id):
             return self.stored(record_id)
-        return value.replace("\r\n", "\n") if isinstance(value, str) else value
+        text = value.replace("\r\n", "\n") if isinstance(value, str) else value
+        _check_length(text, self.longest)
+        return text
+
+
+def _check_length(value: Any, longest: int | None) -> None:
+    length = len(str(value or ""))
+    if longest is not None and length > longest:
+        raise ValidationError(f"is {length} characters long, and may have {longest}")
 
 
 class IS_JSON_OF(Validator):
@@ -79,7 +88,7 @@ class IS_JSON_OF(Validator):
         except ValueError as error:
             raise ValidationError(f"is not {expected}: {error}") from None
         if not isinstance(found, self.kind):
-            kind = {list: "list", dict: "dict"}.get(type(found), type(found).__name__)
+            kind = NAMES.get(type(found), type(found).__name__)
             raise ValidationError(f"is not {expected}, but a {kind}")
         return text
 
@@ -116,9 +125,12 @@ class IS_GROUP_NAME(IS_IN_SET):
         super().__init__(lambda: sorted(set(names())), zero=None)
 
     def validate(self, value: Any, record_id: Any = None) -> str:
-        name = str(value or "").strip()
+        if value is not None and not isinstance(value, str):
+            raise ValidationError(f"must be the name of a group, not a {type(value).__name__}")
+        name = (value or "").strip()
         if not name:
             raise ValidationError("name a group; the usual one is 'main'")
+        _check_length(name, NAME_LENGTH)
         return name
 
 

@@ -6,7 +6,7 @@
 >>> scheduler.queue_task(task_add, [3, 4])
 """
 
-from plugin_scheduler.api import JobGraph, Scheduler
+from plugin_scheduler.api import Scheduler
 from plugin_scheduler.cron import IS_CRONLINE, CronParser
 from plugin_scheduler.current import current_task, progress
 from plugin_scheduler.errors import (
@@ -18,6 +18,7 @@ from plugin_scheduler.errors import (
     StoreUnavailable,
 )
 from plugin_scheduler.identity import VERSION as __version__
+from plugin_scheduler.jobs import JobGraph
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 
 QUEUED = TaskStatus.QUEUED

@@ -1,6 +1,6 @@
 """What may an app ask? web2py's API, with its names and meaning.
 
-I own `Scheduler` and `JobGraph`. I call queueing, store's `move` and boot. I never commit but where
+I own `Scheduler`. I call queueing, orders, store's `move` and boot. I never commit but where
 web2py's documentation says so, and never run a task in the caller's process.
 """
 
@@ -13,24 +13,20 @@ from typing import Any
 
 from pydal.objects import Query, Row
 
-from plugin_scheduler import clock, graph, values
+from plugin_scheduler import clock, values
 from plugin_scheduler.boot import run_worker
 from plugin_scheduler.catalog import Catalog, Home
-from plugin_scheduler.errors import BadTask, DependencyCycle
+from plugin_scheduler.errors import BadTask
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
+from plugin_scheduler.orders import Orders, names
 from plugin_scheduler.queueing import Draft
-from plugin_scheduler.records import (
-    OnChildFailure,
-    RunStatus,
-    TaskStatus,
-    WorkerStatus,
-)
+from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.tasks import move
 
 
-class Scheduler(Home):
+class Scheduler(Home, Orders):
     """The scheduler of an app: queue tasks, ask for them, and order workers about.
 
     Signature and meaning of the first ten are web2py's; options of `Settings` follow by keyword
@@ -60,10 +56,10 @@ class Scheduler(Home):
         application_name: str | None = None,
         **options: Any,
     ) -> None:
-        namespace = _callers_namespace(self)
+        self._namespace = _callers_namespace(self)
         self.db, self.tasks = db, tasks
         self.settings = Settings(
-            group_names=tuple(_names(group_names)) or ("main",),
+            group_names=tuple(names(group_names)) or ("main",),
             heartbeat=heartbeat,
             max_empty_runs=max_empty_runs,
             discard_results=discard_results,
@@ -71,9 +67,8 @@ class Scheduler(Home):
             use_spawn=use_spawn,
             worker_name=worker_name,
         ).but(**options)
-        self.catalog = Catalog(tasks, namespace)
-        self.application_name = application_name or _application(namespace)
-        self._namespace = namespace
+        self.catalog = Catalog(tasks, self._namespace)
+        self.application_name = application_name or _application(self._namespace)
         define_tables(
             db,
             now=self.now,
@@ -238,7 +233,7 @@ class Scheduler(Home):
         return move(self.db, "requeue_ended", query, **fresh, **changes)
 
     def _requeue_skipped(self, ids: list[int]) -> int:
-        """What was skipped because one of these ended badly waits again, as do its own followers."""
+        """What was skipped because one of these ended badly waits again, with its followers."""
         task, deps = self.db.scheduler_task, self.db.scheduler_task_deps
         waits = deps.task_child.belongs(ids) & (deps.can_visit == False)
         parents = {row.task_parent for row in self._set(waits).select(deps.task_parent)}
@@ -261,88 +256,6 @@ class Scheduler(Home):
             return task.uuid == ref
         kind = type(ref).__name__
         raise BadTask(f"a task is named by id, uuid, Query or Row, not by {kind} {ref!r}")
-
-    def _set(self, query: Any) -> Any:
-        """Rows of ours are never hidden by a filter that the app adds to all its tables."""
-        return self.db(query, ignore_common_filters=True)
-
-    # -- workers --------------------
-
-    def disable(
-        self,
-        group_names: str | Sequence[str] | None = None,
-        limit: int | None = None,
-        worker_name: str | None = None,
-    ) -> int:
-        """Put workers to rest: they finish what they run and take nothing new; how many.
-
-        By ``worker_name``, or those that serve ``group_names`` (default: the scheduler's own), at
-        most ``limit`` a group. web2py's book, "Managing processes".
-        """
-        kept = (WorkerStatus.DISABLED, *WorkerStatus.LEAVING)
-        return self._order(WorkerStatus.DISABLED, kept, group_names, limit, worker_name)
-
-    def resume(
-        self,
-        group_names: str | Sequence[str] | None = None,
-        limit: int | None = None,
-        worker_name: str | None = None,
-    ) -> int:
-        """Wake disabled workers up; arguments as for `disable`."""
-        kept = (WorkerStatus.ACTIVE, *WorkerStatus.LEAVING)
-        return self._order(WorkerStatus.ACTIVE, kept, group_names, limit, worker_name)
-
-    def terminate(
-        self,
-        group_names: str | Sequence[str] | None = None,
-        limit: int | None = None,
-        worker_name: str | None = None,
-    ) -> int:
-        """Have workers finish what they run, then leave; arguments as for `disable`."""
-        kept = WorkerStatus.LEAVING
-        return self._order(WorkerStatus.TERMINATE, kept, group_names, limit, worker_name)
-
-    def kill(
-        self,
-        group_names: str | Sequence[str] | None = None,
-        limit: int | None = None,
-        worker_name: str | None = None,
-    ) -> int:
-        """Have workers leave at once; what they run is given back; arguments as for `disable`."""
-        kept = (WorkerStatus.KILL,)
-        return self._order(WorkerStatus.KILL, kept, group_names, limit, worker_name)
-
-    def _order(
-        self,
-        status: str,
-        kept: Sequence[str],
-        group_names: str | Sequence[str] | None,
-        limit: int | None,
-        worker_name: str | None,
-    ) -> int:
-        worker = self.db.scheduler_worker
-        open_to_it = ~worker.status.belongs(kept)
-        if worker_name:
-            mine = (worker.worker_name == worker_name) & open_to_it
-            return int(self._set(mine).update(status=status) or 0)
-        ids: set[int] = set()
-        for group in _names(group_names) or self.settings.group_names:
-            serves = worker.group_names.contains(group) & open_to_it
-            most = {"limitby": (0, limit)} if limit else {}
-            ids |= {
-                row.id for row in self._set(serves).select(worker.id, orderby=worker.id, **most)
-            }
-        return int(self._set(worker.id.belongs(ids)).update(status=status) or 0) if ids else 0
-
-    def get_workers(self, only_ticker: bool = False) -> dict[str, Row]:
-        """Registered workers by name, each with its columns; only the leading one on request."""
-        worker = self.db.scheduler_worker
-        query = worker.is_ticker == True if only_ticker else worker.id > 0
-        columns = ("status", "first_heartbeat", "last_heartbeat", "group_names", "is_ticker")
-        return {
-            row.worker_name: Row({name: row[name] for name in (*columns, "worker_stats")})
-            for row in self._set(query).select()
-        }
 
     # -- work --------------------
 
@@ -367,65 +280,6 @@ class Scheduler(Home):
             getattr(sys.modules.get(one.__module__), one.__qualname__, None) is one
             for one in self.catalog.functions().values()
         )
-
-
-class JobGraph:
-    """Tasks that wait for each other: ``task_parent`` waits for ``task_child`` (web2py's names).
-
-    >>> job = JobGraph(db, "make a book")
-    >>> job.add_deps(bind.id, print_pages.id)   # bind waits for print_pages
-    >>> job.validate()
-    [{1}, {2}]
-    """
-
-    def __init__(self, db: Any, job_name: str | None = None) -> None:
-        self.db, self.job_name = db, job_name or "job_0"
-
-    def add_deps(self, task_parent: Any, task_child: Any, on_failure: str = "stop") -> int:
-        """Have ``task_parent`` wait until ``task_child`` has completed (ids, or rows with one).
-
-        ``on_failure``: what becomes of the parent when the child ends without success: "stop" with
-        a reason, "run" all the same, or "wait" until somebody requeues the child.
-        """
-        if on_failure not in OnChildFailure.ALL:
-            raise BadTask(f"on_failure={on_failure!r}: one of {', '.join(OnChildFailure.ALL)}")
-        return int(
-            self.db.scheduler_task_deps.insert(
-                task_parent=_task_id(task_parent),
-                task_child=_task_id(task_child),
-                job_name=self.job_name,
-                on_failure=on_failure,
-            )
-        )
-
-    def validate(self, job_name: str | None = None) -> list[set[int]]:
-        """The order in which the tasks can run, layer by layer; commits, as in web2py.
-
-        Rolls back and raises DependencyCycle, with the ring named, where none can. Looks at all
-        jobs of the database unless ``job_name`` is given.
-        """
-        deps = self.db.scheduler_task_deps
-        query = deps.job_name == job_name if job_name else deps.id > 0
-        rows = self.db(query, ignore_common_filters=True).select(deps.task_parent, deps.task_child)
-        try:
-            layers = graph.order(
-                (int(row.task_parent), int(row.task_child)) for row in rows if row.task_child
-            )
-        except DependencyCycle:
-            self.db.rollback()
-            raise
-        self.db.commit()
-        return layers
-
-
-def _task_id(ref: Any) -> int:
-    return int(ref["id"] if isinstance(ref, (Row, Mapping)) else ref)
-
-
-def _names(names: str | Sequence[str] | None) -> list[str]:
-    if names is None:
-        return []
-    return [names] if isinstance(names, str) else list(names)
 
 
 def _callers_namespace(scheduler: Scheduler) -> dict[str, Any]:

@@ -46,8 +46,8 @@ def run_worker(
             raise
         if threads:
             tell("threads_in_app", threads=", ".join(threads))
-        pool.configure(settings, spawns=settings.use_spawn or bool(threads))
-        return Supervisor(store, pool, selector, settings, identity, clock).work()
+        supervisor = Supervisor(store, pool, selector, settings, identity, clock)
+        return supervisor.work(spawns=settings.use_spawn or bool(threads))
 
 
 def _loaded(

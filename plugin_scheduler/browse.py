@@ -31,7 +31,7 @@ from plugin_scheduler.sight import (
     quantity,
     span,
 )
-from plugin_scheduler.store.tasks import Tasks
+from plugin_scheduler.store.due import Due
 from plugin_scheduler.store.workers import FOREIGN_LEASE
 
 MANY = 100  # rows of what runs now, in an overview
@@ -92,7 +92,7 @@ class Browser:
         self._db, self._settings = db, settings
         self.application, self._known = application, frozenset(known)
         self._dialect = dialect_for(db, clock, settings.utc_time)
-        self._conditions = Tasks(self._dialect, settings, application).conditions
+        self._conditions = Due(self._dialect, settings, application).conditions
         self._task, self._run = db.scheduler_task, db.scheduler_run
         self._deps = db.scheduler_task_deps
 

@@ -90,6 +90,11 @@ class Stream:
         self._held = data[len(data) - hold :]
         return ended, data[: len(data) - hold]
 
+    def rest(self) -> bytes:
+        """Bytes that were held for a mark that never came."""
+        rest, self._held = self._held, b""
+        return rest
+
     def _possible_head(self, data: bytes) -> int:
         """How many bytes at the end of ``data`` could be the beginning of a mark."""
         last = data.rfind(b"\x00", max(0, len(data) - len(self._head)))

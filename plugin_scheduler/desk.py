@@ -121,10 +121,10 @@ def _check_sqlite_file(uri: str, folder: str) -> None:
 
 def _connected(uri: str, folder: str) -> Any:
     try:
-        return DAL(uri, folder=folder, decode_credentials=True, attempts=1)
+        return DAL(uri, folder=folder, **module.credentials(uri), attempts=1)
     except Exception as error:  # each driver raises its own kind for: cannot connect
         where = module.without_password(uri)
-        raise ConfigError(f"database {where} cannot be opened: {_why(error)}") from error
+        raise ConfigError(f"database {where} cannot be opened: {module.why(error)}") from error
 
 
 def _check_tables(db: Any) -> None:
@@ -133,12 +133,6 @@ def _check_tables(db: Any) -> None:
     except Exception as error:  # each driver raises its own kind for: no such table
         where = module.without_password(db._uri)
         raise ConfigError(
-            f"the scheduler's tables in {where} cannot be read: {_why(error)}; "
+            f"the scheduler's tables in {where} cannot be read: {module.why(error)}; "
             "start a worker first, it makes the tables"
         ) from error
-
-
-def _why(error: Exception) -> str:
-    """One line of what a driver said; pydal wraps it in a traceback, whose text is indented."""
-    lines = [line for line in str(error).splitlines() if line.strip() and not line[0].isspace()]
-    return lines[-1] if lines else type(error).__name__

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 
@@ -51,7 +52,12 @@ def _load() -> Any:
     return load
 
 
-ENTRIES = {"nursery": nursery, "runner": runner, "porter": porter, "worker": worker}
+ENTRIES: dict[str, Callable[..., int]] = {
+    "nursery": nursery,
+    "runner": runner,
+    "porter": porter,
+    "worker": worker,
+}
 
 if __name__ == "__main__":
     sys.exit(ENTRIES[sys.argv[1]](*(int(fd) for fd in sys.argv[2:])))

@@ -80,4 +80,5 @@ def describe_me(me: Identity) -> dict[str, Any]:
         "pid": os.getpid(),
         "application": me.application,
         "version": VERSION,
+        "tasks": list(me.tasks),
     }

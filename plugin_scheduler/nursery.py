@@ -127,7 +127,8 @@ class _Births:
     def attend(self) -> None:
         try:
             while True:
-                ready, _, _ = select.select([self._end, self._wake], [], [])
+                sources: list[Any] = [self._end, self._wake]
+                ready, _, _ = select.select(sources, [], [])
                 if self._wake in ready:
                     os.read(self._wake, 4096)
                     self._report_deaths()

@@ -1,63 +1,26 @@
-"""Who runs it? Birth, feeding, deadlines, ending and burial of the runners of one worker.
+"""Who runs it? Feeding, deadlines, ending and burial of the runners of one worker.
 
-I own the runner processes, and I am the only one that kills. I call nursery, wire and capture. I
-never touch the database: orders come from the supervisor, and reports go back to it as events.
+I own the runner processes of a worker. I call births, crew and runs. I never touch the database:
+orders come from the supervisor, and what came of them goes back to it as news.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import selectors
-import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from plugin_scheduler.capture import Stream
+from plugin_scheduler.births import Births
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.crew import News, Runner
 from plugin_scheduler.hosts import World
-from plugin_scheduler.nursery import Nursery
-from plugin_scheduler.processes import end_group, ended_how, spawn_runner, warn_runner
+from plugin_scheduler.processes import end_group, ended_how, warn_runner
 from plugin_scheduler.records import Order, Outcome
-from plugin_scheduler.runs import LiveRun, Result
+from plugin_scheduler.runs import LiveRun
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.wire import Channel, Closed
-
-_READ = 1 << 18
-_BOOT_PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the next try
-
-
-@dataclass
-class Runner:
-    """What the pool knows of one runner process."""
-
-    channel: Channel
-    output: int
-    trace: int
-    stream: Stream
-    pid: int | None = None
-    ready: bool = False
-    run: LiveRun | None = None
-    retiring: bool = False
-    status: int | None = None
-    process: Any = None
-    gone_since: float | None = None
-    mib: float = 0.0
-
-    @property
-    def idle(self) -> bool:
-        return self.ready and self.run is None and not self.retiring and self.gone_since is None
-
-
-@dataclass
-class News:
-    """What happened in the pool since it was asked last."""
-
-    results: list[Result] = field(default_factory=list)
-    described: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
-    boot_failures: list[str] = field(default_factory=list)
+from plugin_scheduler.wire import Closed
 
 
 class Pool:
@@ -70,132 +33,70 @@ class Pool:
         clock: Clock,
         world: World | None = None,
     ) -> None:
-        self._nonce = secrets.token_hex(8)
-        self._spec: dict[str, Any] = {**spec, "nonce": self._nonce}
-        self._selector, self._clock, self._world = selector, clock, world
-        self._nursery: Nursery | None = None
-        self._unborn: list[Runner] = []
-        self._news = News()
-        self._failures = 0
-        self._next_birth = 0.0
-        self._spawns = False
+        self._selector, self._clock = selector, clock
+        self._births = Births({**spec, "nonce": secrets.token_hex(8)}, selector, clock, world)
+        self._births.on_death = self._note_death
+        self._births.on_lost_nursery = self._end_all
+        self._settings = Settings()
         self._wanted = 0
         self.runners: list[Runner] = []
         self.deaths = 0
-        self.configure(Settings())
-
-    # -- birth --------------------
-
-    def configure(self, settings: Settings, spawns: bool = False) -> None:
-        """The options that the app gave; they are known only once it was loaded.
-
-        With ``spawns`` each runner is a new interpreter: where threads would be forked, or where
-        somebody asked for it.
-        """
-        self._settings, self._spawns = settings, spawns
 
     def open(self) -> None:
         """Start to load the app."""
-        self._open_nursery()
+        self._births.open_nursery()
 
     @property
     def is_loading(self) -> bool:
-        """False when the nursery is gone."""
-        return self._nursery is not None
+        """False when the process that loads the app is gone."""
+        return self._births.has_nursery
 
-    def staff(self, count: int) -> None:
-        """Keep ``count`` runners alive from now on."""
-        self._wanted = count
-        if self._spawns:
-            self._close_nursery()
+    def staff(self, settings: Settings, spawns: bool) -> None:
+        """Keep ``settings.slots`` runners alive from now on.
 
-    def _open_nursery(self) -> None:
-        self._nursery = Nursery(self._spec, self._world)
-        self._selector.register(self._nursery, selectors.EVENT_READ, self._hear_nursery)
-
-    def _hear_nursery(self) -> None:
-        assert self._nursery is not None
-        try:
-            messages = self._nursery.read()
-        except Closed:
-            self._lose_nursery()
-            return
-        for message in messages:
-            self._on_nursery(message)
-
-    def _on_nursery(self, message: list[Any]) -> None:
-        kind = message[0]
-        if kind == "loaded":
-            self._failures = 0
-            self._news.described.append((message[1], message[2]))
-        elif kind == "boot_failed":
-            self._fail_boot(message[1])
-        elif kind == "born":
-            self._unborn.pop(0).pid = message[1]
-        elif kind == "died":
-            for runner in self.runners:
-                if runner.pid == message[1]:
-                    runner.status = message[2]
-
-    def _lose_nursery(self) -> None:
-        """Without it no death is reported any more, so its runners have to be ended."""
-        self._close_nursery()
-        self._unborn.clear()
-        for runner in self.runners:
-            self._end(runner)
-        if not self._news.boot_failures:
-            self._delay_birth()
-
-    def _fail_boot(self, why: str) -> None:
-        self._news.boot_failures.append(why)
-        self._delay_birth()
-
-    def _delay_birth(self) -> None:
-        """Try again later and later: an app that cannot be loaded must not cause a storm."""
-        pause = _BOOT_PAUSES[min(self._failures, len(_BOOT_PAUSES) - 1)]
-        self._failures += 1
-        self._next_birth = self._clock.monotonic() + pause
+        With ``spawns`` each is a new interpreter: where threads would be forked, or where somebody
+        asked for it.
+        """
+        self._settings, self._wanted = settings, settings.slots
+        self._births.spawns = spawns
+        if spawns:
+            self._births.close_nursery()
 
     def _replace_missing(self) -> None:
-        living = sum(1 for runner in self.runners if runner.gone_since is None)
-        if living >= self._wanted or self._clock.monotonic() < self._next_birth:
+        missing = self._wanted - self._living()
+        if missing <= 0 or not self._births.may_be_now():
             return
-        if self._nursery is None and not self._spawns:
-            self._open_nursery()
-        for _ in range(self._wanted - living):
-            self._add_runner()
+        for _ in range(missing):
+            runner = self._births.make_runner()
+            if runner is not None:
+                self._welcome(runner)
 
-    def _add_runner(self) -> None:
-        ours, theirs = socket.socketpair()
-        output, output_end = _pipe()
-        trace, trace_end = _pipe()
-        runner = Runner(Channel(ours), output, trace, Stream(self._nonce))
-        ends = (theirs.fileno(), output_end, trace_end)
-        try:
-            if self._spawns or self._nursery is None:
-                runner.process = spawn_runner(self._spec, *ends)
-                runner.pid = runner.process.pid
-            else:
-                self._nursery.ask_for_birth(*ends)
-                self._unborn.append(runner)
-        except Closed:
-            self._close_files(runner)
-            return
-        finally:
-            theirs.close()
-            os.close(output_end)
-            os.close(trace_end)
+    def _living(self) -> int:
+        return sum(1 for runner in self.runners if runner.gone_since is None)
+
+    def _welcome(self, runner: Runner) -> None:
         self.runners.append(runner)
         self._selector.register(
             runner.channel, selectors.EVENT_READ, lambda: self._hear_runner(runner)
         )
-        self._selector.register(output, selectors.EVENT_READ, lambda: self._read_output(runner))
+        self._selector.register(
+            runner.output, selectors.EVENT_READ, lambda: self._read_output(runner)
+        )
+
+    def _note_death(self, pid: int, status: int) -> None:
+        for runner in self.runners:
+            if runner.pid == pid:
+                runner.status = status
+
+    def _end_all(self) -> None:
+        for runner in self.runners:
+            runner.end(self._clock.monotonic())
 
     # -- work --------------------
 
     def idle(self) -> int:
         """How many runners could start a run now."""
-        return sum(1 for runner in self.runners if runner.idle)
+        return sum(1 for runner in self.runners if runner.is_idle)
 
     def live_runs(self) -> list[LiveRun]:
         """Runs that are at work now."""
@@ -204,7 +105,7 @@ class Pool:
     def hand_out(self, order: Order) -> bool:
         """Give an order to an idle runner; False when there is none after all."""
         for runner in self.runners:
-            if not runner.idle:
+            if not runner.is_idle:
                 continue
             task = order.task
             run = LiveRun(order, self._settings, self._clock.monotonic())
@@ -223,15 +124,16 @@ class Pool:
     def _hear_runner(self, runner: Runner) -> None:
         try:
             messages = runner.channel.read()
-            if runner.channel.pending:
-                runner.channel.flush()
-                self._watch_writing(runner)
         except Closed:
             self._selector.unregister(runner.channel)
             runner.gone_since = runner.gone_since or self._clock.monotonic()
             return
         for message in messages:
             self._on_runner(runner, message)
+        if runner.channel.pending:
+            with contextlib.suppress(Closed):  # the next read finds out
+                runner.channel.flush()
+            self._watch_writing(runner)
 
     def _watch_writing(self, runner: Runner) -> None:
         """A large order is sent as the runner makes room for it."""
@@ -246,11 +148,12 @@ class Pool:
     def _on_runner(self, runner: Runner, message: list[Any]) -> None:
         kind = message[0]
         if kind == "ready":
-            runner.ready, self._failures = True, 0
+            runner.ready = True
+            self._births.succeeded()
         elif kind == "loaded":
-            self._news.described.append((message[1], []))
+            self._births.news.described.append((message[1], []))
         elif kind == "boot_failed":
-            self._fail_boot(message[1])
+            self._births.failed(message[1])
         elif runner.run is not None and message[1] == runner.run.order.run_id:
             if kind == "progress":
                 runner.run.progressed(message[2])
@@ -261,14 +164,11 @@ class Pool:
                 self._settle(runner)
 
     def _read_output(self, runner: Runner) -> None:
-        try:
-            data = os.read(runner.output, _READ)
-        except BlockingIOError:
-            return
-        if not data:
+        data = runner.read_output()
+        if data:
+            self._sort_output(runner, data)
+        elif data is not None:
             self._selector.unregister(runner.output)
-            return
-        self._sort_output(runner, data)
 
     def _sort_output(self, runner: Runner, data: bytes) -> None:
         """Bytes belong to the run whose mark follows them; a mark closes its run's output."""
@@ -287,9 +187,9 @@ class Pool:
         if run is None or not run.is_complete:
             return
         runner.run = None
-        self._news.results.append(run.result())
+        self._births.news.results.append(run.result())
         if run.ending:  # what it started may still be there, and its state is anybody's guess
-            self._end(runner)
+            runner.end(self._clock.monotonic())
         elif runner.retiring:
             with contextlib.suppress(Closed):
                 runner.channel.send(["exit"])
@@ -302,8 +202,8 @@ class Pool:
         known = [time for time in times if time is not None]
         if any(runner.gone_since is not None for runner in self.runners):
             known.append(self._clock.monotonic() + 0.02)
-        if self._wanted > sum(1 for runner in self.runners if runner.gone_since is None):
-            known.append(self._next_birth)
+        if self._wanted > self._living():
+            known.append(self._births.next_at)
         return min(known) if known else None
 
     def enforce(self) -> None:
@@ -314,7 +214,7 @@ class Pool:
             if run is not None and run.is_overdue(now):
                 self._warn(runner, Outcome.TIMEOUT, f"took longer than {run.order.task.timeout} s")
             if run is not None and run.grace_is_over(now):
-                self._end(runner)
+                runner.end(now)
             self._bury_if_dead(runner, now)
         self._replace_missing()
 
@@ -329,7 +229,7 @@ class Pool:
         for runner in self.runners:
             if runner.run is not None:
                 runner.run.end_as(outcome, reason, self._clock.monotonic())
-                self._end(runner)
+                runner.end(self._clock.monotonic())
 
     def _warn(self, runner: Runner, outcome: str, reason: str) -> None:
         run = runner.run
@@ -343,29 +243,23 @@ class Pool:
         if runner.pid is not None:
             warn_runner(runner.pid)
 
-    def _end(self, runner: Runner) -> None:
-        runner.gone_since = runner.gone_since or self._clock.monotonic()
-        if runner.pid is not None and runner.status is None:
-            end_group(runner.pid)
-
     def _bury_if_dead(self, runner: Runner, now: float) -> None:
-        if runner.process is not None and runner.status is None:
-            code = runner.process.poll()
-            runner.status = None if code is None else (code << 8 if code >= 0 else -code)
+        runner.ask_status()
         if runner.gone_since is None:
             return
-        if runner.status is None and self._nursery is not None and now < runner.gone_since + 1.0:
+        if runner.status is None and self._births.has_nursery and now < runner.gone_since + 1.0:
             return  # its exit status is on its way
         self._drain(runner)
         run, runner.run = runner.run, None
         if run is not None:
             self.deaths += 1
+            run.output.write(runner.stream.rest())
             end_group(runner.pid)
-            trace = _read_all(runner.trace).decode("utf-8", "replace")
-            self._news.results.append(run.died(ended_how(runner.status), trace, now))
+            how = ended_how(runner.status)
+            self._births.news.results.append(run.died(how, runner.last_words(), now))
         if not runner.ready:
-            self._delay_birth()
-        self._close_files(runner)
+            self._births.failed()
+        runner.close_files(self._selector)
         self.runners.remove(runner)
 
     def _drain(self, runner: Runner) -> None:
@@ -373,49 +267,20 @@ class Pool:
         with contextlib.suppress(Closed):
             for message in runner.channel.read():
                 self._on_runner(runner, message)
-        self._sort_output(runner, _read_all(runner.output))
-
-    def _close_files(self, runner: Runner) -> None:
-        for file in (runner.channel, runner.output):
-            with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(file)
-        runner.channel.close()
-        os.close(runner.output)
-        os.close(runner.trace)
+        self._sort_output(runner, runner.rest_of_output())
 
     def news(self) -> News:
         """What happened since the last call."""
-        news, self._news = self._news, News()
+        news, self._births.news = self._births.news, News()
         return news
 
     def close(self) -> None:
         """End every process of this worker, and wait until they are gone."""
         self._wanted = 0
-        for runner in list(self.runners):
-            if runner.pid is not None and runner.status is None:
-                end_group(runner.pid)
+        for runner in self.runners:
+            runner.end(self._clock.monotonic())
             if runner.process is not None:
                 runner.process.wait()
-            self._close_files(runner)
+            runner.close_files(self._selector)
         self.runners.clear()
-        self._close_nursery()
-
-    def _close_nursery(self) -> None:
-        if self._nursery is not None:
-            self._selector.unregister(self._nursery)
-            self._nursery.close()
-            self._nursery = None
-
-
-def _pipe() -> tuple[int, int]:
-    readable, writable = os.pipe()
-    os.set_blocking(readable, False)
-    return readable, writable
-
-
-def _read_all(fd: int) -> bytes:
-    data = b""
-    with contextlib.suppress(OSError):
-        while piece := os.read(fd, _READ):
-            data += piece
-    return data
+        self._births.close_nursery()

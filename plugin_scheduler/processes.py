@@ -63,6 +63,14 @@ def end_group(pid: int | None) -> None:
             process.kill()
 
 
+def wait_status(process: subprocess.Popen[bytes]) -> int | None:
+    """How a child of ours ended, as `os.wait` would tell it; None while it runs."""
+    code = process.poll()
+    if code is None:
+        return None
+    return code << 8 if code >= 0 else -code
+
+
 def ended_how(status: int | None) -> str:
     """A wait status in words."""
     if status is None:

@@ -86,7 +86,7 @@ class Draft:
                 self.errors[name] = f"is not a column of scheduler_task; there are: {known}"
 
     def _check_together(self) -> None:
-        """Settings that cannot work together are refused here, where somebody can still mend them."""
+        """Settings that cannot work together are refused here, where they can still be mended."""
         columns = self.columns
         start, stop = columns.get("start_time") or self._now(), columns.get("stop_time")
         if _are_times(start, stop) and stop <= start:

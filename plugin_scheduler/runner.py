@@ -102,7 +102,7 @@ class Runner:
         return Outcome.COMPLETED, payload
 
     def _report(self, run_id: int, outcome: str, payload: dict[str, Any]) -> None:
-        """The mark goes behind the output before the report: who has the report finds the output."""
+        """The mark goes out before the report: who has the report has all of the output."""
         sys.stdout.flush()
         sys.stderr.flush()
         _write_all(1, capture.mark(self._nonce, run_id))
@@ -137,7 +137,7 @@ class Runner:
         """End the run if it is really meant: service managers signal every process of a unit."""
         if self._run_id is not None and self._channel.holds(["end", self._run_id]):
             self._run_id = None  # once is enough
-            raise Ended
+            raise Ended("this run was told to end")
 
 
 def main(
@@ -205,7 +205,7 @@ def _spooled(result: str) -> dict[str, Any]:
 
 
 def _traceback(error: BaseException) -> str:
-    """The user's part of it: our own frames, before and after, say nothing about what went wrong."""
+    """The user's part of it: our own frames say nothing about what went wrong."""
     whole = traceback.TracebackException.from_exception(error)
     whole.stack = traceback.StackSummary.from_list(
         [frame for frame in whole.stack if frame.filename != __file__]

@@ -107,7 +107,8 @@ class Lab:
             from pydal import DAL, Field
             from plugin_scheduler import current_task, progress
             db = DAL({self.uri!r}, folder={str(self.folder)!r}, migrate=False)
-            db.define_table("mark", Field("name"), Field("run_id", "integer"), Field("at", "double"))
+            db.define_table("mark", Field("name"), Field("run_id", "integer"),
+                            Field("at", "double"))
             def mark(name="x"):
                 db.mark.insert(name=name, run_id=current_task.run_id, at=time.time())
         """

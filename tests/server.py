@@ -93,7 +93,11 @@ class Server:
             self.process = subprocess.Popen(
                 command, cwd=apps.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        eventually(self._answers, 30, "the server answers")
+        try:
+            eventually(self._answers, 30, "the server answers")
+        except BaseException:
+            self.close()
+            raise
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log_path.read_text()

@@ -33,5 +33,5 @@ def close_connection(db: Any) -> None:
     with contextlib.suppress(Exception):  # a broken connection is closed by being dropped
         adapter.close("rollback", really=True)
     while pooled := ConnectionPool.POOLS.get(adapter.uri):
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # as above
             pooled.pop().close()

@@ -96,5 +96,5 @@ class Dialect:
         try:
             self.db.rollback()
         except Exception:  # the connection is gone: the next query opens a new one
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # a broken connection cannot even be closed
                 self.db._adapter.close(None, really=True)

@@ -17,7 +17,7 @@ from pydal import DAL
 
 from plugin_scheduler.catalog import Catalog, Home
 from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.hosts import World, explain_failure
+from plugin_scheduler.hosts.world import World, explain_failure
 from plugin_scheduler.settings import Settings
 
 
@@ -40,11 +40,11 @@ def load_file(spec: Mapping[str, Any]) -> World:
         raise ConfigError(f"no tasks in {path}: give it a dict `tasks`, or public functions")
     settings = Settings.from_dict(spec["settings"])
     try:
-        db = DAL(spec["uri"], folder=spec["folder"], decode_credentials=True, attempts=1)
+        db = DAL(spec["uri"], folder=spec["folder"], **credentials(spec["uri"]), attempts=1)
         define(db, catalog, settings)
     except Exception as error:  # each driver raises its own kind for: cannot connect
-        uri, why = without_password(spec["uri"]), str(error).strip().splitlines()[0]
-        raise ConfigError(f"database {uri} cannot be opened: {why}") from error
+        uri = without_password(spec["uri"])
+        raise ConfigError(f"database {uri} cannot be opened: {why(error)}") from error
     return World(FileHome(db, catalog, settings), [vars(module)])
 
 
@@ -85,6 +85,17 @@ def define(db: Any, catalog: Catalog, settings: Settings) -> None:
         function_names=catalog.names,
     )
     db.commit()
+
+
+def credentials(uri: str) -> dict[str, bool]:
+    """pydal decodes %40 and the like on request, but then stumbles where there is no password."""
+    return {"decode_credentials": "%" in uri}
+
+
+def why(error: Exception) -> str:
+    """The reason in pydal's report of a failed connection: it ends with the driver's own words."""
+    lines = [line for line in str(error).strip().splitlines() if line and not line[0].isspace()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def without_password(uri: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from plugin_scheduler.catalog import Home
 from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.hosts import World, explain_failure
+from plugin_scheduler.hosts.world import World, explain_failure
 
 
 def check(app: str, folder: str) -> None:

@@ -143,7 +143,7 @@ class Chores:
     def fan_out_broadcasts(self, alive: Sequence[Worker]) -> int:
         """Queue a copy of each due broadcast for every live worker of its group."""
         with self._dialect.reading():
-            due = self._tasks.due(self._dialect.now()) & (self._task.broadcast == True)
+            due = self._tasks.due.at(self._dialect.now()) & (self._task.broadcast == True)
             tasks = self._tasks.read(due)
         return sum(self._fan_out(task, alive) for task in tasks)
 

@@ -16,6 +16,7 @@ from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.lifecycle import MOVES, Move, decide, short
 from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.store.due import Due
 
 RETRY_HORIZON = timedelta(minutes=10)
 
@@ -40,7 +41,8 @@ class Tasks:
     """Tasks and their runs, as one worker sees them."""
 
     def __init__(self, dialect: Dialect, settings: Settings, application: str) -> None:
-        self._dialect, self._settings, self._application = dialect, settings, application
+        self._dialect, self._settings = dialect, settings
+        self.due = Due(dialect, settings, application)
         self._db = dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
         self._deps = self._db.scheduler_task_deps
@@ -53,25 +55,6 @@ class Tasks:
         rows = self._db(query).select(*self._fields, cacheable=True, **select)
         return [_record(row) for row in rows]
 
-    def due(self, now: datetime) -> Any:
-        """The conditions that make a task due now, each with a name (see `conditions`)."""
-        query = None
-        for condition in self.conditions(now).values():
-            query = condition if query is None else query & condition
-        return query
-
-    def conditions(self, now: datetime) -> dict[str, Any]:
-        """Each condition of the claim as a query, by name; all of them must hold."""
-        task = self._task
-        return {
-            "queued": task.status == TaskStatus.QUEUED,
-            "its time has come": task.next_run_time <= now,
-            "enabled": task.enabled == True,
-            "before its stop_time": (task.stop_time == None) | (task.stop_time > now),
-            "of this app": self._of_this_app(),
-            "waits for nothing": ~task.id.belongs(self._waiting()),
-        }
-
     def has_due_work(self, groups: Sequence[str], horizon: float) -> bool:
         """Is anything to do, by whichever worker, in the next ``horizon`` seconds? Tells a worker
         that leaves when idle whether it may: a retry that is on its way keeps it."""
@@ -79,11 +62,11 @@ class Tasks:
         with self._dialect.reading():
             now = self._dialect.now()
             mine = task.group_name.belongs(groups)
-            retries = (task.times_failed > 0) & self.due(now + RETRY_HORIZON)
+            retries = (task.times_failed > 0) & self.due.at(now + RETRY_HORIZON)
             queries = (
-                self.due(now + timedelta(seconds=horizon)),
+                self.due.at(now + timedelta(seconds=horizon)),
                 retries,
-                task.status.belongs(TaskStatus.HELD) & self._of_this_app(),
+                task.status.belongs(TaskStatus.HELD) & self.due.of_this_app(),
             )
             return any(self._db(mine & query).select(task.id, limitby=(0, 1)) for query in queries)
 
@@ -95,37 +78,10 @@ class Tasks:
                 self._db(at_level & (task.next_run_time > now) & (task.enabled == True))
                 .select(task.next_run_time, orderby=task.next_run_time, limitby=(0, 1))
                 .first()
-                for at_level in self._levels(groups)
+                for at_level in self.due.levels(groups)
             ]
         times = [row.next_run_time for row in soonest if row]
         return min(times) if times else None
-
-    def _levels(self, groups: Sequence[str]) -> list[Any]:
-        """One query for each group and priority in use: each reads one stretch of the claim index,
-        so that a claim never sorts the backlog."""
-        task, queries = self._task, []
-        for group in dict.fromkeys(groups):
-            base = (task.status == TaskStatus.QUEUED) & (task.group_name == group)
-            if self._db(base & (task.priority == None)).select(task.id, limitby=(0, 1)):
-                queries.append(base & (task.priority == None))
-            highest = task.priority.max()
-            level = self._db(base).select(highest).first()[highest]
-            while level is not None:
-                queries.append(base & (task.priority == level))
-                level = self._db(base & (task.priority < level)).select(highest).first()[highest]
-        return queries
-
-    def _of_this_app(self) -> Any:
-        """Several apps may share a database; web2py writes ``app/controller``."""
-        name = self._task.application_name
-        if not self._application:
-            return self._task.id > 0
-        return (name == self._application) | name.startswith(self._application + "/")
-
-    def _waiting(self) -> Any:
-        # A NULL in the list would make "not in" true for nobody.
-        pending = (self._deps.can_visit == False) & (self._deps.task_parent != None)
-        return self._db(pending)._select(self._deps.task_parent)
 
     # -- claim, start, hand back --------------------
 
@@ -154,17 +110,12 @@ class Tasks:
     ) -> list[Task]:
         task = self._task
         for_me = (task.only_worker == None) | (task.only_worker.belongs(("", worker_name)))
-        due = self.due(now) & for_me & ((task.broadcast == None) | (task.broadcast == False))
+        due = self.due.at(now) & for_me & ((task.broadcast == None) | (task.broadcast == False))
         found = [
             self.read(at_level & due, orderby=task.next_run_time, limitby=(0, limit))
-            for at_level in self._levels(groups)
+            for at_level in self.due.levels(groups)
         ]
-        return list(heapq.merge(*found, key=self._rank))[:limit]
-
-    def _rank(self, task: Task) -> tuple[datetime, int]:
-        assert task.next_run_time is not None  # it is due
-        head_start = timedelta(seconds=self._settings.ageing * task.priority)
-        return task.next_run_time - head_start, task.id
+        return list(heapq.merge(*found, key=self.due.rank))[:limit]
 
     def start(self, tasks: Iterable[Task], worker_name: str) -> list[Order]:
         """Make a run row for each task and set it RUNNING; leaves out what was taken away."""
@@ -345,7 +296,7 @@ def move(db: Any, name: str, selection: Any, **changes: Any) -> int:
 
 
 def _record(row: Any) -> Task:
-    values = []
+    values: list[Any] = []
     for name in Task._fields:
         value = row[name]
         values.append(_DEFAULTS.get(name) if value is None else value)

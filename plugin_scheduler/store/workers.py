@@ -93,7 +93,7 @@ class Workers:
             now = self._dialect.epoch()
             leading = [row.id for row in rows if row.is_ticker and (row.lease_until or 0) > now]
             if leading:
-                return leading[0] == worker_id
+                return bool(leading[0] == worker_id)
             others = [row.id for row in rows if row.is_ticker and row.id != worker_id]
             if others:
                 self._db(worker.id.belongs(others)).update(is_ticker=False)
@@ -121,4 +121,4 @@ class Workers:
         if row.last_heartbeat is None:
             return 0.0
         silent = (self._dialect.now() - row.last_heartbeat).total_seconds()
-        return self._dialect.epoch() - silent + FOREIGN_LEASE
+        return float(self._dialect.epoch() - silent + FOREIGN_LEASE)

@@ -56,12 +56,27 @@ def test_help_teaches(tmp_path: Path) -> None:
 
 BROKEN = {
     "no app": (["-K", "nope"], None, "no app 'nope'", "apps there: "),
-    "no apps folder": (["-K", "x", "--apps-folder", "gone"], None, "no apps folder", "--apps-folder"),
+    "no apps folder": (
+        ["-K", "x", "--apps-folder", "gone"],
+        None,
+        "no apps folder",
+        "--apps-folder",
+    ),
     "no scheduler": (["-K", "x"], "a = 1", "has no scheduler", "scheduler = Scheduler(db)"),
     "syntax error": (["-K", "x"], "a = 1\ndef f(:\n", "models.py, line 2", "SyntaxError"),
     "error at import": (["-K", "x"], "a = 1\n\n1/0\n", "models.py, line 3", "ZeroDivisionError"),
-    "sys.exit at import": (["-K", "x"], "import sys\nsys.exit(0)", "models.py, line 2", "SystemExit"),
-    "process gone at import": (["-K", "x"], "import os\nos._exit(0)", "ended its process", "loaded"),
+    "sys.exit at import": (
+        ["-K", "x"],
+        "import sys\nsys.exit(0)",
+        "models.py, line 2",
+        "SystemExit",
+    ),
+    "process gone at import": (
+        ["-K", "x"],
+        "import os\nos._exit(0)",
+        "ended its process",
+        "loaded",
+    ),
     "question at import": (["-K", "x"], "input('app name?')", "models.py, line 1", "EOFError"),
     "bad group": (["-K", "x:a::b"], "", "is no group name", "app:group1:group2"),
     "bad app name": (["-K", "a b"], "", "is no app name", "app:group1:group2"),
@@ -89,7 +104,9 @@ def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(tmp_path: Path, what
         (tmp_path / "apps").mkdir()
     code, said, seconds = run(tmp_path, *arguments)
     assert code == 2 and seconds < 10, said
-    assert sum("Error: " in line for line in said.splitlines()) == 1 and all(word in said for word in words), said
+    assert sum("Error: " in line for line in said.splitlines()) == 1 and all(
+        word in said for word in words
+    ), said
     assert "Traceback" not in said
 
 

@@ -217,7 +217,10 @@ def test_stop_task_ends_exactly_that_run_with_all_it_started(lab: Lab) -> None:
         SLEEPERS
         + """
 def family():
-    ignores = "import signal,time; signal.signal(15, 1); open('gone.pid','w').write(str(__import__('os').getpid())); time.sleep(300)"
+    ignores = (
+        "import os, signal, time; signal.signal(15, signal.SIG_IGN);"
+        "open('gone.pid', 'w').write(str(os.getpid())); time.sleep(300)"
+    )
     own_session = subprocess.Popen([sys.executable, "-c", ignores], start_new_session=True)
     shell = subprocess.Popen("sleep 300 & echo $! > shell.pid; wait", shell=True)
     time.sleep(300)

@@ -27,9 +27,10 @@ FLOORS = (
     ("models",),
     ("doorbell", "dialects"),
     ("store", "sight", "browse"),
-    ("hosts", "processes", "runs", "runner", "nursery", "pool", "porter"),
-    ("signals", "outage", "identity", "ticker", "staying", "supervisor", "boot", "launch"),
-    ("queueing",),
+    ("hosts", "processes", "runs", "runner", "nursery", "crew", "births", "pool", "porter"),
+    ("signals", "outage", "identity", "ticker", "staying"),
+    ("intake", "reporting", "supervisor", "boot", "launch"),
+    ("queueing", "orders", "jobs"),
     ("api",),
     ("desk", "display"),
     ("terminal", "cli"),
@@ -49,7 +50,7 @@ DOORS = {
 }
 
 STATUS_WORDS = set("QUEUED ASSIGNED RUNNING COMPLETED FAILED TIMEOUT STOPPED EXPIRED".split())
-QUERIES = {"models", "store", "dialects", "browse", "api"}
+QUERIES = {"models", "store", "dialects", "browse", "api", "orders", "jobs"}
 PROCESSES = {"nursery", "processes", "launch"}  # launch passes signals on to its own workers
 TIME = {"clock", "runner"}  # a runner times what the user's function takes; nobody turns its clock
 FILE_LINES, FUNCTION_LINES, USUAL_LINES = 350, 40, 8

@@ -1,0 +1,120 @@
+"""How runners come into being: from a nursery, or as interpreters of their own.
+
+I own the nursery, the order in which births were asked for, and the pauses after a failed one. I
+call nursery and processes. I never hand out work.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.crew import News, Runner, unborn_runner
+from plugin_scheduler.hosts import World
+from plugin_scheduler.nursery import Nursery
+from plugin_scheduler.processes import spawn_runner
+from plugin_scheduler.wire import Closed
+
+_PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the next try
+
+
+class Births:
+    """Makes runners, and hears of their deaths."""
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        selector: selectors.BaseSelector,
+        clock: Clock,
+        world: World | None,
+    ) -> None:
+        self._spec, self._selector, self._clock, self._world = spec, selector, clock, world
+        self._nursery: Nursery | None = None
+        self._unborn: list[Runner] = []
+        self._failures = 0
+        self.next_at = 0.0
+        self.spawns = False
+        self.news = News()
+        self.on_death: Callable[[int, int], None] = lambda pid, status: None
+        self.on_lost_nursery: Callable[[], None] = lambda: None
+
+    @property
+    def has_nursery(self) -> bool:
+        return self._nursery is not None
+
+    def open_nursery(self) -> None:
+        """Start to load the app."""
+        self._nursery = Nursery(self._spec, self._world)
+        self._selector.register(self._nursery, selectors.EVENT_READ, self._hear_nursery)
+
+    def close_nursery(self) -> None:
+        """End it, and with it every runner that was born there."""
+        if self._nursery is not None:
+            self._selector.unregister(self._nursery)
+            self._nursery.close()
+            self._nursery = None
+        self._unborn.clear()
+
+    def may_be_now(self) -> bool:
+        return self._clock.monotonic() >= self.next_at
+
+    def make_runner(self) -> Runner | None:
+        """A runner that is on its way; None when it cannot be asked for."""
+        if self._nursery is None and not self.spawns:
+            self.open_nursery()
+        with unborn_runner(self._spec["nonce"]) as (runner, ends):
+            try:
+                if self.spawns or self._nursery is None:
+                    runner.process = spawn_runner(self._spec, *ends)
+                    runner.pid = runner.process.pid
+                else:
+                    self._nursery.ask_for_birth(*ends)
+                    self._unborn.append(runner)
+            except Closed:
+                runner.close_files(self._selector)
+                return None
+        return runner
+
+    def succeeded(self) -> None:
+        """A runner is ready for work."""
+        self._failures = 0
+        self.news.births += 1
+
+    def failed(self, why: str | None = None) -> None:
+        """One did not get ready. Try again later and later: an app that cannot be loaded must not
+        cause a storm."""
+        if why is not None:
+            self.news.boot_failures.append(why)
+        self.next_at = self._clock.monotonic() + _PAUSES[min(self._failures, len(_PAUSES) - 1)]
+        self._failures += 1
+
+    def _hear_nursery(self) -> None:
+        assert self._nursery is not None
+        try:
+            messages = self._nursery.read()
+        except Closed:
+            self._lose_nursery()
+            return
+        for message in messages:
+            self._on_nursery(message)
+
+    def _on_nursery(self, message: list[Any]) -> None:
+        kind = message[0]
+        if kind == "loaded":
+            self._failures = 0
+            self.news.described.append((message[1], message[2]))
+        elif kind == "boot_failed":
+            self.failed(message[1])
+        elif kind == "born":
+            self._unborn.pop(0).pid = message[1]
+        elif kind == "died":
+            self.on_death(message[1], message[2])
+
+    def _lose_nursery(self) -> None:
+        """Without it no death is reported any more, so its runners have to be ended."""
+        self.close_nursery()
+        self.on_lost_nursery()
+        if not self.news.boot_failures:
+            self.failed()

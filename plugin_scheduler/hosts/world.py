@@ -1,0 +1,91 @@
+"""A loaded app, as a runner sees it, and what is said when it cannot be loaded.
+
+I own `World`: its scheduler, its databases, and what ends a run well or badly in them. I call
+catalog, dialects and pydal. I never load anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydal import DAL
+
+from plugin_scheduler.catalog import Catalog, Home
+from plugin_scheduler.dialects import close_connection
+from plugin_scheduler.errors import ConfigError
+
+
+class World:
+    """A loaded app: its scheduler, and the databases that a task of it may have written to."""
+
+    def __init__(self, home: Home, namespaces: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.home = home
+        self.databases = _databases(home, namespaces)
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.home.catalog
+
+    def commit(self) -> None:
+        """Make what the task did last, in every database of the app."""
+        for db in self.databases:
+            db.commit()
+
+    def rollback(self) -> None:
+        """Undo what the task did; a connection that cannot even do that is thrown away."""
+        for db in self.databases:
+            try:
+                db.rollback()
+            except Exception:  # each driver raises its own kind; the next run connects anew
+                close_connection(db)
+
+    def disconnect(self) -> None:
+        """Let go of every connection, so that none is inherited by a forked runner."""
+        for db in self.databases:
+            close_connection(db)
+
+    def describe(self) -> dict[str, Any]:
+        """What the supervisor must know to work for this app, as plain values."""
+        db = self.home.db
+        return {
+            "application_name": self.home.application_name,
+            "settings": self.home.settings.as_dict(),
+            "tasks": self.home.catalog.names(),
+            "db": {
+                "uri": db._uri,
+                "folder": os.path.abspath(db._folder or os.getcwd()),
+                "driver_args": db._driver_args,
+                "adapter_args": db._adapter_args,
+                "decode_credentials": db._decode_credentials,
+            },
+        }
+
+
+def explain_failure(what: str, folder: str, error: BaseException) -> ConfigError:
+    """One line for an exception out of somebody's app: which file, which line, what.
+
+    The newest line of the app itself is named, not the library line where it surfaced.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f"{error.filename}, line {error.lineno}"
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename.startswith(folder)]
+        place = f"{own[-1].filename}, line {own[-1].lineno}" if own else folder
+    message = str(error).strip().splitlines() or [""]
+    kind = type(error).__name__
+    return ConfigError(f"{what} cannot be loaded: {place}: {kind}: {message[0]}")
+
+
+def _databases(home: Home, namespaces: Iterable[Mapping[str, Any]]) -> list[Any]:
+    found = {id(home.db): home.db}
+    for namespace in namespaces:
+        for value in list(namespace.values()):
+            with contextlib.suppress(RuntimeError):  # a proxy that works only inside a request
+                if isinstance(value, DAL):
+                    found[id(value)] = value
+    return list(found.values())

@@ -1,0 +1,109 @@
+"""Orders to workers: web2py's `disable`, `resume`, `terminate`, `kill` and `get_workers`.
+
+I own the rows that an order changes. I call nobody: a worker reads its row, and obeys within a
+second. I never commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydal.objects import Row
+
+from plugin_scheduler.records import WorkerStatus
+from plugin_scheduler.settings import Settings
+
+
+class Orders:
+    """The part of a scheduler that speaks to workers."""
+
+    db: Any
+    settings: Settings
+
+    def _set(self, query: Any) -> Any:
+        """Rows of ours are never hidden by a filter that the app adds to all its tables."""
+        return self.db(query, ignore_common_filters=True)
+
+    def disable(
+        self,
+        group_names: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        worker_name: str | None = None,
+    ) -> int:
+        """Put workers to rest: they finish what they run and take nothing new; how many.
+
+        By ``worker_name``, or those that serve ``group_names`` (default: the scheduler's own), at
+        most ``limit`` a group. web2py's book, "Managing processes".
+        """
+        kept = (WorkerStatus.DISABLED, *WorkerStatus.LEAVING)
+        return self._order(WorkerStatus.DISABLED, kept, group_names, limit, worker_name)
+
+    def resume(
+        self,
+        group_names: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        worker_name: str | None = None,
+    ) -> int:
+        """Wake disabled workers up; arguments as for `disable`."""
+        kept = (WorkerStatus.ACTIVE, *WorkerStatus.LEAVING)
+        return self._order(WorkerStatus.ACTIVE, kept, group_names, limit, worker_name)
+
+    def terminate(
+        self,
+        group_names: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        worker_name: str | None = None,
+    ) -> int:
+        """Have workers finish what they run, then leave; arguments as for `disable`."""
+        kept = WorkerStatus.LEAVING
+        return self._order(WorkerStatus.TERMINATE, kept, group_names, limit, worker_name)
+
+    def kill(
+        self,
+        group_names: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        worker_name: str | None = None,
+    ) -> int:
+        """Have workers leave at once; what they run is given back; arguments as for `disable`."""
+        kept = (WorkerStatus.KILL,)
+        return self._order(WorkerStatus.KILL, kept, group_names, limit, worker_name)
+
+    def _order(
+        self,
+        status: str,
+        kept: Sequence[str],
+        group_names: str | Sequence[str] | None,
+        limit: int | None,
+        worker_name: str | None,
+    ) -> int:
+        worker = self.db.scheduler_worker
+        open_to_it = ~worker.status.belongs(kept)
+        if worker_name:
+            mine = (worker.worker_name == worker_name) & open_to_it
+            return int(self._set(mine).update(status=status) or 0)
+        ids: set[int] = set()
+        for group in names(group_names) or self.settings.group_names:
+            serves = worker.group_names.contains(group) & open_to_it
+            most = {"limitby": (0, limit)} if limit else {}
+            ids |= {
+                row.id for row in self._set(serves).select(worker.id, orderby=worker.id, **most)
+            }
+        return int(self._set(worker.id.belongs(ids)).update(status=status) or 0) if ids else 0
+
+    def get_workers(self, only_ticker: bool = False) -> dict[str, Row]:
+        """Registered workers by name, each with its columns; only the leading one on request."""
+        worker = self.db.scheduler_worker
+        query = worker.is_ticker == True if only_ticker else worker.id > 0
+        columns = ("status", "first_heartbeat", "last_heartbeat", "group_names", "is_ticker")
+        return {
+            row.worker_name: Row({name: row[name] for name in (*columns, "worker_stats")})
+            for row in self._set(query).select()
+        }
+
+
+def names(given: str | Sequence[str] | None) -> list[str]:
+    """One name or several, as a list."""
+    if given is None:
+        return []
+    return [given] if isinstance(given, str) else list(given)

@@ -1,0 +1,142 @@
+"""What came back, on its way into the database: results, live output, progress, log lines.
+
+I own results until they are stored, and the worker's counters of them. I call store, porter and
+log. I never claim, and never end a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.crew import News
+from plugin_scheduler.lifecycle import Move
+from plugin_scheduler.log import tell
+from plugin_scheduler.porter import Delivery, Porters
+from plugin_scheduler.records import Order, Outcome, Report
+from plugin_scheduler.runs import LiveRun, Result
+from plugin_scheduler.store import Store
+
+PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
+PORTER_EVERY = 0.02  # seconds between two looks at porters on their way
+
+
+class Reporting:
+    """The way back from the pool to the tables."""
+
+    def __init__(self, store: Store, porters: Porters, worker_name: str, clock: Clock) -> None:
+        self._store, self._porters = store, porters
+        self._name, self._clock = worker_name, clock
+        self._results: list[Result] = []
+        self.total = self.errors = self.boot_errors = 0
+        self.boot_error: str | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._results) or self._porters.busy
+
+    def task_ids(self) -> list[int]:
+        """Tasks whose results are not stored yet."""
+        return [result.order.task.id for result in self._results] + self._porters.task_ids()
+
+    def collect(self, news: News) -> None:
+        """Take over what the pool has to tell."""
+        if news.births:
+            self.boot_error = None
+        for why in news.boot_failures:
+            self.boot_error = why
+            self.boot_errors += 1
+            tell("boot_failed", why=why)
+        for result in news.results:
+            if result.result_file:
+                self._porters.carry(result)
+            else:
+                self._results.append(result)
+        for delivery in self._porters.delivered():
+            if delivery.instead is not None:
+                self._results.append(delivery.instead)
+            else:
+                self._tell_delivery(delivery)
+
+    def add_unbegun(self, order: Order) -> None:
+        """Its runner was gone before the order reached it."""
+        why = "its runner was gone before it began"
+        self._results.append(Result(order, Outcome.INTERRUPTED, 0.0, "", reason=why))
+
+    def store(self) -> None:
+        """Write all reports in one transaction; they are kept until that has worked."""
+        if not self._results:
+            return
+        ended = self._store.dialect.now()
+        reports = [_report(result, ended) for result in self._results]
+        for report, move in self._store.tasks.report(reports, self._name):
+            self._tell_end(report, move)
+        self._results.clear()
+
+    # -- live --------------------
+
+    def save_live(self, runs: Sequence[LiveRun]) -> None:
+        """Write what running tasks printed, where ``sync_output`` asks for it, and progress."""
+        now = self._clock.monotonic()
+        for run in runs:
+            output = run.output.text() if _output_due(run) <= now and run.output.changed else None
+            progress = run.progress if run.progress_is_new else None
+            if progress is not None and output is None and now < run.saved + PROGRESS_EVERY:
+                continue
+            if output is not None or progress is not None:
+                self._store.tasks.save_live(run.order.run_id, output, progress)
+                run.saved, run.progress_is_new = now, False
+
+    def next_deadline(self, runs: Sequence[LiveRun]) -> float | None:
+        """The monotonic time at which something is to be written."""
+        times = [self._clock.monotonic() + PORTER_EVERY] if self.is_busy else []
+        for run in runs:
+            if run.progress_is_new:
+                times.append(run.saved + PROGRESS_EVERY)
+            if run.output.changed:
+                times.append(_output_due(run))
+        return min(times) if times else None
+
+    # -- log --------------------
+
+    def _tell_delivery(self, delivery: Delivery) -> None:
+        self.total += 1
+        order = delivery.result.order
+        if delivery.was_in_time:
+            seconds = delivery.result.seconds
+            tell("run_completed", run=order.run_id, task=order.task.label, seconds=seconds)
+        else:
+            tell("report_dropped", run=order.run_id, task=order.task.label)
+
+    def _tell_end(self, report: Report, move: Move | None) -> None:
+        task, run = report.order.task, report.order.run_id
+        self.total += 1
+        if move is None:
+            tell("report_dropped", run=run, task=task.label)
+        elif report.outcome == Outcome.COMPLETED:
+            event = "run_repeats" if move.name == "repeat" else "run_completed"
+            tell(event, run=run, task=task.label, seconds=report.seconds)
+        else:
+            self.errors += 1
+            tell(
+                "run_failed",
+                run=run,
+                task=task.label,
+                outcome=report.outcome,
+                seconds=report.seconds,
+                reason=report.reason,
+                status=move.target,
+            )
+
+
+def _output_due(run: LiveRun) -> float:
+    every = run.order.task.sync_output
+    return run.saved + every if every > 0 else float("inf")
+
+
+def _report(result: Result, ended: datetime) -> Report:
+    parts: dict[str, Any] = {**vars(result)}
+    del parts["result_file"]
+    return Report(ended=ended, **parts)

@@ -1,0 +1,56 @@
+"""A program with a scheduler and without workers: for tests of tables and of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydal import DAL
+
+from plugin_scheduler import Scheduler
+from plugin_scheduler.records import WorkerStatus
+
+PROGRAM = """
+def add(a=1, b=2):
+    return a + b
+
+def report(day=None):
+    return day
+
+scheduler = Scheduler(db, application_name="lab", **options)
+"""
+
+Connect = Callable[..., Any]
+
+
+def scheduler_on(db: Any, **options: Any) -> Scheduler:
+    """A scheduler whose tasks are `add` and `report`."""
+    namespace: dict[str, Any] = {"Scheduler": Scheduler, "db": db, "options": options}
+    exec(PROGRAM, namespace)
+    return namespace["scheduler"]  # type: ignore[no-any-return]
+
+
+@contextmanager
+def connections(folder: Path) -> Iterator[Connect]:
+    """Connections to one SQLite file; closed at the end."""
+    with ExitStack() as closing:
+
+        def connect(**options: Any) -> Any:
+            db = DAL("sqlite://storage.sqlite", folder=str(folder), **options)
+            closing.callback(db.close)
+            return db
+
+        yield connect
+
+
+def add_worker(db: Any, name: str, groups: list[str], **columns: Any) -> int:
+    """A row for a worker that is not there."""
+    columns = {"status": WorkerStatus.ACTIVE, "worker_stats": {}, **columns}
+    return int(db.scheduler_worker.insert(worker_name=name, group_names=groups, **columns))
+
+
+def statuses_of_workers(db: Any) -> dict[str, str]:
+    rows = db(db.scheduler_worker, ignore_common_filters=True).select()
+    return {row.worker_name: row.status for row in rows}
