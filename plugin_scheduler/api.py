@@ -129,7 +129,7 @@ class Scheduler(Home, Orders):
         draft = self._draft(function, pargs, pvars or {}, columns)
         if draft.errors:
             return Row(id=None, uuid=None, errors=draft.errors)
-        task_id = self.db.scheduler_task.insert(**draft.columns)
+        task_id = int(self.db.scheduler_task.insert(**draft.columns))
         if immediate:
             self._ring()
         return Row(id=task_id, uuid=draft.columns["uuid"], errors={})
@@ -148,7 +148,7 @@ class Scheduler(Home, Orders):
         if immediate:
             self._ring()
         return [
-            Row(id=task_id, uuid=draft.columns["uuid"], errors={})
+            Row(id=int(task_id), uuid=draft.columns["uuid"], errors={})
             for task_id, draft in zip(ids, drafts, strict=True)
         ]
 
@@ -184,10 +184,12 @@ class Scheduler(Home, Orders):
         tasks = self._set(self._query(ref))
         if not output:
             return tasks.select(task.ALL, orderby=~task.id, limitby=(0, 1)).first()
+        runs = run.task_id == task.id
+        runs.ignore_common_filters = True  # a join has its own
         row = tasks.select(
             task.ALL,
             run.ALL,
-            left=run.on(run.task_id == task.id),
+            left=run.on(runs),
             orderby=~task.id | ~run.id,
             limitby=(0, 1),
         ).first()

@@ -7,7 +7,6 @@ the words. I never write, never end a transaction, and never decide colours or l
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -272,11 +271,13 @@ class Browser:
 
     def _running(self, now: datetime) -> list[RunningNow]:
         task, run = self._task, self._run
+        its_run = run.id == task.run_id
+        its_run.ignore_common_filters = True  # a join has its own
         rows = self._set((task.status == TaskStatus.RUNNING) & self._mine()).select(
             task.ALL,
             run.start_time,
             run.progress,
-            left=run.on(run.id == task.run_id),
+            left=run.on(its_run),
             orderby=task.last_run_time | task.id,
             limitby=(0, MANY),
         )
@@ -343,8 +344,3 @@ def touch(db: Any) -> None:
     """Read a row of each table; the driver's error where one is not there, or lacks a column."""
     for name in TABLES:
         db(db[name], ignore_common_filters=True).select(limitby=(0, 1))
-
-
-def plain(view: Any) -> dict[str, Any]:
-    """A view as a dict of plain values, times as they are."""
-    return dataclasses.asdict(view)

@@ -46,7 +46,7 @@ class Orders:
         worker_name: str | None = None,
     ) -> int:
         """Wake disabled workers up; arguments as for `disable`."""
-        kept = (WorkerStatus.ACTIVE, *WorkerStatus.LEAVING)
+        kept = [status for status in WorkerStatus.ALL if status != WorkerStatus.DISABLED]
         return self._order(WorkerStatus.ACTIVE, kept, group_names, limit, worker_name)
 
     def terminate(
@@ -79,16 +79,15 @@ class Orders:
     ) -> int:
         worker = self.db.scheduler_worker
         open_to_it = ~worker.status.belongs(kept)
-        if worker_name:
+        if worker_name is not None:
             mine = (worker.worker_name == worker_name) & open_to_it
             return int(self._set(mine).update(status=status) or 0)
         ids: set[int] = set()
         for group in names(group_names) or self.settings.group_names:
             serves = worker.group_names.contains(group) & open_to_it
-            most = {"limitby": (0, limit)} if limit else {}
-            ids |= {
-                row.id for row in self._set(serves).select(worker.id, orderby=worker.id, **most)
-            }
+            rows = self._set(serves).select(worker.id, worker.group_names, orderby=worker.id)
+            # SQLite looks for "mail" without regard to case, and finds "Mail" too
+            ids.update([row.id for row in rows if group in row.group_names][:limit])
         return int(self._set(worker.id.belongs(ids)).update(status=status) or 0) if ids else 0
 
     def get_workers(self, only_ticker: bool = False) -> dict[str, Row]:

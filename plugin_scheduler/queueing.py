@@ -7,7 +7,7 @@ values, recurrence and the table's validators. I write nothing.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from plugin_scheduler import clock, cron, recurrence, values
@@ -38,8 +38,8 @@ class Draft:
         name = self._catalog.name_of(given.pop("function_name", None) or function or "")
         given = {**self._catalog.defaults(name), **given}
         # `args` and `vars` are JSON text already, and win over `pargs` and `pvars`
-        self._json("args", given.pop("args", None), list(pargs), "pargs")
-        self._json("vars", given.pop("vars", None), dict(pvars), "pvars")
+        self._json("args", given.pop("args", None), pargs, "pargs")
+        self._json("vars", given.pop("vars", None), pvars, "pvars")
         self.columns.update(
             function_name=name,
             task_name=given.pop("task_name", None) or name,
@@ -54,15 +54,16 @@ class Draft:
 
     def _json(self, column: str, text: str | None, value: Any, what: str) -> None:
         try:
-            self.columns[column] = text or values.encode(value, what)
+            plain = _listed(value) if column == "args" else _named(value)
+            self.columns[column] = text or values.encode(plain, what)
         except BadTask as error:
             self.errors[column] = str(error)
 
     def _set_times(self) -> None:
         columns = self.columns
         for name in TIMES:
-            if isinstance(columns.get(name), datetime.datetime):
-                columns[name] = clock.naive(columns[name], self._utc)
+            if columns.get(name) is not None:
+                self._set_time(name, columns[name])
         start, cronline = columns.get("start_time"), columns.get("cronline")
         if start is None:
             columns.pop("start_time", None)
@@ -71,12 +72,22 @@ class Draft:
         columns.pop("next_run_time", None)
         if cronline:
             self._set_cron_time(start or self._now(), cronline)
-        elif start is not None:
+        elif start is not None and "start_time" not in self.errors:
             columns["next_run_time"] = start
 
+    def _set_time(self, name: str, value: Any) -> None:
+        """Text is read here already: what follows compares times, and counts from them."""
+        if not isinstance(value, datetime.datetime):
+            value, error = self._table[name].validate(value)
+            if error:
+                self.errors[name] = str(error)
+        if isinstance(value, datetime.datetime):
+            value = clock.naive(value, self._utc)
+        self.columns[name] = value
+
     def _set_cron_time(self, start: Any, cronline: str) -> None:
-        if cron.check(cronline) is None and isinstance(start, datetime.datetime):
-            first = recurrence.first_run_time(start_time=start, cronline=cronline)
+        if cron.check(str(cronline)) is None and isinstance(start, datetime.datetime):
+            first = recurrence.first_run_time(start_time=start, cronline=str(cronline))
             self.columns.update(start_time=start, next_run_time=first)
 
     def _check_names(self) -> None:
@@ -112,3 +123,15 @@ class Draft:
 
 def _are_times(*values: Any) -> bool:
     return all(isinstance(value, datetime.datetime) for value in values)
+
+
+def _listed(pargs: Any) -> list[Any]:
+    if isinstance(pargs, (str, bytes, Mapping)) or not isinstance(pargs, Iterable):
+        raise BadTask(f"pargs must be a list of arguments, not {type(pargs).__name__} {pargs!r}")
+    return list(pargs)
+
+
+def _named(pvars: Any) -> dict[str, Any]:
+    if not hasattr(pvars, "keys"):  # a Row is no Mapping, but has them
+        raise BadTask(f"pvars must be a dict of arguments, not {type(pvars).__name__} {pvars!r}")
+    return dict(pvars)

@@ -6,6 +6,7 @@ the words. I never ask a database or a clock: a row and the time are handed to m
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -244,3 +245,8 @@ def span(seconds: float) -> str:
 def quantity(number: int, noun: str) -> str:
     """``1 task``, ``2 tasks``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def plain(view: Any) -> dict[str, Any]:
+    """A view as a dict of plain values, times as they are."""
+    return dataclasses.asdict(view)

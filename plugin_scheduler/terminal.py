@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plugin_scheduler import values
-from plugin_scheduler.browse import Filter, plain
+from plugin_scheduler.browse import Filter
 from plugin_scheduler.desk import Desk, opened
 from plugin_scheduler.errors import BadTask, NotFound
 from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.sight import TaskView
+from plugin_scheduler.sight import TaskView, plain
 
 if TYPE_CHECKING:
     from plugin_scheduler.display import Screen

@@ -1,0 +1,354 @@
+"""Write docs/reference from the code: `python docs/make_reference.py`, or only `--check` it.
+
+What is told there (names, signatures, options, columns, moves, events) is read from the modules
+themselves, so it cannot say anything else than the code does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import logging
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+from pydal import DAL
+
+import plugin_scheduler
+from plugin_scheduler import cli, lifecycle, log, records
+from plugin_scheduler.models import TABLES, define_tables
+from plugin_scheduler.settings import Settings
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+HEAD = "<!-- Made from the code by docs/make_reference.py: change the code, then `make reference`. -->"
+WIDTH = 100
+COMMENT = re.compile(r"^ +([A-Z_]+) = .*#: (.+)$", re.MULTILINE)
+
+
+# -- Markdown ----------------------------------------------------------------------------------
+
+
+def page(title: str, *parts: str) -> str:
+    """A whole page."""
+    return "\n\n".join([f"# {title}", HEAD, *(part for part in parts if part)]) + "\n"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table."""
+    lines = [list(head)]
+    lines += [["---"] * len(lines[0])]
+    lines += [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def code(text: Any) -> str:
+    """Text as code; nothing for nothing."""
+    return f"`{text}`" if text not in ("", None) else ""
+
+
+def item(text: str) -> str:
+    """An entry of a list, in lines of a readable length."""
+    return textwrap.fill(
+        text, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False
+    )
+
+
+def fenced(text: str, language: str) -> str:
+    return f"```{language}\n{text}\n```"
+
+
+def prose(docstring: str | None) -> str:
+    """A docstring: its code in single back quotes, its examples as such."""
+    parts = re.split(r"\n\s*\n", inspect.cleandoc(docstring or ""))
+    told = [
+        fenced(part, "pycon") if part.startswith(">>>") else part.replace("``", "`")
+        for part in parts
+    ]
+    return "\n\n".join(told)
+
+
+# -- api.md ------------------------------------------------------------------------------------
+
+
+def api_page() -> str:
+    """Everything in ``plugin_scheduler.__all__``."""
+    public = {name: getattr(plugin_scheduler, name) for name in plugin_scheduler.__all__}
+    kinds: dict[str, list[str]] = {"Classes": [], "Functions and objects": [], "Errors": []}
+    for name, value in public.items():
+        if inspect.isclass(value) and issubclass(value, Exception):
+            kinds["Errors"].append(error_entry(name, value))
+        elif inspect.isclass(value):
+            kinds["Classes"].append(class_entry(name, value))
+        elif not isinstance(value, (str, tuple)):
+            kinds["Functions and objects"].append(object_entry(name, value))
+    parts = ["Everything here can be imported from `plugin_scheduler`."]
+    for kind, entries in kinds.items():
+        parts += [f"## {kind}", *entries]
+    return page("The Python API", *parts, "## Words", words_of(public))
+
+
+def class_entry(name: str, cls: type) -> str:
+    parts = [f"### {name}", fenced(signature(name, cls), "text"), prose(cls.__doc__)]
+    names = [name for name, value in vars(cls).items() if isinstance(value, property)]
+    if names:
+        parts.append("Attributes to read: " + ", ".join(map(code, names)) + ".")
+    for method, value in vars(cls).items():
+        if not method.startswith("_") and inspect.isfunction(value) and value.__doc__:
+            called = f"{name}.{method}"
+            parts += [f"#### {called}", fenced(signature(called, value), "text")]
+            parts.append(prose(value.__doc__))
+    return "\n\n".join(parts)
+
+
+def error_entry(name: str, cls: type) -> str:
+    bases = " and ".join(code(base.__name__) for base in cls.__bases__)
+    return f"### {name}\n\n{prose(cls.__doc__)}\n\nA kind of {bases}."
+
+
+def object_entry(name: str, value: Any) -> str:
+    if inspect.isfunction(value):
+        return "\n\n".join(
+            [f"### {name}", fenced(signature(name, value), "text"), prose(value.__doc__)]
+        )
+    return f"### {name}\n\n{prose(type(value).__doc__)}"
+
+
+def words_of(public: Mapping[str, Any]) -> str:
+    """The status words, and the tuples of them."""
+    rows = []
+    for name, value in public.items():
+        if isinstance(value, tuple):
+            rows.append((code(name), ", ".join(map(code, value))))
+        elif name != "__version__" and isinstance(value, str):
+            rows.append((code(name), code(repr(value))))
+    rows.append((code("__version__"), "the version of the package, as text"))
+    return table(("name", "value"), rows)
+
+
+def signature(name: str, called: Callable[..., Any]) -> str:
+    """A signature without quotes around its types; a parameter a line where it is long."""
+    found = inspect.signature(called)
+    result = found.return_annotation
+    arrow = "" if inspect.isclass(called) or result is found.empty else f" -> {result}"
+    parts = list(parameters(found))
+    line = f"{name}({', '.join(parts)}){arrow}"
+    if len(line) <= WIDTH:
+        return line
+    return "\n".join([f"{name}(", *(f"    {part}," for part in parts), f"){arrow}"])
+
+
+def parameters(found: inspect.Signature) -> Iterator[str]:
+    kinds, starred = inspect.Parameter, False
+    for parameter in found.parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is kinds.KEYWORD_ONLY and not starred:
+            starred = True
+            yield "*"
+        stars = {kinds.VAR_POSITIONAL: "*", kinds.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        kind = "" if parameter.annotation is kinds.empty else f": {parameter.annotation}"
+        default = "" if parameter.default is kinds.empty else f" = {parameter.default!r}"
+        yield f"{stars}{parameter.name}{kind}{default}"
+
+
+# -- settings.md -------------------------------------------------------------------------------
+
+
+def settings_page() -> str:
+    """Every option, its default, its unit, and where it can be given."""
+    options = {parameter.name: parameter for parameter in cli.command.params}
+    rows = []
+    for option in fields(Settings):
+        facts = option.metadata
+        least = "" if facts["least"] is None else f"{facts['least']:g}"
+        flag = options.get(option.name)
+        flags = ", ".join(map(code, flag.opts)) if flag else ""
+        default = code(repr(option.default))
+        rows.append((code(option.name), default, facts["unit"], least, flags, facts["help"]))
+    return page(
+        "Settings",
+        "Each is a keyword of `Scheduler(db, ...)`; an option of the command wins over it.\n"
+        "A value that makes no sense is refused when the scheduler is made, with the reason.",
+        table(("option", "default", "unit", "least", "command", "what it does"), rows),
+        f"A worker counts as dead when it has not spoken for {Settings().lease:g} seconds with the\n"
+        "default heartbeat: three heartbeats and two seconds.",
+    )
+
+
+# -- command.md --------------------------------------------------------------------------------
+
+
+def command_page() -> str:
+    """The help of the command and of each sub-command."""
+    from plugin_scheduler import terminal
+
+    parts = [command_entry("scheduler.py", cli.command)]
+    for name, command in terminal.COMMANDS.items():
+        parts.append(command_entry(f"scheduler.py {name}", command))
+    told = "`scheduler.py` and `python -m plugin_scheduler` are the same. `-h` or `--help` shows these words."
+    return page("The command", told, *parts)
+
+
+def command_entry(name: str, command: click.Command) -> str:
+    arguments = [one for one in command.params if isinstance(one, click.Argument)]
+    usage = " ".join([name, "[OPTIONS]", *map(metavar_of_argument, arguments)])
+    options = [option_line(one) for one in command.params if isinstance(one, click.Option)]
+    examples = inspect.cleandoc(command.epilog or "").replace("\b\n", "").replace("\b", "")
+    return "\n\n".join(
+        [
+            f"## {name}",
+            fenced(usage, "text"),
+            prose(command.help),
+            "\n".join(options),
+            fenced(examples.strip(), "text"),
+        ]
+    )
+
+
+def metavar_of_argument(argument: click.Argument) -> str:
+    name = argument.metavar or (argument.name or "").upper()
+    if argument.nargs == -1 and not argument.metavar:
+        name = f"[{name}]..."
+    return name
+
+
+def option_line(option: click.Option) -> str:
+    names = ", ".join(map(code, option.opts))
+    given = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
+    default = f"  [default: {option.default}]" if option.show_default is True else ""
+    return item(f"{names}{given}: {' '.join((option.help or '').split())}{default}")
+
+
+# -- tables.md ---------------------------------------------------------------------------------
+
+
+def tables_page() -> str:
+    """The columns of the four tables."""
+    db = DAL("sqlite:memory", migrate=False)
+    define_tables(db, now=now, migrate=False, application_name="the app's name")
+    parts = []
+    for name in TABLES:
+        rows = [column_row(field) for field in db[name] if field.name != "id"]
+        parts += [f"## {name}", table(("column", "type", "default", "by hand", "comment"), rows)]
+    db.close()
+    return page(
+        "The tables",
+        "Added to the app's database by `Scheduler(db)`; each has an `id`, too. The first columns are\n"
+        "web2py's, in its order. Those without a yes under *by hand* are kept by the scheduler: forms\n"
+        "do not offer them.",
+        *parts,
+    )
+
+
+def now() -> None:
+    """Stands for the time in a default."""
+
+
+def column_row(field: Any) -> tuple[str, ...]:
+    by_hand = "yes" if field.writable else ""
+    return code(field.name), field.type, default_of(field), by_hand, field.comment or ""
+
+
+def default_of(field: Any) -> str:
+    if callable(field.default):
+        return {"now": "now", "new_uuid": "a new one"}[field.default.__name__]
+    return code(repr(field.default)) if field.default is not None else ""
+
+
+# -- states.md ---------------------------------------------------------------------------------
+
+
+def states_page() -> str:
+    """Status words, and the table of moves."""
+    rows = [
+        (code(rule.name), ", ".join(rule.sources), rule.target, rule.who, rule.guard, rule.also)
+        for rule in lifecycle.MOVES.values()
+    ]
+    return page(
+        "States and moves",
+        "![The life of a task](../pictures/life-of-a-task.svg)",
+        "## Of a task",
+        meanings(records.TaskStatus),
+        "## Moves",
+        "A task changes its status by one of these moves and in no other way. Each is written only\n"
+        "where its guard holds at that instant.",
+        table(("move", "from", "to", "who", "guard", "also"), rows),
+        "## Of a run",
+        ", ".join(map(code, records.RunStatus.ALL)),
+        "What became of a run says more than its status, since what follows differs:",
+        outcomes(),
+        "## Of a worker",
+        meanings(records.WorkerStatus),
+    )
+
+
+def meanings(words: type) -> str:
+    """The words of a class, with the comments beside them."""
+    found = COMMENT.findall(inspect.getsource(words))
+    return table(("status", "meaning"), ((code(word), text) for word, text in found))
+
+
+def outcomes() -> str:
+    comments = dict(COMMENT.findall(inspect.getsource(records.Outcome)))
+    pairs = records.Outcome.RUN_STATUS.items()
+    rows = [(code(name), code(status), comments.get(name, "")) for name, status in pairs]
+    return table(("outcome", "status of the run", "meaning"), rows)
+
+
+# -- log-events.md -----------------------------------------------------------------------------
+
+
+def log_page() -> str:
+    """Every event with its level and its sentence."""
+    lines = [
+        item(f"**{name}** ({logging.getLevelName(level)}): `{sentence}`")
+        for name, (level, sentence) in log.EVENTS.items()
+    ]
+    told = f"The engine logs to the logger `{log.logger.name}`, one line an event."
+    return page("Log events", told, "\n".join(lines))
+
+
+# -- all of them -------------------------------------------------------------------------------
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "api.md": api_page,
+    "settings.md": settings_page,
+    "command.md": command_page,
+    "tables.md": tables_page,
+    "states.md": states_page,
+    "log-events.md": log_page,
+}
+
+
+def stale() -> list[str]:
+    """Names of pages that differ from what the code says now."""
+    return [
+        name
+        for name, make in PAGES.items()
+        if not (FOLDER / name).is_file() or (FOLDER / name).read_text("utf-8") != make()
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write, or check; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="only tell what is out of date")
+    if not parser.parse_args(arguments).check:
+        FOLDER.mkdir(exist_ok=True)
+        for name, make in PAGES.items():
+            (FOLDER / name).write_text(make(), "utf-8")
+        return 0
+    names = stale()
+    if names:
+        print(f"out of date: {', '.join(names)}; run: make reference", file=sys.stderr)
+    return 1 if names else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
