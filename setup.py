@@ -50,6 +50,9 @@ setup(
             "hypothesis>=6.100",
             "ruff>=0.6",
             "mypy>=1.11",
+            "requests>=2.31",
+            "setuptools>=64",
+            "wheel",
         ],
     },
     classifiers=[

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from plugin_scheduler.models import TABLES, define_tables
 from pydal import DAL
 
 import plugin_scheduler
 from plugin_scheduler import cli, lifecycle, log, records
-from plugin_scheduler.models import TABLES, define_tables
 from plugin_scheduler.settings import Settings
 
 FOLDER = Path(__file__).resolve().parent / "reference"
-HEAD = "<!-- Made from the code by docs/make_reference.py: change the code, then `make reference`. -->"
+HEAD = "<!-- Made from the code by make_reference.py: change the code, then `make reference`. -->"
 WIDTH = 100
 COMMENT = re.compile(r"^ +([A-Z_]+) = .*#: (.+)$", re.MULTILINE)
 
@@ -66,11 +66,13 @@ def fenced(text: str, language: str) -> str:
 def prose(docstring: str | None) -> str:
     """A docstring: its code in single back quotes, its examples as such."""
     parts = re.split(r"\n\s*\n", inspect.cleandoc(docstring or ""))
-    told = [
-        fenced(part, "pycon") if part.startswith(">>>") else part.replace("``", "`")
-        for part in parts
-    ]
-    return "\n\n".join(told)
+    return "\n\n".join(map(paragraph, parts))
+
+
+def paragraph(part: str) -> str:
+    if part.startswith(">>>"):
+        return fenced(re.sub(" +# ", "  # ", part), "pycon")
+    return part.replace("``", "`")
 
 
 # -- api.md ------------------------------------------------------------------------------------
@@ -95,15 +97,24 @@ def api_page() -> str:
 
 def class_entry(name: str, cls: type) -> str:
     parts = [f"### {name}", fenced(signature(name, cls), "text"), prose(cls.__doc__)]
-    names = [name for name, value in vars(cls).items() if isinstance(value, property)]
+    names = [name for name, value in members(cls).items() if isinstance(value, property)]
     if names:
-        parts.append("Attributes to read: " + ", ".join(map(code, names)) + ".")
-    for method, value in vars(cls).items():
+        parts.append(textwrap.fill(f"To be read: {', '.join(map(code, names))}.", WIDTH))
+    for method, value in members(cls).items():
         if not method.startswith("_") and inspect.isfunction(value) and value.__doc__:
             called = f"{name}.{method}"
             parts += [f"#### {called}", fenced(signature(called, value), "text")]
             parts.append(prose(value.__doc__))
     return "\n\n".join(parts)
+
+
+def members(cls: type) -> dict[str, Any]:
+    """What the class has of itself and of our own base classes, the class first."""
+    found: dict[str, Any] = {}
+    for base in cls.__mro__:
+        if base.__module__.startswith("plugin_scheduler"):
+            found = {**found, **{k: v for k, v in vars(base).items() if k not in found}}
+    return found
 
 
 def error_entry(name: str, cls: type) -> str:
@@ -168,7 +179,7 @@ def settings_page() -> str:
         facts = option.metadata
         least = "" if facts["least"] is None else f"{facts['least']:g}"
         flag = options.get(option.name)
-        flags = ", ".join(map(code, flag.opts)) if flag else ""
+        flags = flags_of(flag) if flag else ""
         default = code(repr(option.default))
         rows.append((code(option.name), default, facts["unit"], least, flags, facts["help"]))
     return page(
@@ -176,9 +187,15 @@ def settings_page() -> str:
         "Each is a keyword of `Scheduler(db, ...)`; an option of the command wins over it.\n"
         "A value that makes no sense is refused when the scheduler is made, with the reason.",
         table(("option", "default", "unit", "least", "command", "what it does"), rows),
-        f"A worker counts as dead when it has not spoken for {Settings().lease:g} seconds with the\n"
-        "default heartbeat: three heartbeats and two seconds.",
+        f"A worker counts as dead when it was silent for three heartbeats and two seconds: "
+        f"{Settings().lease:g} s.",
     )
+
+
+def flags_of(option: click.Parameter) -> str:
+    """The option's names, with a remark where it works for programs without a framework only."""
+    alone = ", with `-u`" if "with -u" in (getattr(option, "help", "") or "") else ""
+    return ", ".join(map(code, option.opts)) + alone
 
 
 # -- command.md --------------------------------------------------------------------------------
@@ -191,13 +208,14 @@ def command_page() -> str:
     parts = [command_entry("scheduler.py", cli.command)]
     for name, command in terminal.COMMANDS.items():
         parts.append(command_entry(f"scheduler.py {name}", command))
-    told = "`scheduler.py` and `python -m plugin_scheduler` are the same. `-h` or `--help` shows these words."
+    told = "`scheduler.py` and `python -m plugin_scheduler` are the same; `-h` shows these words."
     return page("The command", told, *parts)
 
 
 def command_entry(name: str, command: click.Command) -> str:
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
-    usage = " ".join([name, "[OPTIONS]", *map(metavar_of_argument, arguments)])
+    more = ["[COMMAND] [ARGS]..."] if isinstance(command, click.Group) else []
+    usage = " ".join([name, "[OPTIONS]", *map(metavar_of_argument, arguments), *more])
     options = [option_line(one) for one in command.params if isinstance(one, click.Option)]
     examples = inspect.cleandoc(command.epilog or "").replace("\b\n", "").replace("\b", "")
     return "\n\n".join(
@@ -221,7 +239,7 @@ def metavar_of_argument(argument: click.Argument) -> str:
 def option_line(option: click.Option) -> str:
     names = ", ".join(map(code, option.opts))
     given = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
-    default = f"  [default: {option.default}]" if option.show_default is True else ""
+    default = f" [default: {option.default}]" if option.show_default is True else ""
     return item(f"{names}{given}: {' '.join((option.help or '').split())}{default}")
 
 
@@ -239,9 +257,9 @@ def tables_page() -> str:
     db.close()
     return page(
         "The tables",
-        "Added to the app's database by `Scheduler(db)`; each has an `id`, too. The first columns are\n"
-        "web2py's, in its order. Those without a yes under *by hand* are kept by the scheduler: forms\n"
-        "do not offer them.",
+        "Added to the app's database by `Scheduler(db)`; each has an `id`, too. The first columns\n"
+        "are web2py's, in its order. Those without a yes under *by hand* are kept by the\n"
+        "scheduler: forms do not offer them.",
         *parts,
     )
 
@@ -267,7 +285,7 @@ def default_of(field: Any) -> str:
 def states_page() -> str:
     """Status words, and the table of moves."""
     rows = [
-        (code(rule.name), ", ".join(rule.sources), rule.target, rule.who, rule.guard, rule.also)
+        (code(rule.name), sources(rule), rule.target, rule.who, rule.guard, rule.also)
         for rule in lifecycle.MOVES.values()
     ]
     return page(
@@ -276,8 +294,8 @@ def states_page() -> str:
         "## Of a task",
         meanings(records.TaskStatus),
         "## Moves",
-        "A task changes its status by one of these moves and in no other way. Each is written only\n"
-        "where its guard holds at that instant.",
+        "A task changes its status by one of these moves and in no other way. Each is written\n"
+        "only where its guard holds at that instant.",
         table(("move", "from", "to", "who", "guard", "also"), rows),
         "## Of a run",
         ", ".join(map(code, records.RunStatus.ALL)),
@@ -286,6 +304,12 @@ def states_page() -> str:
         "## Of a worker",
         meanings(records.WorkerStatus),
     )
+
+
+def sources(rule: lifecycle.Rule) -> str:
+    if rule.sources == records.TaskStatus.ENDED:
+        return "any that has ended"
+    return ", ".join(rule.sources)
 
 
 def meanings(words: type) -> str:

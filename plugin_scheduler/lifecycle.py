@@ -97,12 +97,23 @@ def decide(
     started: datetime,
     max_losses: int = 3,
     reason: str | None = None,
+    stop_requested: bool = False,
 ) -> Move:
     """What follows for ``task`` when a run that began at ``started`` ended with ``outcome``.
 
     web2py's book: a success repeats until ``repeats`` is used up, a failure is retried
-    ``retry_failed`` times in a row, and the next run counts from the START of this one.
+    ``retry_failed`` times in a row, and the next run counts from the START of this one. A run that
+    ended by itself while somebody asked to stop it is the task's last all the same.
     """
+    move = _decide(task, outcome, started, max_losses, reason)
+    if stop_requested and move.target == TaskStatus.QUEUED:
+        return Move("stop_run", {**move.changes, "enabled": False}, "stopped on request")
+    return move
+
+
+def _decide(
+    task: Task, outcome: str, started: datetime, max_losses: int, reason: str | None
+) -> Move:
     if outcome == Outcome.STOPPED:
         return Move("stop_run", {"enabled": False}, reason or "stopped")
     if outcome == Outcome.INTERRUPTED:

@@ -93,6 +93,8 @@ class Runner:
             payload = _spooled(result)
             if self._settings.autocommit:
                 self._world.commit()
+            else:
+                self._world.rollback()  # what the task has not committed itself; frees its locks
         except Ended as ended:
             self._world.rollback()
             return Outcome.STOPPED, {"traceback": _traceback(ended)}

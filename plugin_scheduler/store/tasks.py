@@ -174,8 +174,13 @@ class Tasks:
     ) -> list[tuple[Report, Move | None]]:
         """Store what came back, in one transaction; None beside a report that came too late."""
         with self._dialect.transaction():
-            current = self._current(reports)
-            done = [(report, self._apply(report, current, worker_name)) for report in reports]
+            current, stops = (
+                self._current(reports),
+                self._stop_requests([report.order.run_id for report in reports]),
+            )
+            done = [
+                (report, self._apply(report, current, stops, worker_name)) for report in reports
+            ]
             self._unblock([report.order.task.id for report, move in done if move and move.unblocks])
         return done
 
@@ -184,7 +189,14 @@ class Tasks:
         ids = [report.order.task.id for report in reports]
         return {task.id: task for task in self.read(self._task.id.belongs(ids))}
 
-    def _apply(self, report: Report, current: dict[int, Task], worker_name: str) -> Move | None:
+    def _stop_requests(self, run_ids: Sequence[int | None]) -> set[int]:
+        """Runs that somebody asked to stop just when they ended."""
+        query = self._run.id.belongs(run_ids) & (self._run.stop_requested == True)
+        return {row.id for row in self._db(query).select(self._run.id)}
+
+    def _apply(
+        self, report: Report, current: dict[int, Task], stops: set[int], worker_name: str
+    ) -> Move | None:
         order = report.order
         task = current.get(order.task.id)
         if task is None:
@@ -195,6 +207,7 @@ class Tasks:
             started=order.started,
             max_losses=self._settings.max_losses,
             reason=report.reason,
+            stop_requested=order.run_id in stops,
         )
         mine = self._held_by(task, worker_name) & (self._task.run_id == order.run_id)
         if not self._decided(move, mine):
@@ -238,6 +251,7 @@ class Tasks:
             started=now,
             max_losses=self._settings.max_losses,
             reason=why,
+            stop_requested=task.run_id in self._stop_requests([task.run_id]),
         )
         held = (self._task.id == task.id) & (self._task.run_id == task.run_id)
         held &= self._task.assigned_worker_name == task.assigned_worker_name

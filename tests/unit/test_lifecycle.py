@@ -296,3 +296,12 @@ def test_a_reason_is_cut_to_what_its_column_holds() -> None:
     assert short("x" * REASON_LIMIT) == "x" * REASON_LIMIT
     cut = short("x" * (REASON_LIMIT + 1))
     assert cut is not None and len(cut) == REASON_LIMIT and cut.endswith("x...")
+
+
+def test_a_task_that_was_asked_to_stop_does_not_go_on_though_its_run_ended_by_itself() -> None:
+    for outcome in (Outcome.COMPLETED, Outcome.FAILED, Outcome.LOST, Outcome.INTERRUPTED):
+        task = a_task(repeats=0, retry_failed=-1)
+        move = decide(task, outcome, started=datetime(2026, 1, 31, 4, 30), stop_requested=True)
+        assert (move.name, move.changes["enabled"]) == ("stop_run", False)
+    done = decide(a_task(), Outcome.COMPLETED, started=datetime(2026, 1, 31), stop_requested=True)
+    assert done.name == "finish"
