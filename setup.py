@@ -35,6 +35,7 @@ setup(
         "pydal>=20250501",
         "click>=8.1",
         "cronsim>=2.6",
+        "inotify_simple>=1.3; sys_platform == 'linux'",
         "portalocker>=2.7",
         "psutil>=5.9",
         "rich>=13",

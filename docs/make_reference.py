@@ -193,9 +193,9 @@ def settings_page() -> str:
 
 
 def flags_of(option: click.Parameter) -> str:
-    """The option's names, with a remark where it works for programs without a framework only."""
+    """The option's name, with a remark where it works for programs without a framework only."""
     alone = ", with `-u`" if "with -u" in (getattr(option, "help", "") or "") else ""
-    return ", ".join(map(code, option.opts)) + alone
+    return code(option.opts[0]) + alone
 
 
 # -- command.md --------------------------------------------------------------------------------

@@ -64,6 +64,8 @@ class Supervisor:
         """Be a worker until told to leave; the exit code."""
         with Signals() as signals:
             self._selector.register(signals, selectors.EVENT_READ, lambda: None)
+            if self._bell.fileno() >= 0:
+                self._selector.register(self._bell, selectors.EVENT_READ, self._bell.heed)
             try:
                 self._arrive(spawns)
                 while not self._staying.is_over(self._busy()):
@@ -132,11 +134,12 @@ class Supervisor:
             events = self._selector.select(min(left, self._bell.interval))
             for key, _ in events:
                 key.data()
+            happened = any(key.fileobj is not self._bell for key, _ in events)
             rung = self._outage.may_try() and self._bell.rung()
             if rung:
                 self._intake.look_again()
                 self._next_audit = min(self._next_audit, self._last_audit + AUDIT_EVERY)
-            if events or rung or self._clock.monotonic() >= deadline:
+            if happened or rung or self._clock.monotonic() >= deadline:
                 return
 
     def _nearest_deadline(self) -> float:
@@ -262,6 +265,7 @@ class Supervisor:
             tell("database_away", error=error)  # the ticker will find what we hold
             self._staying.exit_code = self._staying.exit_code or 1
         tell("worker_left", worker=self._me.name, why=self._staying.why)
+        self._bell.close()
         self._store.close()
 
 

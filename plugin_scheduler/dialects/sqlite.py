@@ -40,7 +40,10 @@ class SQLite(Dialect):
         return isinstance(error, sqlite3.OperationalError)
 
     def doorbell(self) -> Doorbell:
-        return DataVersion(self.db._adapter.connection)
+        return DataVersion(self.db._adapter.connection, self._path())
+
+    def _path(self) -> str:
+        return str(self.db.executesql("PRAGMA database_list")[0][2])
 
     def create_indexes(self, indexes: Any) -> None:
         for table, name, columns in indexes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class Doorbell:
-    """Asked again and again by the worker's loop."""
+    """Asked again and again by the worker's loop; may have a file that wakes the loop up."""
 
     #: seconds between two looks
     interval = 0.5
@@ -15,6 +15,16 @@ class Doorbell:
     def rung(self) -> bool:
         """True when something was written since the last look."""
         raise NotImplementedError
+
+    def fileno(self) -> int:
+        """A file that becomes readable when it is worth a look; -1 where there is none."""
+        return -1
+
+    def heed(self) -> None:
+        """That file became readable: look more often for a moment."""
+
+    def close(self) -> None:
+        """Let go of that file."""
 
 
 class Silent(Doorbell):

@@ -1,0 +1,66 @@
+"""SQLite's doorbell hears the others, and only them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from kit import eventually
+
+from plugin_scheduler.doorbell import sqlite as bell_of
+from plugin_scheduler.doorbell.sqlite import DataVersion
+
+
+def opened(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"PRAGMA journal_mode={mode}")
+    connection.execute("CREATE TABLE IF NOT EXISTS t (n)")
+    return connection
+
+
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+@pytest.mark.parametrize("kernel_tells", [True, False])
+def test_it_rings_for_commits_of_others_and_not_for_its_own(
+    tmp_path: Path, mode: str, kernel_tells: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernel_tells:
+        monkeypatch.setattr(bell_of, "_watch", lambda folder: None)
+    path = tmp_path / "x.sqlite"
+    mine, other = opened(path, mode), opened(path, mode)
+    bell = DataVersion(mine, str(path))
+    bell.rung()
+    mine.execute("INSERT INTO t VALUES (1)")
+    assert not bell.rung()
+    other.execute("BEGIN")
+    other.execute("INSERT INTO t VALUES (2)")
+    assert not bell.rung(), "not committed yet"
+    other.execute("COMMIT")
+    assert bell.rung() and not bell.rung()
+    assert (bell.fileno() >= 0) == kernel_tells
+    bell.close()
+    mine.close()
+    other.close()
+
+
+def test_the_kernels_news_make_it_look_more_often_for_a_moment(tmp_path: Path) -> None:
+    import select
+
+    path = tmp_path / "x.sqlite"
+    mine, other = opened(path, "WAL"), opened(path, "WAL")
+    bell = DataVersion(mine, str(path))
+    if bell.fileno() < 0:
+        pytest.skip("this system tells nothing of written files")
+    eventually(lambda: not select.select([bell], [], [], 0)[0] or bell.heed())
+    calm = bell_of.SAFETY
+    while bell.interval != calm:
+        bell.rung()
+    other.execute("INSERT INTO t VALUES (1)")
+    assert select.select([bell], [], [], 1)[0]
+    bell.heed()
+    assert bell.interval < calm and bell.rung()
+    while bell.interval != calm:
+        assert not bell.rung()
+    bell.close()
+    mine.close()
+    other.close()
