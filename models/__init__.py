@@ -41,7 +41,8 @@ from plugin_scheduler.records import OnChildFailure, OnFailure, RunStatus, TaskS
 
 TABLES = ("scheduler_task", "scheduler_run", "scheduler_worker", "scheduler_task_deps")
 
-#: Asked often: the claim, what a worker holds, the runs of a task, who waits for whom.
+#: Asked often: the claim, what a worker holds, the runs of a task, who waits for whom. A fourth
+#: part is a condition, for databases that can leave all other rows out of an index.
 INDEXES = (
     (
         "scheduler_task",
@@ -49,6 +50,8 @@ INDEXES = (
         ("status", "group_name", "priority", "next_run_time"),
     ),
     ("scheduler_task", "scheduler_task_owner_idx", ("assigned_worker_name", "status")),
+    ("scheduler_task", "scheduler_task_stop_idx", ("stop_time",), "stop_time IS NOT NULL"),
+    ("scheduler_task", "scheduler_task_broadcast_idx", ("next_run_time",), "broadcast = 'T'"),
     ("scheduler_run", "scheduler_run_task_idx", ("task_id",)),
     ("scheduler_run", "scheduler_run_status_idx", ("status", "start_time")),
     ("scheduler_task_deps", "scheduler_task_deps_parent_idx", ("task_parent", "can_visit")),
@@ -238,6 +241,7 @@ def _define_worker(db: Any, migrate: Any, groups: tuple[str, ...]) -> None:
             writable=False,
             comment="counts as dead after this instant (seconds since 1970, UTC)",
         ),
+        Field("application_name", default="", writable=False, comment="the app it works for"),
         migrate=_table_file("scheduler_worker", migrate),
     )
 

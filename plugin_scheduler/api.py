@@ -33,7 +33,8 @@ class Scheduler(Home, Orders):
     (``slots``, ``keep_empty_runs``, ``on_failure``, ``ageing``, ...).
 
     ``tasks`` is a dict of name to function; with None the public functions of the namespace that
-    makes the scheduler (and of the app's models) are the tasks.
+    makes the scheduler (and of the app's models) are the tasks. A program that only queues passes
+    an empty dict: then any name can be queued.
 
     >>> scheduler = Scheduler(db)
     >>> scheduler.queue_task("task_add", [3, 4]).id

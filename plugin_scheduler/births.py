@@ -62,13 +62,15 @@ class Births:
 
     def make_runner(self) -> Runner | None:
         """A runner that is on its way; None when it cannot be asked for."""
-        if self._nursery is None and not self.spawns:
+        if self._nursery is None:
             self.open_nursery()
+        assert self._nursery is not None
         with unborn_runner(self._spec["nonce"]) as (runner, ends):
             try:
-                if self.spawns or self._nursery is None:
+                if self.spawns:
                     runner.process = spawn_runner(self._spec, *ends)
                     runner.pid = runner.process.pid
+                    self._nursery.watch(runner.process.pid)
                 else:
                     self._nursery.ask_for_birth(*ends)
                     self._unborn.append(runner)
@@ -76,6 +78,11 @@ class Births:
                 runner.close_files(self._selector)
                 return None
         return runner
+
+    def unwatch(self, pid: int) -> None:
+        """A spawned runner is gone."""
+        if self._nursery is not None:
+            self._nursery.unwatch(pid)
 
     def succeeded(self) -> None:
         """A runner is ready for work."""
@@ -87,6 +94,8 @@ class Births:
         cause a storm."""
         if why is not None:
             self.news.boot_failures.append(why)
+        if self._clock.monotonic() < self.next_at:
+            return  # one of several that failed together
         self.next_at = self._clock.monotonic() + _PAUSES[min(self._failures, len(_PAUSES) - 1)]
         self._failures += 1
 
@@ -114,7 +123,7 @@ class Births:
 
     def _lose_nursery(self) -> None:
         """Without it no death is reported any more, so its runners have to be ended."""
-        self.close_nursery()
         self.on_lost_nursery()
+        self.close_nursery()
         if not self.news.boot_failures:
             self.failed()

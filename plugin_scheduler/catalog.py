@@ -24,12 +24,13 @@ class Catalog:
     """The tasks of one scheduler.
 
     ``tasks`` is a dict of name to function, as in web2py; with None the public functions of the
-    namespace that made the scheduler, and of its app's models, are the tasks.
+    namespace that made the scheduler, and of its app's models, are the tasks. An empty dict is for
+    programs that only queue: they know no names, so any name is taken.
     """
 
     def __init__(self, tasks: Mapping[str, Callable[..., Any]] | None, namespace: dict[str, Any]):
         self._given = dict(tasks) if tasks else {}
-        self._searches = not tasks
+        self._searches = tasks is None
         self._namespace = namespace
         self._defaults: dict[str, dict[str, Any]] = {}
         self._decorated: dict[str, Callable[..., Any]] = {}

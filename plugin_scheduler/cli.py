@@ -38,7 +38,8 @@ Examples:
 
 \b
 Stop a worker with Ctrl+C (at once; what runs is given back) or SIGTERM (what runs may finish
-within --grace). Exit codes: 0 left as told, 2 wrong use, 130 Ctrl+C, 143 grace was over.
+within --grace). Exit codes: 0 left as told, 1 lost the database or itself, 2 wrong use or
+set-up, 130 Ctrl+C, 143 the grace was over.
 """
 
 
@@ -67,9 +68,7 @@ class _Group(click.Group):
 @click.option("-u", "--uri", help="Database address, to work without a framework.")
 @click.option("-f", "--folder", default=".", show_default=True, help="Folder of its files.")
 @click.option("-t", "--tasks", help="Python file with a dict `tasks`, or public functions.")
-@click.option(
-    "-g", "--groups", default="main", help="Groups to work for, with -u.  [default: main]"
-)
+@click.option("-g", "--groups", help="Groups to work for, with -u.  [default: main]")
 @click.option("-U", "--utc-time", is_flag=True, help="Times of tasks are UTC, with -u.")
 @click.option("-n", "--slots", type=int, help="Tasks to run at the same time.  [default: 1]")
 @click.option("-w", "--worker-name", help="Name of the worker.  [default: host#pid#random]")
@@ -90,7 +89,7 @@ class _Group(click.Group):
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Run the background tasks of py4web apps (or of any program that uses pydal).
 
-    A worker takes due tasks from the app's database and runs them, each in a process of its own.
+    A worker takes due tasks from the app's database and runs them in processes beside itself.
     Start as many workers as you need, on as many machines as share the database.
     """
     if ctx.invoked_subcommand is not None:
@@ -107,8 +106,13 @@ def worker_specs(options: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str
     names = ("slots", "worker_name", "heartbeat", "max_empty_runs", "grace")
     overrides = {name: options[name] for name in names if options.get(name) is not None}
     Settings().but(**overrides)  # wrong numbers are told before anything starts
+    if options.get("uri") and options["apps"]:
+        raise ConfigError("-K and -u do not go together: an app has its own database")
     if options.get("uri"):
         return [(_file_spec(options), overrides)]
+    for letter, name in (("-t", "tasks"), ("-g", "groups"), ("-U", "utc_time")):
+        if options["apps"] and options.get(name):
+            raise ConfigError(f"{letter} goes with -u; an app says such things in its models")
     folder = os.path.abspath(options["apps_folder"])
     asked = [parse_app(text) for value in options["apps"] for text in value.split(",")]
     specs = []
@@ -139,7 +143,7 @@ def parse_app(text: str) -> tuple[str, list[str]]:
 def _file_spec(options: dict[str, Any]) -> dict[str, Any]:
     if not options.get("tasks"):
         raise ConfigError("-u needs -t: a Python file with the tasks to run")
-    groups = [name for name in re.split(r"[,\s]+", options["groups"]) if name]
+    groups = [name for name in re.split(r"[,\s]+", options["groups"] or "main") if name]
     settings = Settings(group_names=tuple(groups) or ("main",), utc_time=options["utc_time"])
     folder = os.path.abspath(options["folder"])
     module.check(options["uri"], folder, os.path.abspath(options["tasks"]))

@@ -17,9 +17,12 @@ from typing import Any
 from plugin_scheduler.capture import Stream
 from plugin_scheduler.processes import end_group, wait_status
 from plugin_scheduler.runs import LiveRun, Result
-from plugin_scheduler.wire import Channel
+from plugin_scheduler.wire import Channel, Closed
 
+LOADING = 120.0  # seconds for a runner to get ready
+LEAVING = 10.0  # seconds for a runner to leave when told to
 _READ = 1 << 18
+_READ_ALL = 1 << 24
 
 
 @dataclass
@@ -48,10 +51,26 @@ class Runner:
     process: Any = None
     gone_since: float | None = None
     mib: float = 0.0
+    born_at: float = 0.0
+    retiring_since: float | None = None
 
     @property
     def is_idle(self) -> bool:
         return self.ready and self.run is None and not self.retiring and self.gone_since is None
+
+    def retire(self, now: float) -> None:
+        """Have it leave by itself."""
+        self.retiring_since = now
+        with contextlib.suppress(Closed):
+            self.channel.send(["exit"])
+
+    def is_overdue(self, now: float) -> bool:
+        """It does not get ready, or does not leave."""
+        if self.gone_since is not None:
+            return False
+        if self.retiring_since is not None:
+            return now > self.retiring_since + LEAVING
+        return not self.ready and now > self.born_at + LOADING
 
     def end(self, now: float) -> None:
         """Kill it, with all that it started."""
@@ -115,6 +134,6 @@ def _pipe() -> tuple[int, int]:
 def _read_all(fd: int) -> bytes:
     data = b""
     with contextlib.suppress(OSError):
-        while piece := os.read(fd, _READ):
+        while len(data) < _READ_ALL and (piece := os.read(fd, _READ)):
             data += piece
     return data

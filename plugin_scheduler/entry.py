@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ def runner(control: int, output: int, trace: int) -> int:
     """Load an app, and run its tasks."""
     from plugin_scheduler import runner
 
-    return runner.main(control, output, trace, _load(), None)
+    return runner.main(runner.Ends(control, output, trace), _load(), None)
 
 
 def porter() -> int:
@@ -60,4 +61,11 @@ ENTRIES: dict[str, Callable[..., int]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(ENTRIES[sys.argv[1]](*(int(fd) for fd in sys.argv[2:])))
+    code = 1
+    try:
+        code = ENTRIES[sys.argv[1]](*(int(fd) for fd in sys.argv[2:]))
+    except BaseException:  # told as Python tells it; then this process ends, come what may
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads that an app has started would be waited for, for ever

@@ -35,6 +35,7 @@ class Intake:
     ) -> None:
         self._store, self._pool, self._staying = store, pool, staying
         self._settings, self._name, self._clock = settings, worker_name, clock
+        self.groups: tuple[str, ...] = settings.group_names
         self._in_hand: deque[tuple[Task, float]] = deque()
         self._maybe_more = True
         self._due_at: float | None = None
@@ -77,8 +78,7 @@ class Intake:
         if not (self._can_take() and self._maybe_more):
             return
         wanted, instant = self._room(), self._store.dialect.now()
-        groups = self._settings.group_names
-        tasks = self._store.tasks.claim(self._name, groups, wanted, instant)
+        tasks = self._store.tasks.claim(self._name, self.groups, wanted, instant)
         self._in_hand.extend((task, now) for task in tasks)
         self._maybe_more = len(tasks) == wanted
         if not self._maybe_more:
@@ -120,7 +120,7 @@ class Intake:
     def _look_ahead(self, now: float, instant: datetime) -> None:
         """When to claim again: from the very instant of the last claim on, or what became due
         between two readings of the clock would be seen by neither."""
-        due = self._store.tasks.next_due(self._settings.group_names, instant)
+        due = self._store.tasks.next_due(self.groups, instant)
         self._due_at = None
         if due is not None:
             wait = (due - self._store.dialect.now()).total_seconds()

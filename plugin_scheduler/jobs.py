@@ -65,4 +65,8 @@ class JobGraph:
 
 
 def _task_id(ref: Any) -> int:
-    return int(ref["id"] if isinstance(ref, (Row, Mapping)) else ref)
+    """The id of a task, or of what `queue_task` answered."""
+    task_id = ref["id"] if isinstance(ref, (Row, Mapping)) else ref
+    if task_id is None:
+        raise BadTask("that task was not queued; look at the errors of queue_task's answer")
+    return int(task_id)

@@ -22,8 +22,10 @@ def launch(specs: Sequence[Spec]) -> int:
     """Run all workers until they have left; the first exit code that is not 0, or 0."""
     if len(specs) == 1:
         return run_worker(*specs[0])
-    workers = [start_entry("worker", [], [logger.level, *spec]) for spec in specs]
+    workers: list[subprocess.Popen[bytes]] = []
     with _PassedOn(workers):
+        for spec in specs:
+            workers.append(start_entry("worker", [], [logger.level, *spec]))
         codes = [worker.wait() for worker in workers]
     return next((code if code >= 0 else 128 - code for code in codes if code), 0)
 

@@ -47,6 +47,7 @@ EVENTS: dict[str, tuple[int, str]] = {
         "the app starts threads when it is loaded (%(threads)s); runners are started as new "
         "interpreters instead of forks, which takes longer",
     ),
+    "condemned": (_E, "%(count)s tasks FAILED: their rows cannot be read"),
     "task_strays": (_W, "gave back %(count)s tasks that this worker did not know it had"),
     "loop_error": (_E, "unexpected error in the worker's loop; going on"),
 }

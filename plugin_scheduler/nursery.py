@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Mapping
@@ -22,10 +23,12 @@ from typing import Any
 
 from plugin_scheduler import runner
 from plugin_scheduler.hosts import World, load
-from plugin_scheduler.processes import start_entry
+from plugin_scheduler.processes import end_child, end_group, start_entry
 from plugin_scheduler.wire import BlockingChannel, Channel, Closed
 
 FDS = 3  # of a runner: control, output, trace
+PATIENCE = 1.0  # seconds for a nursery to leave by itself
+_PID = struct.Struct("!I")
 
 
 class Nursery:
@@ -53,6 +56,16 @@ class Nursery:
         except OSError as error:
             raise Closed from error
 
+    def watch(self, pid: int) -> None:
+        """Have a runner that was not born here ended, too, when the supervisor is gone."""
+        with contextlib.suppress(OSError):
+            self._socket.send(b"w" + _PID.pack(pid))
+
+    def unwatch(self, pid: int) -> None:
+        """That runner is gone; its number may be somebody else's soon."""
+        with contextlib.suppress(OSError):
+            self._socket.send(b"u" + _PID.pack(pid))
+
     def read(self) -> list[Any]:
         """News: ``["loaded", description, threads]``, ``["boot_failed", why]``, ``["born", pid]``,
         ``["died", pid, wait status]``. Raises Closed when the nursery itself is gone."""
@@ -61,8 +74,7 @@ class Nursery:
     def close(self) -> None:
         """Let it go: it ends all its runners, and itself."""
         self._channel.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
+        end_child(self.pid, PATIENCE)
 
 
 def _start_interpreter(theirs: socket.socket, spec: Mapping[str, Any]) -> int:
@@ -93,7 +105,7 @@ def _fork_this_process(
 
 def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> None:
     """Be a nursery until the supervisor is gone; then end every runner."""
-    wake = _hear_of_deaths()
+    _hear_of_deaths()
     channel = BlockingChannel(end)
     if world is None:
         try:
@@ -101,6 +113,7 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
         except Exception as error:  # told to the supervisor, who decides what to do about it
             channel.send(["boot_failed", str(error) or repr(error)])
             return
+    wake = _hear_of_deaths()  # the app may have put handlers of its own in our place
     others = [thread.name for thread in threading.enumerate()][1:]
     channel.send(["loaded", world.describe(), others])
     world.disconnect()
@@ -123,6 +136,7 @@ class _Births:
         self._end, self._channel, self._wake = end, channel, wake
         self._spec, self._world = spec, world
         self._alive: set[int] = set()
+        self._watched: set[int] = set()
 
     def attend(self) -> None:
         try:
@@ -146,6 +160,9 @@ class _Births:
             return False
         if not data:
             return False
+        if data != b"b":
+            self._watch(data)
+            return True
         pid = os.fork()
         if not pid:
             self._be_a_runner(*fds)
@@ -155,6 +172,13 @@ class _Births:
         self._channel.send(["born", pid])
         return True
 
+    def _watch(self, order: bytes) -> None:
+        pid = _PID.unpack(self._end.recv(_PID.size, socket.MSG_WAITALL))[0]
+        if order == b"w":
+            self._watched.add(pid)
+        else:
+            self._watched.discard(pid)
+
     def _be_a_runner(self, control: int, output: int, trace: int) -> None:
         status = 1
         try:
@@ -163,7 +187,7 @@ class _Births:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._end.close()
-            status = runner.main(control, output, trace, self._spec, self._world)
+            status = runner.main(runner.Ends(control, output, trace), self._spec, self._world)
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
@@ -180,9 +204,8 @@ class _Births:
 
     def _end_all(self) -> None:
         """The supervisor is gone: whatever still runs would be run again by somebody else."""
-        for pid in self._alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+        for pid in self._alive | self._watched:
+            end_group(pid)
 
 
 def _hear_of_deaths() -> int:

@@ -9,6 +9,7 @@ from plugin_scheduler.clock import Clock
 from plugin_scheduler.log import tell
 
 SHORT = 2.0  # seconds; a shorter one (a locked SQLite file) is nobody's business
+FELT = 0.5  # seconds
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 
 
@@ -30,23 +31,23 @@ class Outage:
         """Not while the pause lasts."""
         return self._since is None or self._clock.monotonic() >= self.retry_at
 
-    def noticed(self, error: Exception) -> bool:
-        """A call failed; True when the outage is a long one, and new."""
+    def noticed(self, error: Exception) -> None:
+        """A call failed."""
         now = self._clock.monotonic()
         if self._since is None:
             self._since, self._told, self._tries = now, False, 0
         self.retry_at = now + PAUSES[min(self._tries, len(PAUSES) - 1)]
         self._tries += 1
-        if self._told or now - self._since < SHORT:
-            return False
-        self._told = True
-        tell("database_away", error=error)
-        return True
+        if not self._told and now - self._since >= SHORT:
+            self._told = True
+            tell("database_away", error=error)
 
-    def over(self) -> None:
-        """A turn went through."""
+    def over(self) -> bool:
+        """A turn went through; True when an outage ended that others felt, too."""
         if self._since is None:
-            return
+            return False
+        seconds = self._clock.monotonic() - self._since
         if self._told:
-            tell("database_back", seconds=self._clock.monotonic() - self._since)
+            tell("database_back", seconds=seconds)
         self._since = None
+        return seconds >= FELT

@@ -20,6 +20,7 @@ from plugin_scheduler.processes import end_group, ended_how, warn_runner
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.spool import new_spool, remove_spool
 from plugin_scheduler.wire import Closed
 
 
@@ -34,7 +35,9 @@ class Pool:
         world: World | None = None,
     ) -> None:
         self._selector, self._clock = selector, clock
-        self._births = Births({**spec, "nonce": secrets.token_hex(8)}, selector, clock, world)
+        self._spool = new_spool()
+        own = {"nonce": secrets.token_hex(8), "spool": self._spool}
+        self._births = Births({**spec, **own}, selector, clock, world)
         self._births.on_death = self._note_death
         self._births.on_lost_nursery = self._end_all
         self._settings = Settings()
@@ -59,8 +62,6 @@ class Pool:
         """
         self._settings, self._wanted = settings, settings.slots
         self._births.spawns = spawns
-        if spawns:
-            self._births.close_nursery()
 
     def _replace_missing(self) -> None:
         missing = self._wanted - self._living()
@@ -75,6 +76,7 @@ class Pool:
         return sum(1 for runner in self.runners if runner.gone_since is None)
 
     def _welcome(self, runner: Runner) -> None:
+        runner.born_at = self._clock.monotonic()
         self.runners.append(runner)
         self._selector.register(
             runner.channel, selectors.EVENT_READ, lambda: self._hear_runner(runner)
@@ -87,6 +89,8 @@ class Pool:
         for runner in self.runners:
             if runner.pid == pid:
                 runner.status = status
+                # What it left running may hold its pipes open: their end is not to be waited for.
+                runner.gone_since = runner.gone_since or self._clock.monotonic()
 
     def _end_all(self) -> None:
         for runner in self.runners:
@@ -158,7 +162,7 @@ class Pool:
             if kind == "progress":
                 runner.run.progressed(message[2])
             elif kind == "report":
-                runner.run.reported(message[2], message[3])
+                runner.run.reported(message[2], message[3], self._clock.monotonic())
                 runner.retiring = bool(message[3].get("retire"))
                 runner.mib = message[3].get("mib", 0.0)
                 self._settle(runner)
@@ -191,8 +195,7 @@ class Pool:
         if run.ending:  # what it started may still be there, and its state is anybody's guess
             runner.end(self._clock.monotonic())
         elif runner.retiring:
-            with contextlib.suppress(Closed):
-                runner.channel.send(["exit"])
+            runner.retire(self._clock.monotonic())
 
     # -- deadlines and ends --------------------
 
@@ -215,6 +218,12 @@ class Pool:
                 self._warn(runner, Outcome.TIMEOUT, f"took longer than {run.order.task.timeout} s")
             if run is not None and run.grace_is_over(now):
                 runner.end(now)
+            if run is not None and run.lacks_its_mark(now):
+                run.output_complete = runner.retiring = True
+                self._settle(runner)
+            if runner.is_overdue(now):
+                runner.end(now)
+                self._births.failed(None if runner.ready else "a runner did not get ready in time")
             self._bury_if_dead(runner, now)
         self._replace_missing()
 
@@ -247,20 +256,22 @@ class Pool:
         runner.ask_status()
         if runner.gone_since is None:
             return
-        if runner.status is None and self._births.has_nursery and now < runner.gone_since + 1.0:
+        if runner.status is None and now < runner.gone_since + 1.0:
             return  # its exit status is on its way
+        end_group(runner.pid)
         self._drain(runner)
         run, runner.run = runner.run, None
         if run is not None:
             self.deaths += 1
             run.output.write(runner.stream.rest())
-            end_group(runner.pid)
             how = ended_how(runner.status)
             self._births.news.results.append(run.died(how, runner.last_words(), now))
         if not runner.ready:
             self._births.failed()
         runner.close_files(self._selector)
         self.runners.remove(runner)
+        if runner.process is not None and runner.pid is not None:
+            self._births.unwatch(runner.pid)
 
     def _drain(self, runner: Runner) -> None:
         """A killed run keeps what it printed, and a report that was already sent."""
@@ -284,3 +295,4 @@ class Pool:
             runner.close_files(self._selector)
         self.runners.clear()
         self._births.close_nursery()
+        remove_spool(self._spool)

@@ -11,10 +11,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
+
+from plugin_scheduler.clock import SYSTEM
 
 
 def spawn_runner(
@@ -30,17 +33,28 @@ def start_entry(entry: str, fds: Sequence[int], load: Any) -> subprocess.Popen[b
     ``load`` reaches it as JSON on standard input: it may hold a database's password, and the
     arguments of a process are there for everybody to read.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "plugin_scheduler.entry", entry, *map(str, fds)],
-        stdin=subprocess.PIPE,
-        pass_fds=fds,
-        start_new_session=True,
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it is gone already; its exit status tells
-        process.stdin.write(json.dumps(load).encode())
-        process.stdin.close()
-    return process
+    with tempfile.TemporaryFile() as file:  # not a pipe: nobody waits until it is read
+        file.write(json.dumps(load).encode())
+        file.seek(0)
+        return subprocess.Popen(
+            [sys.executable, "-m", "plugin_scheduler.entry", entry, *map(str, fds)],
+            stdin=file,
+            pass_fds=fds,
+            start_new_session=True,
+        )
+
+
+def end_child(pid: int, patience: float) -> None:
+    """Wait for a child of ours that was told to leave; kill its group when it does not."""
+    until = SYSTEM.monotonic() + patience
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+            if SYSTEM.monotonic() > until:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return
+            SYSTEM.sleep(0.005)
 
 
 def warn_runner(pid: int) -> None:

@@ -7,6 +7,7 @@ values, recurrence and the table's validators. I write nothing.
 from __future__ import annotations
 
 import datetime
+import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -91,10 +92,12 @@ class Draft:
             self.columns.update(start_time=start, next_run_time=first)
 
     def _check_names(self) -> None:
+        known = [field for field in self._table.fields if field != "id"]
         for name in self.columns:
-            if name not in self._table.fields or name == "id":
-                known = ", ".join(field for field in self._table.fields if field != "id")
-                self.errors[name] = f"is not a column of scheduler_task; there are: {known}"
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+                self.errors[name] = f"is not a column of scheduler_task; {hint}"
 
     def _check_together(self) -> None:
         """Settings that cannot work together are refused here, where they can still be mended."""

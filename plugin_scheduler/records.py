@@ -172,6 +172,7 @@ class Worker:
 
     id: int
     worker_name: str
+    application_name: str
     status: str
     is_ticker: bool
     group_names: tuple[str, ...]

@@ -12,6 +12,7 @@ from typing import Any
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News
+from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.lifecycle import Move
 from plugin_scheduler.log import tell
 from plugin_scheduler.porter import Delivery, Porters
@@ -71,9 +72,25 @@ class Reporting:
             return
         ended = self._store.dialect.now()
         reports = [_report(result, ended) for result in self._results]
-        for report, move in self._store.tasks.report(reports, self._name):
+        try:
+            done = self._store.tasks.report(reports, self._name)
+        except StoreUnavailable:
+            raise
+        except Exception:  # one of them cannot be stored; it must not keep the others from it
+            done = [self._store_one(report) for report in reports]
+        for report, move in done:
             self._tell_end(report, move)
         self._results.clear()
+
+    def _store_one(self, report: Report) -> tuple[Report, Move | None]:
+        try:
+            return self._store.tasks.report([report], self._name)[0]
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # told to the person who looks at the task
+            why = f"its report could not be stored: {type(error).__name__}: {error!a}"
+            plain = Report(report.order, Outcome.FAILED, report.ended, report.seconds, reason=why)
+            return self._store.tasks.report([plain], self._name)[0]
 
     # -- live --------------------
 

@@ -6,6 +6,7 @@ the scheduler's own tables, and never decide what becomes of a task.
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import logging
 import os
@@ -16,6 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import psutil
@@ -24,7 +26,7 @@ from plugin_scheduler import capture, values
 from plugin_scheduler.current import current_task
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.records import Outcome
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.streams import Streams
 from plugin_scheduler.wire import BlockingChannel, Closed
 
 RESULT_IN_FILE = 1 << 20  # characters; a larger result goes through a file, not through the worker
@@ -45,10 +47,17 @@ class Runner:
     """One process, one run at a time."""
 
     def __init__(
-        self, channel: BlockingChannel, world: World, nonce: str, settings: Settings
+        self,
+        channel: BlockingChannel,
+        world: World,
+        spec: Mapping[str, Any],
+        streams: Streams,
+        trace_fd: int,
     ) -> None:
-        self._channel, self._world = channel, world
-        self._nonce, self._settings = nonce, settings
+        self._channel, self._world, self._streams = channel, world, streams
+        self._trace_fd = trace_fd
+        self._nonce, self._spool = spec["nonce"], spec["spool"]
+        self._settings = world.home.settings.but(**spec.get("overrides", {}))
         self._runs = 0
         self._mib = 0.0
         self._run_id: int | None = None
@@ -69,6 +78,7 @@ class Runner:
     ) -> None:
         current_task.enter(task_id, uuid, run_id, self._tell)
         self._progress, self._told = None, 0.0
+        self._streams.put_back()
         self._listen(run_id)
         began = time.monotonic()
         try:
@@ -90,7 +100,9 @@ class Runner:
             _give_w2p_task(function)
             value = function(*(values.decode(args) or []), **(values.decode(kwargs) or {}))
             result = values.encode(value, "the result")
-            payload = _spooled(result)
+            payload = self._spooled(result)
+            # From here on it is too late to be ended: what was committed would be told as undone.
+            self._run_id = None
             if self._settings.autocommit:
                 self._world.commit()
             else:
@@ -105,13 +117,21 @@ class Runner:
 
     def _report(self, run_id: int, outcome: str, payload: dict[str, Any]) -> None:
         """The mark goes out before the report: who has the report has all of the output."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        _write_all(1, capture.mark(self._nonce, run_id))
+        self._streams.finish(capture.mark(self._nonce, run_id))
         self._runs += 1
         payload["retire"] = self._should_retire()
         payload["mib"] = self._mib
         self._channel.send(["report", run_id, outcome, payload])
+
+    def _spooled(self, result: str) -> dict[str, Any]:
+        """A large result goes through a file; its folder is the worker's, and goes with it."""
+        if len(result) <= RESULT_IN_FILE:
+            return {"result": result}
+        with tempfile.NamedTemporaryFile(
+            "w", dir=self._spool, suffix=".json", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(result)
+        return {"result_file": file.name}
 
     def _should_retire(self) -> bool:
         if self._runs % MEMORY_EVERY == 1:
@@ -120,20 +140,45 @@ class Runner:
         return too_large or self._runs >= self._settings.runner_max_runs
 
     def _tell(self, at: float, of: float | None, text: str) -> None:
-        self._progress = {"at": at, "of": of, "text": text}
+        self._progress = {"at": at, "of": of, "text": values.clean(str(text))}
         now = time.monotonic()
         if now - self._told >= PROGRESS_EVERY:
             self._told = now
-            self._channel.send(["progress", current_task.run_id, self._progress])
+            self._send_whole(["progress", current_task.run_id, self._progress])
+
+    def _send_whole(self, message: list[Any]) -> None:
+        """Half a message would make the rest unreadable, so it is not to be interrupted."""
+        run_id, self._run_id = self._run_id, None
+        self._channel.send(message)
+        if run_id is not None:
+            self._run_id = run_id
+            self._on_signal(SIGNAL, None)
 
     def _listen(self, run_id: int) -> None:
         """Be ready to be ended: the last task may have put a handler of its own in our place."""
         self._run_id = run_id
         if signal.getsignal(SIGNAL) != self._on_signal:
             signal.signal(SIGNAL, self._on_signal)
-            faulthandler.register(SIGNAL, file=self.trace_fd, all_threads=False, chain=True)
+            faulthandler.register(SIGNAL, file=self._trace_fd, all_threads=False, chain=True)
 
-    trace_fd = 2
+    def mind_forks(self) -> None:
+        """A process that the task forks is not a runner: it must be endable like any other, and
+        must not hold our channel open, or speak through it. Its SIGTERM waits until it is ready
+        for it: Python forgets signals that come to a new child before it has drawn breath."""
+        os.register_at_fork(
+            before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, {SIGNAL}),
+            after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, {SIGNAL}),
+            after_in_child=self._forget_in_child,
+        )
+
+    def _forget_in_child(self) -> None:
+        faulthandler.unregister(SIGNAL)
+        signal.signal(SIGNAL, signal.SIG_DFL)
+        current_task.leave()
+        self._run_id = None
+        self._channel.abandon()
+        os.close(self._trace_fd)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
 
     def _on_signal(self, signum: int, frame: Any) -> None:
         """End the run if it is really meant: service managers signal every process of a unit."""
@@ -142,25 +187,34 @@ class Runner:
             raise Ended("this run was told to end")
 
 
-def main(
-    control: int, output: int, trace: int, spec: Mapping[str, Any], world: World | None
-) -> int:
+@dataclasses.dataclass(frozen=True)
+class Ends:
+    """A runner's ends of its pipes: orders and reports, what it prints, where it is stuck."""
+
+    control: int
+    output: int
+    trace: int
+
+    def keep_to_ourselves(self) -> None:
+        """What a task leaves behind must not hold them open."""
+        for fd in (self.control, self.trace, self.output):
+            os.set_inheritable(fd, False)
+        os.set_blocking(self.trace, False)  # a dump must never wait for somebody to read the last
+
+
+def main(ends: Ends, spec: Mapping[str, Any], world: World | None) -> int:
     """Be a runner: ``world`` is given in a forked process, and loaded here in a spawned one."""
-    channel = BlockingChannel(socket.socket(fileno=control))
-    for fd in (control, trace):
-        os.set_inheritable(fd, False)  # what a task leaves behind must not keep them open
-    os.set_blocking(trace, False)  # a dump must never wait for somebody to read the last one
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    channel = BlockingChannel(socket.socket(fileno=ends.control))
+    ends.keep_to_ourselves()
+    streams = Streams(ends.output)
+    streams.put_back()
     _log_to_stderr()
     if world is None:
         world = _load_and_describe(channel, spec)
         if world is None:
             return 1
-    settings = world.home.settings.but(**spec.get("overrides", {}))
-    runner = Runner(channel, world, spec["nonce"], settings)
-    runner.trace_fd = trace
+    runner = Runner(channel, world, spec, streams, ends.trace)
+    runner.mind_forks()
     try:
         runner.serve()
     finally:
@@ -196,30 +250,15 @@ def _give_w2p_task(function: Callable[..., Any]) -> None:
         namespace["W2P_TASK"] = current_task
 
 
-def _spooled(result: str) -> dict[str, Any]:
-    if len(result) <= RESULT_IN_FILE:
-        return {"result": result}
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="scheduler-result-", suffix=".json", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(result)
-    return {"result_file": file.name}
-
-
 def _traceback(error: BaseException) -> str:
     """The user's part of it: our own frames say nothing about what went wrong."""
     whole = traceback.TracebackException.from_exception(error)
     whole.stack = traceback.StackSummary.from_list(
         [frame for frame in whole.stack if frame.filename != __file__]
     )
-    return "".join(whole.format()).replace("\x00", "\ufffd")[-TRACEBACK_LIMIT:]
+    return values.clean("".join(whole.format()))[-TRACEBACK_LIMIT:]
 
 
 def _reason(error: BaseException) -> str:
     lines = traceback.format_exception_only(type(error), error)[-1].strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+    return values.clean(lines[0]) if lines else type(error).__name__

@@ -13,6 +13,8 @@ from plugin_scheduler.capture import Output
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.settings import Settings
 
+MARK_PATIENCE = 2.0  # seconds from a run's report to the mark that went out before it
+
 
 @dataclass(frozen=True)
 class Result:
@@ -43,15 +45,23 @@ class LiveRun:
         self._reason: str | None = None
         self._ending_since = 0.0
         self._kill_grace = settings.kill_grace
+        self._reported_at = began
         self._report: tuple[str, dict[str, Any]] | None = None
 
     def progressed(self, progress: dict[str, Any]) -> None:
         """The function told how far it is."""
         self.progress, self.progress_is_new = progress, True
 
-    def reported(self, outcome: str, payload: dict[str, Any]) -> None:
+    def reported(self, outcome: str, payload: dict[str, Any], now: float) -> None:
         """The runner told how it ended."""
         self._report = (outcome, payload)
+        self._reported_at = now
+
+    def lacks_its_mark(self, now: float) -> bool:
+        """It is over, but the end of its output does not come: somebody closed the pipe's end."""
+        if self._report is None or self.output_complete:
+            return False
+        return now >= self._reported_at + MARK_PATIENCE
 
     @property
     def is_complete(self) -> bool:
@@ -75,9 +85,11 @@ class LiveRun:
         return self.ending is not None and now >= self._ending_since + self._kill_grace
 
     def next_deadline(self) -> float | None:
+        if self._report is not None:
+            return self._reported_at + MARK_PATIENCE
         if self.ending is not None:
             return self._ending_since + self._kill_grace
-        return None if self._report is not None else self.deadline
+        return self.deadline
 
     # -- ends --------------------
 

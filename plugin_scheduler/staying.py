@@ -17,6 +17,7 @@ from plugin_scheduler.settings import Settings
 
 LAST_WORDS = 10.0  # seconds for the reports of killed runs to be stored
 
+EXIT_SUPERSEDED = 2
 EXIT_SIGTERM = 128 + signal.SIGTERM
 EXIT_SIGINT = 128 + signal.SIGINT
 
@@ -83,6 +84,10 @@ class Staying:
         elif status == WorkerStatus.ACTIVE and self._disabled:
             self._disabled = False
             tell("worker_resumed", worker=worker)
+
+    def give_way(self, why: str, pool: Pool) -> None:
+        """Another worker has taken this one's name: end, and leave the tables alone."""
+        self._kill(pool, why, EXIT_SUPERSEDED)
 
     def count_beat(self, pending: bool, worker: str) -> None:
         """Leave after so many beats without anything to do, for anybody."""

@@ -11,7 +11,7 @@ import selectors
 from typing import Any
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.errors import ConfigError, StoreUnavailable
 from plugin_scheduler.identity import Identity, describe_me
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.log import tell
@@ -54,7 +54,7 @@ class Supervisor:
         porters = Porters(identity.where, settings, identity.name)
         self._reporting = Reporting(store, porters, identity.name, clock)
         self._worker_id = 0
-        self._next_beat = 0.0
+        self._lease_until = self._next_beat = 0.0
         self._next_audit = self._last_audit = 0.0
         self._errors_in_a_row = self._errors = 0
 
@@ -62,12 +62,12 @@ class Supervisor:
 
     def work(self, spawns: bool) -> int:
         """Be a worker until told to leave; the exit code."""
+        self._arrive(spawns)
         with Signals() as signals:
             self._selector.register(signals, selectors.EVENT_READ, lambda: None)
             if self._bell.fileno() >= 0:
                 self._selector.register(self._bell, selectors.EVENT_READ, self._bell.heed)
             try:
-                self._arrive(spawns)
                 while not self._staying.is_over(self._busy()):
                     self._guarded_turn(signals)
             finally:
@@ -91,24 +91,35 @@ class Supervisor:
             self._clock.sleep(0.1)
 
     def _turn(self) -> None:
+        self._check_own_lease()
         self._pool.enforce()
         self._collect()
         self._staying.enforce(self._pool)
         if not self._outage.may_try():
             return
         try:
+            self._beat_if_due()
             self._reporting.store()
             self._audit_if_due()
             self._intake.claim()
             self._hand_out()
             self._reporting.save_live(self._pool.live_runs())
-            self._beat_if_due()
         except StoreUnavailable as error:
             self._errors += 1
-            if self._outage.noticed(error):
-                self._ticker.distrust()
+            self._outage.noticed(error)
+        except Superseded as error:
+            self._staying.give_way(str(error), self._pool)
+            self._worker_id = 0
+            self._next_beat = self._next_audit = float("inf")
         else:
-            self._outage.over()
+            if self._outage.over():
+                self._ticker.distrust()
+
+    def _check_own_lease(self) -> None:
+        """A worker that slept (a locked database, a suspended machine) counts as dead to others by
+        now, and knows nothing about them: it must not judge anybody until it has listened again."""
+        if self._store.dialect.epoch() > self._lease_until:
+            self._ticker.distrust()
 
     def _collect(self) -> None:
         news = self._pool.news()
@@ -131,12 +142,14 @@ class Supervisor:
         deadline = self._nearest_deadline()
         while True:
             left = max(0.0, deadline - self._clock.monotonic())
-            events = self._selector.select(min(left, self._bell.interval))
+            listening = self._outage.may_try()
+            pause = min(left, self._bell.interval) if listening else left
+            events = self._selector.select(pause)
             for key, _ in events:
                 key.data()
             happened = any(key.fileobj is not self._bell for key, _ in events)
-            rung = self._outage.may_try() and self._bell.rung()
-            if rung:
+            rung = listening and self._bell.rung()
+            if rung and self._worker_id:
                 self._intake.look_again()
                 self._next_audit = min(self._next_audit, self._last_audit + AUDIT_EVERY)
             if happened or rung or self._clock.monotonic() >= deadline:
@@ -163,29 +176,39 @@ class Supervisor:
         if now < self._next_audit:
             return
         self._last_audit, self._next_audit = now, now + POLL_EVERY
-        self._obey(self._store.workers.status(self._worker_id))
+        row = self._store.workers.orders(self._worker_id)
+        if row is None:
+            self._register_again()
+        else:
+            self._intake.groups = row[1] or self._settings.group_names
+            self._obey(row[0])
         self._end_unwanted_runs()
-        if self._ticker.leads:
-            self._ticker.round_soon()
+        if self._ticker.leads and self._ticker.round_soon():
+            self._intake.look_again()
 
-    def _obey(self, status: str | None) -> None:
-        if status is None:
-            tell("row_gone", worker=self._me.name)
+    def _register_again(self) -> None:
+        """Somebody removed this worker's row: by hand, or because it was thought dead."""
+        tell("row_gone", worker=self._me.name)
+        try:
             self._worker_id = self._store.workers.register(self._me.name, self._stats())
-        elif status == WorkerStatus.STOP_TASK:
+        except ConfigError as error:
+            raise Superseded(str(error)) from error
+
+    def _obey(self, status: str) -> None:
+        if status == WorkerStatus.STOP_TASK:
             for run in self._pool.live_runs():
                 self._pool.stop_run(run.order.run_id, Outcome.STOPPED, "stopped by STOP_TASK")
         if status in WorkerStatus.MOMENTARY:
             self._store.workers.carried_out(self._worker_id, status)
             self._intake.look_again()
-        elif status is not None:
+        else:
             self._staying.follow(status, self._pool, self._me.name)
 
     def _end_unwanted_runs(self) -> None:
         runs = {run.order.run_id: run for run in self._pool.live_runs() if not run.ending}
         if not runs:
             return
-        for run_id, why in self._store.tasks.asked_to_end(runs).items():
+        for run_id, why in self._store.tasks.asked_to_end(runs, self._me.name).items():
             if why == "stop":
                 self._pool.stop_run(run_id, Outcome.STOPPED, "stopped on request")
             else:
@@ -196,6 +219,7 @@ class Supervisor:
 
     def _arrive(self, spawns: bool) -> None:
         self._worker_id = self._me.register(self._store, self._stats(), self._clock)
+        self._lease_until = self._store.dialect.epoch() + self._settings.lease
         self._pool.staff(self._settings, spawns)
         tell(
             "worker_started",
@@ -210,11 +234,14 @@ class Supervisor:
         now = self._clock.monotonic()
         if now < self._next_beat:
             return
-        if self._next_beat and now - self._next_beat > self._settings.lease:
-            self._ticker.distrust()
+        lease = self._store.workers.beat(self._worker_id, self._stats())
+        if lease is None:
+            self._register_again()
+        self._lease_until = lease or self._store.dialect.epoch() + self._settings.lease
         self._next_beat = now + self._settings.heartbeat
-        if not self._store.workers.beat(self._worker_id, self._stats()):
-            self._obey(None)
+        condemned = self._store.tasks.condemn_unreadable()
+        if condemned:
+            tell("condemned", count=condemned)
         strays = self._store.tasks.hand_back_unknown(self._me.name, self._known_tasks())
         if strays:
             tell("task_strays", count=strays)
@@ -232,7 +259,7 @@ class Supervisor:
         if not self._settings.max_empty_runs:
             return
         pending = self._busy() or self._store.tasks.has_due_work(
-            self._settings.group_names, self._settings.max_empty_runs * self._settings.heartbeat
+            self._intake.groups, self._settings.max_empty_runs * self._settings.heartbeat
         )
         self._staying.count_beat(pending, self._me.name)
 
@@ -259,14 +286,22 @@ class Supervisor:
         """Leave nothing behind: no process, no row, no task in hand."""
         self._pool.close()
         try:
-            self._store.tasks.hand_back_unknown(self._me.name, ())
-            self._store.workers.leave(self._worker_id)
+            if self._worker_id:
+                self._give_back_all()
         except StoreUnavailable as error:
             tell("database_away", error=error)  # the ticker will find what we hold
             self._staying.exit_code = self._staying.exit_code or 1
         tell("worker_left", worker=self._me.name, why=self._staying.why)
         self._bell.close()
         self._store.close()
+
+    def _give_back_all(self) -> None:
+        self._store.tasks.hand_back_unknown(self._me.name, ())
+        self._store.workers.leave(self._worker_id)
+
+
+class Superseded(Exception):
+    """Another worker has this one's name, and lives: what this one held is the other's now."""
 
 
 def _about(run: LiveRun) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Ticker:
         """This worker could not reach the database itself, so the silence of others proves nothing
         until they had one lease to speak again."""
         self._may_judge_from = self._clock.monotonic() + self._settings.lease
+        self._suspects.clear()
 
     def stand_for_election(self, worker_id: int) -> None:
         """Take or keep the lead."""
@@ -40,8 +41,8 @@ class Ticker:
             self._suspects.clear()
         self.leads = leads
 
-    def round(self) -> None:
-        """Do all chores once."""
+    def round(self) -> int:
+        """Do all chores once; how many rows of waiting tasks were written."""
         self._last_round = self._clock.monotonic()
         alive, dead = self._alive_and_dead()
         self.alive = len(alive)
@@ -49,20 +50,23 @@ class Ticker:
         expired = self._store.chores.expire_overdue()
         if expired:
             tell("expired", count=expired)
-        self._store.chores.unblock()
+        decided = self._store.chores.unblock()
         copies = self._store.chores.fan_out_broadcasts(alive)
         if copies:
             tell("fanned_out", count=copies)
+        return decided + copies
 
-    def round_soon(self) -> None:
+    def round_soon(self) -> int:
         """Do all chores, unless that was just done."""
         if self._clock.monotonic() - self._last_round >= SOON:
-            self.round()
+            return self.round()
+        return 0
 
     def _alive_and_dead(self) -> tuple[list[Worker], list[Worker]]:
         workers, now = self._store.workers.all(), self._store.dialect.epoch()
         alive = [worker for worker in workers if worker.lease_until > now]
-        return alive, [worker for worker in workers if worker.lease_until <= now]
+        dead = [worker for worker in workers if worker.lease_until <= now]
+        return alive, [worker for worker in dead if worker.worker_name != self._name]
 
     def _recover(self, alive: list[Worker], dead: list[Worker]) -> None:
         if self._clock.monotonic() < self._may_judge_from:
@@ -79,7 +83,7 @@ class Ticker:
     def _unknown_owners(self, alive: list[Worker], dead: list[Worker]) -> list[str]:
         """Owners without a row. A row may be gone by mistake, its worker adds it again at its next
         beat: so they are waited for as long as a silent worker would be."""
-        known = {worker.worker_name for worker in (*alive, *dead)}
+        known = {self._name, *(worker.worker_name for worker in (*alive, *dead))}
         now = self._clock.monotonic()
         unknown = self._store.chores.owners() - known
         self._suspects = {name: self._suspects.get(name, now) for name in unknown}

@@ -32,6 +32,16 @@ def encode(value: Any, what: str) -> str:
         raise BadTask(f"{what} cannot be stored as JSON: {_culprit(value, error)}") from None
 
 
+def clean(text: str) -> str:
+    """Text that every database takes: no lone surrogates (a file name that is no UTF-8, say), which
+    no driver can encode, and no NUL, which PostgreSQL refuses.
+
+    >>> clean("caf\\udce9")
+    'caf?'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+
+
 def decode(text: str | None) -> Any:
     """The value behind stored JSON; None where nothing is stored."""
     return json.loads(text) if text else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import struct
 from typing import Any
@@ -94,7 +95,7 @@ class Channel:
                 messages += self._unpacker.feed(data)
         except BlockingIOError:
             return messages
-        except OSError:
+        except (OSError, ValueError):  # gone; or what came is no message of ours
             pass
         if messages:
             return messages  # the end of the stream is met again at the next call
@@ -132,6 +133,11 @@ class BlockingChannel:
                 raise Closed
             self._waiting = self._unpacker.feed(data)
         return self._waiting.pop(0)
+
+    def abandon(self) -> None:
+        """Close this process's copy of the end, and be of no use any more."""
+        with contextlib.suppress(OSError):
+            os.close(self._end.detach())
 
     def holds(self, message: Any) -> bool:
         """True when ``message`` has arrived; takes it out. Does not wait, so that a signal handler

@@ -85,7 +85,7 @@ class Dialect:
 
     def create_indexes(self, indexes: Any) -> None:
         """Make those indexes that are not there yet."""
-        for table, name, columns in indexes:
+        for table, name, columns, *_ in indexes:
             with contextlib.suppress(Exception):  # "exists already" differs from driver to driver
                 self.db[table].create_index(name, *(self.db[table][column] for column in columns))
                 self.db.commit()

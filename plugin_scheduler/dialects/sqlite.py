@@ -37,7 +37,8 @@ class SQLite(Dialect):
         self.db.executesql("BEGIN IMMEDIATE TRANSACTION")
 
     def passes(self, error: Exception) -> bool:
-        return isinstance(error, sqlite3.OperationalError)
+        unreadable = "Could not decode" in str(error)  # a text in a row that is no UTF-8
+        return isinstance(error, sqlite3.OperationalError) and not unreadable
 
     def doorbell(self) -> Doorbell:
         return DataVersion(self.db._adapter.connection, self._path())
@@ -46,7 +47,10 @@ class SQLite(Dialect):
         return str(self.db.executesql("PRAGMA database_list")[0][2])
 
     def create_indexes(self, indexes: Any) -> None:
-        for table, name, columns in indexes:
+        for table, name, columns, *condition in indexes:
             fields = ", ".join(f'"{column}"' for column in columns)
-            self.db.executesql(f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({fields})')
+            where = f" WHERE {condition[0]}" if condition else ""
+            self.db.executesql(
+                f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({fields}){where}'
+            )
         self.db.commit()

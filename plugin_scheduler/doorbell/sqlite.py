@@ -26,6 +26,7 @@ class DataVersion(Doorbell):
     def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._cursor = connection.cursor()
         self._seen = self._version()
+        self._name = os.path.basename(path)
         self._watch = _watch(os.path.dirname(path) or ".")
         self._usual = SAFETY if self._watch else POLL
         self._pauses: list[float] = []
@@ -40,8 +41,9 @@ class DataVersion(Doorbell):
     def heed(self) -> None:
         """A file was written. The commit becomes visible a moment after that, when its pages are
         safe on the disk, so look again and again for a tenth of a second."""
-        self._watch.read(timeout=0)
-        self._pauses = list(ALERT)
+        written = {event.name for event in self._watch.read(timeout=0)}
+        if any(name.startswith(self._name) for name in written):  # the file, its journal or log
+            self._pauses = list(ALERT)
 
     def rung(self) -> bool:
         if self._pauses:

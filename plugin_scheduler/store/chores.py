@@ -55,6 +55,8 @@ class Chores:
             | (self._task.assigned_worker_name == None)
         )
         with self._dialect.transaction():
+            if self._lives(owner):
+                return []
             now = self._dialect.now()
             tasks = self._tasks.read(
                 held & self._task.status.belongs(TaskStatus.HELD), orderby=self._task.id
@@ -63,6 +65,13 @@ class Chores:
                 self._give_back(task, now)
             self._close_open_runs(owner, now)
         return tasks
+
+    def _lives(self, name: str) -> bool:
+        """Asked again inside the transaction: it may have beaten while this one waited."""
+        beats = (self._worker.worker_name == name) & (
+            self._worker.lease_until > self._dialect.epoch()
+        )
+        return bool(self._db(beats).select(self._worker.id, limitby=(0, 1)))
 
     def _give_back(self, task: Task, now: Any) -> None:
         if task.status == TaskStatus.RUNNING:
@@ -78,8 +87,10 @@ class Chores:
 
     def _close_open_runs(self, owner: str, now: Any) -> None:
         """Runs of a dead worker whose task does not know of them (rows of web2py)."""
-        open_runs = (self._run.worker_name == owner) & (self._run.status == RunStatus.RUNNING)
-        self._db(open_runs).update(
+        whose = self._run.worker_name == owner
+        if not owner:
+            whose |= self._run.worker_name == None
+        self._db(whose & (self._run.status == RunStatus.RUNNING)).update(
             status=RunStatus.STOPPED, stop_time=now, reason=f"its worker {owner} died"
         )
 
@@ -91,7 +102,8 @@ class Chores:
                     (self._worker.lease_until == None)
                     | (self._worker.lease_until < self._dialect.epoch())
                 )
-                self._db(gone).delete()
+                if not self._db(gone).delete():
+                    continue
                 # Nobody else may take what was meant for this worker alone.
                 meant = (self._task.only_worker == worker.worker_name) & (
                     self._task.status == TaskStatus.QUEUED
@@ -112,18 +124,21 @@ class Chores:
 
     def unblock(self) -> int:
         """Decide for tasks that wait for something that ended; how many were decided."""
-        child = self._task
-        pending = self._deps.can_visit == False
+        child, parent = self._task, self._task.with_alias("waiting_task")
+        pending = (self._deps.can_visit == False) & parent.status.belongs(TaskStatus.WAITING)
         ended = (child.id == None) | child.status.belongs(TaskStatus.ENDED)
         with self._dialect.reading():
-            rows = self._db(pending & ended).select(
-                self._deps.ALL, child.ALL, left=child.on(child.id == self._deps.task_child)
+            rows = self._db(pending & ended & (parent.id == self._deps.task_parent)).select(
+                self._deps.ALL,
+                *(child[name] for name in ("id", "status", "task_name", "function_name")),
+                left=child.on(child.id == self._deps.task_child),
             )
-        decided = 0
-        for row in rows:
-            with self._dialect.transaction():
-                decided += self._decide_waiting(row.scheduler_task_deps, row.scheduler_task)
-        return decided
+        if not rows:
+            return 0
+        with self._dialect.transaction():
+            return sum(
+                self._decide_waiting(row.scheduler_task_deps, row.scheduler_task) for row in rows
+            )
 
     def _decide_waiting(self, dep: Any, child: Any) -> int:
         this_row = self._db(self._deps.id == dep.id)
@@ -143,7 +158,8 @@ class Chores:
     def fan_out_broadcasts(self, alive: Sequence[Worker]) -> int:
         """Queue a copy of each due broadcast for every live worker of its group."""
         with self._dialect.reading():
-            due = self._tasks.due.at(self._dialect.now()) & (self._task.broadcast == True)
+            due = self._tasks.due.at(self._dialect.now(), any_app=True)
+            due &= self._task.broadcast == True
             tasks = self._tasks.read(due)
         return sum(self._fan_out(task, alive) for task in tasks)
 
@@ -152,7 +168,9 @@ class Chores:
         takers = [
             worker
             for worker in alive
-            if group in worker.group_names and worker.status == WorkerStatus.ACTIVE
+            if group in worker.group_names
+            and worker.status == WorkerStatus.ACTIVE
+            and worker.application_name in ("", _app_of(task))
         ]
         if not takers:
             return 0
@@ -193,6 +211,11 @@ def _copy_for(task: Task, worker: Worker, now: Any) -> dict[str, Any]:
         "repeats": 1,
         "only_worker": worker.worker_name,
     }
+
+
+def _app_of(task: Task) -> str:
+    """web2py writes ``app/controller``."""
+    return (task.application_name or "").partition("/")[0]
 
 
 def _did(status: str) -> str:

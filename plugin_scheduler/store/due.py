@@ -7,12 +7,16 @@ run, and burst mode ask here. I call dialects. I never write.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.records import Task, TaskStatus
 from plugin_scheduler.settings import Settings
+
+OF_THIS_APP = "of this app"
+ERA = datetime(2000, 1, 1)
+HIGHEST = 2**31  # a priority that is text, put there by hand, is above every number in SQLite
 
 
 class Due:
@@ -23,10 +27,12 @@ class Due:
         self._db = dialect.db
         self._task, self._deps = self._db.scheduler_task, self._db.scheduler_task_deps
 
-    def at(self, now: datetime) -> Any:
-        """The conditions that make a task due now, each with a name (see `conditions`)."""
+    def at(self, now: datetime, any_app: bool = False) -> Any:
+        """All conditions at once; of every application's tasks where the ticker asks."""
         query = None
-        for condition in self.conditions(now).values():
+        for name, condition in self.conditions(now).items():
+            if any_app and name == OF_THIS_APP:
+                continue
             query = condition if query is None else query & condition
         return query
 
@@ -38,7 +44,7 @@ class Due:
             "its time has come": task.next_run_time <= now,
             "enabled": task.enabled == True,
             "before its stop_time": (task.stop_time == None) | (task.stop_time > now),
-            "of this app": self.of_this_app(),
+            OF_THIS_APP: self.of_this_app(),
             "waits for nothing": ~task.id.belongs(self._waiting()),
         }
 
@@ -51,7 +57,7 @@ class Due:
             if self._db(base & (task.priority == None)).select(task.id, limitby=(0, 1)):
                 queries.append(base & (task.priority == None))
             highest = task.priority.max()
-            level = self._db(base).select(highest).first()[highest]
+            level = self._db(base & (task.priority < HIGHEST)).select(highest).first()[highest]
             while level is not None:
                 queries.append(base & (task.priority == level))
                 level = self._db(base & (task.priority < level)).select(highest).first()[highest]
@@ -69,8 +75,7 @@ class Due:
         pending = (self._deps.can_visit == False) & (self._deps.task_parent != None)
         return self._db(pending)._select(self._deps.task_parent)
 
-    def rank(self, task: Task) -> tuple[datetime, int]:
+    def rank(self, task: Task) -> tuple[float, int]:
         """What goes first: the longest waiting, with a head start for priority."""
-        assert task.next_run_time is not None  # it is due
-        head_start = timedelta(seconds=self._settings.ageing * task.priority)
-        return task.next_run_time - head_start, task.id
+        due = ((task.next_run_time or ERA) - ERA).total_seconds()
+        return due - self._settings.ageing * task.priority, task.id

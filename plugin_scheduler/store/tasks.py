@@ -17,24 +17,9 @@ from plugin_scheduler.lifecycle import MOVES, Move, decide, short
 from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.due import Due
+from plugin_scheduler.store.rows import Rows
 
 RETRY_HORIZON = timedelta(minutes=10)
-
-#: What old rows, written by web2py, lack.
-_DEFAULTS = {
-    "repeats": 1,
-    "retry_failed": 0,
-    "period": 60,
-    "timeout": 60,
-    "sync_output": 0,
-    "times_run": 0,
-    "times_failed": 0,
-    "times_lost": 0,
-    "priority": 0,
-    "on_failure": "stop",
-    "broadcast": False,
-    "prevent_drift": False,
-}
 
 
 class Tasks:
@@ -43,17 +28,23 @@ class Tasks:
     def __init__(self, dialect: Dialect, settings: Settings, application: str) -> None:
         self._dialect, self._settings = dialect, settings
         self.due = Due(dialect, settings, application)
+        self.rows = Rows(dialect)
+        self.read = self.rows.read
         self._db = dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
         self._deps = self._db.scheduler_task_deps
-        self._fields = [self._task[name] for name in Task._fields]
 
-    # -- reading --------------------
-
-    def read(self, query: Any, **select: Any) -> list[Task]:
-        """Tasks as records."""
-        rows = self._db(query).select(*self._fields, cacheable=True, **select)
-        return [_record(row) for row in rows]
+    def condemn_unreadable(self) -> int:
+        """Have tasks FAIL whose rows cannot be read, so that they stand in nobody's way."""
+        if not self.rows.unreadable:
+            return 0
+        with self._dialect.transaction():
+            for task_id, why in self.rows.unreadable.items():
+                same = self._task.id == task_id
+                self.move("condemn", same, enabled=False, reason=short(why))
+        count = len(self.rows.unreadable)
+        self.rows.unreadable.clear()
+        return count
 
     def has_due_work(self, groups: Sequence[str], horizon: float) -> bool:
         """Is anything to do, by whichever worker, in the next ``horizon`` seconds? Tells a worker
@@ -200,6 +191,7 @@ class Tasks:
         order = report.order
         task = current.get(order.task.id)
         if task is None:
+            self._close_lost_run(report, worker_name)
             return None
         move = decide(
             task,
@@ -211,9 +203,21 @@ class Tasks:
         )
         mine = self._held_by(task, worker_name) & (self._task.run_id == order.run_id)
         if not self._decided(move, mine):
+            self._close_lost_run(report, worker_name)
             return None
         self._close_run(report)
         return move
+
+    def _close_lost_run(self, report: Report, worker_name: str) -> None:
+        """The task went another way (a status edited by hand), but the run was ours and is over."""
+        run = (self._run.id == report.order.run_id) & (self._run.status == RunStatus.RUNNING)
+        self._db(run & (self._run.worker_name == worker_name)).update(
+            status=Outcome.RUN_STATUS[report.outcome],
+            stop_time=report.ended,
+            run_output=report.output,
+            traceback=report.traceback,
+            reason="the task was taken away from its worker",
+        )
 
     def _decided(self, move: Move, selection: Any) -> int:
         changes = {**move.changes}
@@ -279,20 +283,18 @@ class Tasks:
         with self._dialect.transaction():
             self._db(running).update(**changes)
 
-    def asked_to_end(self, run_ids: Iterable[int]) -> dict[int, str]:
-        """Of these runs: those somebody asked to stop, and those that are no longer ours."""
+    def asked_to_end(self, run_ids: Iterable[int], worker_name: str) -> dict[int, str]:
+        """Of these runs: those somebody asked to stop, and those that are no longer ours, because
+        the row of the run or of its task says so, or is gone."""
+        run, task = self._run, self._task
+        ours = run.id.belongs(list(run_ids)) & (run.status == RunStatus.RUNNING)
+        ours &= (task.id == run.task_id) & (task.run_id == run.id)
+        ours &= (task.status == TaskStatus.RUNNING) & (task.assigned_worker_name == worker_name)
         with self._dialect.reading():
-            rows = self._db(self._run.id.belongs(list(run_ids))).select(
-                self._run.id, self._run.status, self._run.stop_requested, cacheable=True
-            )
-        seen = {row.id: row for row in rows}
-        ends = {run_id: "taken" for run_id in run_ids if run_id not in seen}
-        for run_id, row in seen.items():
-            if row.status != RunStatus.RUNNING:
-                ends[run_id] = "taken"
-            elif row.stop_requested:
-                ends[run_id] = "stop"
-        return ends
+            rows = self._db(ours).select(run.id, run.stop_requested, cacheable=True)
+        stops = {row.id: row.stop_requested for row in rows}
+        ends = {run_id: "taken" for run_id in run_ids if run_id not in stops}
+        return ends | {run_id: "stop" for run_id, asked in stops.items() if asked}
 
     # -- the one writer --------------------
 
@@ -307,11 +309,3 @@ def move(db: Any, name: str, selection: Any, **changes: Any) -> int:
     task = db.scheduler_task
     guarded = db(selection & task.status.belongs(rule.sources), ignore_common_filters=True)
     return int(guarded.update(status=rule.target, **changes) or 0)
-
-
-def _record(row: Any) -> Task:
-    values: list[Any] = []
-    for name in Task._fields:
-        value = row[name]
-        values.append(_DEFAULTS.get(name) if value is None else value)
-    return Task(*values)

@@ -13,6 +13,18 @@ from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import Worker, WorkerStatus
 from plugin_scheduler.settings import Settings
 
+#: Not the statistics: somebody may have put there what is no JSON.
+COLUMNS = (
+    "id",
+    "worker_name",
+    "application_name",
+    "status",
+    "is_ticker",
+    "group_names",
+    "lease_until",
+    "last_heartbeat",
+)
+
 #: A worker of web2py writes no lease; its last heartbeat must do, in seconds.
 FOREIGN_LEASE = 60
 
@@ -28,17 +40,18 @@ class Workers:
     def register(self, name: str, stats: dict[str, Any]) -> int:
         """Add this worker's row and give its id; ConfigError when a live worker has the name."""
         with self._dialect.transaction():
-            old = self._db(self._worker.worker_name == name).select().first()
+            old = self._row(name)
             if old and (old.lease_until or 0) > self._dialect.epoch():
                 raise ConfigError(
                     f"worker name {name!r} is taken by a worker that is alive; "
                     "choose another with --worker-name"
                 )
             if old:
-                old.delete_record()
+                self._db(self._worker.id == old.id).delete()
             return int(
                 self._worker.insert(
                     worker_name=name,
+                    application_name=stats.get("application", ""),
                     status=WorkerStatus.ACTIVE,
                     first_heartbeat=self._dialect.now(),
                     group_names=list(self._settings.group_names),
@@ -50,8 +63,14 @@ class Workers:
     def lease_of(self, name: str) -> float | None:
         """Until when the worker of that name counts as alive; None when there is none."""
         with self._dialect.reading():
-            row = self._db(self._worker.worker_name == name).select().first()
+            row = self._row(name)
         return self._lease(row) if row else None
+
+    def _row(self, name: str) -> Any:
+        """Never the statistics: somebody may have put there what is no JSON."""
+        worker = self._worker
+        needed = (worker.id, worker.lease_until, worker.last_heartbeat)
+        return self._db(worker.worker_name == name).select(*needed).first()
 
     def _signs_of_life(self, stats: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -60,17 +79,21 @@ class Workers:
             "worker_stats": stats,
         }
 
-    def beat(self, worker_id: int, stats: dict[str, Any]) -> bool:
-        """Say that this worker lives; False when its row is gone."""
+    def beat(self, worker_id: int, stats: dict[str, Any]) -> float | None:
+        """Say that this worker lives; until when that counts, None when its row is gone."""
+        signs = self._signs_of_life(stats)
         with self._dialect.transaction():
             mine = self._db(self._worker.id == worker_id)
-            return bool(mine.update(**self._signs_of_life(stats)))
+            return float(signs["lease_until"]) if mine.update(**signs) else None
 
-    def status(self, worker_id: int) -> str | None:
-        """State or order in this worker's row; None when the row is gone."""
+    def orders(self, worker_id: int) -> tuple[str, tuple[str, ...]] | None:
+        """State or order in this worker's row, and its groups; None when the row is gone."""
+        worker = self._worker
         with self._dialect.reading():
-            row = self._db(self._worker.id == worker_id).select(self._worker.status).first()
-        return row.status if row else None
+            row = self._db(worker.id == worker_id).select(worker.status, worker.group_names).first()
+        if row is None:
+            return None
+        return row.status or WorkerStatus.ACTIVE, tuple(row.group_names or ())
 
     def carried_out(self, worker_id: int, order: str) -> None:
         """Take back a momentary order, unless another one was given meanwhile."""
@@ -102,12 +125,15 @@ class Workers:
     def all(self) -> list[Worker]:
         """Every row, dead or alive."""
         with self._dialect.reading():
-            rows = self._db(self._worker).select(orderby=self._worker.id)
+            rows = self._db(self._worker).select(
+                *(self._worker[name] for name in COLUMNS), orderby=self._worker.id
+            )
         return [
             Worker(
                 id=int(row.id),
                 worker_name=row.worker_name,
-                status=row.status,
+                application_name=row.application_name or "",
+                status=row.status or WorkerStatus.ACTIVE,
                 is_ticker=bool(row.is_ticker),
                 group_names=tuple(row.group_names or ()),
                 lease_until=self._lease(row),

@@ -27,7 +27,19 @@ FLOORS = (
     ("models",),
     ("doorbell", "dialects"),
     ("store", "sight", "browse"),
-    ("hosts", "processes", "runs", "runner", "nursery", "crew", "births", "pool", "porter"),
+    (
+        "hosts",
+        "processes",
+        "spool",
+        "streams",
+        "runs",
+        "runner",
+        "nursery",
+        "crew",
+        "births",
+        "pool",
+        "porter",
+    ),
     ("signals", "outage", "identity", "ticker", "staying"),
     ("intake", "reporting", "supervisor", "boot", "launch"),
     ("queueing", "orders", "jobs"),
@@ -51,7 +63,12 @@ DOORS = {
 
 STATUS_WORDS = set("QUEUED ASSIGNED RUNNING COMPLETED FAILED TIMEOUT STOPPED EXPIRED".split())
 QUERIES = {"models", "store", "dialects", "browse", "api", "orders", "jobs"}
-PROCESSES = {"nursery", "processes", "launch"}  # launch passes signals on to its own workers
+PROCESSES = {
+    "nursery",
+    "processes",
+    "launch",
+    "entry",
+}  # launch passes signals on to its own workers
 TIME = {"clock", "runner"}  # a runner times what the user's function takes; nobody turns its clock
 FILE_LINES, FUNCTION_LINES, USUAL_LINES = 350, 40, 8
 

@@ -39,8 +39,9 @@ def test_without_tasks_the_public_functions_of_the_namespace_are_the_tasks() -> 
     assert catalog.names() == ["alias", "send", "shout"]
 
 
-def test_an_empty_dict_of_tasks_is_none() -> None:
-    assert Catalog({}, a_module("shop", SOURCE)).names() == ["alias", "send", "shout"]
+def test_an_empty_dict_of_tasks_is_for_programs_that_only_queue() -> None:
+    catalog = Catalog({}, a_module("shop", SOURCE))
+    assert catalog.names() == [] and catalog.name_of("anything") == "anything"
 
 
 def test_a_function_defined_after_the_scheduler_is_found_too() -> None:

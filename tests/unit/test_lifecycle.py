@@ -51,7 +51,8 @@ def test_an_ended_task_moves_only_when_a_person_asks() -> None:
 
 def test_only_a_running_task_completes_fails_or_times_out() -> None:
     ends = (TaskStatus.FAILED, TaskStatus.TIMEOUT)
-    assert {rule.sources for rule in MOVES.values() if rule.target in ends} == {("RUNNING",)}
+    rules = [rule for rule in MOVES.values() if rule.target in ends and rule.name != "condemn"]
+    assert {rule.sources for rule in rules} == {("RUNNING",)}
 
 
 def test_every_outcome_has_a_run_status() -> None:

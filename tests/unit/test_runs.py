@@ -19,14 +19,14 @@ def a_run(**columns: Any) -> LiveRun:
 
 
 def ended(run: LiveRun, outcome: str, **payload: Any) -> LiveRun:
-    run.reported(outcome, {"seconds": 1.5, **payload})
+    run.reported(outcome, {"seconds": 1.5, **payload}, 0.0)
     run.output_complete = True
     return run
 
 
 def test_a_run_is_complete_when_both_its_report_and_the_end_of_its_output_are_here() -> None:
     run = a_run()
-    run.reported(Outcome.COMPLETED, {})
+    run.reported(Outcome.COMPLETED, {}, 0.0)
     assert not run.is_complete
     run.output_complete = True
     assert run.is_complete
@@ -54,9 +54,17 @@ def test_a_run_is_overdue_at_its_timeout_unless_it_reported_or_is_being_ended() 
     run.end_as(Outcome.TIMEOUT, "took longer than 60 s", BEGAN + 60)
     assert not run.is_overdue(BEGAN + 61)
     done = a_run(timeout=60)
-    done.reported(Outcome.COMPLETED, {})
+    done.reported(Outcome.COMPLETED, {}, BEGAN + 1)
     assert not done.is_overdue(BEGAN + 61)
-    assert done.next_deadline() is None
+
+
+def test_a_run_whose_output_is_never_closed_is_over_two_seconds_after_its_report() -> None:
+    run = a_run()
+    run.reported(Outcome.COMPLETED, {}, BEGAN + 1)
+    assert run.next_deadline() == BEGAN + 3
+    assert [run.lacks_its_mark(BEGAN + seconds) for seconds in (2.9, 3)] == [False, True]
+    run.output_complete = True
+    assert not run.lacks_its_mark(BEGAN + 3)
 
 
 def test_who_does_not_listen_has_two_more_seconds() -> None:
@@ -111,7 +119,7 @@ def test_a_run_that_was_killed_is_what_it_was_killed_for_with_where_it_was_stuck
 
 def test_a_report_that_was_sent_before_the_runner_died_counts() -> None:
     run = a_run()
-    run.reported(Outcome.COMPLETED, {"seconds": 1.5, "result": "1"})
+    run.reported(Outcome.COMPLETED, {"seconds": 1.5, "result": "1"}, 0.0)
     assert run.died("killed by signal SIGKILL", "", BEGAN + 3).outcome == Outcome.COMPLETED
 
 
