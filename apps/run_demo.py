@@ -73,8 +73,11 @@ def queue_work(folder: Path):
 
     world = load({"kind": "py4web", "app": "demo", "folder": str(folder)})
     from apps.demo.first_work import queue_first_work
+    from apps.demo.work import queue_link_check
 
-    return world.home, queue_first_work()
+    queued = queue_first_work() or queue_link_check()  # at later starts there is work, too
+    world.home.db.commit()
+    return world.home, queued
 
 
 def web_server(folder: Path) -> list[str]:
@@ -130,7 +133,7 @@ def tell_addresses(password: str, count: int) -> None:
   Workers             {base}/_dashboard/dbadmin/demo/db/scheduler_worker
   Dashboard password  {password}
 
-{count} tasks queued; results as they come; Ctrl+C ends everything.
+{count} task{"s" if count != 1 else ""} queued; results as they come; Ctrl+C ends everything.
 """,
         flush=True,
     )
@@ -138,8 +141,10 @@ def tell_addresses(password: str, count: int) -> None:
 
 def follow(scheduler) -> None:
     """Print every run that ends, until somebody has seen enough."""
-    db, seen = scheduler.db, 0
+    db = scheduler.db
     run, task = db.scheduler_run, db.scheduler_task
+    newest = db(run).select(run.id.max()).first()[run.id.max()]
+    seen = newest or 0
     while True:
         db.commit()
         ended = (run.id > seen) & (run.status != "RUNNING") & (task.id == run.task_id)

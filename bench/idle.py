@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 from pydal import DAL
@@ -27,13 +26,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "tasks.py").write_text(TASKS)
         db = DAL("sqlite://storage.sqlite", folder=folder)
-        namespace: dict[str, Any] = {"Scheduler": Scheduler, "db": db}
-        exec("scheduler = Scheduler(db)", namespace)  # a namespace without functions of its own
-        db.commit()
+        scheduler = Scheduler(db, tasks={})
         worker = start_worker(folder)
         try:
-            run(namespace["scheduler"])  # the first start is not an idle worker's
-            delays = [run(namespace["scheduler"]) for _ in range(STARTS)]
+            run(scheduler)  # the first start is not an idle worker's
+            delays = [run(scheduler) for _ in range(STARTS)]
             share = idle_share(worker.pid)
         finally:
             worker.terminate()

@@ -39,7 +39,7 @@ Examples:
 \b
 Stop a worker with Ctrl+C (at once; what runs is given back) or SIGTERM (what runs may finish
 within --grace). Exit codes: 0 left as told, 1 lost the database or itself, 2 wrong use or
-set-up, 130 Ctrl+C, 143 the grace was over.
+set-up, or its name is taken, 130 Ctrl+C, 143 the grace was over.
 """
 
 

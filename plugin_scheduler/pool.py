@@ -20,7 +20,7 @@ from plugin_scheduler.processes import end_group, ended_how, warn_runner
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.spool import new_spool, remove_spool
+from plugin_scheduler.spool import Spool
 from plugin_scheduler.wire import Closed
 
 
@@ -35,8 +35,8 @@ class Pool:
         world: World | None = None,
     ) -> None:
         self._selector, self._clock = selector, clock
-        self._spool = new_spool()
-        own = {"nonce": secrets.token_hex(8), "spool": self._spool}
+        self._spool = Spool()
+        own = {"nonce": secrets.token_hex(8), "spool": self._spool.folder}
         self._births = Births({**spec, **own}, selector, clock, world)
         self._births.on_death = self._note_death
         self._births.on_lost_nursery = self._end_all
@@ -295,4 +295,4 @@ class Pool:
             runner.close_files(self._selector)
         self.runners.clear()
         self._births.close_nursery()
-        remove_spool(self._spool)
+        self._spool.remove()

@@ -39,7 +39,11 @@ class Settings:
     slots: int = _option(1, "runners", "how many tasks a worker runs at the same time", 1)
     keep_empty_runs: bool = _option(False, "", "keep the run row of a run that returned nothing")
     on_failure: str = _option("stop", "", "what a repeating task does after its last retry failed")
-    autocommit: bool = _option(True, "", "commit the app's databases when a task succeeds")
+    autocommit: bool = _option(
+        True,
+        "",
+        "a task's success commits the app's databases; off: rolls back what the task did not",
+    )
     output_limit: int = _option(1 << 20, "bytes", "how much of a run's output is kept", 1024)
     max_losses: int = _option(3, "runs", "a task whose worker died so often under it FAILS", 1)
     ageing: float = _option(60, "seconds", "so much waiting weighs as much as 1 of priority", 0)

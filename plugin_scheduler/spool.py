@@ -1,7 +1,7 @@
 """A worker's folder for results that are too large to pass along.
 
 I own its making and removal; folders of workers that died are removed by the next that starts. I
-call psutil. I never read what is in there.
+call portalocker. I never read what is in there.
 """
 
 from __future__ import annotations
@@ -10,27 +10,53 @@ import contextlib
 import os
 import shutil
 import tempfile
+from typing import IO, Any
 
-import psutil
+import portalocker
 
 PREFIX = "plugin-scheduler-"
+_LOCK = "alive"  # a file that is locked as long as the worker lives
+_NOW = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
 
 
-def new_spool() -> str:
-    """A folder that only this user can read, named for this process."""
-    _sweep()
-    return tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+class Spool:
+    """A folder that only this user can read."""
+
+    def __init__(self) -> None:
+        _sweep()
+        self.folder = tempfile.mkdtemp(prefix=PREFIX)
+        self._lock = _locked(self.folder)
+
+    def remove(self) -> None:
+        """Remove it with all that was not fetched."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
 
 
-def remove_spool(folder: str) -> None:
-    """Remove it with all that was not fetched."""
-    shutil.rmtree(folder, ignore_errors=True)
+def _locked(folder: str) -> IO[Any] | None:
+    """The lock of a folder; None where somebody has it, or the folder is another user's.
+
+    Not by process number: containers that share a temporary folder do not share those.
+    """
+    with contextlib.suppress(OSError, portalocker.LockException):
+        file = open(os.path.join(folder, _LOCK), "a")
+        try:
+            portalocker.lock(file, _NOW)
+        except portalocker.LockException:
+            file.close()
+            raise
+        return file
+    return None
 
 
 def _sweep() -> None:
     place = tempfile.gettempdir()
     for name in os.listdir(place):
-        pid = name.removeprefix(PREFIX).partition("-")[0]
-        if name.startswith(PREFIX) and pid.isdigit() and not psutil.pid_exists(int(pid)):
-            with contextlib.suppress(OSError):
-                shutil.rmtree(os.path.join(place, name))
+        folder = os.path.join(place, name)
+        if not name.startswith(PREFIX) or not os.path.exists(os.path.join(folder, _LOCK)):
+            continue
+        lock = _locked(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.close()

@@ -49,11 +49,17 @@ def is_alive(pid: int) -> bool:
 class Worker:
     """A started command, with what it logged."""
 
-    def __init__(self, arguments: list[str], folder: Path, env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        env: dict[str, str],
+        command: list[str] = COMMAND,
+    ) -> None:
         self.log_path = folder / f"worker-{time.monotonic_ns()}.log"
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, *arguments],
+                [*command, *arguments],
                 cwd=folder,
                 env={**os.environ, **env},
                 stdin=subprocess.DEVNULL,

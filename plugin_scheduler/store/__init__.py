@@ -1,9 +1,10 @@
 """Where is it kept? The engine's only reader and writer of the four tables.
 
 I own the transactions: a turn of a worker is one of them, a chore is one of them. My parts are
-`tasks` (a task's way from claim to end), `workers` (who is alive, who leads, what was ordered) and
-`chores` (what the leader does for all). I call dialects and lifecycle. I never decide what follows
-from an outcome, and never see a process.
+`rows` (a task's row as a record), `due` (what may be claimed), `tasks` (a task's way from claim to
+end), `workers` (who is alive, who leads, what was ordered) and `chores` (what the leader does for
+all). I call dialects and lifecycle. I never decide what follows from an outcome, and never see a
+process.
 """
 
 from __future__ import annotations
