@@ -14,6 +14,7 @@ help:  ## this list
 
 setup: $(STAMP)  ## make the virtual environment and install everything
 $(STAMP): setup.py pyproject.toml
+	@echo "Installing into $(VENV); this takes a minute the first time."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
 	@touch $(STAMP)

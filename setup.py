@@ -51,6 +51,7 @@ setup(
             "hypothesis>=6.100",
             "ruff>=0.6",
             "mypy>=1.11",
+            "psycopg2-binary>=2.9",
             "requests>=2.31",
             "setuptools>=64",
             "wheel",

@@ -25,7 +25,8 @@ START_TIME = 30  # seconds for the web server to answer
 
 def main() -> int:
     """Start all of it; until Ctrl+C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a background shell has SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     if is_answering():
         print(f"Port {PORT} is in use; choose another: make demo PORT=8001", file=sys.stderr)
         return 2
@@ -140,22 +141,23 @@ def tell_addresses(password: str, count: int) -> None:
 
 
 def follow(scheduler) -> None:
-    """Print every run that ends, until somebody has seen enough."""
-    db = scheduler.db
+    """Print every run that ends from now on, until somebody has seen enough."""
+    db, seen = scheduler.db, set()
     run, task = db.scheduler_run, db.scheduler_task
-    newest = db(run).select(run.id.max()).first()[run.id.max()]
-    seen = newest or 0
+    begun = db(run).select(run.id.max()).first()[run.id.max()] or 0
     while True:
         db.commit()
-        ended = (run.id > seen) & (run.status != "RUNNING") & (task.id == run.task_id)
-        for row in db(ended).select(run.ALL, task.ALL, orderby=run.id):
-            seen = row.scheduler_run.id
-            what = row.scheduler_run.run_result or row.scheduler_run.reason or ""
-            print(
-                f"  {row.scheduler_run.status:9} {row.scheduler_task.task_name:22} {what[:80]}",
-                flush=True,
-            )
+        ended = (run.id > begun) & (run.status != "RUNNING") & (task.id == run.task_id)
+        for row in db(ended).select(run.ALL, task.ALL, orderby=run.stop_time | run.id):
+            if row.scheduler_run.id not in seen:
+                seen.add(row.scheduler_run.id)
+                tell_end(row.scheduler_run, row.scheduler_task)
         time.sleep(0.2)
+
+
+def tell_end(run, task) -> None:
+    what = run.run_result or run.reason or ""
+    print(f"  {run.status:9} {task.task_name:22} {what[:80]}", flush=True)
 
 
 if __name__ == "__main__":

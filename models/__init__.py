@@ -241,7 +241,7 @@ def _define_worker(db: Any, migrate: Any, groups: tuple[str, ...]) -> None:
             writable=False,
             comment="counts as dead after this instant (seconds since 1970, UTC)",
         ),
-        Field("application_name", default="", writable=False, comment="the app it works for"),
+        _text(db, "scheduler_worker", "application_name", default="", comment="the app it serves"),
         migrate=_table_file("scheduler_worker", migrate),
     )
 

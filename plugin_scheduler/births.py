@@ -62,6 +62,13 @@ class Births:
 
     def make_runner(self) -> Runner | None:
         """A runner that is on its way; None when it cannot be asked for."""
+        try:
+            return self._make_runner()
+        except OSError as error:  # no more files or processes to be had, now
+            self.failed(f"{type(error).__name__}: {error}")
+            return None
+
+    def _make_runner(self) -> Runner | None:
         if self._nursery is None:
             self.open_nursery()
         assert self._nursery is not None
@@ -77,6 +84,9 @@ class Births:
             except Closed:
                 runner.close_files(self._selector)
                 return None
+            except OSError:
+                runner.close_files(self._selector)
+                raise
         return runner
 
     def unwatch(self, pid: int) -> None:

@@ -41,13 +41,12 @@ def run_worker(
             settings = Settings.from_dict(description["settings"]).but(**overrides)
             identity = identify(settings.worker_name, description)
             store = _opened(description, settings, clock)
-        except BaseException:
+            if threads:
+                tell("threads_in_app", threads=", ".join(threads))
+            supervisor = Supervisor(store, pool, selector, settings, identity, clock)
+            return supervisor.work(spawns=settings.use_spawn or bool(threads))
+        finally:
             pool.close()
-            raise
-        if threads:
-            tell("threads_in_app", threads=", ".join(threads))
-        supervisor = Supervisor(store, pool, selector, settings, identity, clock)
-        return supervisor.work(spawns=settings.use_spawn or bool(threads))
 
 
 def _loaded(

@@ -316,7 +316,8 @@ def _unserved_groups(due: Counter[tuple[str, str]], workers: list[WorkerView]) -
     for (application, group), number in sorted(due.items()):
         for why in _why_unserved(workers, application, group):
             wait = "waits" if number == 1 else "wait"
-            yield f"{why}; {quantity(number, 'due task')} {wait} there"
+            what, semicolon, remedy = why.partition("; ")
+            yield f"{what}; {quantity(number, 'due task')} {wait} there{semicolon}{remedy}"
 
 
 def _why_unserved(
@@ -331,7 +332,8 @@ def _why_unserved(
     if only:
         return [f"{who} is not alive"]
     others = any(one.alive and group in one.groups for one in workers)
-    return [f"no live worker serves {who}" + (f" of app {application}" if others else "")]
+    of_app = f" of app {application}" if others else ""
+    return [f"no live worker serves {who}{of_app}; start one: {sight.command(application, group)}"]
 
 
 def _cannot_run(workers: list[WorkerView]) -> Iterator[str]:

@@ -111,18 +111,18 @@ class Runner:
 @contextlib.contextmanager
 def unborn_runner(nonce: str) -> Iterator[tuple[Runner, tuple[int, int, int]]]:
     """A runner without a process yet, and the ends of its pipes that its process will get."""
-    ours, theirs = socket.socketpair()
-    output, output_end = _pipe()
-    trace, trace_end = _pipe()
-    try:
-        yield (
-            Runner(Channel(ours), output, trace, Stream(nonce)),
-            (theirs.fileno(), output_end, trace_end),
-        )
-    finally:
-        theirs.close()
-        os.close(output_end)
-        os.close(trace_end)
+    with contextlib.ExitStack() as if_incomplete, contextlib.ExitStack() as theirs:
+        ours, control_end = socket.socketpair()
+        if_incomplete.callback(ours.close)
+        theirs.callback(control_end.close)
+        output, output_end = _pipe()
+        if_incomplete.callback(os.close, output)
+        theirs.callback(os.close, output_end)
+        trace, trace_end = _pipe()
+        theirs.callback(os.close, trace_end)
+        if_incomplete.pop_all()
+        runner = Runner(Channel(ours), output, trace, Stream(nonce))
+        yield runner, (control_end.fileno(), output_end, trace_end)
 
 
 def _pipe() -> tuple[int, int]:

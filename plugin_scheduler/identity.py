@@ -49,13 +49,13 @@ class Identity:
         if first is None:
             return
         while (lease := store.workers.lease_of(self.name)) is not None:
-            if lease != first:
+            if lease <= store.dialect.epoch():
+                break
+            if lease > first + 0.5:
                 raise ConfigError(
                     f"worker name {self.name!r} is taken by a worker that is alive; "
                     "choose another with --worker-name"
                 )
-            if lease <= store.dialect.epoch():
-                break
             clock.sleep(0.2)
         store.chores.requeue_lost(self.name)
 

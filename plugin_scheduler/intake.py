@@ -10,6 +10,7 @@ from collections import deque
 from datetime import datetime
 
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.records import Order, Task
 from plugin_scheduler.settings import Settings
@@ -90,10 +91,13 @@ class Intake:
         if not count:
             return []
         tasks = [self._in_hand[index][0] for index in range(count)]
-        orders = self._store.tasks.start(tasks, self._name)
         for _ in range(count):
             self._in_hand.popleft()
-        return orders
+        try:
+            return self._store.tasks.start(tasks, self._name)
+        except StoreUnavailable:
+            self._in_hand.extendleft((task, self._clock.monotonic()) for task in reversed(tasks))
+            raise
 
     def hand_back_unstarted(self) -> None:
         """What waits in hand while it could run elsewhere goes back: a task came that takes long,

@@ -163,6 +163,8 @@ class _Births:
         if data != b"b":
             self._watch(data)
             return True
+        if len(fds) < FDS:
+            raise Closed  # no room for its files: better none than half a runner
         pid = os.fork()
         if not pid:
             self._be_a_runner(*fds)

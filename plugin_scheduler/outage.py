@@ -9,7 +9,6 @@ from plugin_scheduler.clock import Clock
 from plugin_scheduler.log import tell
 
 SHORT = 2.0  # seconds; a shorter one (a locked SQLite file) is nobody's business
-FELT = 0.5  # seconds
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 
 
@@ -42,12 +41,10 @@ class Outage:
             self._told = True
             tell("database_away", error=error)
 
-    def over(self) -> bool:
-        """A turn went through; True when an outage ended that others felt, too."""
+    def over(self) -> None:
+        """A turn went through."""
         if self._since is None:
-            return False
-        seconds = self._clock.monotonic() - self._since
+            return
         if self._told:
-            tell("database_back", seconds=seconds)
+            tell("database_back", seconds=self._clock.monotonic() - self._since)
         self._since = None
-        return seconds >= FELT

@@ -93,8 +93,12 @@ class Pool:
                 runner.gone_since = runner.gone_since or self._clock.monotonic()
 
     def _end_all(self) -> None:
+        """The nursery is gone: runs are lost as they are with a worker, and counted likewise."""
+        now = self._clock.monotonic()
         for runner in self.runners:
-            runner.end(self._clock.monotonic())
+            if runner.run is not None:
+                runner.run.end_as(Outcome.LOST, "the process its runner came from died", now)
+            runner.end(now)
 
     # -- work --------------------
 

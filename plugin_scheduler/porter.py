@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +23,8 @@ from plugin_scheduler.runs import Result
 from plugin_scheduler.settings import Settings
 
 PATIENCE = 60.0  # seconds for one result
-STORED, TOO_LATE = 0, 4  # exit codes
+STORED, TOO_LATE, TRY_AGAIN = 0, 4, 5  # exit codes
+TRIES = 3  # for a porter that was killed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Porters:
     def __init__(self, where: Mapping[str, Any], settings: Settings, worker_name: str) -> None:
         self._load = {"where": where, "settings": settings.as_dict(), "worker": worker_name}
         self._on_their_way: list[tuple[subprocess.Popen[bytes], Result]] = []
+        self._killed: dict[int, int] = {}
 
     @property
     def busy(self) -> bool:
@@ -62,7 +65,22 @@ class Porters:
         """Results that were reported since the last call, or could not be."""
         here = [pair for pair in self._on_their_way if pair[0].poll() is not None]
         self._on_their_way = [pair for pair in self._on_their_way if pair not in here]
-        return [_delivery(porter.returncode, result) for porter, result in here]
+        return [
+            _delivery(porter.returncode, result)
+            for porter, result in here
+            if not self._sent_again(porter.returncode, result)
+        ]
+
+    def _sent_again(self, code: int, result: Result) -> bool:
+        """The database was away, or somebody killed the porter: neither is the result's fault."""
+        run = result.order.run_id
+        self._killed[run] = self._killed.get(run, 0) + (code < 0)
+        again = code == TRY_AGAIN or (code < 0 and self._killed[run] < TRIES)
+        if again:
+            self.carry(result)
+        else:
+            del self._killed[run]
+        return again
 
 
 def _delivery(code: int, result: Result) -> Delivery:
@@ -70,13 +88,15 @@ def _delivery(code: int, result: Result) -> Delivery:
         os.unlink(str(result.result_file))
     if code in (STORED, TOO_LATE):
         return Delivery(result, was_in_time=code == STORED)
-    why = f"its result is too large for the database (porter's exit status {code})"
+    why = f"its result could not be stored (exit status {code} of the process that tried)"
     failed = dataclasses.replace(result, outcome=Outcome.FAILED, reason=why, result_file=None)
     return Delivery(result, was_in_time=True, instead=failed)
 
 
 def carry(load: Mapping[str, Any]) -> int:
     """A porter's work; its exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # its worker waits for it
     with open(load["parts"]["result_file"], encoding="utf-8") as file:
         text = file.read()
     until = SYSTEM.monotonic() + PATIENCE
@@ -85,7 +105,7 @@ def carry(load: Mapping[str, Any]) -> int:
             return _report(load, text)
         except StoreUnavailable:
             if SYSTEM.monotonic() > until:
-                raise
+                return TRY_AGAIN
             SYSTEM.sleep(0.1)
 
 

@@ -61,6 +61,11 @@ class Reporting:
             else:
                 self._tell_delivery(delivery)
 
+    def add_unfit(self, order: Order, why: str) -> None:
+        """It cannot be told to a runner."""
+        why = f"its arguments cannot be handed to a runner: {why}"
+        self._results.append(Result(order, Outcome.FAILED, 0.0, "", reason=why))
+
     def add_unbegun(self, order: Order) -> None:
         """Its runner was gone before the order reached it."""
         why = "its runner was gone before it began"

@@ -66,6 +66,7 @@ class Runner:
 
     def serve(self) -> None:
         """Until told to go, or until nobody is there to tell."""
+        self._listen(None)
         self._channel.send(["ready", os.getpid()])
         try:
             while (message := self._channel.receive())[0] == "run":
@@ -96,7 +97,7 @@ class Runner:
         self, name: str, args: str | None, kwargs: str | None
     ) -> tuple[str, dict[str, Any]]:
         try:
-            function = self._world.catalog.find(name)
+            function = self._world.find(name)
             _give_w2p_task(function)
             value = function(*(values.decode(args) or []), **(values.decode(kwargs) or {}))
             result = values.encode(value, "the result")
@@ -127,6 +128,7 @@ class Runner:
         """A large result goes through a file; its folder is the worker's, and goes with it."""
         if len(result) <= RESULT_IN_FILE:
             return {"result": result}
+        os.makedirs(self._spool, 0o700, exist_ok=True)  # people clean temporary folders
         with tempfile.NamedTemporaryFile(
             "w", dir=self._spool, suffix=".json", delete=False, encoding="utf-8"
         ) as file:
@@ -154,11 +156,12 @@ class Runner:
             self._run_id = run_id
             self._on_signal(SIGNAL, None)
 
-    def _listen(self, run_id: int) -> None:
+    def _listen(self, run_id: int | None) -> None:
         """Be ready to be ended: the last task may have put a handler of its own in our place."""
         self._run_id = run_id
         if signal.getsignal(SIGNAL) != self._on_signal:
             signal.signal(SIGNAL, self._on_signal)
+            faulthandler.unregister(SIGNAL)  # or it would not put itself in front again
             faulthandler.register(SIGNAL, file=self._trace_fd, all_threads=False, chain=True)
 
     def mind_forks(self) -> None:
@@ -172,13 +175,18 @@ class Runner:
         )
 
     def _forget_in_child(self) -> None:
-        faulthandler.unregister(SIGNAL)
-        signal.signal(SIGNAL, signal.SIG_DFL)
-        current_task.leave()
-        self._run_id = None
-        self._channel.abandon()
-        os.close(self._trace_fd)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
+        """Once: a grandchild may have files of its own under the old numbers."""
+        trace_fd, self._trace_fd = self._trace_fd, -1
+        try:
+            if trace_fd >= 0:
+                faulthandler.unregister(SIGNAL)
+                signal.signal(SIGNAL, signal.SIG_DFL)
+                current_task.leave()
+                self._run_id = None
+                self._channel.abandon()
+                os.close(trace_fd)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
 
     def _on_signal(self, signum: int, frame: Any) -> None:
         """End the run if it is really meant: service managers signal every process of a unit."""

@@ -250,3 +250,14 @@ def quantity(number: int, noun: str) -> str:
 def plain(view: Any) -> dict[str, Any]:
     """A view as a dict of plain values, times as they are."""
     return dataclasses.asdict(view)
+
+
+def command(application: str, group: str) -> str:
+    """The command that starts a worker for a group.
+
+    >>> command("shop", "mail")
+    'scheduler.py -K shop:mail'
+    """
+    if application in ("", "standalone"):  # no app: whoever asks knows the database and the file
+        return f"scheduler.py -u ... -t ... -g {group}"
+    return f"scheduler.py -K {application}" + ("" if group == "main" else f":{group}")

@@ -24,8 +24,16 @@ class Spool:
 
     def __init__(self) -> None:
         _sweep()
-        self.folder = tempfile.mkdtemp(prefix=PREFIX)
-        self._lock = _locked(self.folder)
+        self.folder, self._lock = self._made()
+
+    def _made(self) -> tuple[str, IO[Any] | None]:
+        """Another worker that starts now may sweep it away before it is locked: then once more."""
+        for _ in range(10):
+            folder = tempfile.mkdtemp(prefix=PREFIX)
+            lock = _locked(folder)
+            if lock is not None and os.path.exists(os.path.join(folder, _LOCK)):
+                return folder, lock
+        return folder, None
 
     def remove(self) -> None:
         """Remove it with all that was not fetched."""

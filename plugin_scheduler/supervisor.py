@@ -54,7 +54,7 @@ class Supervisor:
         porters = Porters(identity.where, settings, identity.name)
         self._reporting = Reporting(store, porters, identity.name, clock)
         self._worker_id = 0
-        self._lease_until = self._next_beat = 0.0
+        self._next_beat = 0.0
         self._next_audit = self._last_audit = 0.0
         self._errors_in_a_row = self._errors = 0
 
@@ -91,7 +91,6 @@ class Supervisor:
             self._clock.sleep(0.1)
 
     def _turn(self) -> None:
-        self._check_own_lease()
         self._pool.enforce()
         self._collect()
         self._staying.enforce(self._pool)
@@ -112,14 +111,7 @@ class Supervisor:
             self._worker_id = 0
             self._next_beat = self._next_audit = float("inf")
         else:
-            if self._outage.over():
-                self._ticker.distrust()
-
-    def _check_own_lease(self) -> None:
-        """A worker that slept (a locked database, a suspended machine) counts as dead to others by
-        now, and knows nothing about them: it must not judge anybody until it has listened again."""
-        if self._store.dialect.epoch() > self._lease_until:
-            self._ticker.distrust()
+            self._outage.over()
 
     def _collect(self) -> None:
         news = self._pool.news()
@@ -129,7 +121,12 @@ class Supervisor:
 
     def _hand_out(self) -> None:
         for order in self._intake.start():
-            if not self._pool.hand_out(order):
+            try:
+                handed_out = self._pool.hand_out(order)
+            except (TypeError, ValueError) as error:  # a row edited by hand, that is no JSON
+                self._reporting.add_unfit(order, str(error))
+                continue
+            if not handed_out:
                 self._reporting.add_unbegun(order)
 
     def _busy(self) -> bool:
@@ -219,7 +216,6 @@ class Supervisor:
 
     def _arrive(self, spawns: bool) -> None:
         self._worker_id = self._me.register(self._store, self._stats(), self._clock)
-        self._lease_until = self._store.dialect.epoch() + self._settings.lease
         self._pool.staff(self._settings, spawns)
         tell(
             "worker_started",
@@ -234,10 +230,8 @@ class Supervisor:
         now = self._clock.monotonic()
         if now < self._next_beat:
             return
-        lease = self._store.workers.beat(self._worker_id, self._stats())
-        if lease is None:
+        if not self._store.workers.beat(self._worker_id, self._stats()):
             self._register_again()
-        self._lease_until = lease or self._store.dialect.epoch() + self._settings.lease
         self._next_beat = now + self._settings.heartbeat
         condemned = self._store.tasks.condemn_unreadable()
         if condemned:

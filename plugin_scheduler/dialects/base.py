@@ -63,7 +63,8 @@ class Dialect:
             yield
         except Exception as error:
             if self.passes(error):
-                raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+                hint = self.hint(error)
+                raise StoreUnavailable(f"{type(error).__name__}: {error}{hint}") from error
             raise
 
     def begin(self) -> None:
@@ -78,6 +79,10 @@ class Dialect:
             if isinstance(kind := getattr(driver, name, None), type)
         )
         return bool(kinds) and isinstance(error, kinds)
+
+    def hint(self, error: Exception) -> str:
+        """What a person could look at, as the end of the sentence."""
+        return ""
 
     def doorbell(self) -> Doorbell:
         """What tells that somebody wrote something."""

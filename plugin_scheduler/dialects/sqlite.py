@@ -40,6 +40,14 @@ class SQLite(Dialect):
         unreadable = "Could not decode" in str(error)  # a text in a row that is no UTF-8
         return isinstance(error, sqlite3.OperationalError) and not unreadable
 
+    def hint(self, error: Exception) -> str:
+        if "locked" not in str(error):
+            return ""
+        return (
+            " (somebody holds it for writing: an action without @action.uses(db), "
+            "or a script or shell that has not committed?)"
+        )
+
     def doorbell(self) -> Doorbell:
         return DataVersion(self.db._adapter.connection, self._path())
 

@@ -95,6 +95,7 @@ def _find_home(app: str, modules: list[ModuleType]) -> Home:
             if isinstance(value, Home):
                 return value
     raise ConfigError(
-        f"app {app!r} has no scheduler; add to its models: "
-        "from plugin_scheduler import Scheduler; scheduler = Scheduler(db)"
+        f"app {app!r} has no scheduler in the modules that its __init__.py imports; make one, for "
+        "instance in tasks.py: from plugin_scheduler import Scheduler; scheduler = Scheduler(db), "
+        "and import it in __init__.py: from .tasks import scheduler"
     )

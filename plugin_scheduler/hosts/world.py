@@ -15,8 +15,9 @@ from typing import Any
 from pydal import DAL
 
 from plugin_scheduler.catalog import Catalog, Home
+from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import close_connection
-from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.errors import ConfigError, NotFound
 
 
 class World:
@@ -24,11 +25,21 @@ class World:
 
     def __init__(self, home: Home, namespaces: Iterable[Mapping[str, Any]] = ()) -> None:
         self.home = home
+        self.loaded_at = SYSTEM.now()
         self.databases = _databases(home, namespaces)
 
     @property
     def catalog(self) -> Catalog:
         return self.home.catalog
+
+    def find(self, name: str) -> Any:
+        """The function of a task; NotFound tells what is known here, and since when."""
+        try:
+            return self.catalog.find(name)
+        except NotFound as error:
+            since = f"{self.loaded_at:%H:%M:%S}"
+            hint = f"this worker loaded the app at {since}; restart it if the task is newer"
+            raise NotFound(f"{error}; {hint}") from None
 
     def commit(self) -> None:
         """Make what the task did last, in every database of the app."""

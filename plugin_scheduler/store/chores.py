@@ -98,10 +98,10 @@ class Chores:
         """Remove the rows of dead workers, unless they came back meanwhile."""
         with self._dialect.transaction():
             for worker in workers:
-                gone = (self._worker.id == worker.id) & (
-                    (self._worker.lease_until == None)
-                    | (self._worker.lease_until < self._dialect.epoch())
-                )
+                gone = self._worker.id == worker.id
+                if worker.lease_until:  # 0 is a row that never beat, or that cannot be read
+                    lease = self._worker.lease_until
+                    gone &= (lease == None) | (lease < self._dialect.epoch())
                 if not self._db(gone).delete():
                     continue
                 # Nobody else may take what was meant for this worker alone.

@@ -60,7 +60,9 @@ class Due:
             level = self._db(base & (task.priority < HIGHEST)).select(highest).first()[highest]
             while level is not None:
                 queries.append(base & (task.priority == level))
-                level = self._db(base & (task.priority < level)).select(highest).first()[highest]
+                lower = self._db(base & (task.priority < level)).select(highest).first()[highest]
+                # SQLite keeps -0.5 that somebody wrote by hand, and it is read as 0 again
+                level = lower if lower is None or lower < level else level - 1
         return queries
 
     def of_this_app(self) -> Any:

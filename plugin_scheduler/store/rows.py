@@ -48,18 +48,25 @@ class Rows:
         ids = [row.id for row in self._db(query).select(self._task.id, **select)]
         return [task for task_id in ids if (task := self._read_one(task_id)) is not None]
 
+    def still_unreadable(self, task_id: int) -> str | None:
+        """Why a task cannot be read; None when it can be now, or is gone."""
+        self.unreadable.pop(task_id, None)
+        self._read_one(task_id)
+        return self.unreadable.get(task_id)
+
     def _read_one(self, task_id: int) -> Task | None:
         try:
-            rows = self._db(self._task.id == task_id).select(*self._fields, cacheable=True)
-            return _record(rows.first())
+            row = self._db(self._task.id == task_id).select(*self._fields, cacheable=True).first()
+            return _record(row) if row else None
         except Exception as error:  # as above
-            if self._dialect.passes(error):
+            if self._dialect.passes(error) or isinstance(error, MemoryError):
                 raise
             self.unreadable[task_id] = f"its row cannot be read: {error}"
             return None
 
 
 _TIMES = ("start_time", "next_run_time", "stop_time")
+_TEXTS = ("uuid", "function_name", "args", "vars", "group_name", "task_name")
 
 
 def _record(row: Any) -> Task:
@@ -71,4 +78,7 @@ def _record(row: Any) -> Task:
     for name in _TIMES:
         if not isinstance(getattr(task, name), (datetime, type(None))):
             raise ValueError(f"{name} is {getattr(task, name)!r}")
+    for name in _TEXTS:
+        if not isinstance(getattr(task, name), (str, type(None))):
+            raise ValueError(f"{name} is no text")
     return task

@@ -39,7 +39,10 @@ class Tasks:
         if not self.rows.unreadable:
             return 0
         with self._dialect.transaction():
-            for task_id, why in self.rows.unreadable.items():
+            for task_id in list(self.rows.unreadable):
+                why = self.rows.still_unreadable(task_id)
+                if why is None:
+                    continue  # mended meanwhile
                 same = self._task.id == task_id
                 self.move("condemn", same, enabled=False, reason=short(why))
         count = len(self.rows.unreadable)
@@ -66,13 +69,16 @@ class Tasks:
         task = self._task
         with self._dialect.reading():
             soonest = [
-                self._db(at_level & (task.next_run_time > now) & (task.enabled == True))
-                .select(task.next_run_time, orderby=task.next_run_time, limitby=(0, 1))
-                .first()
+                next_one.next_run_time
                 for at_level in self.due.levels(groups)
+                for next_one in self.read(
+                    at_level & (task.next_run_time > now) & (task.enabled == True),
+                    orderby=task.next_run_time,
+                    limitby=(0, 1),
+                )
+                if next_one.next_run_time
             ]
-        times = [row.next_run_time for row in soonest if row]
-        return min(times) if times else None
+        return min(soonest, default=None)
 
     # -- claim, start, hand back --------------------
 
@@ -114,17 +120,19 @@ class Tasks:
         with self._dialect.transaction():
             now = self._dialect.now()
             for task in tasks:
-                run_id = self._run.insert(
-                    task_id=task.id,
-                    status=RunStatus.RUNNING,
-                    start_time=now,
-                    worker_name=worker_name,
-                )
                 mine = self._held_by(task, worker_name) & (self._task.enabled == True)
-                if self.move("start", mine, last_run_time=now, run_id=run_id, reason=None):
-                    orders.append(Order(task._replace(run_id=int(run_id)), int(run_id), now))
-                else:
-                    self._db(self._run.id == run_id).delete()
+                if not self.move("start", mine, last_run_time=now, reason=None):
+                    continue  # stopped, disabled or deleted meanwhile
+                run_id = int(
+                    self._run.insert(
+                        task_id=task.id,
+                        status=RunStatus.RUNNING,
+                        start_time=now,
+                        worker_name=worker_name,
+                    )
+                )
+                self._db(self._task.id == task.id).update(run_id=run_id)
+                orders.append(Order(task._replace(run_id=run_id), run_id, now))
         return orders
 
     def hand_back(self, tasks: Iterable[Task], worker_name: str) -> int:

@@ -79,12 +79,11 @@ class Workers:
             "worker_stats": stats,
         }
 
-    def beat(self, worker_id: int, stats: dict[str, Any]) -> float | None:
-        """Say that this worker lives; until when that counts, None when its row is gone."""
-        signs = self._signs_of_life(stats)
+    def beat(self, worker_id: int, stats: dict[str, Any]) -> bool:
+        """Say that this worker lives; False when its row is gone."""
         with self._dialect.transaction():
             mine = self._db(self._worker.id == worker_id)
-            return float(signs["lease_until"]) if mine.update(**signs) else None
+            return bool(mine.update(**self._signs_of_life(stats)))
 
     def orders(self, worker_id: int) -> tuple[str, tuple[str, ...]] | None:
         """State or order in this worker's row, and its groups; None when the row is gone."""
@@ -110,36 +109,40 @@ class Workers:
         """Take or keep the ticker's lease; True for exactly one live worker."""
         worker = self._worker
         with self._dialect.transaction():
-            rows = self._db(worker).select(
-                worker.id, worker.is_ticker, worker.lease_until, orderby=worker.id, for_update=False
-            )
-            now = self._dialect.epoch()
-            leading = [row.id for row in rows if row.is_ticker and (row.lease_until or 0) > now]
+            leads = worker.is_ticker == True
+            alive = leads & (worker.lease_until > self._dialect.epoch())
+            leading = self._db(alive).select(worker.id, orderby=worker.id).first()
             if leading:
-                return bool(leading[0] == worker_id)
-            others = [row.id for row in rows if row.is_ticker and row.id != worker_id]
-            if others:
-                self._db(worker.id.belongs(others)).update(is_ticker=False)
+                return bool(leading.id == worker_id)
+            self._db(leads & (worker.id != worker_id)).update(is_ticker=False)
             return bool(self._db(worker.id == worker_id).update(is_ticker=True))
 
     def all(self) -> list[Worker]:
         """Every row, dead or alive."""
         with self._dialect.reading():
-            rows = self._db(self._worker).select(
-                *(self._worker[name] for name in COLUMNS), orderby=self._worker.id
-            )
-        return [
-            Worker(
-                id=int(row.id),
-                worker_name=row.worker_name,
-                application_name=row.application_name or "",
-                status=row.status or WorkerStatus.ACTIVE,
-                is_ticker=bool(row.is_ticker),
-                group_names=tuple(row.group_names or ()),
-                lease_until=self._lease(row),
-            )
-            for row in rows
-        ]
+            ids = [row.id for row in self._db(self._worker).select(self._worker.id)]
+            return [self._record(worker_id) for worker_id in ids]
+
+    def _record(self, worker_id: int) -> Worker:
+        """A row that cannot be read, because of something put there by hand, is a dead worker's."""
+        mine = self._db(self._worker.id == worker_id)
+        try:
+            row = mine.select(*(self._worker[name] for name in COLUMNS)).first()
+            lease = self._lease(row)
+        except Exception as error:  # each driver and parser has its own kind
+            if self._dialect.passes(error):
+                raise
+            name = str(mine.select(self._worker.worker_name).first().worker_name)
+            return Worker(int(worker_id), name, "", WorkerStatus.DISABLED, False, (), 0.0)
+        return Worker(
+            id=int(row.id),
+            worker_name=row.worker_name,
+            application_name=row.application_name or "",
+            status=row.status or WorkerStatus.ACTIVE,
+            is_ticker=bool(row.is_ticker),
+            group_names=tuple(row.group_names or ()),
+            lease_until=lease,
+        )
 
     def _lease(self, row: Any) -> float:
         if row.lease_until:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 import time
-from pathlib import Path
 
 import pytest
-from apps_for_tests import APP, write_app
-from kit import CONT, INT, STOP, TERM, Lab, Worker, eventually, is_alive
+from kit import CONT, STOP, Lab, eventually
 
 SOURCE = """
 def quick(name="quick"): mark(name)
@@ -119,73 +116,6 @@ def test_a_row_that_cannot_be_read_stands_in_nobodys_way(lab: Lab, what: str) ->
     raw.close()
 
 
-def test_a_task_that_redirects_or_closes_its_output_is_told_as_what_it_was(lab: Lab) -> None:
-    lab.write_tasks(
-        SOURCE
-        + """
-def redirects():
-    fd = os.open("elsewhere", os.O_WRONLY | os.O_CREAT)
-    os.dup2(fd, 1); os.dup2(fd, 2)
-    print("lost")
-    return "done"
-def closes():
-    sys.stdout.close(); sys.stderr.close()
-    return "done"
-def closes_deeper():
-    os.close(1); os.close(2)
-    return "done"
-def prints():
-    print("here")
-    return "done"
-"""
-    )
-    lab.start_worker()
-    for name in ("redirects", "closes", "closes_deeper"):
-        lab.becomes(lab.queue(name, timeout=20), "COMPLETED", within=8)
-        after = lab.queue("prints")
-        lab.becomes(after, "COMPLETED", within=8)
-        assert lab.runs(after)[0].run_output == "here\n"
-
-
-def test_a_child_left_behind_hides_neither_a_death_nor_a_slot(lab: Lab) -> None:
-    lab.write_tasks(
-        SOURCE
-        + """
-def leaves_a_child():
-    if os.fork() == 0:
-        os.setsid()
-        time.sleep(30)
-        os._exit(0)
-def dies(): os._exit(3)
-"""
-    )
-    lab.start_worker()
-    lab.becomes(lab.queue("leaves_a_child"), "COMPLETED")
-    task = lab.becomes(lab.queue("dies", timeout=60), "FAILED", within=8)
-    assert "exit status 3" in task.reason
-    lab.becomes(lab.queue("quick"), "COMPLETED", within=8)
-
-
-def test_processes_that_a_task_makes_can_be_ended_like_any_other(lab: Lab) -> None:
-    lab.write_tasks(
-        SOURCE
-        + """
-import multiprocessing
-def pool():
-    context = multiprocessing.get_context("fork")
-    with context.Pool(2) as workers:
-        assert workers.map(abs, [-1, -2]) == [1, 2]
-    child = context.Process(target=time.sleep, args=(60,))
-    child.start(); child.terminate(); child.join(5)
-    return child.exitcode
-"""
-    )
-    lab.start_worker()
-    task_id = lab.queue("pool", timeout=30)
-    lab.becomes(task_id, "COMPLETED", within=15)
-    assert lab.runs(task_id)[0].run_result == str(-signal.SIGTERM)
-
-
 @pytest.mark.parametrize("status", ["STOPPED", "QUEUED"])
 def test_a_status_edited_by_hand_ends_the_run_and_closes_its_row(lab: Lab, status: str) -> None:
     lab.write_tasks(SOURCE)
@@ -228,70 +158,6 @@ def test_groups_edited_by_hand_are_what_the_worker_serves(lab: Lab) -> None:
     assert lab.task(main).status == "QUEUED"
 
 
-@pytest.fixture
-def threaded(lab: Lab) -> Lab:
-    """An app that starts a thread when it is loaded, so that its runners cannot be forked."""
-    thread = "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,)).start()\n"
-    work = "def long(): time.sleep(60)\ndef dies(): os._exit(3)\ndef quick(): pass\n"
-    lab.folder = write_app(lab.folder, "shop", thread + APP + work)
-    return lab
-
-
-def start_shop(lab: Lab, *arguments: str) -> Worker:
-    worker = Worker(["-K", "shop", *arguments], lab.folder.parent.parent, {})
-    lab.workers.append(worker)
-    return worker
-
-
-def test_runners_that_were_not_forked_die_with_their_supervisor(threaded: Lab) -> None:
-    worker = start_shop(threaded)
-    task_id = threaded.queue("long", application_name="shop")
-    threaded.becomes(task_id, "RUNNING")
-    family = [process.pid for process in worker.family()]
-    assert "runners are started as new interpreters" in worker.log and len(family) >= 2
-    worker.kill()
-    eventually(lambda: not any(is_alive(pid) for pid in family), 5)
-
-
-def test_a_spawned_runner_that_dies_is_told_in_words_too(threaded: Lab) -> None:
-    worker = start_shop(threaded)
-    task = threaded.becomes(threaded.queue("dies", application_name="shop"), "FAILED")
-    assert "exit status 3" in task.reason
-    threaded.becomes(threaded.queue("quick", application_name="shop"), "COMPLETED")
-    worker.send(TERM)
-    assert worker.wait() == 0
-
-
-def test_ctrl_c_is_answered_while_an_app_takes_its_time_to_load(tmp_path: Path) -> None:
-    write_app(tmp_path, "slow", "open('loading', 'w').close()\nimport time\ntime.sleep(60)\n")
-    worker = Worker(["-K", "slow"], tmp_path, {})
-    try:
-        eventually(lambda: (tmp_path / "loading").exists(), 10)
-        family = [process.pid for process in worker.family()]
-        worker.send(INT)
-        assert worker.wait(5) == 130
-        eventually(lambda: not any(is_alive(pid) for pid in family), 3)
-    finally:
-        if worker.process.poll() is None:
-            worker.kill()
-
-
-def test_nothing_is_left_in_the_temporary_folder(lab: Lab) -> None:
-    place = lab.folder / "tmp"
-    place.mkdir()
-    lab.write_tasks("def much(): return 'y' * 3_000_000\ndef big(): mark(); return 'y' * 3_000_000")
-    worker = lab.start_worker(TMPDIR=str(place))
-    lab.becomes(lab.queue("much"), "COMPLETED")
-    lab.becomes(lab.queue("big"), "COMPLETED")
-    spool = next(place.iterdir())
-    eventually(lambda: [path.name for path in spool.iterdir()] == ["alive"])
-    assert spool.stat().st_mode & 0o077 == 0
-    worker.kill()
-    lab.start_worker(TMPDIR=str(place)).send(TERM)
-    lab.workers[-1].wait()
-    assert list(place.iterdir()) == [], "the next one removes what a dead one has left"
-
-
 def test_a_broadcast_reaches_the_workers_of_its_own_app_only(lab: Lab) -> None:
     lab.write_tasks(SOURCE)
     first = lab.start_worker("-w", "one")
@@ -303,3 +169,53 @@ def test_a_broadcast_reaches_the_workers_of_its_own_app_only(lab: Lab) -> None:
     lab.db(lab.db.scheduler_worker.worker_name == "one").update(application_name="elsewhere")
     lab.db.commit()
     eventually(lambda: len(lab.marks("hello")) == 1, 6)
+
+
+def test_locks_that_come_again_and_again_do_not_keep_a_dead_worker_alive(lab: Lab) -> None:
+    lab.write_tasks(SOURCE)
+    dead = lab.start_worker("-b", "0.5")
+    running = lab.queue("long", 1)
+    lab.becomes(running, "RUNNING")
+    dead.kill()
+    lab.start_worker("-b", "0.5", ready=False)
+    for _ in range(4):
+        hold_the_write_lock(lab, 1.5)
+        began = time.monotonic()
+        eventually(lambda since=began: time.monotonic() - since > 1.2)
+    assert len(lab.runs(running)) == 2, "recovered between the locks"
+
+
+def test_tasks_that_are_deleted_while_a_worker_has_them_in_hand_harm_nobody(lab: Lab) -> None:
+    lab.write_tasks(SOURCE)
+    worker = lab.start_worker()
+    for _ in range(20):
+        lab.becomes(lab.queue("quick"), "COMPLETED")  # short ones: more are taken in hand
+    lab.queue("long", 2)
+    for _ in range(30):
+        lab.queue("quick", "in hand")
+    eventually(lambda: lab.fresh()(lab.db.scheduler_task.status == "ASSIGNED").count() > 0)
+    lab.db(lab.db.scheduler_task.status.belongs(("ASSIGNED", "QUEUED"))).delete()
+    lab.db.commit()
+    lab.becomes(lab.queue("quick"), "COMPLETED")
+    assert worker.process.poll() is None and "unexpected" not in worker.log
+
+
+def test_a_task_of_tomorrow_that_cannot_be_read_is_found_too(lab: Lab) -> None:
+    lab.write_tasks(SOURCE)
+    lab.queue("quick")
+    raw = sqlite3.connect(lab.folder / "storage.sqlite")
+    raw.execute("UPDATE scheduler_task SET next_run_time = '2099-99-99 10:00:00'")
+    raw.commit()
+    worker = lab.start_worker("-b", "0.3")
+    raw.execute("INSERT INTO scheduler_worker (worker_name, lease_until) VALUES ('odd', 'soon')")
+    raw.commit()
+    lab.becomes(lab.queue("quick", priority=0), "COMPLETED")
+    query = "SELECT status FROM scheduler_task WHERE id = 1"
+    eventually(lambda: raw.execute(query).fetchone()[0] == "FAILED", 5)
+    names = "SELECT worker_name FROM scheduler_worker"
+    eventually(lambda: "odd" not in str(raw.execute(names).fetchall()), 8)
+    assert worker.process.poll() is None
+    raw.execute("UPDATE scheduler_task SET status = 'QUEUED', priority = -0.5")
+    raw.commit()
+    raw.close()
+    lab.becomes(lab.queue("quick"), "COMPLETED")

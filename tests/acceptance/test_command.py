@@ -41,7 +41,7 @@ BROKEN = {
         "no apps folder",
         "--apps-folder",
     ),
-    "no scheduler": (["-K", "x"], "a = 1", "has no scheduler", "scheduler = Scheduler(db)"),
+    "no scheduler": (["-K", "x"], "a = 1", "has no scheduler", "from .tasks import scheduler"),
     "syntax error": (["-K", "x"], "a = 1\ndef f(:\n", "models.py, line 2", "SyntaxError"),
     "error at import": (["-K", "x"], "a = 1\n\n1/0\n", "models.py, line 3", "ZeroDivisionError"),
     "sys.exit at import": (

@@ -177,7 +177,7 @@ def test_status_tells_what_waits_what_runs_who_works_and_what_is_wrong(terminal:
 
 def test_why_a_new_task_waits_is_told_at_once(terminal: Terminal) -> None:
     shown = terminal("queue", "add", "1", "--set", "group_name=gpu")
-    assert shown.endswith('  waits: no live worker serves group "gpu"\n')
+    assert '  waits: no live worker serves group "gpu"; start one: scheduler.py -' in shown
 
 
 def test_looking_at_a_wrong_place_is_one_line_and_leaves_no_file(
@@ -223,7 +223,8 @@ def test_json_of_an_app_that_prints_is_one_document(terminal: Terminal) -> None:
     queued = json.loads(terminal.says("queue", "greet", "ann", "-K", "shop", "--json"))
     seen = json.loads(terminal.says("run", queued["uuid"], "-K", "shop", "--json"))
     assert seen["task"]["application"] == "shop" and seen["run"] is None
-    assert seen["waits_because"] == ['no live worker serves group "main"']
+    start = "start one: scheduler.py -K shop"
+    assert seen["waits_because"] == [f'no live worker serves group "main"; {start}']
     terminal.says("queue", "nope", "-K", "shop", code=2)
     assert "known: greet" in terminal.errors
 

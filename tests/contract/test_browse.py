@@ -130,8 +130,12 @@ def test_every_obstacle_is_told_in_words(shelf: Shelf) -> None:
         "it has no next_run_time": {"next_run_time": None},
         "it is disabled": {"enabled": False},
         "its stop_time has passed": {"stop_time": NOW - hour},
-        'no live worker serves group "mail"': {"group_name": "mail"},
-        'no live worker serves group "gpu" of app lab': {"group_name": "gpu"},
+        ('no live worker serves group "mail"; start one: scheduler.py -K lab:mail'): {
+            "group_name": "mail"
+        },
+        ('no live worker serves group "gpu" of app lab; start one: scheduler.py -K lab:gpu'): {
+            "group_name": "gpu"
+        },
         'no worker of group "slow" takes anything new': {"group_name": "slow"},
         "worker w9 is not alive": {"only_worker": "w9"},
     }
@@ -197,7 +201,8 @@ def test_warnings_name_groups_without_a_worker_and_silent_workers(shelf: Shelf) 
     shelf.worker("w2", lives=-35)
     shelf.task(status=TaskStatus.RUNNING, assigned_worker_name="w2")
     assert shelf.browser.overview().warnings == [
-        'no live worker serves group "gpu"; 3 due tasks wait there',
+        'no live worker serves group "gpu"; 3 due tasks wait there; '
+        "start one: scheduler.py -K lab:gpu",
         "worker w2 is silent for 40 s and holds 1 task",
     ]
 

@@ -40,7 +40,7 @@ FLOORS = (
         "pool",
         "porter",
     ),
-    ("signals", "outage", "identity", "ticker", "staying"),
+    ("signals", "outage", "identity", "listening", "ticker", "staying"),
     ("intake", "reporting", "supervisor", "boot", "launch"),
     ("queueing", "orders", "jobs"),
     ("api",),

@@ -1,0 +1,57 @@
+"""Who is dead? Silence counts only as long as this worker was listening.
+
+A worker's lease lapses when it does not beat. But when the database was locked, or the machine
+asleep, nobody could beat, and whoever wakes up first must not bury all the others. So each worker
+adds up, for each other one, the time in which its own beats went through and that other's lease
+did not change; outages stop this clock, they do not reset it. I own these clocks. I read nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.records import Worker
+from plugin_scheduler.settings import Settings
+
+
+class Listening:
+    """What one worker has heard of the others."""
+
+    def __init__(self, settings: Settings, clock: Clock, own_name: str) -> None:
+        self._settings, self._clock, self._own_name = settings, clock, own_name
+        self._heard: dict[str, tuple[float, float]] = {}
+        self._strangers: dict[str, float] = {}
+        self._last = clock.monotonic()
+        self._step = 0.0
+
+    def listen(self, workers: Iterable[Worker]) -> None:
+        """After a beat of one's own that went through: note whose lease is still the old one."""
+        now = self._clock.monotonic()
+        step, self._last = now - self._last, now
+        self._step = step if step <= 1.5 * self._settings.heartbeat + 0.5 else 0.0
+        heard = {}
+        for worker in workers:
+            lease, silent = self._heard.get(worker.worker_name, (None, 0.0))
+            same = lease == worker.lease_until
+            heard[worker.worker_name] = (worker.lease_until, silent + self._step if same else 0.0)
+        self._heard = heard
+        self._strangers = {name: time + self._step for name, time in self._strangers.items()}
+
+    def dead(self, workers: Iterable[Worker], now: float) -> list[Worker]:
+        """Those whose lease lapsed, and who kept silent while they were listened to."""
+        enough = self._settings.heartbeat + 2.0
+        return [
+            worker
+            for worker in workers
+            if worker.lease_until <= now
+            and worker.worker_name != self._own_name
+            and self._heard.get(worker.worker_name, (0.0, 0.0))[1] >= enough
+        ]
+
+    def unknown(self, owners: Collection[str]) -> list[str]:
+        """Of the owners without a row: those that were waited for as long as a lease. A row may be
+        gone by mistake, its worker adds it again at its next beat."""
+        owners = set(owners) - {self._own_name}
+        self._strangers = {name: self._strangers.get(name, 0.0) for name in owners}
+        return [name for name, time in self._strangers.items() if time >= self._settings.lease]
