@@ -50,7 +50,6 @@ class Runner:
     status: int | None = None
     process: Any = None
     gone_since: float | None = None
-    mib: float = 0.0
     born_at: float = 0.0
     retiring_since: float | None = None
 

@@ -25,7 +25,6 @@ class Identity:
     """A worker, for others to know it by."""
 
     name: str
-    forced: bool
     application: str
     tasks: tuple[str, ...]
     where: Mapping[str, Any]
@@ -66,7 +65,6 @@ def identify(name: str | None, description: Mapping[str, Any]) -> Identity:
     unique = f"{socket.gethostname()}#{os.getpid()}#{secrets.token_hex(3)}"
     return Identity(
         name=name or unique,
-        forced=name is not None,
         application=description["application_name"],
         tasks=tuple(description["tasks"]),
         where=description["db"],

@@ -168,7 +168,6 @@ class Pool:
             elif kind == "report":
                 runner.run.reported(message[2], message[3], self._clock.monotonic())
                 runner.retiring = bool(message[3].get("retire"))
-                runner.mib = message[3].get("mib", 0.0)
                 self._settle(runner)
 
     def _read_output(self, runner: Runner) -> None:

@@ -52,7 +52,6 @@ class WorkerStatus:
     STOP_TASK = "STOP_TASK"  #: order: stop what runs here, then be ACTIVE
 
     ALL = (ACTIVE, PICK, DISABLED, TERMINATE, KILL, STOP_TASK)
-    STATES = (ACTIVE, DISABLED)
     LEAVING = (TERMINATE, KILL)
     MOMENTARY = (PICK, STOP_TASK)
 

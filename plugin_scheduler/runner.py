@@ -121,7 +121,6 @@ class Runner:
         self._streams.finish(capture.mark(self._nonce, run_id))
         self._runs += 1
         payload["retire"] = self._should_retire()
-        payload["mib"] = self._mib
         self._channel.send(["report", run_id, outcome, payload])
 
     def _spooled(self, result: str) -> dict[str, Any]:

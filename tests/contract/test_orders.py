@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from home import Connect, add_worker, connections, scheduler_on, statuses_of_workers
+from home import Connect, add_worker, scheduler_on, statuses_of_workers
 
 from plugin_scheduler import JobGraph, Scheduler
 from plugin_scheduler.errors import BadTask, DependencyCycle
@@ -27,17 +26,6 @@ WAYS: dict[str, Refer] = {
     "row with its run": lambda scheduler, task: scheduler.task_status(task.id, output=True),
 }
 ways = pytest.mark.parametrize("refer", WAYS.values(), ids=WAYS)
-
-
-@pytest.fixture
-def connect(tmp_path: Path) -> Iterator[Connect]:
-    with connections(tmp_path) as one:
-        yield one
-
-
-@pytest.fixture
-def scheduler(connect: Connect) -> Scheduler:
-    return scheduler_on(connect())
 
 
 def new_task(scheduler: Scheduler, status: str = TaskStatus.QUEUED, **columns: Any) -> Any:

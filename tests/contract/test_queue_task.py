@@ -8,28 +8,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
-from home import Connect, add_worker, connections, scheduler_on
+from home import Connect, add_worker, scheduler_on
 from pydal import Field
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.records import TaskStatus
 
 NINE = datetime(2031, 5, 1, 9, 0)
-
-
-@pytest.fixture
-def connect(tmp_path: Path) -> Iterator[Connect]:
-    with connections(tmp_path) as one:
-        yield one
-
-
-@pytest.fixture
-def scheduler(connect: Connect) -> Scheduler:
-    return scheduler_on(connect())
 
 
 def stored(scheduler: Scheduler, answer: Any) -> Any:

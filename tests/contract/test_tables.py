@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from home import Connect, add_worker, connections, scheduler_on
+from home import Connect, add_worker, scheduler_on
 from kit import Lab
 from plugin_scheduler.models import TABLES
 from pydal import Field
@@ -83,12 +82,6 @@ NOT_WRITABLE = {
     "scheduler_worker": "is_ticker",
 }
 UNIQUE = {("scheduler_task", "uuid"), ("scheduler_worker", "worker_name")}
-
-
-@pytest.fixture
-def connect(tmp_path: Path) -> Iterator[Connect]:
-    with connections(tmp_path) as one:
-        yield one
 
 
 @pytest.mark.parametrize("table", TABLES)
