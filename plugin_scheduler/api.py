@@ -16,6 +16,7 @@ from pydal.objects import Query, Row
 from plugin_scheduler import clock, values
 from plugin_scheduler.boot import run_worker
 from plugin_scheduler.catalog import Catalog, Home
+from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
@@ -68,19 +69,23 @@ class Scheduler(Home, Orders):
             use_spawn=use_spawn,
             worker_name=worker_name,
         ).but(**options)
+        self._dialect = dialect_for(db, clock.SYSTEM, self.settings)
         self.catalog = Catalog(tasks, self._namespace)
         self.application_name = application_name or _application(self._namespace)
+        self._define_tables(migrate)
+
+    def _define_tables(self, migrate: Any) -> None:
         define_tables(
-            db,
+            self.db,
             now=self.now,
             migrate=migrate,
             application_name=self.application_name,
-            worker_name=worker_name,
+            worker_name=self.settings.worker_name,
             group_names=self.settings.group_names,
             function_names=self.catalog.names,
         )
         if migrate is not False:
-            db.commit()
+            self.db.commit()
 
     # web2py's attributes
     group_names = property(lambda self: list(self.settings.group_names))
@@ -91,8 +96,9 @@ class Scheduler(Home, Orders):
     utc_time = property(lambda self: self.settings.utc_time)
 
     def now(self) -> datetime:
-        """The scheduler's time: naive and local, or naive UTC with ``utc_time``."""
-        return clock.SYSTEM.now(self.settings.utc_time)
+        """The scheduler's time, naive: this machine's zone, ``time_zone``, or UTC; on a database
+        server by the server's clock."""
+        return self._dialect.now()
 
     def task(self, function: Callable[..., Any] | None = None, **columns: Any) -> Any:
         """Decorate a function as a task; keywords are the columns it is queued with by default.
@@ -162,7 +168,7 @@ class Scheduler(Home, Orders):
         self, function: Any, pargs: Sequence[Any], pvars: Mapping[str, Any], columns: Any
     ) -> Draft:
         table = self.db.scheduler_task
-        draft = Draft(table, self.catalog, self.now, self.settings.utc_time)
+        draft = Draft(table, self.catalog, self.now, self.settings.zone)
         # A new task's stop after its last failure is the scheduler's to choose, a row's own wins.
         columns = {"on_failure": self.settings.on_failure, **columns}
         return draft.fill(function, pargs, pvars, columns)
@@ -212,6 +218,9 @@ class Scheduler(Home, Orders):
         if ids:
             open_runs = run.id.belongs(ids) & (run.status == RunStatus.RUNNING)
             stopped += int(self._set(open_runs).update(stop_requested=True) or 0)
+            # A run that ended meanwhile may have put its task back to wait for the next one.
+            again = query & task.run_id.belongs(ids)
+            stopped += move(self.db, "stop", again, enabled=False, reason="stopped on request")
         return stopped or None
 
     def requeue(self, ref: Any, stop_time: datetime | None = None) -> int:

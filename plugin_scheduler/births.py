@@ -6,6 +6,7 @@ call nursery and processes. I never hand out work.
 
 from __future__ import annotations
 
+import math
 import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,11 +35,13 @@ class Births:
         self._nursery: Nursery | None = None
         self._unborn: list[Runner] = []
         self._failures = 0
+        self._allowed_until = math.inf
         self.next_at = 0.0
         self.spawns = False
         self.news = News()
         self.on_death: Callable[[int, int], None] = lambda pid, status: None
         self.on_lost_nursery: Callable[[], None] = lambda: None
+        self.on_lapse: Callable[[list[int]], None] = lambda pids: None
 
     @property
     def has_nursery(self) -> bool:
@@ -47,6 +50,7 @@ class Births:
     def open_nursery(self) -> None:
         """Start to load the app."""
         self._nursery = Nursery(self._spec, self._world)
+        self._nursery.allow(self._allowed_until)
         self._selector.register(self._nursery, selectors.EVENT_READ, self._hear_nursery)
 
     def close_nursery(self) -> None:
@@ -56,6 +60,12 @@ class Births:
             self._nursery.close()
             self._nursery = None
         self._unborn.clear()
+
+    def allow(self, until: float) -> None:
+        """What runs may go on until then; also what will be born in a new nursery."""
+        self._allowed_until = until
+        if self._nursery is not None:
+            self._nursery.allow(until)
 
     def may_be_now(self) -> bool:
         return self._clock.monotonic() >= self.next_at
@@ -130,6 +140,8 @@ class Births:
             self._unborn.pop(0).pid = message[1]
         elif kind == "died":
             self.on_death(message[1], message[2])
+        elif kind == "lapsed":
+            self.on_lapse(message[1])
 
     def _lose_nursery(self) -> None:
         """Without it no death is reported any more, so its runners have to be ended."""

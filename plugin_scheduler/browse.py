@@ -90,7 +90,7 @@ class Browser:
     ) -> None:
         self._db, self._settings = db, settings
         self.application, self._known = application, frozenset(known)
-        self._dialect = dialect_for(db, clock, settings.utc_time)
+        self._dialect = dialect_for(db, clock, settings)
         self._conditions = Due(self._dialect, settings, application).conditions
         self._task, self._run = db.scheduler_task, db.scheduler_run
         self._deps = db.scheduler_task_deps
@@ -231,7 +231,7 @@ class Browser:
                 *_unserved_groups(due, workers),
                 *self._silent(workers),
                 *self._unknown_functions(),
-                *_cannot_run(workers),
+                *sight.troubles(workers),
             ],
         )
 
@@ -334,12 +334,6 @@ def _why_unserved(
     others = any(one.alive and group in one.groups for one in workers)
     of_app = f" of app {application}" if others else ""
     return [f"no live worker serves {who}{of_app}; start one: {sight.command(application, group)}"]
-
-
-def _cannot_run(workers: list[WorkerView]) -> Iterator[str]:
-    for worker in workers:
-        if worker.alive and worker.boot_error:
-            yield f"worker {worker.name} could not start a runner: {worker.boot_error}"
 
 
 def touch(db: Any) -> None:

@@ -39,7 +39,8 @@ Examples:
 \b
 Stop a worker with Ctrl+C (at once; what runs is given back) or SIGTERM (what runs may finish
 within --grace). Exit codes: 0 left as told, 1 lost the database or itself, 2 wrong use or
-set-up, or its name is taken, 130 Ctrl+C, 143 the grace was over.
+set-up, or its name is taken, 75 --db-outage-limit, 130 Ctrl+C, 143 the grace was over.
+Each option can be given by the environment, too: SCHEDULER_SLOTS=4, SCHEDULER_APPS="shop blog".
 """
 
 
@@ -61,7 +62,11 @@ class _Group(click.Group):
     cls=_Group,
     invoke_without_command=True,
     epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "auto_envvar_prefix": "SCHEDULER",
+    },
 )
 @click.option("-K", "apps", multiple=True, metavar="APP[:GROUP...]", help="App to work for.")
 @click.option("--apps-folder", default="apps", show_default=True, help="Folder of the py4web apps.")
@@ -76,6 +81,11 @@ class _Group(click.Group):
 @click.option("-E", "--max-empty-runs", type=int, help="Leave after so many idle heartbeats.")
 @click.option(
     "--grace", type=float, help="Seconds that SIGTERM leaves running tasks.  [default: 30]"
+)
+@click.option(
+    "--db-outage-limit",
+    type=float,
+    help="Leave (exit code 75) when the database is away for so many seconds.  [default: never]",
 )
 @click.option(
     "-L",
@@ -103,7 +113,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
 def worker_specs(options: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """For each worker that the options ask for: its world, and the settings that win over it."""
-    names = ("slots", "worker_name", "heartbeat", "max_empty_runs", "grace")
+    names = ("slots", "worker_name", "heartbeat", "max_empty_runs", "grace", "db_outage_limit")
     overrides = {name: options[name] for name in names if options.get(name) is not None}
     Settings().but(**overrides)  # wrong numbers are told before anything starts
     if options.get("uri") and options["apps"]:

@@ -7,17 +7,23 @@ I call nobody. I never decide anything.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import tzlocal
 
 
 class Clock:
     """The machine's clock: wall time for people and rows, monotonic time for waiting."""
 
-    def now(self, utc: bool = False) -> datetime:
-        """Wall time as a naive datetime: local as web2py keeps it, or UTC with ``utc=True``."""
-        if utc:
-            return datetime.now(timezone.utc).replace(tzinfo=None)
-        return datetime.now()
+    def now(self, zone: str | None = None) -> datetime:
+        """Wall time as a naive datetime, as web2py keeps it: in a named zone, or this machine's."""
+        return self.at(self.epoch(), zone)
+
+    def at(self, epoch: float, zone: str | None = None) -> datetime:
+        """What the clocks on the walls of a zone say at an instant, as a naive datetime."""
+        return datetime.fromtimestamp(epoch, _zone(zone)).replace(tzinfo=None)
 
     def epoch(self) -> float:
         """Seconds since 1970 UTC: the same instant in every zone, also when summer time ends."""
@@ -50,8 +56,8 @@ class TurnedClock(Clock):
         self._now += timedelta(seconds=seconds)
         self._monotonic += seconds
 
-    def now(self, utc: bool = False) -> datetime:
-        return self._now
+    def at(self, epoch: float, zone: str | None = None) -> datetime:
+        return super().at(epoch, "UTC")  # so that a test means the same in every zone
 
     def epoch(self) -> float:
         return self._now.replace(tzinfo=timezone.utc).timestamp()
@@ -66,13 +72,34 @@ class TurnedClock(Clock):
 SYSTEM = Clock()
 
 
-def naive(moment: datetime, utc: bool) -> datetime:
+def naive(moment: datetime, zone: str | None) -> datetime:
     """Bring an aware datetime to the scheduler's naive time; a naive one is taken as it is.
 
     People pass both, and comparing the two kinds raises in Python.
     """
     if moment.tzinfo is None:
         return moment
-    if utc:
-        return moment.astimezone(timezone.utc).replace(tzinfo=None)
-    return moment.astimezone().replace(tzinfo=None)
+    return moment.astimezone(_zone(zone)).replace(tzinfo=None)
+
+
+def own_zone() -> str | None:
+    """The name of this machine's time zone, such as ``Europe/Berlin``; None when it has none."""
+    try:
+        tzlocal.reload_localzone()  # it keeps what it found first, also when TZ was set since
+        name = tzlocal.get_localzone_name()
+    except (ValueError, LookupError):  # the machine's settings contradict each other
+        return None
+    return name if name and is_zone(name) else None
+
+
+def is_zone(name: str) -> bool:
+    """True for the name of a time zone that this machine knows."""
+    try:
+        return _zone(name) is not None
+    except (TypeError, ValueError, LookupError, OSError):
+        return False
+
+
+@lru_cache
+def _zone(name: str | None) -> tzinfo | None:
+    return ZoneInfo(name) if name else None

@@ -10,7 +10,6 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from pydal import DAL
@@ -65,7 +64,7 @@ def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
     if where["uri"] and where["app"]:
         raise ConfigError("name an app with -K, or a database with -u, not both")
     scheduler, application = _of_uri(where) if where["uri"] else _of_app(where)
-    with dialect_for(scheduler.db, SYSTEM, scheduler.settings.utc_time).errors():
+    with dialect_for(scheduler.db, SYSTEM, scheduler.settings).errors():
         _check_tables(scheduler.db)
         known = scheduler.catalog.names()
         browser = Browser(scheduler.db, scheduler.settings, application, known)
@@ -99,7 +98,7 @@ def _of_uri(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
         db, catalog = home.db, home.catalog
     else:
         db, catalog = _connected(uri, folder), Catalog(None, {})
-        now = partial(SYSTEM.now, settings.utc_time)
+        now = dialect_for(db, SYSTEM, settings).now
         define_tables(db, now=now, migrate=False, application_name=STANDALONE)
     scheduler = Scheduler(
         db, migrate=False, utc_time=settings.utc_time, application_name=STANDALONE

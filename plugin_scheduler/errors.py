@@ -6,6 +6,8 @@
     |-- DependencyCycle    the caller: tasks that wait for each other in a ring
     |-- NotFound           the caller: a task, run or worker that is not there
     `-- StoreUnavailable   the engine: the database does not answer now; try again
+        |-- Conflict       the engine: it ended this transaction for another's sake; at once
+        `-- Locked         the engine: somebody holds a row; the others can go on
 
 I own the words of errors. I call nobody. I never log and never exit.
 """
@@ -32,7 +34,22 @@ class NotFound(SchedulerError):
 
 
 class StoreUnavailable(SchedulerError):
-    """The database is locked, gone or busy for the moment; the same call may work later."""
+    """The database is locked, gone or busy for the moment; the same call may work later.
+
+    ``for_all`` is True where nobody can reach it now, so that nobody takes over anybody's tasks.
+    """
+
+    def __init__(self, message: str = "", for_all: bool = False) -> None:
+        super().__init__(message)
+        self.for_all = for_all
+
+
+class Conflict(StoreUnavailable):
+    """A deadlock, or two writers of one row: this transaction was the victim, and can go again."""
+
+
+class Locked(StoreUnavailable):
+    """Somebody holds a row, and does not let go in time: go on with the others."""
 
 
 class DependencyCycle(SchedulerError):

@@ -10,7 +10,7 @@ from collections import deque
 from datetime import datetime
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.records import Order, Task
 from plugin_scheduler.settings import Settings
@@ -19,6 +19,7 @@ from plugin_scheduler.store import Store
 
 PREFETCH_FOR = 0.05  # seconds of work that may wait in hand
 PREFETCH_MOST = 20  # tasks in hand for each slot
+CONTENDED_AGAIN = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds until tasks that others held are tried
 HELD_IN_HAND = 0.5  # seconds until a claimed task that found no runner is handed back
 
 
@@ -41,6 +42,7 @@ class Intake:
         self._maybe_more = True
         self._due_at: float | None = None
         self._usual_seconds = 0.01
+        self._contended = 0
 
     def __len__(self) -> int:
         return len(self._in_hand)
@@ -79,11 +81,12 @@ class Intake:
         if not (self._can_take() and self._maybe_more):
             return
         wanted, instant = self._room(), self._store.dialect.now()
-        tasks = self._store.tasks.claim(self._name, self.groups, wanted, instant)
+        tasks, contended = self._store.claims.claim(self._name, self.groups, wanted, instant)
         self._in_hand.extend((task, now) for task in tasks)
         self._maybe_more = len(tasks) == wanted
         if not self._maybe_more:
             self._look_ahead(now, instant)
+            self._mind_others(now, contended)
 
     def start(self) -> list[Order]:
         """Orders for the idle runners, written down as started."""
@@ -95,9 +98,21 @@ class Intake:
             self._in_hand.popleft()
         try:
             return self._store.tasks.start(tasks, self._name)
+        except Locked:
+            return self._start_those_free(tasks)
         except StoreUnavailable:
             self._in_hand.extendleft((task, self._clock.monotonic()) for task in reversed(tasks))
             raise
+
+    def _start_those_free(self, tasks: list[Task]) -> list[Order]:
+        """Somebody holds the row of one of them: the others are not to wait for that."""
+        orders = []
+        for task in tasks:
+            try:
+                orders += self._store.tasks.start([task], self._name)
+            except Locked:
+                self._in_hand.append((task, self._clock.monotonic()))
+        return orders
 
     def hand_back_unstarted(self) -> None:
         """What waits in hand while it could run elsewhere goes back: a task came that takes long,
@@ -121,10 +136,19 @@ class Intake:
             prefetch = each * self._settings.slots
         return self._pool.idle() + prefetch - len(self._in_hand)
 
+    def _mind_others(self, now: float, contended: bool) -> None:
+        """What another worker was taking may be left over in a moment."""
+        if not contended:
+            self._contended = 0
+            return
+        pause = CONTENDED_AGAIN[min(self._contended, len(CONTENDED_AGAIN) - 1)]
+        self._contended += 1
+        self._due_at = min(self._due_at or now + pause, now + pause)
+
     def _look_ahead(self, now: float, instant: datetime) -> None:
         """When to claim again: from the very instant of the last claim on, or what became due
         between two readings of the clock would be seen by neither."""
-        due = self._store.tasks.next_due(self.groups, instant)
+        due = self._store.claims.next_due(self.groups, instant)
         self._due_at = None
         if due is not None:
             wait = (due - self._store.dialect.now()).total_seconds()

@@ -41,6 +41,13 @@ EVENTS: dict[str, tuple[int, str]] = {
     "fanned_out": (_I, "broadcast tasks: %(count)s copies queued"),
     "database_away": (_E, "database does not answer, will go on trying: %(error)s"),
     "database_back": (_W, "database answers again after %(seconds).1f s"),
+    "bell_lost": (
+        _W,
+        "news of work come late, this worker looks twice a second instead: %(why)s",
+    ),
+    "bell_back": (_I, "news of work come at once again"),
+    "zones_differ": (_W, "worker %(worker)s: %(trouble)s"),
+    "tables_lack": (_W, "could not be made in the database, works more slowly without: %(what)s"),
     "boot_failed": (_E, "a runner could not start, next try in a moment: %(why)s"),
     "threads_in_app": (
         _W,

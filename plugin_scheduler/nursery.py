@@ -1,6 +1,8 @@
 """Where runners are born: a clean process that has loaded the app once, and forks from it.
 
-I own fork, and the news of who died. I call hosts and runner. I never touch the scheduler's tables.
+I own fork, the news of who died, and the dead man's switch: runners may go on until a given time,
+and when nobody has put it off by then, I end them. I call hosts and runner. I never touch the
+scheduler's tables.
 Loading an app takes most of a second, forking a loaded one some milliseconds; and a process
 without threads and without database connections is the only one that can be forked safely.
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import select
 import signal
@@ -22,6 +25,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugin_scheduler import runner
+from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.processes import end_child, end_group, start_entry
 from plugin_scheduler.wire import BlockingChannel, Channel, Closed
@@ -29,6 +33,7 @@ from plugin_scheduler.wire import BlockingChannel, Channel, Closed
 FDS = 3  # of a runner: control, output, trace
 PATIENCE = 1.0  # seconds for a nursery to leave by itself
 _PID = struct.Struct("!I")
+_TIME = struct.Struct("!d")
 
 
 class Nursery:
@@ -66,9 +71,16 @@ class Nursery:
         with contextlib.suppress(OSError):
             self._socket.send(b"u" + _PID.pack(pid))
 
+    def allow(self, until: float) -> None:
+        """Its runners, born here or watched, may go on until then. The time is a monotonic one, the
+        same for all processes of a machine, so that it does not matter when this is read."""
+        with contextlib.suppress(OSError):  # told again with the next beat; until then, less holds
+            self._socket.send(b"a" + _TIME.pack(until))
+
     def read(self) -> list[Any]:
         """News: ``["loaded", description, threads]``, ``["boot_failed", why]``, ``["born", pid]``,
-        ``["died", pid, wait status]``. Raises Closed when the nursery itself is gone."""
+        ``["died", pid, wait status]``, and ``["lapsed", pids]`` before it ends these because their
+        time is over. Raises Closed when the nursery itself is gone."""
         return self._channel.read()
 
     def close(self) -> None:
@@ -137,32 +149,57 @@ class _Births:
         self._spec, self._world = spec, world
         self._alive: set[int] = set()
         self._watched: set[int] = set()
+        self._until = math.inf
 
     def attend(self) -> None:
         try:
             while True:
                 sources: list[Any] = [self._end, self._wake]
-                ready, _, _ = select.select(sources, [], [])
+                ready, _, _ = select.select(sources, [], [], self._time_left())
                 if self._wake in ready:
                     os.read(self._wake, 4096)
                     self._report_deaths()
-                if self._end in ready and not self._give_birth():
-                    return
+                if self._end in ready:  # maybe more time: so this is read first
+                    if not self._heed():
+                        return
+                elif self._time_left() == 0.0:
+                    self._lapse()
         except Closed:
             return
         finally:
             self._end_all()
 
-    def _give_birth(self) -> bool:
+    def _time_left(self) -> float | None:
+        """Seconds until the runners have to be ended; None without such a time."""
+        if self._until == math.inf:
+            return None
+        return max(0.0, self._until - SYSTEM.monotonic())
+
+    def _heed(self) -> bool:
+        """Do as the supervisor says; False when it is gone."""
         try:
             data, fds, _, _ = socket.recv_fds(self._end, 1, FDS)
         except ConnectionError:
             return False
         if not data:
             return False
-        if data != b"b":
-            self._watch(data)
-            return True
+        if data == b"b":
+            self._give_birth(fds)
+        elif data == b"a":
+            self._until = _TIME.unpack(self._receive(_TIME.size))[0]
+        elif data == b"w":
+            self._watched.add(_PID.unpack(self._receive(_PID.size))[0])
+        else:
+            self._watched.discard(_PID.unpack(self._receive(_PID.size))[0])
+        return True
+
+    def _receive(self, size: int) -> bytes:
+        data = self._end.recv(size, socket.MSG_WAITALL)
+        if len(data) < size:
+            raise Closed
+        return data
+
+    def _give_birth(self, fds: list[int]) -> None:
         if len(fds) < FDS:
             raise Closed  # no room for its files: better none than half a runner
         pid = os.fork()
@@ -172,14 +209,6 @@ class _Births:
             os.close(fd)
         self._alive.add(pid)
         self._channel.send(["born", pid])
-        return True
-
-    def _watch(self, order: bytes) -> None:
-        pid = _PID.unpack(self._end.recv(_PID.size, socket.MSG_WAITALL))[0]
-        if order == b"w":
-            self._watched.add(pid)
-        else:
-            self._watched.discard(pid)
 
     def _be_a_runner(self, control: int, output: int, trace: int) -> None:
         status = 1
@@ -204,8 +233,16 @@ class _Births:
                 self._alive.discard(pid)
                 self._channel.send(["died", pid, status])
 
+    def _lapse(self) -> None:
+        """The supervisor hangs, or is cut off: another worker may run the same tasks from now on.
+        Told first, so that nobody takes these deaths for the runners' own."""
+        self._until = math.inf
+        if self._alive or self._watched:
+            self._channel.send(["lapsed", sorted(self._alive | self._watched)])
+            self._end_all()
+
     def _end_all(self) -> None:
-        """The supervisor is gone: whatever still runs would be run again by somebody else."""
+        """Whatever still runs would be run again by somebody else."""
         for pid in self._alive | self._watched:
             end_group(pid)
 

@@ -1,22 +1,35 @@
-"""The database does not answer: when to try again, and when to say so.
+"""The database does not answer: when to try again, when to say so, and how long may runs go on?
 
-I own the pauses and the two lines of an outage, one at each end. I call log and clock.
+I own the pauses and the two lines of an outage, one at each end, and the permission of this
+worker's runs to go on. I call log and clock. I end nothing: the permission is told to the pool,
+whose nursery keeps it even where this process hangs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.log import tell
+from plugin_scheduler.settings import Settings
 
 SHORT = 2.0  # seconds; a shorter one (a locked SQLite file) is nobody's business
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
+OFTEN = 0.5  # seconds; a pause as long as this is never too long
+#: Seconds by which runs end before the lease does: to end many processes takes a moment, and the
+#: lease is written by the database's clock, which is read over a network.
+MARGIN = 0.5
 
 
 class Outage:
-    """Knows since when, and how long to wait now."""
+    """Knows since when, how long to wait now, and what that means for the runs."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, allow: Callable[[float], None]) -> None:
         self._clock = clock
+        self._permission = Permission(settings, clock.monotonic(), allow)
+        # When the database is back, a beat of ours must come before others act on our silence.
+        self._longest = max(OFTEN, settings.heartbeat * 2 / 3)
         self._since: float | None = None
         self._told = False
         self._tries = 0
@@ -26,16 +39,27 @@ class Outage:
     def is_on(self) -> bool:
         return self._since is not None
 
+    @property
+    def seconds(self) -> float:
+        """For how long it has lasted."""
+        return 0.0 if self._since is None else self._clock.monotonic() - self._since
+
     def may_try(self) -> bool:
         """Not while the pause lasts."""
         return self._since is None or self._clock.monotonic() >= self.retry_at
 
-    def noticed(self, error: Exception) -> None:
+    def beaten(self, sent: float) -> None:
+        """A beat went through that was begun at that (monotonic) time."""
+        self._permission.renewed(sent)
+
+    def noticed(self, error: StoreUnavailable) -> None:
         """A call failed."""
         now = self._clock.monotonic()
+        self._permission.failed(now, error.for_all)
         if self._since is None:
             self._since, self._told, self._tries = now, False, 0
-        self.retry_at = now + PAUSES[min(self._tries, len(PAUSES) - 1)]
+        pause = PAUSES[min(self._tries, len(PAUSES) - 1)]
+        self.retry_at = now + min(pause, self._longest)
         self._tries += 1
         if not self._told and now - self._since >= SHORT:
             self._told = True
@@ -45,6 +69,50 @@ class Outage:
         """A turn went through."""
         if self._since is None:
             return
+        self._permission.answered()
         if self._told:
             tell("database_back", seconds=self._clock.monotonic() - self._since)
         self._since = None
+
+
+class Permission:
+    """Until when this worker's runs may go on, whatever becomes of its supervisor.
+
+    A beat allows it for as long as the lease. An outage that only we have adds nothing: past the
+    lease, others take our tasks. While nobody can reach the database, nobody takes anything, with
+    or without a lease. And when it is back, with our lease lapsed by the tables, nothing is taken
+    at once either: others must first listen, with beats of their own, to a heartbeat and two
+    seconds of our silence, and our own beat comes within a pause. That is how long each call
+    allows it that fails for all; less, where others may have listened to more than a step of our
+    silence before, which is what they hear between any two beats. (Both lengths are those of
+    `listening`; workers of one database are expected to have about the same heartbeat.)
+    """
+
+    def __init__(self, settings: Settings, now: float, allow: Callable[[float], None]) -> None:
+        self._lease, self._allow = settings.lease, allow
+        self._patience, self._step = settings.heartbeat + 2.0, 1.5 * settings.heartbeat + 0.5
+        self._until = 0.0
+        self._last, self._heard, self._away = now, 0.0, False
+
+    def renewed(self, sent: float) -> None:
+        """A beat went through. Its lease counts from later, and others saw no later silence."""
+        self._last, self._heard, self._away = sent, 0.0, False
+        self._put_off(sent + self._lease - MARGIN)
+
+    def failed(self, now: float, for_all: bool) -> None:
+        """A call failed, at this time; for all who would call, or for us."""
+        if not (self._away and for_all):  # between two failures for all, nobody listened
+            self._heard += now - self._last
+        self._last, self._away = now, for_all
+        if for_all:
+            heard_before = max(0.0, self._heard - self._step)
+            self._put_off(now + self._patience - heard_before - MARGIN)
+
+    def answered(self) -> None:
+        """The database is back; whether our beat is due, or not."""
+        self._away = False
+
+    def _put_off(self, until: float) -> None:
+        if until > self._until:
+            self._until = until
+            self._allow(until)

@@ -7,6 +7,7 @@ orders come from the supervisor, and what came of them goes back to it as news.
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import selectors
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from plugin_scheduler.runs import LiveRun
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.spool import Spool
 from plugin_scheduler.wire import Closed
+
+LAPSED = "its worker could not renew its lease in time"
 
 
 class Pool:
@@ -40,6 +43,8 @@ class Pool:
         self._births = Births({**spec, **own}, selector, clock, world)
         self._births.on_death = self._note_death
         self._births.on_lost_nursery = self._end_all
+        self._births.on_lapse = self._note_lapse
+        self._allowed_until = math.inf
         self._settings = Settings()
         self._wanted = 0
         self.runners: list[Runner] = []
@@ -100,6 +105,23 @@ class Pool:
                 runner.run.end_as(Outcome.LOST, "the process its runner came from died", now)
             runner.end(now)
 
+    def allow(self, until: float) -> None:
+        """Runs may go on until then (monotonic time). The nursery ends them when nothing else was
+        said by then: this process itself may be what hangs."""
+        self._allowed_until = until
+        self._births.allow(until)
+
+    def _note_lapse(self, pids: list[int]) -> None:
+        """The nursery has ended these runners, or is about to."""
+        now = self._clock.monotonic()
+        for runner in self.runners:
+            if runner.pid not in pids:
+                continue
+            self._drain(runner)  # one that had reported is what it reported
+            if runner.run is not None and not runner.run.has_reported:
+                runner.run.end_as(Outcome.INTERRUPTED, LAPSED, now)
+            runner.end(now)
+
     # -- work --------------------
 
     def idle(self) -> int:
@@ -111,7 +133,10 @@ class Pool:
         return [runner.run for runner in self.runners if runner.run is not None]
 
     def hand_out(self, order: Order) -> bool:
-        """Give an order to an idle runner; False when there is none after all."""
+        """Give an order to an idle runner; False when there is none after all, or when the time is
+        over in which this worker may run anything (the turn took longer than its lease)."""
+        if self._clock.monotonic() >= self._allowed_until:
+            return False
         for runner in self.runners:
             if not runner.is_idle:
                 continue

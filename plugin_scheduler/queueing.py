@@ -22,8 +22,10 @@ TIMES = ("start_time", "next_run_time", "stop_time")
 class Draft:
     """One task to be: its columns, and what is wrong with them."""
 
-    def __init__(self, table: Any, catalog: Catalog, now: Callable[[], Any], utc: bool) -> None:
-        self._table, self._catalog, self._now, self._utc = table, catalog, now, utc
+    def __init__(
+        self, table: Any, catalog: Catalog, now: Callable[[], Any], zone: str | None
+    ) -> None:
+        self._table, self._catalog, self._now, self._zone = table, catalog, now, zone
         self.columns: dict[str, Any] = {}
         self.errors: dict[str, str] = {}
 
@@ -83,7 +85,7 @@ class Draft:
             if error:
                 self.errors[name] = str(error)
         if isinstance(value, datetime.datetime):
-            value = clock.naive(value, self._utc)
+            value = clock.naive(value, self._zone)
         self.columns[name] = value
 
     def _set_cron_time(self, start: Any, cronline: str) -> None:

@@ -6,13 +6,14 @@ log. I never claim, and never end a run.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News
-from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import Move
 from plugin_scheduler.log import tell
 from plugin_scheduler.porter import Delivery, Porters
@@ -21,7 +22,10 @@ from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.store import Store
 
 PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
+HELD_AGAIN = 2.0  # seconds until a report is tried again whose task somebody holds
 PORTER_EVERY = 0.02  # seconds between two looks at porters on their way
+
+Done = list[tuple[Report, Move | None]]
 
 
 class Reporting:
@@ -31,6 +35,7 @@ class Reporting:
         self._store, self._porters = store, porters
         self._name, self._clock = worker_name, clock
         self._results: list[Result] = []
+        self._held: dict[int, float] = {}
         self.total = self.errors = self.boot_errors = 0
         self.boot_error: str | None = None
 
@@ -76,16 +81,35 @@ class Reporting:
         if not self._results:
             return
         ended = self._store.dialect.now()
-        reports = [_report(result, ended) for result in self._results]
+        due = [result for result in self._results if not self._is_held(result)]
+        reports = [_report(result, ended) for result in due]
         try:
-            done = self._store.tasks.report(reports, self._name)
+            done = self._store.tasks.report(reports, self._name) if reports else []
+        except Locked:
+            done = self._store_those_free(due, ended)
         except StoreUnavailable:
             raise
         except Exception:  # one of them cannot be stored; it must not keep the others from it
             done = [self._store_one(report) for report in reports]
+        stored = {report.order.run_id for report, _ in done}
+        self._results = [one for one in self._results if one.order.run_id not in stored]
         for report, move in done:
+            self._held.pop(report.order.run_id, None)
             self._tell_end(report, move)
-        self._results.clear()
+
+    def _store_those_free(self, results: Sequence[Result], ended: datetime) -> Done:
+        """Somebody holds the row of one of them (a transaction that edits it): the others are not
+        to wait for that."""
+        done: Done = []
+        for result in results:
+            try:
+                done += self._store.tasks.report([_report(result, ended)], self._name)
+            except Locked:
+                self._held[result.order.run_id] = self._clock.monotonic() + HELD_AGAIN
+        return done
+
+    def _is_held(self, result: Result) -> bool:
+        return self._held.get(result.order.run_id, 0.0) > self._clock.monotonic()
 
     def _store_one(self, report: Report) -> tuple[Report, Move | None]:
         try:
@@ -108,12 +132,16 @@ class Reporting:
             if progress is not None and output is None and now < run.saved + PROGRESS_EVERY:
                 continue
             if output is not None or progress is not None:
-                self._store.tasks.save_live(run.order.run_id, output, progress)
+                with contextlib.suppress(Locked):  # it is kept, and there is a next time
+                    self._store.tasks.save_live(run.order.run_id, output, progress)
                 run.saved, run.progress_is_new = now, False
 
     def next_deadline(self, runs: Sequence[LiveRun]) -> float | None:
         """The monotonic time at which something is to be written."""
-        times = [self._clock.monotonic() + PORTER_EVERY] if self.is_busy else []
+        now = self._clock.monotonic()
+        times = [max(self._held.get(one.order.run_id, 0.0), now) for one in self._results]
+        if self._porters.busy:
+            times.append(now + PORTER_EVERY)
         for run in runs:
             if run.progress_is_new:
                 times.append(run.saved + PROGRESS_EVERY)

@@ -33,6 +33,7 @@ RESULT_IN_FILE = 1 << 20  # characters; a larger result goes through a file, not
 TRACEBACK_LIMIT = 1 << 16  # characters
 PROGRESS_EVERY = 0.2  # seconds
 MEMORY_EVERY = 20  # runs
+IDLE = 5.0  # seconds without work after which connections to servers are closed
 SIGNAL = signal.SIGTERM
 
 
@@ -69,10 +70,16 @@ class Runner:
         self._listen(None)
         self._channel.send(["ready", os.getpid()])
         try:
-            while (message := self._channel.receive())[0] == "run":
+            while (message := self._next_order())[0] == "run":
                 self._run(*message[1:])
         except Closed:
             return
+
+    def _next_order(self) -> Any:
+        """Idle runners must not use up the connections that a server can have."""
+        if self._channel.is_silent_for(IDLE):
+            self._world.rest()
+        return self._channel.receive()
 
     def _run(
         self, run_id: int, task_id: int, uuid: str, name: str, args: str | None, kwargs: str | None
@@ -97,6 +104,7 @@ class Runner:
         self, name: str, args: str | None, kwargs: str | None
     ) -> tuple[str, dict[str, Any]]:
         try:
+            self._world.refresh()
             function = self._world.find(name)
             _give_w2p_task(function)
             value = function(*(values.decode(args) or []), **(values.decode(kwargs) or {}))

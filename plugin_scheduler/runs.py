@@ -64,6 +64,10 @@ class LiveRun:
         return now >= self._reported_at + MARK_PATIENCE
 
     @property
+    def has_reported(self) -> bool:
+        return self._report is not None
+
+    @property
     def is_complete(self) -> bool:
         return self._report is not None and self.output_complete
 

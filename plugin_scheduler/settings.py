@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plugin_scheduler.clock import is_zone
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import OnFailure
+
+UTC = "UTC"
 
 
 def _option(default: Any, unit: str, help: str, least: float | None = None) -> Any:
@@ -34,6 +37,9 @@ class Settings:
     )
     discard_results: bool = _option(False, "", "keep run rows only of runs that did not succeed")
     utc_time: bool = _option(False, "", "start, stop and next run times are UTC, not local")
+    time_zone: str | None = _option(
+        None, "", "the zone of those times, such as Europe/Berlin; default the machine's own"
+    )
     use_spawn: bool = _option(False, "", "start each runner as a new interpreter; never fork")
     worker_name: str | None = _option(None, "", "the worker's name; default host#pid#random")
     slots: int = _option(1, "runners", "how many tasks a worker runs at the same time", 1)
@@ -51,6 +57,9 @@ class Settings:
     kill_grace: float = _option(2, "seconds", "from a run's SIGTERM to its SIGKILL", 0)
     runner_max_runs: int = _option(10_000, "runs", "a runner is replaced after so many", 1)
     runner_max_mib: int = _option(512, "MiB", "a runner larger than this is replaced; 0 = never", 0)
+    db_outage_limit: float = _option(
+        0, "seconds", "a worker whose database is away for longer leaves; 0 = it goes on trying", 0
+    )
     sqlite_wal: bool = _option(True, "", "switch a SQLite file to write-ahead logging")
 
     def __post_init__(self) -> None:
@@ -61,6 +70,8 @@ class Settings:
         value, least = getattr(self, option.name), option.metadata["least"]
         if option.name == "on_failure" and value not in OnFailure.ALL:
             raise ConfigError(f"on_failure={value!r}: one of {', '.join(OnFailure.ALL)}")
+        if option.name == "time_zone" and value is not None:
+            self._check_zone(value)
         if least is None:
             return
         whole = option.type == "int"  # annotations are texts here
@@ -70,6 +81,17 @@ class Settings:
             raise ConfigError(f"{option.name}={value!r}: {number} of {option.metadata['unit']}")
         if value < least:
             raise ConfigError(f"{option.name}={value!r}: at least {least:g}")
+
+    def _check_zone(self, name: str) -> None:
+        if not is_zone(name):
+            raise ConfigError(f"time_zone={name!r}: no such time zone; one is named Europe/Berlin")
+        if self.utc_time and name != UTC:
+            raise ConfigError(f"utc_time=True and time_zone={name!r} contradict each other")
+
+    @property
+    def zone(self) -> str | None:
+        """The zone of all times in the tables; None is this machine's."""
+        return UTC if self.utc_time else self.time_zone
 
     @property
     def lease(self) -> float:

@@ -7,6 +7,7 @@ the words. I never ask a database or a clock: a row and the time are handed to m
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,8 @@ from plugin_scheduler import values
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
+
+SKEWED = 2.0  # seconds by which a clock may be off before anybody is told
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,10 @@ class WorkerView:
     total: int
     errors: int
     boot_error: str | None
+    clock_skew: float
+    time_zone: str | None
+    zone_trouble: str | None
+    wake_up_trouble: str | None
 
     @property
     def takes_work(self) -> bool:
@@ -190,7 +197,36 @@ def worker_view(row: Any, now: datetime, epoch: float, foreign_lease: float) -> 
         total=stats.get("total") or 0,
         errors=stats.get("errors") or 0,
         boot_error=stats.get("boot_error"),
+        clock_skew=_number(stats.get("clock_skew")),
+        time_zone=stats.get("time_zone"),
+        zone_trouble=stats.get("zone_trouble"),
+        wake_up_trouble=stats.get("wake_up_trouble"),
     )
+
+
+def troubles(workers: Iterable[WorkerView]) -> Iterator[str]:
+    """What the workers that are alive complain of, in sentences."""
+    for worker in workers:
+        if worker.alive:
+            yield from _troubles_of(worker)
+
+
+def _troubles_of(worker: WorkerView) -> Iterator[str]:
+    if worker.boot_error:
+        yield f"worker {worker.name} could not start a runner: {worker.boot_error}"
+    if abs(worker.clock_skew) >= SKEWED:
+        how = "ahead of" if worker.clock_skew > 0 else "behind"
+        off = span(abs(worker.clock_skew))
+        yield (
+            f"worker {worker.name}: the clock of {worker.host} is {off} {how} the database's "
+            "(the database's counts)"
+        )
+    if worker.zone_trouble:
+        yield f"worker {worker.name} on {worker.host}: {worker.zone_trouble}"
+    if worker.wake_up_trouble:
+        yield (
+            f"worker {worker.name} hears of new tasks up to a second late: {worker.wake_up_trouble}"
+        )
 
 
 @dataclass(frozen=True)
@@ -211,6 +247,10 @@ class RunningNow:
     since: datetime | None
     seconds: float
     progress: Any
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
 
 
 def _lease(heartbeat: Any) -> float:

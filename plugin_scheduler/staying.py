@@ -18,6 +18,7 @@ from plugin_scheduler.settings import Settings
 LAST_WORDS = 10.0  # seconds for the reports of killed runs to be stored
 
 EXIT_SUPERSEDED = 2
+EXIT_NO_DATABASE = 75  # the usual code for: try again later
 EXIT_SIGTERM = 128 + signal.SIGTERM
 EXIT_SIGINT = 128 + signal.SIGINT
 
@@ -88,6 +89,13 @@ class Staying:
     def give_way(self, why: str, pool: Pool) -> None:
         """Another worker has taken this one's name: end, and leave the tables alone."""
         self._kill(pool, why, EXIT_SUPERSEDED)
+
+    def give_up(self, seconds: float, pool: Pool) -> None:
+        """The database is away for too long: leave, and let a service manager decide. There is
+        nobody to tell, so nothing is waited for."""
+        why = f"its database was away for {seconds:.0f} s, longer than db_outage_limit allows"
+        self._kill(pool, why, EXIT_NO_DATABASE)
+        self._over_at = self._clock.monotonic()
 
     def count_beat(self, pending: bool, worker: str) -> None:
         """Leave after so many beats without anything to do, for anybody."""

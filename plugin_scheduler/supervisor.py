@@ -10,6 +10,7 @@ from __future__ import annotations
 import selectors
 from typing import Any
 
+from plugin_scheduler import zones
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.errors import ConfigError, StoreUnavailable
 from plugin_scheduler.identity import Identity, describe_me
@@ -49,7 +50,7 @@ class Supervisor:
         self._bell = store.dialect.doorbell()
         self._ticker = Ticker(store, settings, clock, identity.name)
         self._staying = Staying(settings, clock)
-        self._outage = Outage(clock)
+        self._outage = Outage(settings, clock, pool.allow)
         self._intake = Intake(store, pool, self._staying, settings, identity.name, clock)
         porters = Porters(identity.where, settings, identity.name)
         self._reporting = Reporting(store, porters, identity.name, clock)
@@ -57,6 +58,8 @@ class Supervisor:
         self._next_beat = 0.0
         self._next_audit = self._last_audit = 0.0
         self._errors_in_a_row = self._errors = 0
+        self._bell_trouble: str | None = None
+        self._zone_trouble: str | None = None
 
     # -- the loop --------------------
 
@@ -88,7 +91,7 @@ class Supervisor:
             self._errors_in_a_row += 1
             if self._errors_in_a_row >= STUBBORN_ERRORS:
                 raise
-            self._clock.sleep(0.1)
+            self._clock.sleep(min(2.0, 0.1 * 1.5**self._errors_in_a_row))
 
     def _turn(self) -> None:
         self._pool.enforce()
@@ -106,6 +109,9 @@ class Supervisor:
         except StoreUnavailable as error:
             self._errors += 1
             self._outage.noticed(error)
+            limit = self._settings.db_outage_limit
+            if 0 < limit <= self._outage.seconds:
+                self._staying.give_up(self._outage.seconds, self._pool)
         except Superseded as error:
             self._staying.give_way(str(error), self._pool)
             self._worker_id = 0
@@ -180,8 +186,20 @@ class Supervisor:
             self._intake.groups = row[1] or self._settings.group_names
             self._obey(row[0])
         self._end_unwanted_runs()
+        self._bell.test()
+        self._tell_of_bell()
         if self._ticker.leads and self._ticker.round_soon():
             self._intake.look_again()
+
+    def _tell_of_bell(self) -> None:
+        """News that come late are no error, but somebody should know."""
+        if self._bell.trouble == self._bell_trouble:
+            return
+        self._bell_trouble = self._bell.trouble
+        if self._bell_trouble:
+            tell("bell_lost", why=self._bell_trouble)
+        else:
+            tell("bell_back")
 
     def _register_again(self) -> None:
         """Somebody removed this worker's row: by hand, or because it was thought dead."""
@@ -215,6 +233,7 @@ class Supervisor:
     # -- heartbeat --------------------
 
     def _arrive(self, spawns: bool) -> None:
+        self._zone_trouble = zones.agree(self._store, self._settings, self._me.name)
         self._worker_id = self._me.register(self._store, self._stats(), self._clock)
         self._pool.staff(self._settings, spawns)
         tell(
@@ -232,6 +251,7 @@ class Supervisor:
             return
         if not self._store.workers.beat(self._worker_id, self._stats()):
             self._register_again()
+        self._outage.beaten(now)
         self._next_beat = now + self._settings.heartbeat
         condemned = self._store.tasks.condemn_unreadable()
         if condemned:
@@ -252,7 +272,7 @@ class Supervisor:
     def _leave_if_idle(self) -> None:
         if not self._settings.max_empty_runs:
             return
-        pending = self._busy() or self._store.tasks.has_due_work(
+        pending = self._busy() or self._store.claims.has_due_work(
             self._intake.groups, self._settings.max_empty_runs * self._settings.heartbeat
         )
         self._staying.count_beat(pending, self._me.name)
@@ -271,9 +291,21 @@ class Supervisor:
             "slots": self._settings.slots,
             "running": [_about(run) for run in runs],
             "runner_deaths": self._pool.deaths,
+            **self._database_stats(),
             "boot_errors": reporting.boot_errors,
             "boot_error": reporting.boot_error,
             **describe_me(self._me),
+        }
+
+    def _database_stats(self) -> dict[str, Any]:
+        dialect = self._store.dialect
+        return {
+            "wake_up": self._bell.way,
+            "wake_up_trouble": self._bell.trouble,
+            "clock_skew": round(dialect.skew, 1),
+            "time_zone": dialect.zone,
+            "zone_trouble": self._zone_trouble,
+            "conflicts": dialect.conflicts,
         }
 
     def _depart(self) -> None:

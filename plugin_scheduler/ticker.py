@@ -5,7 +5,11 @@ I own the list of chores. I call store, and listening for who is dead. I never c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.errors import Locked
 from plugin_scheduler.listening import Listening
 from plugin_scheduler.log import tell
 from plugin_scheduler.records import Worker
@@ -41,14 +45,22 @@ class Ticker:
         alive = [worker for worker in workers if worker.lease_until > now]
         self.alive = len(alive)
         self._recover(workers, now)
-        expired = self._store.chores.expire_overdue()
+        expired = self._unless_locked(self._store.chores.expire_overdue)
         if expired:
             tell("expired", count=expired)
-        decided = self._store.chores.unblock()
-        copies = self._store.chores.fan_out_broadcasts(alive)
+        decided = self._unless_locked(self._store.chores.unblock)
+        copies = self._unless_locked(partial(self._store.chores.fan_out_broadcasts, alive))
         if copies:
             tell("fanned_out", count=copies)
         return decided + copies
+
+    def _unless_locked(self, chore: Callable[[], int]) -> int:
+        """Somebody edits a row that the chore wants: it waits for the next round, and keeps nobody
+        from the others."""
+        try:
+            return chore()
+        except Locked:
+            return 0
 
     def round_soon(self) -> int:
         """Do all chores, unless that was just done."""
@@ -59,10 +71,19 @@ class Ticker:
     def _recover(self, workers: list[Worker], now: float) -> None:
         dead = self._listening.dead(workers, now)
         owners = self._store.chores.owners() - {worker.worker_name for worker in workers}
-        for name in (*(worker.worker_name for worker in dead), *self._listening.unknown(owners)):
-            tasks = self._store.chores.requeue_lost(name)
-            if tasks:
-                labels = ", ".join(task.label for task in tasks[:10])
-                tell("requeued", owner=name, count=len(tasks), tasks=labels)
-        if dead:
-            self._store.chores.bury(dead)
+        for name in self._listening.unknown(owners):
+            self._unless_locked(partial(self._requeue, name))
+        for worker in dead:
+            # One after the other: who is buried has nothing left that must be given back.
+            self._unless_locked(partial(self._requeue_and_bury, worker))
+
+    def _requeue_and_bury(self, worker: Worker) -> int:
+        tasks = self._requeue(worker.worker_name)
+        return tasks + self._store.chores.bury([worker])
+
+    def _requeue(self, owner: str) -> int:
+        tasks = self._store.chores.requeue_lost(owner)
+        if tasks:
+            labels = ", ".join(task.label for task in tasks[:10])
+            tell("requeued", owner=owner, count=len(tasks), tasks=labels)
+        return len(tasks)

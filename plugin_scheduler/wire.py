@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import struct
 from typing import Any
@@ -133,6 +134,10 @@ class BlockingChannel:
                 raise Closed
             self._waiting = self._unpacker.feed(data)
         return self._waiting.pop(0)
+
+    def is_silent_for(self, seconds: float) -> bool:
+        """True when nothing arrives for so long."""
+        return not self._waiting and not select.select([self._end], [], [], seconds)[0]
 
     def abandon(self) -> None:
         """Close this process's copy of the end, and be of no use any more."""

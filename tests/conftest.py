@@ -8,14 +8,76 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Lab, lab_in
+from databases import SERVERS, Database, Shared
+from home import lab_on
+from kit import Lab
+from throwaway import Server
+
+SHARED = pytest.StashKey[Shared]()
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    """The database servers that all tests share, each started when first asked for."""
+    shared = request.config.stash[SHARED]
+    try:
+        yield shared
+    finally:
+        shared.close()
+
+
+def lab_of(kind: str, servers: Shared, folder: Path) -> Iterator[Lab]:
+    with servers.database(kind) as database, lab_on(database, folder) as one:
+        yield one
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab(tmp_path: Path, servers: Shared) -> Iterator[Lab]:
     """A folder with a SQLite database, ready for tasks and workers."""
-    with lab_in(tmp_path) as one:
+    yield from lab_of("sqlite", servers, tmp_path)
+
+
+@pytest.fixture
+def postgres_lab(tmp_path: Path, servers: Shared) -> Iterator[Lab]:
+    yield from lab_of("postgres", servers, tmp_path)
+
+
+@pytest.fixture
+def mysql_lab(tmp_path: Path, servers: Shared) -> Iterator[Lab]:
+    yield from lab_of("mysql", servers, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
+def each_lab(request: pytest.FixtureRequest, tmp_path: Path, servers: Shared) -> Iterator[Lab]:
+    """On each database in its turn."""
+    yield from lab_of(request.param, servers, tmp_path)
+
+
+@pytest.fixture(params=SERVERS)
+def server_lab(request: pytest.FixtureRequest, tmp_path: Path, servers: Shared) -> Iterator[Lab]:
+    """On each database that is a server; `lab.server` is shared, so leave it running."""
+    yield from lab_of(request.param, servers, tmp_path)
+
+
+@pytest.fixture
+def own_postgres(servers: Shared) -> Iterator[Server]:
+    """A server of the test's own, which it may stop, kill and start."""
+    with servers.another("postgres") as one:
         yield one
+
+
+@pytest.fixture
+def own_mysql(servers: Shared) -> Iterator[Server]:
+    with servers.another("mysql") as one:
+        yield one
+
+
+@pytest.fixture(params=SERVERS)
+def own_lab(request: pytest.FixtureRequest, tmp_path: Path, servers: Shared) -> Iterator[Lab]:
+    """A lab whose `server` is the test's own."""
+    with servers.another(request.param) as server, server.fresh_database() as uri:
+        with lab_on(Database(uri, server), tmp_path) as one:
+            yield one
 
 
 @pytest.hookimpl(wrapper=True)
@@ -28,3 +90,21 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, which is not allowed here: {report.longrepr}"
     return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SHARED] = Shared()
+    # How pydal calls its driver is not for us to change.
+    pymysql = "ignore:'(db|passwd)' is deprecated:DeprecationWarning"
+    config.addinivalue_line("filterwarnings", pymysql)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, None, None]:
+    """The last words: which databases nobody has tried."""
+    yield
+    for sentence in config.stash[SHARED].missing.values():
+        line = f"NOT TESTED: {sentence}"
+        terminalreporter.write_line(line, red=True, bold=True)

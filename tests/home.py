@@ -1,4 +1,4 @@
-"""A program with a scheduler and without workers: for tests of tables and of the API."""
+"""What tests of all databases start from: a lab on one, or a program with a scheduler alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from databases import SQLITE_FILE, Database, without_dialect_below
+from kit import Lab, lab_in
 from pydal import DAL
 
 from plugin_scheduler import Scheduler
@@ -33,12 +35,21 @@ def scheduler_on(db: Any, **options: Any) -> Scheduler:
 
 
 @contextmanager
-def connections(folder: Path) -> Iterator[Connect]:
-    """Connections to one SQLite file; closed at the end."""
+def lab_on(database: Database, folder: Path, **options: Any) -> Iterator[Lab]:
+    """A lab there; its workers ask the database as this process does."""
+    with lab_in(folder, database.uri, database.server, **options) as lab:
+        if database.is_plain:
+            lab.env = without_dialect_below("sqlite", folder / "plain")
+        yield lab
+
+
+@contextmanager
+def connections(folder: Path, uri: str = SQLITE_FILE) -> Iterator[Connect]:
+    """Connections to one database; closed at the end."""
     with ExitStack() as closing:
 
         def connect(**options: Any) -> Any:
-            db = DAL("sqlite://storage.sqlite", folder=str(folder), **options)
+            db = DAL(uri, folder=str(folder), **options)
             closing.callback(db.close)
             return db
 

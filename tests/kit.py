@@ -98,13 +98,19 @@ class Worker:
 
 
 class Lab:
-    """A database, tasks and workers, in a folder of their own."""
+    """A database, tasks and workers, in a folder of their own.
 
-    def __init__(self, folder: Path, uri: str = "sqlite://storage.sqlite") -> None:
-        self.folder, self.uri = folder, uri
+    ``server`` is the one that the database lives on; None for a SQLite file.
+    """
+
+    def __init__(
+        self, folder: Path, uri: str = "sqlite://storage.sqlite", server: Any = None
+    ) -> None:
+        self.folder, self.uri, self.server = folder, uri, server
         self.workers: list[Worker] = []
         self._db: Any = None
         self.options: dict[str, Any] = {}
+        self.env: dict[str, str] = {}  # of its workers
 
     def write_tasks(self, source: str) -> None:
         """The file of tasks; ``db`` in it is the lab's database with a table ``mark``."""
@@ -146,6 +152,13 @@ class Lab:
         self.db.commit()
         return self.db
 
+    def hang_up(self) -> None:
+        """Close the lab's connection, be it broken; the next question opens another."""
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(db._adapter.driver.Error):
+                db.close()
+
     def queue(self, function: str, *pargs: Any, **columns: Any) -> int:
         """Queue and commit; the task's id."""
         self.fresh()
@@ -155,17 +168,24 @@ class Lab:
         return int(answer.id)
 
     def task(self, task_id: int) -> Any:
-        return self.fresh().scheduler_task(task_id)
+        row = self.fresh().scheduler_task(task_id)
+        self.db.commit()
+        return row
 
     def runs(self, task_id: int | None = None) -> list[Any]:
-        db = self.fresh()
-        query = db.scheduler_run.task_id == task_id if task_id else db.scheduler_run
-        return list(db(query).select(orderby=db.scheduler_run.id))
+        run = self.db.scheduler_run
+        return self._read(run, run.task_id == task_id if task_id else run)
 
     def marks(self, name: str | None = None) -> list[Any]:
-        db = self.fresh()
-        query = db.mark.name == name if name else db.mark
-        return list(db(query).select(orderby=db.mark.id))
+        mark = self.db.mark
+        return self._read(mark, mark.name == name if name else mark)
+
+    def _read(self, table: Any, query: Any) -> list[Any]:
+        """What is there now; no transaction stays open, which on MySQL would stop who adds an
+        index."""
+        rows = list(self.fresh()(query).select(orderby=table.id))
+        self.db.commit()
+        return rows
 
     def start_worker(self, *arguments: str, ready: bool = True, **env: str) -> Worker:
         """`scheduler.py -u ... -f ... -t tasks.py` with the given arguments besides."""
@@ -174,7 +194,7 @@ class Lab:
         base = ["-u", self.uri, "-f", str(self.folder), "-t", str(self.folder / "tasks.py")]
         if "-b" not in arguments:
             base += ["-b", "1"]
-        worker = Worker([*base, *arguments], self.folder, env)
+        worker = Worker([*base, *arguments], self.folder, {**self.env, **env})
         self.workers.append(worker)
         if ready:
             eventually(
@@ -185,13 +205,13 @@ class Lab:
         return worker
 
     def worker_names(self) -> set[str]:
-        db = self.fresh()
-        return {row.worker_name for row in db(db.scheduler_worker).select()}
+        worker = self.db.scheduler_worker
+        return {row.worker_name for row in self._read(worker, worker)}
 
     def worker_row(self, worker: Worker | None = None) -> Any:
         """The row of a worker (of the only one)."""
-        db = self.fresh()
-        rows = list(db(db.scheduler_worker).select())
+        table = self.db.scheduler_worker
+        rows = self._read(table, table)
         if worker is None:
             return rows[0] if rows else None
         return next((row for row in rows if row.worker_stats["pid"] == worker.pid), None)
@@ -219,14 +239,15 @@ class Lab:
             for process in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-        if self._db is not None:
-            self._db.close()
+        self.hang_up()
 
 
 @contextlib.contextmanager
-def lab_in(folder: Path, **options: Any) -> Iterator[Lab]:
+def lab_in(
+    folder: Path, uri: str = "sqlite://storage.sqlite", server: Any = None, **options: Any
+) -> Iterator[Lab]:
     """A lab that cleans up behind itself."""
-    lab = Lab(folder)
+    lab = Lab(folder, uri, server)
     lab.options = options
     try:
         yield lab

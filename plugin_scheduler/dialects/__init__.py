@@ -7,20 +7,39 @@ I call pydal. I never know what a task is.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
+from pydal._globals import THREAD_LOCAL
 from pydal.connection import ConnectionPool
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.dialects.mysql import MySQL
+from plugin_scheduler.dialects.postgres import Postgres
 from plugin_scheduler.dialects.sqlite import SQLite
+from plugin_scheduler.settings import Settings
 
-_DIALECTS: dict[str, type[Dialect]] = {"sqlite": SQLite}
+_DIALECTS: dict[str, type[Dialect]] = {"sqlite": SQLite, "postgres": Postgres, "mysql": MySQL}
 
 
-def dialect_for(db: Any, clock: Clock, utc: bool) -> Dialect:
+def dialect_for(db: Any, clock: Clock, settings: Settings) -> Dialect:
     """The dialect of an open database; the plain one for those that have none of their own."""
-    return _DIALECTS.get(db._adapter.dbengine, Dialect)(db, clock, utc)
+    return _kind_of(db)(db, clock, settings)
+
+
+def driver_args(uri: str, given: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any]:
+    """The driver's options for the engine's own connection; what the app gives wins."""
+    scheme = uri.partition("://")[0].partition(":")[0].rstrip("0123456789")
+    options = _DIALECTS.get(scheme, Dialect).connection_options(settings)
+    merged = {**options, **(given or {})}
+    if "client_flag" in options:  # a set of flags: ours are needed, the app's are wanted
+        merged["client_flag"] |= options["client_flag"]
+    return merged
+
+
+def _kind_of(db: Any) -> type[Dialect]:
+    return _DIALECTS.get(db._adapter.dbengine, Dialect)
 
 
 def close_connection(db: Any) -> None:
@@ -35,3 +54,36 @@ def close_connection(db: Any) -> None:
     while pooled := ConnectionPool.POOLS.get(adapter.uri):
         with contextlib.suppress(Exception):  # as above
             pooled.pop().close()
+
+
+def renew_if_broken(db: Any) -> None:
+    """Close a connection that the server has closed already, so that the next query opens another:
+    a task must not fail because the server was restarted before it began."""
+    connection = _open_connection(db)
+    if connection is not None and _kind_of(db).is_broken(connection):
+        close_connection(db)
+
+
+def is_on_a_server(db: Any) -> bool:
+    """True where a connection is something that others may be short of."""
+    return _kind_of(db).is_remote
+
+
+def commit(db: Any) -> None:
+    """Commit what a task did. That the connection was lost is no error where nothing was open in
+    it, so that a task which did not need its database does not fail over its restart."""
+    connection = _open_connection(db)
+    if connection is None:
+        return
+    idle = _kind_of(db).is_idle(connection)
+    try:
+        db.commit()
+    except Exception:  # each driver raises its own kind
+        if not idle:
+            raise
+        close_connection(db)
+
+
+def _open_connection(db: Any) -> Any:
+    """This thread's connection, where there is one: pydal's property would open it."""
+    return getattr(THREAD_LOCAL, db._adapter._connection_uname_, None)

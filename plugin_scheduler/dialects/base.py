@@ -7,39 +7,68 @@ makes a claim safe everywhere, row locks only make it faster. I call pydal.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.doorbell import Doorbell, Silent
-from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.errors import Conflict, StoreUnavailable
+from plugin_scheduler.settings import Settings
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+CONFLICT_TRIES = 5  # a deadlock has one victim each time, and the others get through
+CONFLICT_PAUSE = 0.01  # seconds, more with each try
 
 
 class Dialect:
-    """One open connection to one database, for the engine's own use."""
+    """One open connection to one database."""
 
     name = "any"
+    #: Can rows be locked, and locked ones be skipped? Then a claim takes what nobody else takes.
+    locks_rows = False
+    #: Does a connection lead to a server, that can have only so many?
+    is_remote = False
 
-    def __init__(self, db: Any, clock: Clock, utc: bool) -> None:
-        self.db, self._clock, self._utc = db, clock, utc
+    def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
+        self.db, self._clock, self._settings = db, clock, settings
+        self.zone = settings.zone
+        self.conflicts = 0
+        self._connection: Any = None
 
-    def prepare(self, settings: Any) -> None:
-        """Make a new connection fit for the engine's work."""
+    @classmethod
+    def connection_options(cls, settings: Settings) -> dict[str, Any]:
+        """What the driver is told for the engine's own connection, unless the app tells it."""
+        return {}
+
+    # -- time --------------------
 
     def now(self) -> datetime:
-        """The time by which tasks are due."""
-        return self._clock.now(self._utc)
+        """The time by which tasks are due: naive, in the zone of the tables."""
+        return self._clock.at(self.epoch(), self.zone)
 
     def epoch(self) -> float:
-        """The time by which workers live and die."""
+        """The time by which workers live and die: seconds since 1970."""
         return self._clock.epoch()
+
+    def read_clock(self) -> None:
+        """Look at the database's clock, where it has one of its own."""
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which this machine's clock is ahead of the database's."""
+        return 0.0
+
+    # -- transactions --------------------
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; StoreUnavailable where the same may work later."""
         with self.errors():
             try:
+                self._be_connected()
                 self.begin()
                 yield
                 self.db.commit()
@@ -52,6 +81,8 @@ class Dialect:
         """Read, and leave no transaction open behind it."""
         with self.errors():
             try:
+                self._be_connected()
+                self.begin_reading()
                 yield
             finally:
                 self._roll_back()
@@ -63,12 +94,51 @@ class Dialect:
             yield
         except Exception as error:
             if self.passes(error):
-                hint = self.hint(error)
-                raise StoreUnavailable(f"{type(error).__name__}: {error}{hint}") from error
+                words = f"{type(error).__name__}: {str(error).strip()}{self.hint(error)}"
+                raise self.kind_of(error)(words, for_all=self.down_for_all(error)) from error
             raise
 
     def begin(self) -> None:
         """Start a transaction that will write."""
+
+    def begin_reading(self) -> None:
+        """Start one that will only read: it must not wait for long, either."""
+
+    def select(self, query: Any, fields: Sequence[Any], lock: str = "", **options: Any) -> Any:
+        """Rows; ``lock`` asks to "wait" for rows that others write, or to "skip" those. Where rows
+        cannot be locked, compare-and-set finds out later."""
+        return self.db(query).select(*fields, cacheable=True, **options)
+
+    def pause(self, seconds: float) -> None:
+        """Let others through."""
+        self._clock.sleep(seconds)
+
+    # -- connection --------------------
+
+    def _be_connected(self) -> None:
+        """pydal opens a connection when it needs one: each new one is made fit first."""
+        connection = self.db._adapter.connection
+        if connection is not self._connection:
+            self.prepare_connection()
+            self._connection = connection
+
+    def prepare_connection(self) -> None:
+        """Make a new connection fit for the engine's work."""
+
+    def _roll_back(self) -> None:
+        try:
+            self.db.rollback()
+        except Exception:  # the connection is gone: the next query opens a new one
+            self._drop_connection()
+
+    def _drop_connection(self) -> None:
+        self._connection = None
+        with contextlib.suppress(Exception):  # a broken connection cannot even be closed
+            self.db._adapter.close(None, really=True)
+        with contextlib.suppress(Exception):  # where that failed half-way, pydal would keep it
+            self.db._adapter.set_connection(None)
+
+    # -- errors --------------------
 
     def passes(self, error: Exception) -> bool:
         """True for an error that says: not now."""
@@ -80,26 +150,65 @@ class Dialect:
         )
         return bool(kinds) and isinstance(error, kinds)
 
+    def kind_of(self, error: Exception) -> type[StoreUnavailable]:
+        """Conflict where the database chose this transaction as the victim, Locked where somebody
+        holds a row for too long."""
+        return StoreUnavailable
+
+    def down_for_all(self, error: Exception) -> bool:
+        """True where nobody can write to the database now, so that nobody takes our tasks."""
+        return False
+
     def hint(self, error: Exception) -> str:
         """What a person could look at, as the end of the sentence."""
         return ""
+
+    # -- news, indexes, limits --------------------
 
     def doorbell(self) -> Doorbell:
         """What tells that somebody wrote something."""
         return Silent()
 
-    def create_indexes(self, indexes: Any) -> None:
-        """Make those indexes that are not there yet."""
+    def prepare_tables(self, indexes: Any) -> list[str]:
+        """Make the indexes (and what else helps) that are not there yet; what could not be made."""
         for table, name, columns, *_ in indexes:
             with contextlib.suppress(Exception):  # "exists already" differs from driver to driver
                 self.db[table].create_index(name, *(self.db[table][column] for column in columns))
                 self.db.commit()
                 continue
             self._roll_back()
+        return []
 
-    def _roll_back(self) -> None:
-        try:
-            self.db.rollback()
-        except Exception:  # the connection is gone: the next query opens a new one
-            with contextlib.suppress(Exception):  # a broken connection cannot even be closed
-                self.db._adapter.close(None, really=True)
+    def check_size(self, text: str | None) -> None:
+        """ValueError for a text that the database cannot take."""
+
+    # -- the app's own connection --------------------
+
+    @classmethod
+    def is_broken(cls, connection: Any) -> bool:
+        """True for a connection that the server has closed, as far as this end knows."""
+        return False
+
+    @classmethod
+    def is_idle(cls, connection: Any) -> bool:
+        """True where it is certain that no transaction is open on a connection."""
+        return False
+
+
+def again(method: Method) -> Method:
+    """Do a transaction again that the database ended for another's sake (a deadlock): the method
+    of somebody with a ``_dialect``, which can be called twice with the same arguments."""
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        for attempt in range(1, CONFLICT_TRIES + 1):
+            try:
+                return method(self, *args, **options)
+            except Conflict:
+                self._dialect.conflicts += 1
+                if attempt == CONFLICT_TRIES:
+                    raise
+                self._dialect.pause(attempt * CONFLICT_PAUSE)
+        raise AssertionError("unreachable")
+
+    return call  # type: ignore[return-value]

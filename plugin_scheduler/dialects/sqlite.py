@@ -21,9 +21,9 @@ class SQLite(Dialect):
 
     name = "sqlite"
 
-    def prepare(self, settings: Any) -> None:
+    def prepare_connection(self) -> None:
         self.db.executesql(f"PRAGMA busy_timeout={BUSY_MS}")
-        if settings.sqlite_wal:
+        if self._settings.sqlite_wal:
             # Readers and the writer stop blocking each other. The mode stays with the file, so it
             # is asked first: switching needs a moment without any other connection.
             if self.db.executesql("PRAGMA journal_mode")[0][0] != "wal":
@@ -40,6 +40,9 @@ class SQLite(Dialect):
         unreadable = "Could not decode" in str(error)  # a text in a row that is no UTF-8
         return isinstance(error, sqlite3.OperationalError) and not unreadable
 
+    def down_for_all(self, error: Exception) -> bool:
+        return True  # who holds the lock keeps everybody out
+
     def hint(self, error: Exception) -> str:
         if "locked" not in str(error):
             return ""
@@ -49,12 +52,12 @@ class SQLite(Dialect):
         )
 
     def doorbell(self) -> Doorbell:
-        return DataVersion(self.db._adapter.connection, self._path())
+        return DataVersion(lambda: self.db._adapter.connection, self._path())
 
     def _path(self) -> str:
         return str(self.db.executesql("PRAGMA database_list")[0][2])
 
-    def create_indexes(self, indexes: Any) -> None:
+    def prepare_tables(self, indexes: Any) -> list[str]:
         for table, name, columns, *condition in indexes:
             fields = ", ".join(f'"{column}"' for column in columns)
             where = f" WHERE {condition[0]}" if condition else ""
@@ -62,3 +65,8 @@ class SQLite(Dialect):
                 f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({fields}){where}'
             )
         self.db.commit()
+        return []
+
+    @classmethod
+    def is_idle(cls, connection: Any) -> bool:
+        return not connection.in_transaction

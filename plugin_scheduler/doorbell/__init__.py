@@ -11,6 +11,10 @@ class Doorbell:
 
     #: seconds between two looks
     interval = 0.5
+    #: how news come now, for people
+    way = "polling"
+    #: why they come more slowly than they should; None when all is well
+    trouble: str | None = None
 
     def rung(self) -> bool:
         """True when something was written since the last look."""
@@ -22,6 +26,9 @@ class Doorbell:
 
     def heed(self) -> None:
         """That file became readable: look more often for a moment."""
+
+    def test(self) -> None:
+        """Make sure, now and then, that it would ring."""
 
     def close(self) -> None:
         """Let go of that file."""

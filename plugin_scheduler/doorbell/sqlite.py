@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from plugin_scheduler.doorbell import Doorbell
@@ -23,11 +24,12 @@ ALERT = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)  # after a wri
 class DataVersion(Doorbell):
     """Rings for every commit that this connection did not make."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
-        self._cursor = connection.cursor()
+    def __init__(self, connection: Callable[[], sqlite3.Connection], path: str) -> None:
+        self._connection = connection
         self._seen = self._version()
         self._name = os.path.basename(path)
         self._watch = _watch(os.path.dirname(path) or ".")
+        self.way = "inotify" if self._watch else "data_version"
         self._usual = SAFETY if self._watch else POLL
         self._pauses: list[float] = []
 
@@ -60,7 +62,7 @@ class DataVersion(Doorbell):
             self._watch.close()
 
     def _version(self) -> int:
-        return int(self._cursor.execute("PRAGMA data_version").fetchone()[0])
+        return int(self._connection().execute("PRAGMA data_version").fetchone()[0])
 
 
 def _watch(folder: str) -> Any:

@@ -16,6 +16,8 @@ from typing import Any
 from pydal import DAL
 
 from plugin_scheduler.catalog import Catalog, Home
+from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.hosts.world import World, explain_failure
 from plugin_scheduler.settings import Settings
@@ -74,12 +76,11 @@ def check(uri: str, folder: str, tasks: str) -> None:
 
 def define(db: Any, catalog: Catalog, settings: Settings) -> None:
     """The tables, with no application of its own: a task file works for all that is in there."""
-    from plugin_scheduler import clock
     from plugin_scheduler.models import define_tables
 
     define_tables(
         db,
-        now=lambda: clock.SYSTEM.now(settings.utc_time),
+        now=dialect_for(db, SYSTEM, settings).now,
         application_name="standalone",
         group_names=settings.group_names,
         function_names=catalog.names,

@@ -16,7 +16,7 @@ from pydal import DAL
 
 from plugin_scheduler.catalog import Catalog, Home
 from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.dialects import close_connection
+from plugin_scheduler.dialects import close_connection, commit, is_on_a_server, renew_if_broken
 from plugin_scheduler.errors import ConfigError, NotFound
 
 
@@ -44,7 +44,12 @@ class World:
     def commit(self) -> None:
         """Make what the task did last, in every database of the app."""
         for db in self.databases:
-            db.commit()
+            commit(db)
+
+    def refresh(self) -> None:
+        """Have a run begin with connections that work, where the server closed one meanwhile."""
+        for db in self.databases:
+            renew_if_broken(db)
 
     def rollback(self) -> None:
         """Undo what the task did; a connection that cannot even do that is thrown away."""
@@ -52,6 +57,12 @@ class World:
             try:
                 db.rollback()
             except Exception:  # each driver raises its own kind; the next run connects anew
+                close_connection(db)
+
+    def rest(self) -> None:
+        """Close connections to servers until they are needed again."""
+        for db in self.databases:
+            if is_on_a_server(db):
                 close_connection(db)
 
     def disconnect(self) -> None:

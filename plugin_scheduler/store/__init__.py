@@ -1,10 +1,10 @@
 """Where is it kept? The engine's only reader and writer of the four tables.
 
 I own the transactions: a turn of a worker is one of them, a chore is one of them. My parts are
-`rows` (a task's row as a record), `due` (what may be claimed), `tasks` (a task's way from claim to
-end), `workers` (who is alive, who leads, what was ordered) and `chores` (what the leader does for
-all). I call dialects and lifecycle. I never decide what follows from an outcome, and never see a
-process.
+`rows` (a task's row as a record), `due` (what may be claimed), `claims` (who gets it), `tasks` (its
+way from there to its end), `workers` (who is alive, who leads, what was ordered) and `chores` (what
+the leader does for all). I call dialects and lifecycle. I never decide what follows from an
+outcome, and never see a process.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any
 from pydal import DAL
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.dialects import dialect_for, driver_args
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.models import INDEXES, define_tables
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.chores import Chores
+from plugin_scheduler.store.claims import Claims
+from plugin_scheduler.store.due import Due
 from plugin_scheduler.store.tasks import Tasks
 from plugin_scheduler.store.workers import Workers
 
@@ -29,10 +31,14 @@ class Store:
 
     def __init__(self, db: Any, settings: Settings, clock: Clock, application: str = "") -> None:
         self.db = db
-        self.dialect = dialect_for(db, clock, settings.utc_time)
-        self.tasks = Tasks(self.dialect, settings, application)
+        self.dialect = dialect_for(db, clock, settings)
+        due = Due(self.dialect, settings, application)
+        self.tasks = Tasks(self.dialect, settings)
+        self.claims = Claims(self.dialect, due, self.tasks.rows)
         self.workers = Workers(self.dialect, settings)
-        self.chores = Chores(self.dialect, settings, self.tasks)
+        self.chores = Chores(self.dialect, due, self.tasks)
+        #: What would help, but could not be made in the database.
+        self.lacks: list[str] = []
 
     @classmethod
     def open(
@@ -43,12 +49,12 @@ class Store:
         The tables are the app's to make, so nothing is migrated here.
         """
         try:
-            db = DAL(migrate=False, attempts=1, **where)
-            define_tables(db, now=lambda: clock.now(settings.utc_time), migrate=False)
+            options = driver_args(where["uri"], where["driver_args"], settings)
+            db = DAL(migrate=False, attempts=1, **{**where, "driver_args": options})
+            define_tables(db, now=dialect_for(db, clock, settings).now, migrate=False)
             store = cls(db, settings, clock, application)
-            with store.dialect.errors():
-                store.dialect.prepare(settings)
-                store.dialect.create_indexes(INDEXES)
+            with store.dialect.reading():
+                store.lacks = store.dialect.prepare_tables(INDEXES)
         except RuntimeError as error:  # pydal's word for: cannot connect
             raise StoreUnavailable(str(error)) from error
         return store

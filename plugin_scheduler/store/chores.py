@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.lifecycle import after_fan_out, short
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.records import (
@@ -21,15 +21,15 @@ from plugin_scheduler.records import (
     Worker,
     WorkerStatus,
 )
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.store.due import Due
 from plugin_scheduler.store.tasks import Tasks
 
 
 class Chores:
     """Duties of the ticker."""
 
-    def __init__(self, dialect: Dialect, settings: Settings, tasks: Tasks) -> None:
-        self._dialect, self._settings, self._tasks = dialect, settings, tasks
+    def __init__(self, dialect: Dialect, due: Due, tasks: Tasks) -> None:
+        self._dialect, self._due, self._tasks = dialect, due, tasks
         self._db = dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
         self._deps, self._worker = self._db.scheduler_task_deps, self._db.scheduler_worker
@@ -46,6 +46,7 @@ class Chores:
         names = {row.assigned_worker_name or "" for row in held}
         return names | {row.worker_name or "" for row in running}
 
+    @again
     def requeue_lost(self, owner: str) -> list[Task]:
         """Give back what a dead worker held, and close its open runs; the tasks concerned."""
         held = (
@@ -67,11 +68,13 @@ class Chores:
         return tasks
 
     def _lives(self, name: str) -> bool:
-        """Asked again inside the transaction: it may have beaten while this one waited."""
-        beats = (self._worker.worker_name == name) & (
-            self._worker.lease_until > self._dialect.epoch()
-        )
-        return bool(self._db(beats).select(self._worker.id, limitby=(0, 1)))
+        """Asked again inside the transaction: it may have beaten while this one waited. Its row is
+        locked on servers, so that it cannot beat while its tasks are taken; and where somebody else
+        holds that row, so that it could not beat, they are not taken."""
+        mine = self._worker.worker_name == name
+        fields = [self._worker.id, self._worker.lease_until]
+        rows = self._dialect.select(mine, fields, lock="wait")
+        return any((row.lease_until or 0.0) > self._dialect.epoch() for row in rows)
 
     def _give_back(self, task: Task, now: Any) -> None:
         if task.status == TaskStatus.RUNNING:
@@ -94,8 +97,10 @@ class Chores:
             status=RunStatus.STOPPED, stop_time=now, reason=f"its worker {owner} died"
         )
 
-    def bury(self, workers: Iterable[Worker]) -> None:
-        """Remove the rows of dead workers, unless they came back meanwhile."""
+    @again
+    def bury(self, workers: Iterable[Worker]) -> int:
+        """Remove the rows of dead workers, unless they came back meanwhile; how many."""
+        buried = 0
         with self._dialect.transaction():
             for worker in workers:
                 gone = self._worker.id == worker.id
@@ -104,12 +109,15 @@ class Chores:
                     gone &= (lease == None) | (lease < self._dialect.epoch())
                 if not self._db(gone).delete():
                     continue
+                buried += 1
                 # Nobody else may take what was meant for this worker alone.
                 meant = (self._task.only_worker == worker.worker_name) & (
                     self._task.status == TaskStatus.QUEUED
                 )
                 self._tasks.move("skip", meant, enabled=False, reason="its worker died")
+        return buried
 
+    @again
     def expire_overdue(self) -> int:
         """End what could not start before its stop_time."""
         with self._dialect.reading():
@@ -122,6 +130,7 @@ class Chores:
             late = self._task.id.belongs(ids) & (self._task.stop_time < self._dialect.now())
             return self._tasks.move("expire", late, reason="its stop_time passed before it started")
 
+    @again
     def unblock(self) -> int:
         """Decide for tasks that wait for something that ended; how many were decided."""
         child, parent = self._task, self._task.with_alias("waiting_task")
@@ -158,11 +167,12 @@ class Chores:
     def fan_out_broadcasts(self, alive: Sequence[Worker]) -> int:
         """Queue a copy of each due broadcast for every live worker of its group."""
         with self._dialect.reading():
-            due = self._tasks.due.at(self._dialect.now(), any_app=True)
+            due = self._due.at(self._dialect.now(), any_app=True)
             due &= self._task.broadcast == True
             tasks = self._tasks.read(due)
         return sum(self._fan_out(task, alive) for task in tasks)
 
+    @again
     def _fan_out(self, task: Task, alive: Sequence[Worker]) -> int:
         group = task.group_name or "main"
         takers = [

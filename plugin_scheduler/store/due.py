@@ -56,14 +56,21 @@ class Due:
             base = (task.status == TaskStatus.QUEUED) & (task.group_name == group)
             if self._db(base & (task.priority == None)).select(task.id, limitby=(0, 1)):
                 queries.append(base & (task.priority == None))
-            highest = task.priority.max()
-            level = self._db(base & (task.priority < HIGHEST)).select(highest).first()[highest]
+            level = self._highest(base, HIGHEST)
             while level is not None:
                 queries.append(base & (task.priority == level))
-                lower = self._db(base & (task.priority < level)).select(highest).first()[highest]
+                lower = self._highest(base, level)
                 # SQLite keeps -0.5 that somebody wrote by hand, and it is read as 0 again
                 level = lower if lower is None or lower < level else level - 1
         return queries
+
+    def _highest(self, base: Any, below: int) -> int | None:
+        """One step in the claim's index; MAX() would read all of a level on some databases."""
+        priority = self._task.priority
+        rows = self._db(base & (priority < below)).select(
+            priority, orderby=~priority, limitby=(0, 1), cacheable=True
+        )
+        return rows[0].priority if rows else None
 
     def of_this_app(self) -> Any:
         """Several apps may share a database; web2py writes ``app/controller``."""

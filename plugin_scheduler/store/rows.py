@@ -37,10 +37,11 @@ class Rows:
         self._fields = [self._task[name] for name in Task._fields]
         self.unreadable: dict[int, str] = {}
 
-    def read(self, query: Any, **select: Any) -> list[Task]:
-        """Tasks as records; what cannot be read is left out, and noted in `unreadable`."""
+    def read(self, query: Any, lock: str = "", **select: Any) -> list[Task]:
+        """Tasks as records; what cannot be read is left out, and noted in `unreadable`. ``lock``
+        as for the dialect's `select`."""
         try:
-            rows = self._db(query).select(*self._fields, cacheable=True, **select)
+            rows = self._dialect.select(query, self._fields, lock, **select)
             return [_record(row) for row in rows]
         except Exception as error:  # a row edited by hand: each driver and parser has its own kind
             if self._dialect.passes(error):

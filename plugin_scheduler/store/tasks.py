@@ -1,4 +1,4 @@
-"""A task's way through the tables: claim, start, hand back, report.
+"""A task's way through the tables: start, hand back, report.
 
 I own every write of a task's status (`move`, which takes a rule, a selection and a guard). I call
 lifecycle for what follows. Zero rows changed is a normal answer: somebody else was quicker, or has
@@ -7,33 +7,29 @@ taken the task away from a worker that was thought dead.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.lifecycle import MOVES, Move, decide, short
 from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.store.due import Due
 from plugin_scheduler.store.rows import Rows
-
-RETRY_HORIZON = timedelta(minutes=10)
 
 
 class Tasks:
     """Tasks and their runs, as one worker sees them."""
 
-    def __init__(self, dialect: Dialect, settings: Settings, application: str) -> None:
+    def __init__(self, dialect: Dialect, settings: Settings) -> None:
         self._dialect, self._settings = dialect, settings
-        self.due = Due(dialect, settings, application)
         self.rows = Rows(dialect)
         self.read = self.rows.read
         self._db = dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
         self._deps = self._db.scheduler_task_deps
 
+    @again
     def condemn_unreadable(self) -> int:
         """Have tasks FAIL whose rows cannot be read, so that they stand in nobody's way."""
         if not self.rows.unreadable:
@@ -49,72 +45,10 @@ class Tasks:
         self.rows.unreadable.clear()
         return count
 
-    def has_due_work(self, groups: Sequence[str], horizon: float) -> bool:
-        """Is anything to do, by whichever worker, in the next ``horizon`` seconds? Tells a worker
-        that leaves when idle whether it may: a retry that is on its way keeps it."""
-        task = self._task
-        with self._dialect.reading():
-            now = self._dialect.now()
-            mine = task.group_name.belongs(groups)
-            retries = (task.times_failed > 0) & self.due.at(now + RETRY_HORIZON)
-            queries = (
-                self.due.at(now + timedelta(seconds=horizon)),
-                retries,
-                task.status.belongs(TaskStatus.HELD) & self.due.of_this_app(),
-            )
-            return any(self._db(mine & query).select(task.id, limitby=(0, 1)) for query in queries)
+    # -- start, hand back --------------------
 
-    def next_due(self, groups: Sequence[str], now: datetime) -> datetime | None:
-        """When the next task will be due that is not due at ``now``."""
-        task = self._task
-        with self._dialect.reading():
-            soonest = [
-                next_one.next_run_time
-                for at_level in self.due.levels(groups)
-                for next_one in self.read(
-                    at_level & (task.next_run_time > now) & (task.enabled == True),
-                    orderby=task.next_run_time,
-                    limitby=(0, 1),
-                )
-                if next_one.next_run_time
-            ]
-        return min(soonest, default=None)
-
-    # -- claim, start, hand back --------------------
-
-    def claim(
-        self, worker_name: str, groups: Sequence[str], limit: int, now: datetime
-    ) -> list[Task]:
-        """Take up to ``limit`` tasks due at ``now``: the longest waiting first; priority counts as
-        waiting."""
-        with self._dialect.reading():
-            candidates = self._candidates(worker_name, groups, limit, now)
-        if not candidates:
-            return []
-        with self._dialect.transaction():
-            ids = [task.id for task in candidates]
-            mine = {"assigned_worker_name": worker_name}
-            self.move("claim", self._task.id.belongs(ids) & (self._task.enabled == True), **mine)
-            got = self._task.id.belongs(ids) & (self._task.assigned_worker_name == worker_name)
-            claimed = {
-                task.id: task
-                for task in self.read(got & (self._task.status == TaskStatus.ASSIGNED))
-            }
-        return [claimed[task.id] for task in candidates if task.id in claimed]
-
-    def _candidates(
-        self, worker_name: str, groups: Sequence[str], limit: int, now: datetime
-    ) -> list[Task]:
-        task = self._task
-        for_me = (task.only_worker == None) | (task.only_worker.belongs(("", worker_name)))
-        due = self.due.at(now) & for_me & ((task.broadcast == None) | (task.broadcast == False))
-        found = [
-            self.read(at_level & due, orderby=task.next_run_time, limitby=(0, limit))
-            for at_level in self.due.levels(groups)
-        ]
-        return list(heapq.merge(*found, key=self.due.rank))[:limit]
-
-    def start(self, tasks: Iterable[Task], worker_name: str) -> list[Order]:
+    @again
+    def start(self, tasks: Sequence[Task], worker_name: str) -> list[Order]:
         """Make a run row for each task and set it RUNNING; leaves out what was taken away."""
         orders = []
         with self._dialect.transaction():
@@ -135,7 +69,8 @@ class Tasks:
                 orders.append(Order(task._replace(run_id=run_id), run_id, now))
         return orders
 
-    def hand_back(self, tasks: Iterable[Task], worker_name: str) -> int:
+    @again
+    def hand_back(self, tasks: Sequence[Task], worker_name: str) -> int:
         """Give up claimed tasks that were never started."""
         with self._dialect.transaction():
             return sum(
@@ -143,6 +78,7 @@ class Tasks:
                 for task in tasks
             )
 
+    @again
     def hand_back_unknown(self, worker_name: str, known: Iterable[int]) -> int:
         """Give up what this worker holds by the tables but does not know of: an answer was lost."""
         mine = self._task.assigned_worker_name == worker_name
@@ -168,15 +104,15 @@ class Tasks:
 
     # -- reports --------------------
 
+    @again
     def report(
         self, reports: Sequence[Report], worker_name: str
     ) -> list[tuple[Report, Move | None]]:
         """Store what came back, in one transaction; None beside a report that came too late."""
         with self._dialect.transaction():
-            current, stops = (
-                self._current(reports),
-                self._stop_requests([report.order.run_id for report in reports]),
-            )
+            # Runs before tasks, as `stop_task` takes them: two orders would be a deadlock.
+            stops = self._stop_requests([report.order.run_id for report in reports])
+            current = self._current(reports)
             done = [
                 (report, self._apply(report, current, stops, worker_name)) for report in reports
             ]
@@ -186,12 +122,14 @@ class Tasks:
     def _current(self, reports: Sequence[Report]) -> dict[int, Task]:
         """The rows as they are now: people edit a task's schedule while it runs."""
         ids = [report.order.task.id for report in reports]
-        return {task.id: task for task in self.read(self._task.id.belongs(ids))}
+        rows = self.read(self._task.id.belongs(ids), lock="wait", orderby=self._task.id)
+        return {task.id: task for task in rows}
 
     def _stop_requests(self, run_ids: Sequence[int | None]) -> set[int]:
         """Runs that somebody asked to stop just when they ended."""
-        query = self._run.id.belongs(run_ids) & (self._run.stop_requested == True)
-        return {row.id for row in self._db(query).select(self._run.id)}
+        fields, ours = [self._run.id, self._run.stop_requested], self._run.id.belongs(run_ids)
+        rows = self._dialect.select(ours, fields, lock="wait", orderby=self._run.id)
+        return {row.id for row in rows if row.stop_requested}
 
     def _apply(
         self, report: Report, current: dict[int, Task], stops: set[int], worker_name: str
@@ -234,6 +172,7 @@ class Tasks:
         return self.move(move.name, selection, **changes)
 
     def _close_run(self, report: Report) -> None:
+        self._dialect.check_size(report.result)
         run = self._db(self._run.id == report.order.run_id)
         if report.outcome == Outcome.COMPLETED and self._leaves_no_row(report):
             run.delete()
@@ -280,6 +219,7 @@ class Tasks:
             waits = self._deps.task_child.belongs(ids) & (self._deps.can_visit == False)
             self._db(waits).update(can_visit=True)
 
+    @again
     def save_live(self, run_id: int, output: str | None, progress: dict[str, Any] | None) -> None:
         """What a run printed and how far it is, while it runs."""
         changes: dict[str, Any] = {}

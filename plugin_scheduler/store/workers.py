@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.clock import is_zone
+from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import Worker, WorkerStatus
 from plugin_scheduler.settings import Settings
@@ -37,6 +38,7 @@ class Workers:
         self._db = dialect.db
         self._worker = self._db.scheduler_worker
 
+    @again
     def register(self, name: str, stats: dict[str, Any]) -> int:
         """Add this worker's row and give its id; ConfigError when a live worker has the name."""
         with self._dialect.transaction():
@@ -60,6 +62,25 @@ class Workers:
                 )
             )
 
+    def zone_in_use(self) -> str | None:
+        """The time zone that the oldest worker alive keeps the tables in; None without any."""
+        worker = self._worker
+        with self._dialect.reading():
+            alive = self._db(worker.lease_until > self._dialect.epoch())
+            ids = [row.id for row in alive.select(worker.id, orderby=worker.id)]
+            zones = (self._zone_of(worker_id) for worker_id in ids)
+            return next((zone for zone in zones if zone), None)
+
+    def _zone_of(self, worker_id: int) -> str | None:
+        try:
+            row = self._db(self._worker.id == worker_id).select(self._worker.worker_stats).first()
+            zone = row.worker_stats["time_zone"]
+        except Exception as error:  # somebody may have put there what is no JSON
+            if self._dialect.passes(error):
+                raise
+            return None
+        return zone if isinstance(zone, str) and is_zone(zone) else None
+
     def lease_of(self, name: str) -> float | None:
         """Until when the worker of that name counts as alive; None when there is none."""
         with self._dialect.reading():
@@ -79,9 +100,11 @@ class Workers:
             "worker_stats": stats,
         }
 
+    @again
     def beat(self, worker_id: int, stats: dict[str, Any]) -> bool:
         """Say that this worker lives; False when its row is gone."""
         with self._dialect.transaction():
+            self._dialect.read_clock()
             mine = self._db(self._worker.id == worker_id)
             return bool(mine.update(**self._signs_of_life(stats)))
 
@@ -94,17 +117,20 @@ class Workers:
             return None
         return row.status or WorkerStatus.ACTIVE, tuple(row.group_names or ())
 
+    @again
     def carried_out(self, worker_id: int, order: str) -> None:
         """Take back a momentary order, unless another one was given meanwhile."""
         with self._dialect.transaction():
             same = (self._worker.id == worker_id) & (self._worker.status == order)
             self._db(same).update(status=WorkerStatus.ACTIVE)
 
+    @again
     def leave(self, worker_id: int) -> None:
         """Remove this worker's row."""
         with self._dialect.transaction():
             self._db(self._worker.id == worker_id).delete()
 
+    @again
     def lead(self, worker_id: int) -> bool:
         """Take or keep the ticker's lease; True for exactly one live worker."""
         worker = self._worker

@@ -1,4 +1,4 @@
-"""What the contract tests share: connections to one database, and a scheduler without workers."""
+"""What the contract tests share: each runs on every database, with connections and a scheduler."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from home import Connect, connections, scheduler_on
+from databases import KINDS, Database, Shared
+from home import Connect, connections, lab_on, scheduler_on
+from kit import Lab
 
 from plugin_scheduler import Scheduler
 
 
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, servers: Shared) -> Iterator[Database]:
+    with servers.database(request.param, quick=True) as one:
+        yield one
+
+
 @pytest.fixture
-def connect(tmp_path: Path) -> Iterator[Connect]:
-    with connections(tmp_path) as one:
+def connect(database: Database, tmp_path: Path) -> Iterator[Connect]:
+    with connections(tmp_path, database.uri) as one:
         yield one
 
 
 @pytest.fixture
 def scheduler(connect: Connect) -> Scheduler:
     return scheduler_on(connect())
+
+
+@pytest.fixture
+def lab(database: Database, tmp_path: Path) -> Iterator[Lab]:
+    with lab_on(database, tmp_path) as one:
+        yield one

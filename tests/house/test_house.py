@@ -40,7 +40,7 @@ FLOORS = (
         "pool",
         "porter",
     ),
-    ("signals", "outage", "identity", "listening", "ticker", "staying"),
+    ("signals", "outage", "zones", "identity", "listening", "ticker", "staying"),
     ("intake", "reporting", "supervisor", "boot", "launch"),
     ("queueing", "orders", "jobs"),
     ("api",),

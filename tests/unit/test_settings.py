@@ -79,3 +79,21 @@ def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
 def test_settings_reach_another_process_as_json() -> None:
     settings = Settings(slots=3, group_names=("a", "b"), worker_name="w", heartbeat=0.5)
     assert Settings.from_dict(json.loads(json.dumps(settings.as_dict()))) == settings
+
+
+def test_the_zone_of_the_tables_is_the_machines_unless_it_is_said() -> None:
+    assert Settings().zone is None
+    assert Settings(utc_time=True).zone == "UTC"
+    assert Settings(time_zone="Europe/Berlin").zone == "Europe/Berlin"
+
+
+@pytest.mark.parametrize("name", ["Berlin", "", "../etc/passwd", "+02:00", 3])
+def test_what_names_no_time_zone_is_refused_with_an_example(name: Any) -> None:
+    with pytest.raises(ConfigError, match="no such time zone; one is named Europe/Berlin"):
+        Settings(time_zone=name)
+
+
+def test_two_zones_at_once_are_refused() -> None:
+    with pytest.raises(ConfigError, match="contradict each other"):
+        Settings(utc_time=True, time_zone="Europe/Berlin")
+    assert Settings(utc_time=True, time_zone="UTC").zone == "UTC"

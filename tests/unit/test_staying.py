@@ -201,3 +201,14 @@ def test_a_worker_leaves_after_so_many_beats_without_anything_to_do() -> None:
     bench.staying.count_beat(False, W)
     assert bench.left_with() == 0
     assert bench.staying.why == "3 beats without due work"
+
+
+def test_a_worker_whose_database_is_away_for_too_long_leaves_at_once_with_a_code_of_its_own() -> (
+    None
+):
+    bench = Bench(db_outage_limit=60)
+    bench.pool.running = 2
+    bench.staying.give_up(61.4, cast(Pool, bench.pool))
+    assert [outcome for outcome, _ in bench.pool.ends] == [Outcome.INTERRUPTED]
+    assert bench.left_with(busy=True) == 75
+    assert "away for 61 s" in bench.staying.why

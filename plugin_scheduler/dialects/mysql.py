@@ -1,0 +1,194 @@
+"""MySQL and MariaDB: row locks that are skipped where the server knows how, and a probe as bell.
+
+I own their settings, indexes, errors and limits. I call pydal and its driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from typing import Any
+
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.dialects.server import Server, has_news, patience
+from plugin_scheduler.doorbell import Doorbell
+from plugin_scheduler.doorbell.probe import Probe
+from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
+from plugin_scheduler.settings import Settings
+
+FOUND_ROWS = 2  # the drivers' flag for: an update counts the rows it found, changed or not
+ANSWER_WITHIN = 10  # seconds; a larger table may keep the server busy for some of them
+TABLES_WITHIN = 600  # seconds for a change of a large table
+TABLE_LOCK_S = 10  # seconds to wait for somebody who has looked at a table and not committed
+#: pydal makes texts of 512 characters, an index may have 3072 bytes: so much of a name must do.
+PREFIXES = {"status": 16, "group_name": 100, "assigned_worker_name": 200}
+NOTHING_IN_A_TABLE = 10_000  # rows; below that a change of a column takes no time
+
+#: Deadlock, changed since it was read (MariaDB), lock wait timeout.
+_KINDS: dict[int, type[StoreUnavailable]] = {1213: Conflict, 1020: Conflict, 1205: Locked}
+_TABLE_AWAY = (1146, 1054)  # no such table or column: somebody is at work on the tables
+_TOO_LARGE = 1153
+_DOWN = (1053,)  # shutting down
+_EXISTS = (1061,)  # another worker was quicker
+
+
+class MySQL(Server):
+    """MySQL and MariaDB, by any driver that pydal has."""
+
+    name = "mysql"
+    clock_query = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000"
+
+    def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
+        super().__init__(db, clock, settings)
+        self._packet = 0
+
+    @classmethod
+    def connection_options(cls, settings: Settings) -> dict[str, Any]:
+        return {
+            "connect_timeout": math.ceil(patience(settings)),
+            "read_timeout": ANSWER_WITHIN,
+            "write_timeout": ANSWER_WITHIN,
+            "client_flag": FOUND_ROWS,
+        }
+
+    def prepare_connection(self) -> None:
+        version, packet = self.db.executesql("SELECT VERSION(), @@max_allowed_packet")[0]
+        self.locks_rows, self._packet = skips_locked_rows(version), int(packet)
+        # The default holds gaps between rows, too, and so makes deadlocks where none need be.
+        self.db.executesql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        # Not only rows: who changes a table keeps readers out of it, too, by default for a year.
+        self.db.executesql("SET SESSION innodb_lock_wait_timeout=1, lock_wait_timeout=1")
+        self.db.executesql("SET NAMES utf8mb4")
+
+    def check_size(self, text: str | None) -> None:
+        if text is not None and len(text) > self._packet // 2 and self._packet:
+            size, most = len(text) / (1 << 20), self._packet / (1 << 20)
+            raise ValueError(
+                f"a text of {size:.0f} MiB is too large for the server: "
+                f"its max_allowed_packet is {most:.0f} MiB"
+            )
+
+    # -- errors --------------------
+
+    def passes(self, error: Exception) -> bool:
+        number = _number(error)
+        if number == _TOO_LARGE:
+            return False
+        return number in _TABLE_AWAY or super().passes(error)
+
+    def kind_of(self, error: Exception) -> type[StoreUnavailable]:
+        return _KINDS.get(_number(error), StoreUnavailable)
+
+    def down_for_all(self, error: Exception) -> bool:
+        words = str(error)
+        return _number(error) in _DOWN or "Connection refused" in words or "[Errno 2]" in words
+
+    # -- doorbell --------------------
+
+    def doorbell(self) -> Doorbell:
+        return Probe(self._newest_task, self._clock)
+
+    def _newest_task(self) -> object:
+        """Answered from the primary key. Rows that others change are found by the full looks."""
+        try:
+            with self.reading():
+                return self.db.executesql("SELECT MAX(id) FROM scheduler_task")[0][0]
+        except StoreUnavailable:
+            return object()  # let the query that follows find out what is the matter
+
+    # -- tables --------------------
+
+    def prepare_tables(self, indexes: Any) -> list[str]:
+        missing = self._missing(indexes)
+        if not missing:
+            return []
+        self.db.commit()  # having looked at a table is a hold on it: what follows would wait for us
+        lacks = []
+        with contextlib.closing(self._patient_connection()) as connection:
+            for what, statement in missing:
+                try:
+                    connection.cursor().execute(statement)
+                except Exception as error:  # each driver's own; a worker works without, slower
+                    if _number(error) not in _EXISTS:
+                        lacks.append(f"{what} ({error})")
+        return lacks
+
+    def _missing(self, indexes: Any) -> list[tuple[str, str]]:
+        query = "SELECT DISTINCT index_name FROM information_schema.statistics "
+        found = {row[0] for row in self.db.executesql(query + "WHERE table_schema = DATABASE()")}
+        return [
+            *((name, _index(*index)) for index in indexes if (name := index[1]) not in found),
+            *self._narrow_texts(),
+        ]
+
+    def _narrow_texts(self) -> list[tuple[str, str]]:
+        """pydal makes tables that cannot hold every character (no emoji). Small ones are widened;
+        in a large one that takes its time, so it is left to its owner."""
+        query = (
+            "SELECT table_name, column_name, column_type FROM information_schema.columns "
+            "WHERE table_schema = DATABASE() AND character_set_name IN ('utf8', 'utf8mb3') "
+            "AND data_type LIKE '%text' AND table_name IN ('scheduler_task', 'scheduler_run')"
+        )
+        return [
+            (
+                f"every character in {table}.{column}",
+                f"ALTER TABLE {table} MODIFY {column} {kind} CHARACTER SET utf8mb4",
+            )
+            for table, column, kind in self.db.executesql(query)
+            if self._is_small(table)
+        ]
+
+    def _is_small(self, table: str) -> bool:
+        beyond = f"SELECT id FROM {table} LIMIT 1 OFFSET {NOTHING_IN_A_TABLE}"
+        return not self.db.executesql(beyond)
+
+    def _patient_connection(self) -> Any:
+        adapter = self.db._adapter
+        options = {**adapter.driver_args, "read_timeout": TABLES_WITHIN}
+        connection = adapter.driver.connect(**options)
+        connection.cursor().execute(f"SET SESSION lock_wait_timeout={TABLE_LOCK_S}")
+        return connection
+
+    # -- the app's own connection --------------------
+
+    @classmethod
+    def is_broken(cls, connection: Any) -> bool:
+        socket = getattr(connection, "_sock", None)
+        if socket is not None and not has_news(socket):
+            return False
+        # The server said something while nobody asked, or the driver does not let us look.
+        try:
+            connection.ping(False)
+        except Exception:  # each driver's own
+            return True
+        return False
+
+    @classmethod
+    def is_idle(cls, connection: Any) -> bool:
+        asked = getattr(connection, "get_transaction_status", None)
+        return asked is not None and not asked()
+
+
+def skips_locked_rows(version: str) -> bool:
+    """MySQL since 8.0, MariaDB since 10.6.
+
+    >>> [skips_locked_rows(version) for version in ("10.11.6-MariaDB", "5.7.44", "8.4.0")]
+    [True, False, True]
+    """
+    found = re.search(r"(\d+)\.(\d+)", version.removeprefix("5.5.5-"))
+    number = (int(found[1]), int(found[2])) if found else (0, 0)
+    return number >= ((10, 6) if "MariaDB" in version else (8, 0))
+
+
+def _number(error: Exception) -> int:
+    first = error.args[0] if error.args else None
+    return first if isinstance(first, int) else 0
+
+
+def _index(table: str, name: str, columns: tuple[str, ...], *_: str) -> str:
+    parts = (
+        f"`{column}`({PREFIXES[column]})" if column in PREFIXES else f"`{column}`"
+        for column in columns
+    )
+    return f"CREATE INDEX `{name}` ON `{table}` ({', '.join(parts)})"

@@ -1,0 +1,211 @@
+"""PostgreSQL: row locks that are skipped, and notifications in the writer's own transaction.
+
+I own its settings, its triggers, its errors and its doorbell. I call pydal and psycopg2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.dialects.server import Server, has_news, patience
+from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, TRIGGERS
+from plugin_scheduler.doorbell import Doorbell
+from plugin_scheduler.doorbell.postgres import Ear, Listener
+from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
+from plugin_scheduler.models import TABLES
+from plugin_scheduler.settings import Settings
+
+LOCK_MS = 500  # the worker's loop must go on: output, deadlines and signals do not wait
+DDL_LOCK_MS = 10_000  # at start there is time
+ONE_AT_A_TIME = 7_307_202_611  # a number for pg_advisory_xact_lock that others will hardly use
+
+#: Every run changes its task's row four times: without a broom the table grows and slows down.
+BROOM = {
+    "scheduler_task": "autovacuum_vacuum_scale_factor=0.02, autovacuum_analyze_scale_factor=0.05",
+    "scheduler_run": "autovacuum_vacuum_scale_factor=0.05, autovacuum_analyze_scale_factor=0.05",
+    "scheduler_worker": "autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=500",
+}
+
+SHARED = (
+    "a pooler in transaction mode (PgBouncer?) passes no notifications on; "
+    "give workers an address that leads to the server itself"
+)
+MUTE = "triggers of the scheduler's tables are missing or disabled (may this role make them?)"
+MEETINGS = 5  # a busy pooler may keep two connections apart for a while
+
+_OURS = "({})".format(", ".join(f"to_regclass('{table}')" for table in TABLES))
+
+#: Serialization failure, deadlock, lock not available.
+_KINDS: dict[str, type[StoreUnavailable]] = {"40001": Conflict, "40P01": Conflict, "55P03": Locked}
+_TABLE_AWAY = ("42P01", "42703")  # undefined table or column: somebody is at work on the tables
+_DOWN = ("57P01", "57P02", "57P03")  # shutting down, crashed, starting up
+_DOWN_WORDS = (
+    "Connection refused",
+    "the database system is",
+    "No such file or directory",  # its socket
+)
+
+
+class Postgres(Server):
+    """PostgreSQL, by psycopg2."""
+
+    name = "postgres"
+    clock_query = "SELECT extract(epoch FROM clock_timestamp())"
+
+    @classmethod
+    def connection_options(cls, settings: Settings) -> dict[str, Any]:
+        """Notice a dead network within seconds instead of a quarter of an hour."""
+        seconds = patience(settings)
+        return {
+            "connect_timeout": max(2, math.ceil(seconds)),
+            "keepalives": 1,
+            "keepalives_idle": 2,
+            "keepalives_interval": 1,
+            "keepalives_count": 2,
+            "tcp_user_timeout": int(seconds * 1000),
+            "application_name": "plugin_scheduler",
+        }
+
+    def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
+        super().__init__(db, clock, settings)
+        self._pid = 0
+
+    def prepare_connection(self) -> None:
+        self._pid = _pid_of(self.db.executesql)
+
+    def begin(self) -> None:
+        # For this transaction only: behind a pooler the session is also other people's.
+        self.db.executesql(f"SET LOCAL lock_timeout = {LOCK_MS}")
+
+    def begin_reading(self) -> None:
+        self.begin()  # who changes a table keeps readers out of it, too
+
+    # -- errors --------------------
+
+    def passes(self, error: Exception) -> bool:
+        import psycopg2
+
+        if getattr(error, "pgcode", None) in _TABLE_AWAY:
+            return True
+        nameless = type(error) is psycopg2.DatabaseError  # libpq had no words for a lost connection
+        return nameless or super().passes(error)
+
+    def kind_of(self, error: Exception) -> type[StoreUnavailable]:
+        return _KINDS.get(getattr(error, "pgcode", None) or "", StoreUnavailable)
+
+    def down_for_all(self, error: Exception) -> bool:
+        if getattr(error, "pgcode", None) in _DOWN:
+            return True
+        return any(words in str(error) for words in _DOWN_WORDS)
+
+    # -- doorbell --------------------
+
+    def doorbell(self) -> Doorbell:
+        return Listener(self._open_ear, self._ring, lambda: self._pid, CHANNEL, self._clock)
+
+    def _open_ear(self) -> Ear:
+        """A second connection, which only listens."""
+        adapter = self.db._adapter
+        connection = adapter.driver.connect(**{**adapter.driver_args, "async_": True})
+        ear = Ear(connection, self._clock, patience(self._settings))
+        if self._is_shared(ear):
+            ear.close()
+            raise ConnectionError(SHARED)
+        return ear
+
+    def _is_shared(self, ear: Ear) -> bool:
+        """Does a pooler lend the ear a session for each transaction? To LISTEN there would make
+        others hear, for ever, what is meant for us."""
+        if _pid_of(ear.ask) == ear.pid:
+            return False  # the server itself said who it is: nobody is in between
+        return any(self._meet(ear) for _ in range(MEETINGS))
+
+    def _meet(self, ear: Ear) -> bool:
+        """Do two connections of ours get the same session, or one of them two sessions?"""
+        before = _pid_of(ear.ask)
+        with self.reading():
+            between = _pid_of(self.db.executesql)
+        return before == between or before != _pid_of(ear.ask)
+
+    def _ring(self, channel: str) -> str | None:
+        """Ring our own bell; why others would not."""
+        names = ", ".join(f"'{name}'" for name in TRIGGERS)
+        there = f"tgrelid IN {_OURS} AND tgname IN ({names}) AND tgenabled <> 'D'"
+        count = f"(SELECT count(*) FROM pg_trigger WHERE {there})"
+        with self.reading():
+            [[_, found]] = self.db.executesql(f"SELECT pg_notify(%s, ''), {count}", [channel])
+            self.db.commit()
+        return None if found == len(TRIGGERS) else MUTE
+
+    # -- tables --------------------
+
+    def prepare_tables(self, indexes: Any) -> list[str]:
+        missing = self._missing(indexes)
+        lacks = []
+        for what, statements in missing:
+            try:
+                self._make(statements)
+            except Exception as error:  # no right to, or somebody holds the table: works without
+                self._roll_back()
+                lacks.append(f"{what} ({str(error).strip().splitlines()[0]})")
+        return lacks
+
+    def _missing(self, indexes: Any) -> list[tuple[str, list[str]]]:
+        """What is not there, with its statements. Asked first: even IF NOT EXISTS takes a lock."""
+        found = self._names("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()")
+        wanted = [(name, [_index(*index)]) for index in indexes if (name := index[1]) not in found]
+        triggers = self._names(f"SELECT tgname FROM pg_trigger WHERE tgrelid IN {_OURS}")
+        if not set(TRIGGERS) <= triggers:
+            ddl = [FUNCTION, *(line for pair in TRIGGERS.values() for line in pair)]
+            wanted.append(("triggers that wake workers up", ddl))
+        swept = self._names(
+            f"SELECT relname FROM pg_class WHERE oid IN {_OURS} AND reloptions IS NOT NULL"
+        )
+        for table, options in BROOM.items():
+            if table not in swept:
+                wanted.append((f"autovacuum of {table}", [f"ALTER TABLE {table} SET ({options})"]))
+        return wanted
+
+    def _names(self, query: str) -> set[str]:
+        return {row[0] for row in self.db.executesql(query)}
+
+    def _make(self, statements: list[str]) -> None:
+        """In one transaction, and no two workers at once."""
+        self.db.executesql(f"SET LOCAL lock_timeout = {DDL_LOCK_MS}")
+        self.db.executesql(f"SELECT pg_advisory_xact_lock({ONE_AT_A_TIME})")
+        for statement in statements:
+            self.db.executesql(statement)
+        self.db.commit()
+
+    # -- the app's own connection --------------------
+
+    @classmethod
+    def is_broken(cls, connection: Any) -> bool:
+        if connection.closed:
+            return True
+        if not has_news(connection):
+            return False
+        # The server said something while nobody asked: goodbye, or merely some news.
+        with contextlib.suppress(Exception):  # each driver's own
+            connection.poll()
+            return bool(connection.closed)
+        return True
+
+    @classmethod
+    def is_idle(cls, connection: Any) -> bool:
+        return bool(connection.info.transaction_status == 0)  # as known here, nobody is asked
+
+
+def _pid_of(ask: Callable[[str], Any]) -> int:
+    """The number of the session that answers."""
+    return int(ask("SELECT pg_backend_pid()")[0][0])
+
+
+def _index(table: str, name: str, columns: tuple[str, ...], condition: str = "") -> str:
+    fields = ", ".join(f'"{column}"' for column in columns)
+    where = f" WHERE {condition}" if condition else ""
+    return f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({fields}){where}'

@@ -1,0 +1,34 @@
+"""In which zone are the times of the tables? All workers must keep the same.
+
+I own that agreement. Times in the tables are naive, as in web2py: 09:00 is nine o'clock of some
+place, and with machines in several zones somebody has to say which. ``utc_time`` or ``time_zone``
+say so for good. Without them the oldest worker alive keeps the zone of its machine, and the others
+keep it too, and complain. I call store and clock. I never change a row.
+"""
+
+from __future__ import annotations
+
+from plugin_scheduler import clock
+from plugin_scheduler.log import tell
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store import Store
+
+
+def agree(store: Store, settings: Settings, worker_name: str) -> str | None:
+    """Have the store keep the zone that is in use; what a person should know about it."""
+    dialect = store.dialect
+    mine, theirs = settings.zone or clock.own_zone(), store.workers.zone_in_use()
+    dialect.zone = mine
+    now = dialect.epoch()
+    if not mine or not theirs or clock.SYSTEM.at(now, mine) == clock.SYSTEM.at(now, theirs):
+        return None
+    if settings.zone:
+        trouble = f"its times are {mine}, but other workers keep {theirs}: let all have the same"
+    else:
+        dialect.zone = theirs
+        trouble = (
+            f"its machine is in {mine}, but times are kept in {theirs}, as the other workers do; "
+            "set time_zone or utc_time for all of them, or TZ for this one"
+        )
+    tell("zones_differ", worker=worker_name, trouble=trouble)
+    return trouble
