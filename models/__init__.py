@@ -8,12 +8,11 @@ tells waiting tasks that what they wait for was deleted.
 from __future__ import annotations
 
 import contextlib
-import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import portalocker
+from plugin_scheduler.models.upgrade import NAMES, Tables, tables_of
 from plugin_scheduler.models.validators import (
     IS_GROUP_NAME,
     IS_GROUP_NAMES,
@@ -39,7 +38,7 @@ from pydal.validators import (
 from plugin_scheduler.cron import IS_CRONLINE
 from plugin_scheduler.records import OnChildFailure, OnFailure, RunStatus, TaskStatus, WorkerStatus
 
-TABLES = ("scheduler_task", "scheduler_run", "scheduler_worker", "scheduler_task_deps")
+TABLES = NAMES
 
 #: Asked often: the claim, what a worker holds, the runs of a task, who waits for whom. A fourth
 #: part is a condition, for databases that can leave all other rows out of an index.
@@ -72,30 +71,29 @@ def define_tables(
     """Define the tables on ``db``; a table that it has already is left as it is.
 
     ``migrate`` is True, False, or a prefix for the names of pydal's ``.table`` files, as in web2py.
+    With False nothing is added to the database, and ConfigError names columns that it lacks.
     Fields and filters that the app adds to all its tables (a signature, record versioning) are
     kept off these: they would hide rows from the workers.
     """
     if "scheduler_worker" in db.tables:
         return
     groups = tuple(group_names)
-    with _one_at_a_time(db, migrate), _no_common_fields(db):
-        _define_task(db, now, migrate, application_name, groups, function_names)
-        _define_run(db, migrate, worker_name)
-        _define_worker(db, migrate, groups)
-        _define_deps(db, migrate)
-        for name in TABLES:
-            _ = db[name]  # with lazy_tables only now; later they would get the app's common fields
+    with _no_common_fields(db), tables_of(db, migrate) as tables:
+        _define_task(tables, now, application_name, groups, function_names)
+        _define_run(tables, worker_name)
+        _define_worker(tables, groups)
+        _define_deps(tables)
 
 
 def _define_task(
-    db: Any,
+    tables: Tables,
     now: Callable[[], Any],
-    migrate: Any,
     application_name: str | None,
     groups: tuple[str, ...],
     function_names: Callable[[], Iterable[str]],
 ) -> None:
-    db.define_table(
+    db = tables.db
+    tables.define(
         "scheduler_task",
         Field(
             "application_name", requires=IS_NOT_EMPTY(), default=application_name, writable=False
@@ -104,7 +102,6 @@ def _define_task(
         *_when_fields(now),
         *_progress_fields(db),
         *_our_task_fields(db),
-        migrate=_table_file("scheduler_task", migrate),
         format="(%(id)s) %(task_name)s",
         on_define=_watch_deletions,
     )
@@ -200,8 +197,9 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
     )
 
 
-def _define_run(db: Any, migrate: Any, worker_name: str | None) -> None:
-    db.define_table(
+def _define_run(tables: Tables, worker_name: str | None) -> None:
+    db = tables.db
+    tables.define(
         "scheduler_run",
         Field("task_id", "reference scheduler_task"),
         Field("status", requires=_one_of(RunStatus.ALL)),
@@ -220,12 +218,12 @@ def _define_run(db: Any, migrate: Any, worker_name: str | None) -> None:
             requires=IS_EMPTY_OR(IS_JSON()),
         ),
         Field("stop_requested", "boolean", default=False, comment="somebody asked to stop it"),
-        migrate=_table_file("scheduler_run", migrate),
     )
 
 
-def _define_worker(db: Any, migrate: Any, groups: tuple[str, ...]) -> None:
-    db.define_table(
+def _define_worker(tables: Tables, groups: tuple[str, ...]) -> None:
+    db = tables.db
+    tables.define(
         "scheduler_worker",
         Field("worker_name", length=255, unique=True),
         Field("first_heartbeat", "datetime"),
@@ -242,12 +240,12 @@ def _define_worker(db: Any, migrate: Any, groups: tuple[str, ...]) -> None:
             comment="counts as dead after this instant (seconds since 1970, UTC)",
         ),
         _text(db, "scheduler_worker", "application_name", default="", comment="the app it serves"),
-        migrate=_table_file("scheduler_worker", migrate),
     )
 
 
-def _define_deps(db: Any, migrate: Any) -> None:
-    db.define_table(
+def _define_deps(tables: Tables) -> None:
+    db = tables.db
+    tables.define(
         "scheduler_task_deps",
         Field("job_name", default="job_0"),
         Field(
@@ -265,7 +263,6 @@ def _define_deps(db: Any, migrate: Any) -> None:
             comment="when that one ends without success: stop, run, or wait",
             requires=IS_EMPTY_OR(_one_of(OnChildFailure.ALL)),
         ),
-        migrate=_table_file("scheduler_task_deps", migrate),
     )
 
 
@@ -306,11 +303,6 @@ def _known_groups(db: Any, groups: tuple[str, ...]) -> set[str]:
     return {"main", *groups, *served, *asked}
 
 
-def _table_file(tablename: str, migrate: Any) -> Any:
-    """web2py's rule: a string is a prefix for the name of the ``.table`` file."""
-    return f"{migrate}{tablename}.table" if isinstance(migrate, str) else migrate is not False
-
-
 @contextlib.contextmanager
 def _no_common_fields(db: Any) -> Iterator[None]:
     kept, db._common_fields = db._common_fields, []
@@ -318,17 +310,6 @@ def _no_common_fields(db: Any) -> Iterator[None]:
         yield
     finally:
         db._common_fields = kept
-
-
-@contextlib.contextmanager
-def _one_at_a_time(db: Any, migrate: Any) -> Iterator[None]:
-    """Let one process at a time create the tables: two workers of a new app start together."""
-    folder = db._folder
-    if migrate is False or not folder or not os.access(folder, os.W_OK):
-        yield
-        return
-    with portalocker.Lock(os.path.join(folder, "scheduler_tables.lock"), "a", timeout=30):
-        yield
 
 
 def _watch_deletions(table: Any) -> None:

@@ -31,7 +31,7 @@ from plugin_scheduler.sight import (
     span,
 )
 from plugin_scheduler.store.due import Due
-from plugin_scheduler.store.workers import FOREIGN_LEASE
+from plugin_scheduler.store.workers import FOREIGN_LEASE, read_workers
 
 MANY = 100  # rows of what runs now, in an overview
 LARGEST_ID = 2**63 - 1
@@ -209,8 +209,7 @@ class Browser:
 
     def workers(self) -> list[WorkerView]:
         """Every registered worker, dead or alive; by name."""
-        table = self._db.scheduler_worker
-        rows = self._set(table.id > 0).select(orderby=table.worker_name)
+        rows = read_workers(self._db, self._db.scheduler_worker.id > 0)
         now, epoch = self.now(), self._dialect.epoch()
         return [sight.worker_view(row, now, epoch, FOREIGN_LEASE) for row in rows]
 

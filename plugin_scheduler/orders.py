@@ -1,7 +1,7 @@
 """Orders to workers: web2py's `disable`, `resume`, `terminate`, `kill` and `get_workers`.
 
-I own the rows that an order changes. I call nobody: a worker reads its row, and obeys within a
-second. I never commit.
+I own the rows that an order changes. I call store to read them: a worker reads its row, and obeys
+within a second. I never commit.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydal.objects import Row
 
 from plugin_scheduler.records import WorkerStatus
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.store.workers import read_workers
 
 
 class Orders:
@@ -97,7 +98,7 @@ class Orders:
         columns = ("status", "first_heartbeat", "last_heartbeat", "group_names", "is_ticker")
         return {
             row.worker_name: Row({name: row[name] for name in (*columns, "worker_stats")})
-            for row in self._set(query).select()
+            for row in read_workers(self.db, query)
         }
 
 

@@ -6,6 +6,7 @@ its own row, and never its status column but to take back an order it has carrie
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from plugin_scheduler.clock import is_zone
@@ -28,6 +29,28 @@ COLUMNS = (
 
 #: A worker of web2py writes no lease; its last heartbeat must do, in seconds.
 FOREIGN_LEASE = 60
+
+
+def read_workers(db: Any, query: Any) -> list[Any]:
+    """Rows of workers by name, with their statistics as a dict: old tables keep those as text, and
+    somebody may have put there what is no JSON."""
+    worker = db.scheduler_worker
+    fields = [field for field in worker if field.name != "worker_stats"]
+    found = db(query, ignore_common_filters=True).select(*fields, orderby=worker.worker_name)
+    for row in found:
+        row.worker_stats = _stats_of(db, row.id)
+    return list(found)
+
+
+def _stats_of(db: Any, worker_id: int) -> dict[str, Any]:
+    worker = db.scheduler_worker
+    mine = db(worker.id == worker_id, ignore_common_filters=True)
+    try:
+        stats = mine.select(worker.worker_stats).first().worker_stats
+        stats = json.loads(stats) if isinstance(stats, str) else stats
+    except ValueError:
+        return {}
+    return stats if isinstance(stats, dict) else {}
 
 
 class Workers:
@@ -72,13 +95,7 @@ class Workers:
             return next((zone for zone in zones if zone), None)
 
     def _zone_of(self, worker_id: int) -> str | None:
-        try:
-            row = self._db(self._worker.id == worker_id).select(self._worker.worker_stats).first()
-            zone = row.worker_stats["time_zone"]
-        except Exception as error:  # somebody may have put there what is no JSON
-            if self._dialect.passes(error):
-                raise
-            return None
+        zone = _stats_of(self._db, worker_id).get("time_zone")
         return zone if isinstance(zone, str) and is_zone(zone) else None
 
     def lease_of(self, name: str) -> float | None:
@@ -176,4 +193,5 @@ class Workers:
         if row.last_heartbeat is None:
             return 0.0
         silent = (self._dialect.now() - row.last_heartbeat).total_seconds()
-        return float(self._dialect.epoch() - silent + FOREIGN_LEASE)
+        # Whole seconds, or it would look renewed each time it is asked for.
+        return float(round(self._dialect.epoch() - silent + FOREIGN_LEASE))

@@ -25,7 +25,9 @@ class Shelf:
         self.browser = self.browser_of("lab")
 
     def browser_of(self, application: str, known: tuple[str, ...] = ()) -> Browser:
-        return Browser(self.db, Settings(), application, known, self.clock)
+        browser = Browser(self.db, Settings(), application, known, self.clock)
+        browser._dialect.epoch = self.clock.epoch  # also where a server has a clock of its own
+        return browser
 
     def task(self, **columns: Any) -> int:
         given = {"function_name": "add", "task_name": "add", "next_run_time": NOW, **columns}

@@ -1,0 +1,262 @@
+"""Does the database have what the tables say? Whoever made it: web2py, we, or nobody yet.
+
+I own that question, and what is done where the answer is no: missing tables and columns are added,
+by one process at a time. pydal alone would compare with a file that it wrote once, and that file
+tells what another folder, host or program knew; so I ask the database itself. I call pydal and
+errors. I never change or drop a column, and never touch a row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import portalocker
+from pydal import DAL, Field
+
+from plugin_scheduler.errors import ConfigError
+
+NAMES = ("scheduler_task", "scheduler_run", "scheduler_worker", "scheduler_task_deps")
+PATIENCE = 20  # seconds for a lock; drivers give up waiting for an answer after thirty
+
+_QUOTED = ", ".join(f"'{name}'" for name in NAMES)
+
+
+class Engine:
+    """What one kind of database is asked, and how one process at a time changes it."""
+
+    #: Pairs of table and column.
+    columns: str
+
+    def look(self, db: Any) -> dict[str, set[str]]:
+        """The columns of those tables that are there."""
+        found: dict[str, set[str]] = {}
+        for table, column in db.executesql(self.columns):
+            found.setdefault(table.lower(), set()).add(column.lower())
+        return found
+
+    def alone(self, db: Any) -> contextlib.AbstractContextManager[None]:
+        """Nobody else is in here, on whatever host; until pydal commits at the end of a table."""
+        raise NotImplementedError
+
+    def scratch_uri(self, db: Any, folder: str) -> Any:
+        """A database of the same kind, of which pydal only wants to know the types."""
+        return db._uri
+
+
+class SQLite(Engine):
+    """One writer at a time, and definitions are part of a transaction."""
+
+    columns = (
+        "SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c "
+        f"WHERE m.type = 'table' AND m.name IN ({_QUOTED})"
+    )
+
+    @contextlib.contextmanager
+    def alone(self, db: Any) -> Iterator[None]:
+        db.executesql("BEGIN IMMEDIATE TRANSACTION")
+        yield
+
+    def scratch_uri(self, db: Any, folder: str) -> str:
+        return f"sqlite://{folder}/scratch.sqlite"
+
+
+class Postgres(Engine):
+    """Definitions are part of a transaction, and so is the lock."""
+
+    columns = (
+        f"SELECT t.name, a.attname FROM unnest(ARRAY[{_QUOTED}]) AS t(name), pg_attribute AS a "
+        "WHERE a.attrelid = to_regclass(t.name) AND a.attnum > 0 AND NOT a.attisdropped"
+    )
+    NUMBER = 7_307_202_612  # for an advisory lock that others will hardly use
+
+    @contextlib.contextmanager
+    def alone(self, db: Any) -> Iterator[None]:
+        db.executesql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
+        db.executesql(f"SELECT pg_advisory_xact_lock({self.NUMBER})")
+        yield
+
+
+class MySQL(Engine):
+    """Each change of a definition commits by itself; the lock belongs to the connection."""
+
+    columns = (
+        "SELECT table_name, column_name FROM information_schema.columns "
+        f"WHERE table_schema = DATABASE() AND table_name IN ({_QUOTED})"
+    )
+    NAME = "CONCAT('plugin_scheduler', MD5(DATABASE()))"  # names are the whole server's
+
+    @contextlib.contextmanager
+    def alone(self, db: Any) -> Iterator[None]:
+        if db.executesql(f"SELECT GET_LOCK({self.NAME}, {PATIENCE})")[0][0] != 1:
+            raise TimeoutError("another process is changing the scheduler's tables")
+        usual = db.executesql("SELECT @@lock_wait_timeout")[0][0]
+        db.executesql(f"SET lock_wait_timeout = {PATIENCE}")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):  # the connection is lost, and the lock with it
+                db.executesql(f"SET lock_wait_timeout = {usual}")
+                db.executesql(f"SELECT RELEASE_LOCK({self.NAME})")
+
+
+_ENGINES: dict[str, Engine] = {
+    "sqlite": SQLite(),
+    "postgres": Postgres(),
+    "postgres2": Postgres(),
+    "postgres3": Postgres(),
+    "mysql": MySQL(),
+}
+
+
+class Tables:
+    """Defines tables on ``db``, and adds what the database lacks of them, where that is allowed."""
+
+    def __init__(self, db: Any, migrate: Any) -> None:
+        self.db, self._migrate = db, migrate
+        faked = db._fake_migrate or db._fake_migrate_all
+        self._may_add = migrate is not False and db._migrate_enabled and not faked
+        self._engine = _ENGINES.get((db._dbname or "").partition(":")[0])
+        self.found = self._look()
+
+    def _look(self) -> dict[str, set[str]] | None:
+        """The columns that are there; None where that cannot be asked."""
+        if self._engine is None:
+            return None
+        if self._may_add:
+            return self._engine.look(self.db)
+        try:
+            return self._engine.look(self.db)
+        except Exception:  # each driver's own: whoever first uses the tables will tell
+            return {}
+
+    def define(self, name: str, *fields: Field, **options: Any) -> None:
+        """`define_table`, with the database as it must be for it."""
+        if self.found is None:
+            file = _table_file(name, self._migrate)
+            self.db.define_table(name, *fields, migrate=file, **options)
+        elif self._may_add and self._lacks(name, fields):
+            self._add(name, fields, options)
+        else:
+            self.db.define_table(name, *fields, migrate=False, **options)
+        table = self.db[name]  # with lazy_tables only now; later with the app's common fields
+        table._migrate = _table_file(name, self._migrate)  # what an archive of it goes by
+
+    def check(self) -> None:
+        """ConfigError where something is missing that may not be added."""
+        if self._may_add or not self.found:
+            return
+        missing = []
+        for name in NAMES:
+            if name not in self.found:
+                missing.append(f"there is no {name}")
+            elif columns := self._lacks(name, self.db[name]):
+                missing.append(f"{name} has no {', '.join(columns)}")
+        if missing:
+            raise ConfigError(
+                f"the database's tables are older than this scheduler: {'; '.join(missing)}. Make "
+                "a backup, then start the app once with migrate=True (and no fake_migrate): what "
+                "is missing is added, and no row is changed"
+            )
+
+    def _lacks(self, name: str, fields: Any) -> list[str]:
+        there = (self.found or {}).get(name, set())
+        return [field.name for field in fields if field.name not in there]
+
+    def _add(self, name: str, fields: Sequence[Field], options: dict[str, Any]) -> None:
+        """Make the table, or add columns to it, unless somebody else did so just now."""
+        assert self._engine is not None
+        try:
+            self.db.commit()  # pydal would, too: no lock of the app's stands in anybody's way
+            with tempfile.TemporaryDirectory() as folder, self._engine.alone(self.db):
+                self.found = self._engine.look(self.db)
+                self._define_and_migrate(name, fields, options, folder)
+                self.db.commit()
+        except Exception as error:  # each driver's own; the sentence says what it said
+            with contextlib.suppress(Exception):  # the connection may be lost
+                self.db.rollback()
+            raise ConfigError(_what_failed(name, error)) from error
+
+    def _define_and_migrate(
+        self, name: str, fields: Sequence[Field], options: dict[str, Any], folder: str
+    ) -> None:
+        """pydal compares the definition with a file: it gets one that tells what is there."""
+        assert self._engine is not None and self.found is not None
+        file = passing = os.path.join(folder, "known.table")
+        if name in self.found:
+            there = [field for field in fields if field.name in self.found[name]]
+            _write_down(name, there, file, self.db, self._engine.scratch_uri(self.db, folder))
+        elif isinstance(self._migrate, str):
+            file = _forgotten(os.path.join(self.db._folder or "", _table_file(name, self._migrate)))
+        self.db.define_table(name, *fields, migrate=file, **options)
+        if file == passing:
+            self.db[
+                name
+            ]._dbt = None  # so that pydal does not look for it when the table is dropped
+
+
+@contextlib.contextmanager
+def tables_of(db: Any, migrate: Any) -> Iterator[Tables]:
+    """For a while tables can be defined; at the end the database has them all, or ConfigError."""
+    tables = Tables(db, migrate)
+    with _one_at_a_time(db, migrate) if tables.found is None else contextlib.nullcontext():
+        yield tables
+    tables.check()
+
+
+def _write_down(name: str, there: Sequence[Field], file: str, db: Any, uri: Any) -> None:
+    """Have pydal write that the table has these columns, and with our types: so none is changed."""
+    scratch = DAL(
+        uri,
+        db_uid="plugin_scheduler",
+        decode_credentials=db._decode_credentials,
+        driver_args=dict(db._driver_args or {}),
+        adapter_args={**(db._adapter_args or {}), "logfile": None},
+        attempts=1,
+    )
+    try:
+        copies = [_copy(field) for field in there if field.type != "id"]
+        scratch.define_table(name, *copies, migrate=file, fake_migrate=True)
+    finally:
+        scratch.close()
+
+
+def _copy(field: Field) -> Field:
+    """pydal never changes the type of a reference, so what it refers to need not be there."""
+    kind = "integer" if field.type.startswith("reference") else field.type
+    return Field(field.name, kind, length=field.length, unique=field.unique, notnull=field.notnull)
+
+
+def _forgotten(file: str) -> str:
+    """A file about a table that is there no more would keep pydal from making it."""
+    path = os.path.abspath(file)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    return path
+
+
+def _what_failed(name: str, error: Exception) -> str:
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    return (
+        f"{name} could not be made or brought up to date: {said[0]}. If somebody holds the table "
+        "(a worker of web2py, an open shell), end that, then start again: it goes on where it was"
+    )
+
+
+def _table_file(name: str, migrate: Any) -> Any:
+    """web2py's rule: a string is a prefix for the name of the ``.table`` file."""
+    return f"{migrate}{name}.table" if isinstance(migrate, str) else migrate is not False
+
+
+@contextlib.contextmanager
+def _one_at_a_time(db: Any, migrate: Any) -> Iterator[None]:
+    """For a database that cannot be asked: one process of this host at a time."""
+    folder = db._folder
+    if migrate is False or not folder or not os.access(folder, os.W_OK):
+        yield
+        return
+    with portalocker.Lock(os.path.join(folder, "scheduler_tables.lock"), "a", timeout=30):
+        yield
