@@ -22,7 +22,7 @@ $(STAMP): setup.py pyproject.toml
 demo: $(STAMP)  ## py4web, a worker and real work; Ctrl+C ends all of it
 	@exec env PORT=$(PORT) $(BIN)/python apps/run_demo.py
 
-test: $(STAMP)  ## every test
+test: $(STAMP)  ## every test; POSTGRES_URI=... MYSQL_URI=... to use servers of yours
 	$(PYTEST)
 
 check: $(STAMP)  ## format, lint, types, the plan of the house, the reference

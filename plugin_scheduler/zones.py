@@ -14,21 +14,30 @@ from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
 
+HALF_A_YEAR = 183 * 24 * 3600.0  # seconds
+
+
 def agree(store: Store, settings: Settings, worker_name: str) -> str | None:
     """Have the store keep the zone that is in use; what a person should know about it."""
     dialect = store.dialect
     mine, theirs = settings.zone or clock.own_zone(), store.workers.zone_in_use()
     dialect.zone = mine
-    now = dialect.epoch()
-    if not mine or not theirs or clock.SYSTEM.at(now, mine) == clock.SYSTEM.at(now, theirs):
+    if not theirs or _are_alike(mine, theirs, dialect.epoch()):
         return None
     if settings.zone:
         trouble = f"its times are {mine}, but other workers keep {theirs}: let all have the same"
     else:
         dialect.zone = theirs
         trouble = (
-            f"its machine is in {mine}, but times are kept in {theirs}, as the other workers do; "
-            "set time_zone or utc_time for all of them, or TZ for this one"
+            f"its machine is in {mine or 'a time zone without a name'}, but times are kept in "
+            f"{theirs}, as the other workers do; set time_zone or utc_time for all of them, "
+            "or TZ for this one"
         )
     tell("zones_differ", worker=worker_name, trouble=trouble)
     return trouble
+
+
+def _are_alike(one: str | None, other: str | None, now: float) -> bool:
+    """The same time now, and in the other half of the year."""
+    at = clock.SYSTEM.at
+    return all(at(then, one) == at(then, other) for then in (now, now + HALF_A_YEAR))

@@ -166,6 +166,10 @@ class MySQL(Server):
         }
         return [self.program, "--no-defaults", *as_options(settings)]
 
+    def uri(self, database: str, host: str = "") -> str:
+        """As an app should have it: pydal's own default knows no letter beyond the first 65536."""
+        return super().uri(database, host) + "?set_encoding=utf8mb4"
+
     def connect(self) -> Any:
         one = self.address
         who = {"user": one.user, "password": one.password, "database": one.database or None}
@@ -228,7 +232,7 @@ class Shared:
 
     @contextlib.contextmanager
     def database(self, kind: str, quick: bool = False) -> Iterator[Database]:
-        """A database of one's own for a while; if ``quick``, one that an earlier test had, emptied."""
+        """A database of one's own for a while; ``quick``: an earlier test's, emptied."""
         if kind in SERVERS:
             server = self.server(kind)
             with server.emptied_database() if quick else server.fresh_database() as uri:
