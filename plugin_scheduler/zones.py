@@ -13,7 +13,6 @@ from plugin_scheduler.log import tell
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
-
 HALF_A_YEAR = 183 * 24 * 3600.0  # seconds
 
 

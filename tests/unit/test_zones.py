@@ -105,6 +105,7 @@ def test_zones_that_agree_only_for_half_a_year_are_trouble_already(
         assert zones.agree(store, Settings(), "me")
         assert store.dialect.zone == other
         store.db(store.db.scheduler_worker).delete()
+        store.db.commit()
 
 
 def test_a_machine_whose_zone_has_no_name_keeps_that_of_the_others_too(
