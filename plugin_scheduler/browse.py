@@ -231,6 +231,7 @@ class Browser:
                 *self._silent(workers),
                 *self._unknown_functions(),
                 *sight.troubles(workers),
+                *sight.elsewhere(workers, self._settings.zone, self._dialect.epoch()),
             ],
         )
 

@@ -94,7 +94,7 @@ class _Group(click.Group):
     show_default=True,
     help="10 or DEBUG ... 50 or CRITICAL.",
 )
-@click.version_option(package_name="plugin_scheduler")
+@click.version_option(package_name="plugin_scheduler", allow_from_autoenv=False)
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Run the background tasks of py4web apps (or of any program that uses pydal).

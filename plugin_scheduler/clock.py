@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 import tzlocal
 
+HALF_A_YEAR = 183 * 24 * 3600.0  # seconds
+
 
 class Clock:
     """The machine's clock: wall time for people and rows, monotonic time for waiting."""
@@ -90,6 +92,12 @@ def own_zone() -> str | None:
     except (ValueError, LookupError):  # the machine's settings contradict each other
         return None
     return name if name and is_zone(name) else None
+
+
+def alike(one: str | None, other: str | None, now: float) -> bool:
+    """True for zones with the same time now, and in the other half of the year."""
+    instants = (now, now + HALF_A_YEAR)
+    return all(SYSTEM.at(then, one) == SYSTEM.at(then, other) for then in instants)
 
 
 def is_zone(name: str) -> bool:

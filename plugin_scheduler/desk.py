@@ -22,6 +22,7 @@ from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.errors import ConfigError, NotFound
 from plugin_scheduler.hosts import load, module, py4web
+from plugin_scheduler.hosts.world import why
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
@@ -123,7 +124,7 @@ def _connected(uri: str, folder: str) -> Any:
         return DAL(uri, folder=folder, **module.credentials(uri), attempts=1)
     except Exception as error:  # each driver raises its own kind for: cannot connect
         where = module.without_password(uri)
-        raise ConfigError(f"database {where} cannot be opened: {module.why(error)}") from error
+        raise ConfigError(f"database {where} cannot be opened: {why(error)}") from error
 
 
 def _check_tables(db: Any) -> None:
@@ -132,6 +133,6 @@ def _check_tables(db: Any) -> None:
     except Exception as error:  # each driver raises its own kind for: no such table
         where = module.without_password(db._uri)
         raise ConfigError(
-            f"the scheduler's tables in {where} cannot be read: {module.why(error)}; "
+            f"the scheduler's tables in {where} cannot be read: {why(error)}; "
             "start a worker first, it makes the tables"
         ) from error

@@ -47,7 +47,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "bell_back": (_I, "news of work come at once again"),
     "zones_differ": (_W, "worker %(worker)s: %(trouble)s"),
-    "tables_lack": (_W, "could not be made in the database, works more slowly without: %(what)s"),
+    "tables_lack": (_W, "could not be made in the database, the worker does without: %(what)s"),
     "boot_failed": (_E, "a runner could not start, next try in a moment: %(why)s"),
     "threads_in_app": (
         _W,

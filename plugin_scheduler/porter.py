@@ -112,7 +112,7 @@ def carry(load: Mapping[str, Any]) -> int:
 def _report(load: Mapping[str, Any], text: str) -> int:
     from plugin_scheduler.store import Store
 
-    store = Store.open(load["where"], Settings.from_dict(load["settings"]), SYSTEM)
+    store = Store.open(load["where"], Settings.from_dict(load["settings"]), SYSTEM, prepares=False)
     with store.dialect.reading():
         tasks = store.tasks.read(store.db.scheduler_task.id == load["order"]["task"])
     if not tasks:
@@ -124,5 +124,10 @@ def _report(load: Mapping[str, Any], text: str) -> int:
         ended=store.dialect.now(),
         **{**parts, "result": text},
     )
-    [(_, move)] = store.tasks.report([report], load["worker"])
+    try:
+        [(_, move)] = store.tasks.report([report], load["worker"])
+    except ValueError as error:  # larger than the database takes
+        why = f"its result could not be stored: {error}"
+        failed = dataclasses.replace(report, outcome=Outcome.FAILED, result=None, reason=why)
+        [(_, move)] = store.tasks.report([failed], load["worker"])
     return STORED if move else TOO_LATE

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from plugin_scheduler import values
+from plugin_scheduler.clock import alike, is_zone, own_zone
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
@@ -226,6 +227,17 @@ def _troubles_of(worker: WorkerView) -> Iterator[str]:
     if worker.wake_up_trouble:
         yield (
             f"worker {worker.name} hears of new tasks up to a second late: {worker.wake_up_trouble}"
+        )
+
+
+def elsewhere(workers: Iterable[WorkerView], zone: str | None, now: float) -> Iterator[str]:
+    """Where whoever looks keeps other times than the workers do."""
+    here = zone or own_zone()
+    there = next((one.time_zone for one in workers if one.alive and one.time_zone), None)
+    if there and is_zone(there) and not alike(here, there, now):
+        yield (
+            f"the workers keep times in {there}, but here it is {here or 'another zone'}: what is "
+            "queued from here is due at another time; set time_zone or utc_time for all"
         )
 
 

@@ -283,7 +283,7 @@ class Supervisor:
             "status": self._staying.words(bool(runs)),
             "sleep": self._settings.heartbeat,
             "total": reporting.total,
-            "errors": self._errors + reporting.errors,
+            "errors": reporting.errors,
             "empty_runs": self._staying.empty_beats,
             "queue": len(self._intake),
             "distribution": None,
@@ -306,6 +306,7 @@ class Supervisor:
             "time_zone": dialect.zone,
             "zone_trouble": self._zone_trouble,
             "conflicts": dialect.conflicts,
+            "database_errors": self._errors,
         }
 
     def _depart(self) -> None:

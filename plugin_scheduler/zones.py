@@ -13,15 +13,13 @@ from plugin_scheduler.log import tell
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
-HALF_A_YEAR = 183 * 24 * 3600.0  # seconds
-
 
 def agree(store: Store, settings: Settings, worker_name: str) -> str | None:
     """Have the store keep the zone that is in use; what a person should know about it."""
     dialect = store.dialect
     mine, theirs = settings.zone or clock.own_zone(), store.workers.zone_in_use()
     dialect.zone = mine
-    if not theirs or _are_alike(mine, theirs, dialect.epoch()):
+    if not theirs or clock.alike(mine, theirs, dialect.epoch()):
         return None
     if settings.zone:
         trouble = f"its times are {mine}, but other workers keep {theirs}: let all have the same"
@@ -34,9 +32,3 @@ def agree(store: Store, settings: Settings, worker_name: str) -> str | None:
         )
     tell("zones_differ", worker=worker_name, trouble=trouble)
     return trouble
-
-
-def _are_alike(one: str | None, other: str | None, now: float) -> bool:
-    """The same time now, and in the other half of the year."""
-    at = clock.SYSTEM.at
-    return all(at(then, one) == at(then, other) for then in (now, now + HALF_A_YEAR))

@@ -29,13 +29,17 @@ def dialect_for(db: Any, clock: Clock, settings: Settings) -> Dialect:
 
 
 def driver_args(uri: str, given: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any]:
-    """The driver's options for the engine's own connection; what the app gives wins."""
+    """The driver's options for the engine's own connection: the app's, but for how long it waits.
+
+    pydal writes its own defaults into the app's options, and an app may be patient for its tasks'
+    sake: a worker must not be, or it would not hear its runners meanwhile.
+    """
     scheme = uri.partition("://")[0].partition(":")[0].rstrip("0123456789")
     options = _DIALECTS.get(scheme, Dialect).connection_options(settings)
-    merged = {**options, **(given or {})}
+    theirs = dict(given or {})
     if "client_flag" in options:  # a set of flags: ours are needed, the app's are wanted
-        merged["client_flag"] |= options["client_flag"]
-    return merged
+        options["client_flag"] |= int(theirs.get("client_flag") or 0)
+    return {**theirs, **options}
 
 
 def _kind_of(db: Any) -> type[Dialect]:

@@ -40,7 +40,7 @@ class Dialect:
 
     @classmethod
     def connection_options(cls, settings: Settings) -> dict[str, Any]:
-        """What the driver is told for the engine's own connection, unless the app tells it."""
+        """What the driver is told for the engine's own connection, whatever the app tells it."""
         return {}
 
     # -- time --------------------

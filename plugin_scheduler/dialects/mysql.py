@@ -15,8 +15,10 @@ from plugin_scheduler.dialects.server import Server, has_news, patience
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.probe import Probe
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
+from plugin_scheduler.models import TABLES
 from plugin_scheduler.settings import Settings
 
+IN_TRANSACTION = 1  # the server's flag for that
 FOUND_ROWS = 2  # the drivers' flag for: an update counts the rows it found, changed or not
 ANSWER_WITHIN = 10  # seconds; a larger table may keep the server busy for some of them
 TABLES_WITHIN = 600  # seconds for a change of a large table
@@ -65,8 +67,8 @@ class MySQL(Server):
         if text is not None and len(text) > self._packet // 2 and self._packet:
             size, most = len(text) / (1 << 20), self._packet / (1 << 20)
             raise ValueError(
-                f"a text of {size:.0f} MiB is too large for the server: "
-                f"its max_allowed_packet is {most:.0f} MiB"
+                f"a text of {size:.1f} MiB is too large for the server: with its "
+                f"max_allowed_packet of {most:.0f} MiB it takes {most / 2:.1f} MiB"
             )
 
     # -- errors --------------------
@@ -125,17 +127,18 @@ class MySQL(Server):
     def _narrow_texts(self) -> list[tuple[str, str]]:
         """pydal makes tables that cannot hold every character (no emoji). Small ones are widened;
         in a large one that takes its time, so it is left to its owner."""
+        names = ", ".join(f"'{table}'" for table in TABLES)
         query = (
-            "SELECT table_name, column_name, column_type FROM information_schema.columns "
+            "SELECT DISTINCT table_name FROM information_schema.columns "
             "WHERE table_schema = DATABASE() AND character_set_name IN ('utf8', 'utf8mb3') "
-            "AND data_type LIKE '%text' AND table_name IN ('scheduler_task', 'scheduler_run')"
+            f"AND table_name IN ({names})"
         )
         return [
             (
-                f"every character in {table}.{column}",
-                f"ALTER TABLE {table} MODIFY {column} {kind} CHARACTER SET utf8mb4",
+                f"every character in {table}",
+                f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4",
             )
-            for table, column, kind in self.db.executesql(query)
+            for (table,) in self.db.executesql(query)
             if self._is_small(table)
         ]
 
@@ -166,8 +169,10 @@ class MySQL(Server):
 
     @classmethod
     def is_idle(cls, connection: Any) -> bool:
-        asked = getattr(connection, "get_transaction_status", None)
-        return asked is not None and not asked()
+        # As the server said with its last answer; not every driver keeps that.
+        status = getattr(connection, "server_status", None)
+        is_open = getattr(connection, "open", False)
+        return bool(is_open and status is not None and not status & IN_TRANSACTION)
 
 
 def skips_locked_rows(version: str) -> bool:

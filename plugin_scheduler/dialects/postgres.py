@@ -189,10 +189,11 @@ class Postgres(Server):
             return True
         if not has_news(connection):
             return False
-        # The server said something while nobody asked: goodbye, or merely some news.
+        # The server said something while nobody asked: news that were listened to, or goodbye.
         with contextlib.suppress(Exception):  # each driver's own
+            heard = len(connection.notifies)
             connection.poll()
-            return bool(connection.closed)
+            return bool(connection.closed or len(connection.notifies) == heard)
         return True
 
     @classmethod

@@ -19,7 +19,7 @@ from plugin_scheduler.catalog import Catalog, Home
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.hosts.world import World, explain_failure
+from plugin_scheduler.hosts.world import World, explain_failure, why
 from plugin_scheduler.settings import Settings
 
 
@@ -91,12 +91,6 @@ def define(db: Any, catalog: Catalog, settings: Settings) -> None:
 def credentials(uri: str) -> dict[str, bool]:
     """pydal decodes %40 and the like on request, but then stumbles where there is no password."""
     return {"decode_credentials": "%" in uri}
-
-
-def why(error: Exception) -> str:
-    """The reason in pydal's report of a failed connection: it ends with the driver's own words."""
-    lines = [line for line in str(error).strip().splitlines() if line and not line[0].isspace()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def without_password(uri: str) -> str:

@@ -99,8 +99,16 @@ def explain_failure(what: str, folder: str, error: BaseException) -> ConfigError
         own = [frame for frame in frames if frame.filename.startswith(folder)]
         place = f"{own[-1].filename}, line {own[-1].lineno}" if own else folder
     message = str(error).strip().splitlines() or [""]
+    if message[0].startswith("Failure to connect"):  # pydal tells the driver's reason at the end
+        message = [f"no connection to its database: {why(error)}"]
     kind = type(error).__name__
     return ConfigError(f"{what} cannot be loaded: {place}: {kind}: {message[0]}")
+
+
+def why(error: BaseException) -> str:
+    """The reason in pydal's report of a failed connection: it ends with the driver's own words."""
+    lines = [line for line in str(error).strip().splitlines() if line and not line[0].isspace()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _databases(home: Home, namespaces: Iterable[Mapping[str, Any]]) -> list[Any]:

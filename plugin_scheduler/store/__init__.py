@@ -42,11 +42,17 @@ class Store:
 
     @classmethod
     def open(
-        cls, where: Mapping[str, Any], settings: Settings, clock: Clock, application: str = ""
+        cls,
+        where: Mapping[str, Any],
+        settings: Settings,
+        clock: Clock,
+        application: str = "",
+        prepares: bool = True,
     ) -> Store:
         """Connect as the app does, with the app's own arguments; StoreUnavailable names the error.
 
-        The tables are the app's to make, so nothing is migrated here.
+        The tables are the app's to make, so nothing is migrated here; what helps the work on them
+        (indexes, triggers) is made if it ``prepares``.
         """
         try:
             options = driver_args(where["uri"], where["driver_args"], settings)
@@ -54,7 +60,7 @@ class Store:
             define_tables(db, now=dialect_for(db, clock, settings).now, migrate=False)
             store = cls(db, settings, clock, application)
             with store.dialect.reading():
-                store.lacks = store.dialect.prepare_tables(INDEXES)
+                store.lacks = store.dialect.prepare_tables(INDEXES) if prepares else []
         except RuntimeError as error:  # pydal's word for: cannot connect
             raise StoreUnavailable(str(error)) from error
         return store

@@ -72,9 +72,9 @@ class Chores:
         locked on servers, so that it cannot beat while its tasks are taken; and where somebody else
         holds that row, so that it could not beat, they are not taken."""
         mine = self._worker.worker_name == name
-        fields = [self._worker.id, self._worker.lease_until]
-        rows = self._dialect.select(mine, fields, lock="wait")
-        return any((row.lease_until or 0.0) > self._dialect.epoch() for row in rows)
+        self._dialect.select(mine, [self._worker.id], lock="wait")
+        beats = mine & (self._worker.lease_until > self._dialect.epoch())
+        return bool(self._db(beats).select(self._worker.id, limitby=(0, 1)))
 
     def _give_back(self, task: Task, now: Any) -> None:
         if task.status == TaskStatus.RUNNING:
