@@ -14,6 +14,7 @@ from typing import Any
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.errors import ConfigError, StoreUnavailable
+from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
 VERSION = "0.1.0"
@@ -29,26 +30,31 @@ class Identity:
     tasks: tuple[str, ...]
     where: Mapping[str, Any]
 
-    def register(self, store: Store, stats: dict[str, Any], clock: Clock) -> int:
+    def register(
+        self, store: Store, settings: Settings, stats: dict[str, Any], clock: Clock
+    ) -> int:
         """Get a row; the id. A dead worker of the same name is succeeded, a live one is not."""
         patience = clock.monotonic() + LOCKED_AT_START
         while True:
             try:
-                self._wait_for_the_dead(store, clock)
+                self._wait_for_the_dead(store, settings.silence, clock)
                 return store.workers.register(self.name, stats)
             except StoreUnavailable as error:
                 if clock.monotonic() > patience:
                     raise ConfigError(f"the database stays busy: {error}") from error
                 clock.sleep(0.1)
 
-    def _wait_for_the_dead(self, store: Store, clock: Clock) -> None:
+    def _wait_for_the_dead(self, store: Store, silence: float, clock: Clock) -> None:
         """A name given by hand may still be that of a worker that died a moment ago: its lease is
-        waited for, and what it held is given back, before the name is used again."""
+        waited for, and what it held is given back, before the name is used again. A lease that has
+        lapsed already may be that of one who could not reach the database, as we could not: its
+        beat is waited for."""
         first = store.workers.lease_of(self.name)
         if first is None:
             return
+        heard_enough = clock.monotonic() + silence
         while (lease := store.workers.lease_of(self.name)) is not None:
-            if lease <= store.dialect.epoch():
+            if lease <= store.dialect.epoch() and clock.monotonic() >= heard_enough:
                 break
             if lease > first + 0.5:
                 raise ConfigError(

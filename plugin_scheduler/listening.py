@@ -40,7 +40,7 @@ class Listening:
 
     def dead(self, workers: Iterable[Worker], now: float) -> list[Worker]:
         """Those whose lease lapsed, and who kept silent while they were listened to."""
-        enough = self._settings.heartbeat + 2.0
+        enough = self._settings.silence
         return [
             worker
             for worker in workers

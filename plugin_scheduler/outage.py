@@ -90,7 +90,7 @@ class Permission:
 
     def __init__(self, settings: Settings, now: float, allow: Callable[[float], None]) -> None:
         self._lease, self._allow = settings.lease, allow
-        self._patience, self._step = settings.heartbeat + 2.0, 1.5 * settings.heartbeat + 0.5
+        self._patience, self._step = settings.silence, 1.5 * settings.heartbeat + 0.5
         self._until = 0.0
         self._last, self._heard, self._away = now, 0.0, False
 

@@ -65,7 +65,7 @@ class Outcome:
     STOPPED = "STOPPED"  #: a person said no
     DIED = "DIED"  #: its runner died under it
     LOST = "LOST"  #: its worker died, found by the ticker
-    INTERRUPTED = "INTERRUPTED"  #: its worker was told to leave before it ended
+    INTERRUPTED = "INTERRUPTED"  #: its worker left, or could not keep its lease
 
     RUN_STATUS = {
         COMPLETED: RunStatus.COMPLETED,

@@ -98,6 +98,11 @@ class Settings:
         """Seconds after its last beat until a worker counts as dead: three beats and some air."""
         return 3 * self.heartbeat + 2.0
 
+    @property
+    def silence(self) -> float:
+        """Seconds for which another's silence must be heard, besides, before it counts as dead."""
+        return self.heartbeat + 2.0
+
     def but(self, **changes: Any) -> Settings:
         """The same settings with some changed; ConfigError names an option that does not exist."""
         known = {option.name for option in dataclasses.fields(self)}

@@ -234,7 +234,7 @@ class Supervisor:
 
     def _arrive(self, spawns: bool) -> None:
         self._zone_trouble = zones.agree(self._store, self._settings, self._me.name)
-        self._worker_id = self._me.register(self._store, self._stats(), self._clock)
+        self._worker_id = self._me.register(self._store, self._settings, self._stats(), self._clock)
         self._pool.staff(self._settings, spawns)
         tell(
             "worker_started",

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.dialects.server import Server, has_news, patience
+from plugin_scheduler.dialects.server import Server, has_news, lacks, patience
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.probe import Probe
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
@@ -106,15 +106,15 @@ class MySQL(Server):
         if not missing:
             return []
         self.db.commit()  # having looked at a table is a hold on it: what follows would wait for us
-        lacks = []
+        refused = []
         with contextlib.closing(self._patient_connection()) as connection:
             for what, statement in missing:
                 try:
                     connection.cursor().execute(statement)
                 except Exception as error:  # each driver's own; a worker works without, slower
                     if _number(error) not in _EXISTS:
-                        lacks.append(f"{what} ({error})")
-        return lacks
+                        refused.append((what, str(error.args[-1])))
+        return lacks(refused)
 
     def _missing(self, indexes: Any) -> list[tuple[str, str]]:
         query = "SELECT DISTINCT index_name FROM information_schema.statistics "

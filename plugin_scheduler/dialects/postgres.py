@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.dialects.server import Server, has_news, patience
+from plugin_scheduler.dialects.server import Server, has_news, lacks, patience
 from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, TRIGGERS
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.postgres import Ear, Listener
@@ -145,14 +145,14 @@ class Postgres(Server):
 
     def prepare_tables(self, indexes: Any) -> list[str]:
         missing = self._missing(indexes)
-        lacks = []
+        refused = []
         for what, statements in missing:
             try:
                 self._make(statements)
             except Exception as error:  # no right to, or somebody holds the table: works without
                 self._roll_back()
-                lacks.append(f"{what} ({str(error).strip().splitlines()[0]})")
-        return lacks
+                refused.append((what, str(error).strip().splitlines()[0]))
+        return lacks(refused)
 
     def _missing(self, indexes: Any) -> list[tuple[str, list[str]]]:
         """What is not there, with its statements. Asked first: even IF NOT EXISTS takes a lock."""

@@ -8,7 +8,7 @@ SKIP LOCKED is asked for: it knows no word for that.
 from __future__ import annotations
 
 import selectors
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from plugin_scheduler.clock import Clock
@@ -31,6 +31,14 @@ def patience(settings: Settings) -> float:
     """Seconds to wait for a silent server: much less than a lease, so that a worker that cannot
     reach its database still hears its runners."""
     return max(1.0, min(3.0, settings.lease / 4))
+
+
+def lacks(refused: Iterable[tuple[str, str]]) -> list[str]:
+    """What could not be made, and why: those of one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for what, why in refused:
+        reasons.setdefault(why, []).append(what)
+    return [f"{', '.join(what)} ({why})" for why, what in reasons.items()]
 
 
 class Reading(NamedTuple):

@@ -50,7 +50,10 @@ def test_a_worker_that_slept_alone_does_not_bury_itself(lab: Lab) -> None:
     eventually(lambda: time.monotonic() - began > 4, 6)
     worker.send(CONT)
     task = lab.becomes(running, "COMPLETED")
-    assert (task.times_lost, len(lab.runs(running))) == (0, 1)
+    first, second = lab.runs(running)
+    assert (first.status, second.status) == ("STOPPED", "COMPLETED")
+    assert "could not renew its lease" in first.reason
+    assert task.times_lost == 0 and "died" not in worker.log
 
 
 def test_a_refused_second_worker_of_a_name_leaves_the_firsts_work_alone(lab: Lab) -> None:
