@@ -23,7 +23,8 @@ demo: $(STAMP)  ## py4web, a worker and real work; Ctrl+C ends all of it
 	@exec env PORT=$(PORT) $(BIN)/python apps/run_demo.py
 
 test: $(STAMP)  ## every test; POSTGRES_URI=... MYSQL_URI=... to use servers of yours
-	$(PYTEST)
+	$(PYTEST) -n 2 --dist loadfile tests/unit tests/house tests/contract tests/acceptance
+	$(PYTEST) tests/stress
 
 check: $(STAMP)  ## format, lint, types, the plan of the house, the reference
 	$(BIN)/ruff format --check .

@@ -49,6 +49,7 @@ setup(
             "py4web>=1.20250801",
             "pillow>=10",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff>=0.6",
             "mypy>=1.11",

@@ -101,10 +101,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    terminalreporter: pytest.TerminalReporter,
 ) -> Generator[None, None, None]:
-    """The last words: which databases nobody has tried."""
+    """The last words: what nobody has tried, because the machine lacks something."""
     yield
-    for sentence in config.stash[SHARED].missing.values():
+    skipped = terminalreporter.stats.get("skipped", [])
+    for sentence in sorted({report.longrepr[-1].partition(": ")[2] for report in skipped}):
         line = f"NOT TESTED: {sentence}"
         terminalreporter.write_line(line, red=True, bold=True)

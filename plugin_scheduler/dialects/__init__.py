@@ -14,7 +14,7 @@ from pydal._globals import THREAD_LOCAL
 from pydal.connection import ConnectionPool
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.dialects.base import Dialect, let_go
 from plugin_scheduler.dialects.mysql import MySQL
 from plugin_scheduler.dialects.postgres import Postgres
 from plugin_scheduler.dialects.sqlite import SQLite
@@ -53,10 +53,9 @@ def close_connection(db: Any) -> None:
     break when two processes speak through one handle.
     """
     adapter = db._adapter
-    with contextlib.suppress(Exception):  # a broken connection is closed by being dropped
-        adapter.close("rollback", really=True)
+    let_go(adapter, "rollback")
     while pooled := ConnectionPool.POOLS.get(adapter.uri):
-        with contextlib.suppress(Exception):  # as above
+        with contextlib.suppress(Exception):  # a broken one is closed by being dropped
             pooled.pop().close()
 
 

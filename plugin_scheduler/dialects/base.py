@@ -133,10 +133,7 @@ class Dialect:
 
     def _drop_connection(self) -> None:
         self._connection = None
-        with contextlib.suppress(Exception):  # a broken connection cannot even be closed
-            self.db._adapter.close(None, really=True)
-        with contextlib.suppress(Exception):  # where that failed half-way, pydal would keep it
-            self.db._adapter.set_connection(None)
+        let_go(self.db._adapter, None)
 
     # -- errors --------------------
 
@@ -193,6 +190,14 @@ class Dialect:
     def is_idle(cls, connection: Any) -> bool:
         """True where it is certain that no transaction is open on a connection."""
         return False
+
+
+def let_go(adapter: Any, action: str | None) -> None:
+    """Close this thread's connection for real after a last action; the next query opens another."""
+    with contextlib.suppress(Exception):  # a broken connection cannot even be closed
+        adapter.close(action, really=True)
+    with contextlib.suppress(Exception):  # where that failed half-way, pydal would keep it
+        adapter.set_connection(None)
 
 
 def again(method: Method) -> Method:

@@ -21,6 +21,7 @@ from plugin_scheduler.settings import Settings
 
 LOCK_MS = 500  # the worker's loop must go on: output, deadlines and signals do not wait
 DDL_LOCK_MS = 10_000  # at start there is time
+KNOWS_USER_TIMEOUT = 120_000  # libpq 12
 ONE_AT_A_TIME = 7_307_202_611  # a number for pg_advisory_xact_lock that others will hardly use
 
 #: Every run changes its task's row four times: without a broom the table grows and slows down.
@@ -59,16 +60,20 @@ class Postgres(Server):
     @classmethod
     def connection_options(cls, settings: Settings) -> dict[str, Any]:
         """Notice a dead network within seconds instead of a quarter of an hour."""
+        import psycopg2.extensions
+
         seconds = patience(settings)
-        return {
+        options: dict[str, Any] = {
             "connect_timeout": max(2, math.ceil(seconds)),
             "keepalives": 1,
             "keepalives_idle": 2,
             "keepalives_interval": 1,
             "keepalives_count": 2,
-            "tcp_user_timeout": int(seconds * 1000),
             "application_name": "plugin_scheduler",
         }
+        if psycopg2.extensions.libpq_version() >= KNOWS_USER_TIMEOUT:
+            options["tcp_user_timeout"] = int(seconds * 1000)
+        return options
 
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         super().__init__(db, clock, settings)

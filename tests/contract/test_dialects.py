@@ -30,8 +30,8 @@ EXCLUSIVE = {
     "mysql": "LOCK TABLES scheduler_worker WRITE",
 }
 WAITING = {
-    "postgres": "SELECT 1 FROM pg_locks WHERE NOT granted",
-    "mysql": "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+    "postgres": "SELECT count(*) FROM pg_locks WHERE NOT granted",
+    "mysql": "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'",
 }
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 on_postgres = pytest.mark.parametrize("database", ["postgres"], indirect=True)
@@ -64,17 +64,14 @@ def claimed(store: Store) -> list[int]:
 
 @contextmanager
 def person(database: Database) -> Iterator[Callable[[str], Any]]:
-    """Somebody at the server's own client, who has not committed yet."""
-    assert database.server is not None
-    name = database.uri.rpartition("/")[2]
-    if database.server.kind == "postgres":
-        line = database.server.connect(name)
-        line.autocommit = False
-    else:
-        line = database.server.connect()
-        line.select_db(name)
-        line.autocommit(False)
+    """Somebody at the server's own client, in a transaction."""
+    server, name = database.server, database.uri.rpartition("/")[2].partition("?")[0]
+    assert server is not None
+    line = server.connect(name) if server.kind == "postgres" else server.connect()
     with closing(line), line.cursor() as cursor:
+        if server.kind == "mysql":
+            line.select_db(name)
+        cursor.execute("BEGIN")
         yield cursor.execute
 
 
@@ -107,10 +104,11 @@ def test_a_beat_that_changes_nothing_has_found_its_row(connect: Connect) -> None
 
 @on_mysql
 def test_flags_that_an_app_wants_of_its_driver_are_added_to_ours(connect: Connect) -> None:
-    many_statements = 1 << 16
-    with engine_on(connect, client_flag=many_statements, read_timeout=7) as store:
+    many_statements, found_rows = 1 << 16, 2
+    with engine_on(connect, client_flag=many_statements, read_timeout=7000) as store:
         options = store.db._adapter.driver_args
-        assert options["client_flag"] == many_statements | 2 and options["read_timeout"] == 7
+        assert options["client_flag"] == many_statements | found_rows
+        assert options["read_timeout"] < 60, "how long a worker waits is not the app's to say"
         worker_id = store.workers.register("me", {})
         assert all(store.workers.beat(worker_id, {}) for _ in range(3))
 
@@ -262,7 +260,7 @@ def test_the_victim_of_a_deadlock_does_it_again(connect: Connect, database: Data
         def cross() -> None:
             if not theirs.ident:
                 theirs.start()
-                eventually(lambda: database.server.execute(waits))
+                eventually(lambda: int(database.server.execute(waits)[0][-1]))
 
         Writer(store, cross).write(one, two)
         theirs.join()

@@ -162,7 +162,7 @@ def test_of_many_tasks_none_is_queued_when_one_is_wrong(scheduler: Scheduler) ->
         ({"args": '{"a": 1}'}, 'is not a JSON list such as [1, "two"], but a dict'),
         ({"vars": "[]"}, 'is not a JSON dict such as {"a": 1, "b": "two"}, but a list'),
         ({"vars": "a=1"}, 'is not a JSON dict such as {"a": 1, "b": "two"}: Expecting value'),
-        ({"args": [object()]}, "cannot be stored as JSON: [0] is of type object"),
+        ({"args": [1j]}, "cannot be stored as JSON: [0] is of type complex"),
         ({"cronline": "61 * * * *"}, "minute '61' is not between 0 and 59"),
         ({"cronline": "* * *"}, "it has 3 fields and needs 5: minute hour day-of-month"),
         ({"cronline": 5}, "it has 1 field and needs 5"),

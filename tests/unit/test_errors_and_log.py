@@ -62,7 +62,7 @@ def _calls(path: Path, function: ast.FunctionDef) -> Iterator[Told]:
         values = _assigned(first.id, function) if isinstance(first, ast.Name) else [first]
         events = {text for value in values for text in _texts(value)}
         assert events, f"{place}: which event?"
-        for event in events:
+        for event in sorted(events):
             yield Told(place, event, *_facts(call, function))
 
 

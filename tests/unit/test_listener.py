@@ -148,6 +148,14 @@ def test_its_file_stays_the_same_and_becomes_readable_with_news(street: Street) 
     assert street.bell.fileno() == before and len(street.ears) == 2
 
 
+def test_what_was_heard_beside_a_test_is_not_kept_waiting(street: Street) -> None:
+    street.hears()
+    street.tell(SOMEBODY)
+    street.bell.test()
+    assert street.bell.interval == 0
+    assert street.bell.rung() and street.bell.interval == SAFETY
+
+
 def test_for_safety_it_rings_now_and_then_though_nothing_was_heard(street: Street) -> None:
     street.hears()
     street.clock.turn(SAFETY - 0.1)
@@ -170,7 +178,7 @@ def test_an_ear_that_is_cut_is_told_of_and_replaced_at_the_next_test(street: Str
     street.ear.is_cut = True
     assert street.bell.rung(), "something may have been missed"
     assert street.bell.trouble == "the server said goodbye" and street.bell.way == "polling"
-    assert street.bell.interval == POLL
+    assert street.bell.interval == POLL and not street.bell.rung()
     street.bell.test()
     assert len(street.ears) == 2 and street.bell.trouble, "it has not heard itself yet"
     street.answer()
