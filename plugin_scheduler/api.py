@@ -16,7 +16,7 @@ from pydal.objects import Query, Row
 from plugin_scheduler import clock, values
 from plugin_scheduler.boot import run_worker
 from plugin_scheduler.catalog import Catalog, Home
-from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.dialects import dialect_for, is_idle
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
@@ -75,6 +75,7 @@ class Scheduler(Home, Orders):
         self._define_tables(migrate)
 
     def _define_tables(self, migrate: Any) -> None:
+        was_idle = is_idle(self.db)
         define_tables(
             self.db,
             now=self.now,
@@ -86,6 +87,8 @@ class Scheduler(Home, Orders):
         )
         if migrate is not False:
             self.db.commit()
+        elif was_idle:
+            self.db.rollback()  # the tables were looked at: leave no transaction open behind that
 
     # web2py's attributes
     group_names = property(lambda self: list(self.settings.group_names))
@@ -210,18 +213,24 @@ class Scheduler(Home, Orders):
         ``ref`` as for `task_status`; a Query may mean many. How many were stopped or told to, None
         where none could be: there is none, or it has ended. Like all of the API it does not commit.
         """
-        task, run = self.db.scheduler_task, self.db.scheduler_run
         query = self._query(ref)
+        told = self._tell_runs(query)
         stopped = move(self.db, "stop", query, enabled=False, reason="stopped on request")
-        running = self._set(query & (task.status == TaskStatus.RUNNING)).select(task.run_id)
-        ids = [row.run_id for row in running if row.run_id is not None]
+        told |= self._tell_runs(query)  # what a worker started meanwhile
+        return stopped + len(told) or None
+
+    def _tell_runs(self, tasks: Any) -> set[int]:
+        """Ask for an end of the runs that are at work; their ids. They are read with a lock, as
+        they are now: the caller's transaction may see the tables as they were some time ago."""
+        task, run = self.db.scheduler_task, self.db.scheduler_run
+        of_these = run.task_id.belongs(self._set(tasks)._select(task.id))
+        at_work = of_these & (run.status == RunStatus.RUNNING)
+        at_work.ignore_common_filters = True
+        rows = self._dialect.select(at_work, [run.id], lock="wait", orderby=run.id)
+        ids = {row.id for row in rows}
         if ids:
-            open_runs = run.id.belongs(ids) & (run.status == RunStatus.RUNNING)
-            stopped += int(self._set(open_runs).update(stop_requested=True) or 0)
-            # A run that ended meanwhile may have put its task back to wait for the next one.
-            again = query & task.run_id.belongs(ids)
-            stopped += move(self.db, "stop", again, enabled=False, reason="stopped on request")
-        return stopped or None
+            self._set(run.id.belongs(ids)).update(stop_requested=True)
+        return ids
 
     def requeue(self, ref: Any, stop_time: datetime | None = None) -> int:
         """Run ended tasks again now, and those that were skipped because of them; how many.

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from plugin_scheduler.clock import Clock
@@ -29,6 +29,7 @@ class Identity:
     application: str
     tasks: tuple[str, ...]
     where: Mapping[str, Any]
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def register(
         self, store: Store, settings: Settings, stats: dict[str, Any], clock: Clock
@@ -82,6 +83,7 @@ def describe_me(me: Identity) -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "token": me.token,
         "application": me.application,
         "version": VERSION,
         "tasks": list(me.tasks),

@@ -106,12 +106,14 @@ class Intake:
 
     def _start_those_free(self, tasks: list[Task]) -> list[Order]:
         """Somebody holds the row of one of them: the others are not to wait for that."""
-        orders = []
-        for task in tasks:
-            try:
-                orders += self._store.tasks.start([task], self._name)
-            except Locked:
-                self._in_hand.append((task, self._clock.monotonic()))
+        free = self._store.tasks.free([task.id for task in tasks])
+        now, orders = self._clock.monotonic(), []
+        self._in_hand.extend((task, now) for task in tasks if task.id not in free)
+        startable = [task for task in tasks if task.id in free]
+        try:
+            orders = self._store.tasks.start(startable, self._name) if startable else []
+        except Locked:
+            self._in_hand.extend((task, now) for task in startable)
         return orders
 
     def hand_back_unstarted(self) -> None:
@@ -122,7 +124,12 @@ class Intake:
         held = self._clock.monotonic() - self._in_hand[0][1]
         if self._staying.takes_work and (held < HELD_IN_HAND or self._pool.idle()):
             return
-        self._store.tasks.hand_back([task for task, _ in self._in_hand], self._name)
+        try:
+            self._store.tasks.hand_back([task for task, _ in self._in_hand], self._name)
+        except Locked:  # somebody holds one of them: later, and go on with the rest meanwhile
+            now = self._clock.monotonic()
+            self._in_hand = deque((task, now) for task, _ in self._in_hand)
+            return
         self._in_hand.clear()
         self._usual_seconds = max(self._usual_seconds, PREFETCH_FOR)
 

@@ -52,6 +52,10 @@ class Outage:
         """A beat went through that was begun at that (monotonic) time."""
         self._permission.renewed(sent)
 
+    def held_up(self) -> None:
+        """Somebody holds this worker's row, so that it cannot beat, and nobody can take over."""
+        self._permission.failed(self._clock.monotonic(), for_all=True)
+
     def noticed(self, error: StoreUnavailable) -> None:
         """A call failed."""
         now = self._clock.monotonic()

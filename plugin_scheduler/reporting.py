@@ -100,12 +100,14 @@ class Reporting:
     def _store_those_free(self, results: Sequence[Result], ended: datetime) -> Done:
         """Somebody holds the row of one of them (a transaction that edits it): the others are not
         to wait for that."""
+        free = self._store.tasks.free([result.order.task.id for result in results])
+        reports = [_report(result, ended) for result in results if result.order.task.id in free]
         done: Done = []
-        for result in results:
-            try:
-                done += self._store.tasks.report([_report(result, ended)], self._name)
-            except Locked:
-                self._held[result.order.run_id] = self._clock.monotonic() + HELD_AGAIN
+        with contextlib.suppress(Locked):  # just now; all of them have another time
+            done = self._store.tasks.report(reports, self._name) if reports else []
+        stored = {report.order.run_id for report, _ in done}
+        for run_id in {result.order.run_id for result in results} - stored:
+            self._held[run_id] = self._clock.monotonic() + HELD_AGAIN
         return done
 
     def _is_held(self, result: Result) -> bool:

@@ -48,6 +48,15 @@ class LiveRun:
         self._reported_at = began
         self._report: tuple[str, dict[str, Any]] | None = None
 
+    def about(self) -> dict[str, Any]:
+        """What the worker's row says of it."""
+        return {
+            "run": self.order.run_id,
+            "task": self.order.task.id,
+            "function": self.order.task.function_name,
+            "since": self.order.started.isoformat(" ", "seconds"),
+        }
+
     def progressed(self, progress: dict[str, Any]) -> None:
         """The function told how far it is."""
         self.progress, self.progress_is_new = progress, True

@@ -7,21 +7,21 @@ process myself.
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 from typing import Any
 
 from plugin_scheduler import zones
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.errors import ConfigError, StoreUnavailable
+from plugin_scheduler.errors import ConfigError, Locked, StoreUnavailable
 from plugin_scheduler.identity import Identity, describe_me
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.log import tell
-from plugin_scheduler.outage import Outage
+from plugin_scheduler.outage import OFTEN, Outage
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.porter import Porters
 from plugin_scheduler.records import Outcome, WorkerStatus
 from plugin_scheduler.reporting import Reporting
-from plugin_scheduler.runs import LiveRun
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.signals import Signals
 from plugin_scheduler.staying import Staying
@@ -106,6 +106,8 @@ class Supervisor:
             self._intake.claim()
             self._hand_out()
             self._reporting.save_live(self._pool.live_runs())
+        except Locked:  # it waited for somebody who holds a row: no outage, and no pause
+            self._errors += 1
         except StoreUnavailable as error:
             self._errors += 1
             self._outage.noticed(error)
@@ -249,10 +251,23 @@ class Supervisor:
         now = self._clock.monotonic()
         if now < self._next_beat:
             return
-        if not self._store.workers.beat(self._worker_id, self._stats()):
+        try:
+            is_there = self._store.workers.beat(self._worker_id, self._stats())
+        except Locked:  # an order that was not committed yet: the work goes on meanwhile
+            self._outage.held_up()
+            self._next_beat = self._clock.monotonic() + OFTEN
+            return
+        if not is_there:
             self._register_again()
         self._outage.beaten(now)
         self._next_beat = now + self._settings.heartbeat
+        with contextlib.suppress(Locked):  # there is a next beat
+            self._look_after_rows()
+        self._intake.look_again()
+        self._leave_if_idle()
+
+    def _look_after_rows(self) -> None:
+        """Of this worker, and if it leads, of all."""
         condemned = self._store.tasks.condemn_unreadable()
         if condemned:
             tell("condemned", count=condemned)
@@ -262,8 +277,6 @@ class Supervisor:
         self._ticker.stand_for_election(self._worker_id)
         if self._ticker.leads:
             self._ticker.round()
-        self._intake.look_again()
-        self._leave_if_idle()
 
     def _known_tasks(self) -> list[int]:
         running = [run.order.task.id for run in self._pool.live_runs()]
@@ -289,7 +302,7 @@ class Supervisor:
             "distribution": None,
             "workers": self._ticker.alive,
             "slots": self._settings.slots,
-            "running": [_about(run) for run in runs],
+            "running": [run.about() for run in runs],
             "runner_deaths": self._pool.deaths,
             **self._database_stats(),
             "boot_errors": reporting.boot_errors,
@@ -329,13 +342,3 @@ class Supervisor:
 
 class Superseded(Exception):
     """Another worker has this one's name, and lives: what this one held is the other's now."""
-
-
-def _about(run: LiveRun) -> dict[str, Any]:
-    task = run.order.task
-    return {
-        "run": run.order.run_id,
-        "task": task.id,
-        "function": task.function_name,
-        "since": run.order.started.isoformat(" ", "seconds"),
-    }

@@ -87,6 +87,12 @@ def commit(db: Any) -> None:
         close_connection(db)
 
 
+def is_idle(db: Any) -> bool:
+    """True where it is certain that no transaction is open on this thread's connection."""
+    connection = _open_connection(db)
+    return connection is None or _kind_of(db).is_idle(connection)
+
+
 def _open_connection(db: Any) -> Any:
     """This thread's connection, where there is one: pydal's property would open it."""
     return getattr(THREAD_LOCAL, db._adapter._connection_uname_, None)

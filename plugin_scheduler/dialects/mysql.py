@@ -20,7 +20,7 @@ from plugin_scheduler.settings import Settings
 
 IN_TRANSACTION = 1  # the server's flag for that
 FOUND_ROWS = 2  # the drivers' flag for: an update counts the rows it found, changed or not
-ANSWER_WITHIN = 10  # seconds; a larger table may keep the server busy for some of them
+ANSWER_WITHIN = 3  # seconds at least; with a longer lease a third of it
 TABLES_WITHIN = 600  # seconds for a change of a large table
 TABLE_LOCK_S = 10  # seconds to wait for somebody who has looked at a table and not committed
 #: pydal makes texts of 512 characters, an index may have 3072 bytes: so much of a name must do.
@@ -28,7 +28,12 @@ PREFIXES = {"status": 16, "group_name": 100, "assigned_worker_name": 200}
 NOTHING_IN_A_TABLE = 10_000  # rows; below that a change of a column takes no time
 
 #: Deadlock, changed since it was read (MariaDB), lock wait timeout.
-_KINDS: dict[int, type[StoreUnavailable]] = {1213: Conflict, 1020: Conflict, 1205: Locked}
+_KINDS: dict[int, type[StoreUnavailable]] = {
+    1213: Conflict,
+    1020: Conflict,
+    1205: Locked,
+    3572: Locked,
+}
 _TABLE_AWAY = (1146, 1054)  # no such table or column: somebody is at work on the tables
 _TOO_LARGE = 1153
 _DOWN = (1053,)  # shutting down
@@ -47,10 +52,11 @@ class MySQL(Server):
 
     @classmethod
     def connection_options(cls, settings: Settings) -> dict[str, Any]:
+        seconds = math.ceil(max(ANSWER_WITHIN, settings.lease / 3))
         return {
             "connect_timeout": math.ceil(patience(settings)),
-            "read_timeout": ANSWER_WITHIN,
-            "write_timeout": ANSWER_WITHIN,
+            "read_timeout": seconds,
+            "write_timeout": seconds,
             "client_flag": FOUND_ROWS,
         }
 

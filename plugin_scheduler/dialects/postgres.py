@@ -161,7 +161,10 @@ class Postgres(Server):
 
     def _missing(self, indexes: Any) -> list[tuple[str, list[str]]]:
         """What is not there, with its statements. Asked first: even IF NOT EXISTS takes a lock."""
-        found = self._names("SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()")
+        found = self._names(
+            "SELECT relname FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid "
+            f"WHERE indrelid IN {_OURS} AND indisvalid"
+        )
         wanted = [(name, [_index(*index)]) for index in indexes if (name := index[1]) not in found]
         triggers = self._names(f"SELECT tgname FROM pg_trigger WHERE tgrelid IN {_OURS}")
         if not set(TRIGGERS) <= triggers:

@@ -21,7 +21,7 @@ from plugin_scheduler.doorbell import Doorbell
 TEST_EVERY = 4.0  # seconds between two rings of one's own
 HEARD_WITHIN = 2.0  # seconds until one's own ring must have been heard
 SELDOM = 60.0  # seconds at most between two tries to get an ear that hears
-SAFETY = 5.0  # seconds between two looks while all is well
+SAFETY = 1.0  # seconds between two looks while all is well; what an unnoticed deafness costs
 POLL = 0.5  # seconds between two looks while it is not
 DEAF = "notifications do not arrive (a dead network?)"
 
@@ -133,6 +133,7 @@ class Listener(Doorbell):
             return
         for news in heard:
             if news.channel == self._own_channel:
+                self._rung |= not self._hears  # what was written before this ear was not heard
                 self._hears, self._deaf = True, None
                 self._asked_at, self._deaf_ears = None, 0
             elif news.pid != self._own_pid():
@@ -159,7 +160,8 @@ class Listener(Doorbell):
         if self._ear is None:
             self._get_ear()
         if self._asked_at is None:
-            self._mute = self._ring(self._own_channel)
+            was_mute, self._mute = self._mute, self._ring(self._own_channel)
+            self._rung |= was_mute is not None
             if self._ear is not None:
                 self._asked_at = self._clock.monotonic()
 
@@ -181,7 +183,7 @@ class Listener(Doorbell):
         """Something may have been missed, so look at once. The first loss is made good at once."""
         self._deaf = next(iter(why.strip().splitlines()), DEAF)
         if self._deaf_ears == 0:
-            self._next_test = self._clock.monotonic()
+            self._next_test = 0.0
         self._deaf_ears += 1
         self._asked_at, self._hears, self._rung = None, False, True
         self._drop_ear()

@@ -6,10 +6,12 @@ guarded by what it expects to find, so that two leaders would waste work but bre
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from plugin_scheduler.dialects.base import Dialect, again
+from plugin_scheduler.errors import Locked
 from plugin_scheduler.lifecycle import after_fan_out, short
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.records import (
@@ -23,6 +25,11 @@ from plugin_scheduler.records import (
 )
 from plugin_scheduler.store.due import Due
 from plugin_scheduler.store.tasks import Tasks
+
+#: Rows of one round at most: what is left over has the next one, and no statement takes so long
+#: that the leader could not beat meanwhile.
+BATCH = (0, 500)
+WAITS = "it waits for task"
 
 
 class Chores:
@@ -120,15 +127,23 @@ class Chores:
     @again
     def expire_overdue(self) -> int:
         """End what could not start before its stop_time."""
+        task = self._task
         with self._dialect.reading():
-            late = self._task.stop_time < self._dialect.now()
-            waiting = self._task.status.belongs(TaskStatus.WAITING)
-            ids = [row.id for row in self._db(late & waiting).select(self._task.id)]
-        if not ids:
+            late = task.stop_time < self._dialect.now()
+            waiting = late & task.status.belongs(TaskStatus.WAITING)
+            found = self._db(waiting).select(task.id, orderby=task.stop_time, limitby=BATCH)
+        if not found:
             return 0
         with self._dialect.transaction():
-            late = self._task.id.belongs(ids) & (self._task.stop_time < self._dialect.now())
+            free = self._free([row.id for row in found])
+            late = task.id.belongs(free) & (task.stop_time < self._dialect.now())
             return self._tasks.move("expire", late, reason="its stop_time passed before it started")
+
+    def _free(self, ids: list[int]) -> list[int]:
+        """Those of the tasks that nobody holds now; the others have their turn in a later round."""
+        mine = self._task.id.belongs(ids)
+        rows = self._dialect.select(mine, [self._task.id], lock="skip", orderby=self._task.id)
+        return [row.id for row in rows]
 
     @again
     def unblock(self) -> int:
@@ -136,17 +151,27 @@ class Chores:
         child, parent = self._task, self._task.with_alias("waiting_task")
         pending = (self._deps.can_visit == False) & parent.status.belongs(TaskStatus.WAITING)
         ended = (child.id == None) | child.status.belongs(TaskStatus.ENDED)
+        # Who is to wait all the same stays here for long: once he knows why, he is passed over.
+        stays = (self._deps.on_failure == OnChildFailure.WAIT) & parent.reason.startswith(WAITS)
+        undecided = (child.status == TaskStatus.COMPLETED) | (parent.reason == None) | ~stays
+        undecided |= self._deps.on_failure == None
+        query = pending & ended & undecided & (parent.id == self._deps.task_parent)
         with self._dialect.reading():
-            rows = self._db(pending & ended & (parent.id == self._deps.task_parent)).select(
+            rows = self._db(query).select(
                 self._deps.ALL,
                 *(child[name] for name in ("id", "status", "task_name", "function_name")),
                 left=child.on(child.id == self._deps.task_child),
+                orderby=self._deps.id,
+                limitby=BATCH,
             )
         if not rows:
             return 0
         with self._dialect.transaction():
+            free = set(self._free([row.scheduler_task_deps.task_parent for row in rows]))
             return sum(
-                self._decide_waiting(row.scheduler_task_deps, row.scheduler_task) for row in rows
+                self._decide_waiting(row.scheduler_task_deps, row.scheduler_task)
+                for row in rows
+                if row.scheduler_task_deps.task_parent in free
             )
 
     def _decide_waiting(self, dep: Any, child: Any) -> int:
@@ -157,7 +182,7 @@ class Chores:
         why = "the task it waits for was deleted"
         if child.id is not None:
             name = child.task_name or child.function_name
-            why = f"it waits for task {child.id} {name}, which {_did(child.status)}"
+            why = f"{WAITS} {child.id} {name}, which {_did(child.status)}"
         waiting = self._task.id == dep.task_parent
         if wish == OnChildFailure.WAIT:
             still = waiting & ((self._task.reason == None) | (self._task.reason != short(why)))
@@ -169,8 +194,12 @@ class Chores:
         with self._dialect.reading():
             due = self._due.at(self._dialect.now(), any_app=True)
             due &= self._task.broadcast == True
-            tasks = self._tasks.read(due)
-        return sum(self._fan_out(task, alive) for task in tasks)
+            tasks = self._tasks.read(due, orderby=self._task.next_run_time, limitby=BATCH)
+        copies = 0
+        for task in tasks:
+            with contextlib.suppress(Locked):  # somebody holds it; the others are not to wait
+                copies += self._fan_out(task, alive)
+        return copies
 
     @again
     def _fan_out(self, task: Task, alive: Sequence[Worker]) -> int:

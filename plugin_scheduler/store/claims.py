@@ -109,7 +109,10 @@ class Claims:
                 retries,
                 task.status.belongs(TaskStatus.HELD) & self._due.of_this_app(),
             )
-            return any(self._db(mine & query).select(task.id, limitby=(0, 1)) for query in queries)
+            return any(
+                self._db(mine & query).select(task.id, limitby=(0, 1), orderby_on_limitby=False)
+                for query in queries
+            )
 
     def next_due(self, groups: Sequence[str], now: datetime) -> datetime | None:
         """When the next task will be due that is not due at ``now``."""

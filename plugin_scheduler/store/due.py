@@ -54,8 +54,9 @@ class Due:
         task, queries = self._task, []
         for group in dict.fromkeys(groups):
             base = (task.status == TaskStatus.QUEUED) & (task.group_name == group)
-            if self._db(base & (task.priority == None)).select(task.id, limitby=(0, 1)):
-                queries.append(base & (task.priority == None))
+            without = base & (task.priority == None)
+            if self._db(without).select(task.id, orderby=task.next_run_time, limitby=(0, 1)):
+                queries.append(without)
             level = self._highest(base, HIGHEST)
             while level is not None:
                 queries.append(base & (task.priority == level))
@@ -80,9 +81,9 @@ class Due:
         return (name == self._application) | name.startswith(self._application + "/")
 
     def _waiting(self) -> Any:
-        # A NULL in the list would make "not in" true for nobody.
-        pending = (self._deps.can_visit == False) & (self._deps.task_parent != None)
-        return self._db(pending)._select(self._deps.task_parent)
+        # Asked for each candidate, from an index: the list of all that wait may be very long.
+        pending = (self._deps.can_visit == False) & (self._deps.task_parent == self._task.id)
+        return self._db(pending).nested_select(self._deps.task_parent, correlated=True)
 
     def rank(self, task: Task) -> tuple[float, int]:
         """What goes first: the longest waiting, with a head start for priority."""

@@ -47,6 +47,13 @@ class Tasks:
 
     # -- start, hand back --------------------
 
+    def free(self, ids: Sequence[int]) -> set[int]:
+        """Those of the tasks that nobody holds at this moment."""
+        with self._dialect.transaction():
+            mine = self._task.id.belongs(ids)
+            rows = self._dialect.select(mine, [self._task.id], lock="skip", orderby=self._task.id)
+            return {row.id for row in rows}
+
     @again
     def start(self, tasks: Sequence[Task], worker_name: str) -> list[Order]:
         """Make a run row for each task and set it RUNNING; leaves out what was taken away."""

@@ -65,8 +65,14 @@ class Workers:
     def register(self, name: str, stats: dict[str, Any]) -> int:
         """Add this worker's row and give its id; ConfigError when a live worker has the name."""
         with self._dialect.transaction():
+            self._dialect.select(self._worker.worker_name == name, [self._worker.id], lock="wait")
             old = self._row(name)
             if old and (old.lease_until or 0) > self._dialect.epoch():
+                if (
+                    stats.get("token")
+                    and _stats_of(self._db, old.id).get("token") == stats["token"]
+                ):
+                    return int(old.id)  # it is this process's own: the answer was lost
                 raise ConfigError(
                     f"worker name {name!r} is taken by a worker that is alive; "
                     "choose another with --worker-name"
@@ -163,6 +169,12 @@ class Workers:
     def all(self) -> list[Worker]:
         """Every row, dead or alive."""
         with self._dialect.reading():
+            try:
+                rows = self._db(self._worker).select(*(self._worker[name] for name in COLUMNS))
+                return [self._as_record(row) for row in rows]
+            except Exception as error:  # each driver and parser has its own kind
+                if self._dialect.passes(error):
+                    raise
             ids = [row.id for row in self._db(self._worker).select(self._worker.id)]
             return [self._record(worker_id) for worker_id in ids]
 
@@ -171,12 +183,14 @@ class Workers:
         mine = self._db(self._worker.id == worker_id)
         try:
             row = mine.select(*(self._worker[name] for name in COLUMNS)).first()
-            lease = self._lease(row)
+            return self._as_record(row)
         except Exception as error:  # each driver and parser has its own kind
             if self._dialect.passes(error):
                 raise
             name = str(mine.select(self._worker.worker_name).first().worker_name)
             return Worker(int(worker_id), name, "", WorkerStatus.DISABLED, False, (), 0.0)
+
+    def _as_record(self, row: Any) -> Worker:
         return Worker(
             id=int(row.id),
             worker_name=row.worker_name,
@@ -184,7 +198,7 @@ class Workers:
             status=row.status or WorkerStatus.ACTIVE,
             is_ticker=bool(row.is_ticker),
             group_names=tuple(row.group_names or ()),
-            lease_until=lease,
+            lease_until=self._lease(row),
         )
 
     def _lease(self, row: Any) -> float:

@@ -186,6 +186,7 @@ def test_an_ear_that_hears_nothing_though_nobody_hung_up_is_noticed_and_replaced
         lab.uri = direct
         [(_, port)] = eventually(lambda: listeners(lab))
         wires.swallowing.add(port)
+        assert latency(lab) < POLLED + 0.5, "not even before it is noticed"
         assert seconds_until(lambda: LOST in worker.log) < 10
         assert latency(lab) < POLLED
         assert seconds_until(lambda: said_once(worker)) < 10

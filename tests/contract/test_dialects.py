@@ -19,7 +19,7 @@ from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects.base import again
 from plugin_scheduler.dialects.mysql import skips_locked_rows
 from plugin_scheduler.dialects.server import has_news
-from plugin_scheduler.errors import Conflict, StoreUnavailable
+from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
@@ -190,11 +190,28 @@ def test_who_waits_for_a_row_gives_up_soon_and_may_try_again(
         worker_id = store.workers.register("me", {})
         does("UPDATE scheduler_worker SET status = 'DISABLED'")
         began = time.monotonic()
-        with pytest.raises(StoreUnavailable) as caught:
+        with pytest.raises(Locked) as caught:
             store.workers.beat(worker_id, {})
         assert time.monotonic() - began < WAIT and not caught.value.for_all
         does("ROLLBACK")
         assert store.workers.beat(worker_id, {})
+
+
+@on_servers
+def test_who_asks_for_rows_now_is_refused_at_once_where_somebody_holds_one(
+    connect: Connect, database: Database
+) -> None:
+    with engine_on(connect) as store, person(database) as does:
+        task_id, task = add_task(store), store.db.scheduler_task
+        does(f"UPDATE scheduler_task SET priority = 3 WHERE id = {task_id}")
+        began = time.monotonic()
+        with pytest.raises(Locked), store.dialect.transaction():
+            store.dialect.select(task.id == task_id, [task.id], lock="now")
+        assert time.monotonic() - began < 0.4
+        does("COMMIT")
+        with store.dialect.transaction():
+            [row] = store.dialect.select(task.id == task_id, [task.id], lock="now")
+        assert row.id == task_id
 
 
 @on_servers

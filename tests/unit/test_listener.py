@@ -117,6 +117,7 @@ def test_until_it_has_heard_itself_it_is_not_relied_on(street: Street) -> None:
     street.bell.test()
     assert street.bell.interval == POLL and street.bell.trouble is None
     street.answer()
+    street.bell.rung()
     assert street.bell.interval == SAFETY and street.bell.way == "LISTEN"
 
 
@@ -156,6 +157,19 @@ def test_what_was_heard_beside_a_test_is_not_kept_waiting(street: Street) -> Non
     assert street.bell.rung() and street.bell.interval == SAFETY
 
 
+def test_what_was_written_before_it_heard_is_looked_for(street: Street) -> None:
+    street.bell.test()
+    street.bell.rung()
+    street.answer()
+    assert street.bell.rung() and not street.bell.rung()
+    street.ear.is_cut = True
+    street.bell.rung()
+    street.bell.test()
+    assert not street.bell.rung(), "the new ear may be deaf, too"
+    street.answer()
+    assert street.bell.rung() and not street.bell.rung()
+
+
 def test_for_safety_it_rings_now_and_then_though_nothing_was_heard(street: Street) -> None:
     street.hears()
     street.clock.turn(SAFETY - 0.1)
@@ -182,6 +196,7 @@ def test_an_ear_that_is_cut_is_told_of_and_replaced_at_the_next_test(street: Str
     street.bell.test()
     assert len(street.ears) == 2 and street.bell.trouble, "it has not heard itself yet"
     street.answer()
+    street.bell.rung()
     assert street.bell.trouble is None and street.bell.interval == SAFETY
 
 
@@ -257,7 +272,9 @@ def test_where_writers_do_not_ring_it_looks_twice_a_second_and_says_so(street: S
     assert street.bell.trouble == "no triggers" and street.bell.interval == POLL
     assert street.bell.way == "polling"
     street.mute = None
+    street.bell.rung()
     street.passes(TEST_EVERY)
+    assert street.bell.rung(), "what was written before there were triggers"
     street.answer()
     assert street.bell.trouble is None and street.bell.interval == SAFETY
 
