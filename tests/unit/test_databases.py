@@ -29,7 +29,10 @@ def test_an_address_that_lacks_a_word_is_refused_without_telling_the_password(ur
 def test_databases_of_somebodys_server_are_named_in_pydals_words() -> None:
     server = PostgreSQL.elsewhere("postgresql://me:pw@db1/base")
     assert server.uri("x") == "postgres:psycopg2://me:pw@db1:5432/x"
-    assert MySQL.elsewhere("mysql://me@h:1/b").uri("x", "h2") == "mysql:pymysql://me@h2:1/x?set_encoding=utf8mb4"
+    assert (
+        MySQL.elsewhere("mysql://me@h:1/b").uri("x", "h2")
+        == "mysql:pymysql://me@h2:1/x?set_encoding=utf8mb4"
+    )
 
 
 def test_the_newest_programs_are_taken(tmp_path: Path) -> None:

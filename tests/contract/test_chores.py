@@ -1,0 +1,138 @@
+"""What the leader does for all: bounded, and never held up by one row that somebody holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from databases import SERVERS
+from home import Connect, scheduler_on
+
+from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store import Store
+from plugin_scheduler.store.chores import BATCH
+
+HOUR = timedelta(hours=1)
+on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
+
+
+@contextmanager
+def store_of(connect: Connect) -> Iterator[Store]:
+    """As a worker opens it, on a connection of its own."""
+    db = connect()
+    scheduler_on(db)
+    where = {"uri": db._uri, "folder": db._adapter.folder, "driver_args": {}}
+    with closing(Store.open(where, Settings(heartbeat=1), SYSTEM, "lab")) as store:
+        yield store
+
+
+def add_overdue(store: Store, count: int) -> list[int]:
+    now, task = store.dialect.now(), store.db.scheduler_task
+    rows = [
+        {"function_name": "add", "application_name": "lab", "stop_time": now - HOUR}
+        for _ in range(count)
+    ]
+    ids = [int(number) for number in task.bulk_insert(rows)]
+    store.db.commit()
+    return ids
+
+
+def statuses(store: Store) -> list[str]:
+    task = store.db.scheduler_task
+    found = [row.status for row in store.db(task).select(task.status, orderby=task.id)]
+    store.db.commit()
+    return found
+
+
+def hold(db: Any, task_id: int) -> None:
+    """As a transaction does that edits a row and takes its time."""
+    db.executesql(f"SELECT id FROM scheduler_task WHERE id = {task_id} FOR UPDATE")
+
+
+def test_a_round_expires_so_many_and_leaves_the_rest_to_the_next(connect: Connect) -> None:
+    with store_of(connect) as store:
+        add_overdue(store, BATCH[1] + 3)
+        assert store.chores.expire_overdue() == BATCH[1]
+        assert store.chores.expire_overdue() == 3
+        assert set(statuses(store)) == {TaskStatus.EXPIRED}
+
+
+@on_servers
+def test_a_task_that_somebody_holds_keeps_no_other_from_expiring(connect: Connect) -> None:
+    with store_of(connect) as store:
+        held, other = add_overdue(store, 2)
+        somebody = connect()
+        hold(somebody, held)
+        assert store.chores.expire_overdue() == 1
+        assert statuses(store) == [TaskStatus.QUEUED, TaskStatus.EXPIRED]
+        somebody.rollback()
+        assert store.chores.expire_overdue() == 1 and other
+
+
+@on_servers
+def test_a_waiting_task_that_somebody_holds_keeps_no_other_from_being_let_go(
+    connect: Connect,
+) -> None:
+    with store_of(connect) as store:
+        db, now = store.db, store.dialect.now()
+        rows = {"function_name": "add", "application_name": "lab", "next_run_time": now}
+        done = db.scheduler_task.insert(**rows, status=TaskStatus.COMPLETED)
+        held, other = (db.scheduler_task.insert(**rows) for _ in range(2))
+        for waits in (held, other):
+            db.scheduler_task_deps.insert(task_parent=waits, task_child=done)
+        db.commit()
+        somebody = connect()
+        hold(somebody, held)
+        assert store.chores.unblock() == 1
+        somebody.rollback()
+        assert store.chores.unblock() == 1
+        assert store.chores.unblock() == 0
+
+
+def test_a_task_that_is_to_wait_all_the_same_is_told_why_once(connect: Connect) -> None:
+    with store_of(connect) as store:
+        db, now = store.db, store.dialect.now()
+        rows = {"function_name": "add", "application_name": "lab", "next_run_time": now}
+        bad = db.scheduler_task.insert(**rows, status=TaskStatus.FAILED)
+        waits = db.scheduler_task.insert(**rows)
+        db.scheduler_task_deps.insert(task_parent=waits, task_child=bad, on_failure="wait")
+        db.commit()
+        assert (store.chores.unblock(), store.chores.unblock()) == (1, 0)
+        assert db.scheduler_task(waits).reason.startswith(f"it waits for task {bad}")
+        db.scheduler_task(bad).update_record(status=TaskStatus.COMPLETED)
+        db.commit()
+        assert store.chores.unblock() == 1, "it is let go all the same"
+
+
+def test_an_answer_that_was_lost_makes_no_worker_give_way_to_itself(connect: Connect) -> None:
+    with store_of(connect) as store:
+        mine = {"token": "1", "application": "lab"}
+        first = store.workers.register("w1", mine)
+        assert store.workers.register("w1", mine) == first
+        with pytest.raises(ConfigError, match="taken by a worker that is alive"):
+            store.workers.register("w1", {"token": "2"})
+
+
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_a_stop_is_told_to_a_run_that_began_after_the_callers_transaction(
+    connect: Connect,
+) -> None:
+    with store_of(connect) as store:
+        caller = connect()
+        scheduler = scheduler_on(caller)
+        task_id = scheduler.queue_task("add").id
+        caller.commit()
+        assert caller.scheduler_task(task_id).status == TaskStatus.QUEUED, "it has looked"
+        claim = store.claims.claim("w1", ["main"], 1, store.dialect.now() + HOUR)
+        (order,) = store.tasks.start(claim.tasks, "w1")
+        assert scheduler.stop_task(task_id) == 1
+        assert scheduler.stop_task(task_id) == 1, "and so as often as it is asked"
+        caller.commit()
+        run = caller.scheduler_run(order.run_id)
+        assert run.status == RunStatus.RUNNING and run.stop_requested
