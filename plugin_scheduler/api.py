@@ -16,7 +16,7 @@ from pydal.objects import Query, Row
 from plugin_scheduler import clock, values
 from plugin_scheduler.boot import run_worker
 from plugin_scheduler.catalog import Catalog, Home
-from plugin_scheduler.dialects import dialect_for, is_idle
+from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
@@ -25,6 +25,9 @@ from plugin_scheduler.queueing import Draft
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.tasks import move
+from plugin_scheduler.store.workers import zone_of_workers
+
+ZONE_GOOD_FOR = 60.0  # seconds after which it is asked again in which zone the tables are kept
 
 
 class Scheduler(Home, Orders):
@@ -69,7 +72,7 @@ class Scheduler(Home, Orders):
             use_spawn=use_spawn,
             worker_name=worker_name,
         ).but(**options)
-        self._dialect = dialect_for(db, clock.SYSTEM, self.settings)
+        self._dialect, self._zone_until = dialect_for(db, clock.SYSTEM, self.settings), 0.0
         self.catalog = Catalog(tasks, self._namespace)
         self.application_name = application_name or _application(self._namespace)
         self._define_tables(migrate)
@@ -100,8 +103,16 @@ class Scheduler(Home, Orders):
 
     def now(self) -> datetime:
         """The scheduler's time, naive: this machine's zone, ``time_zone``, or UTC; on a database
-        server by the server's clock."""
+        server by the server's clock, and in the zone that its workers keep."""
+        if not self.settings.zone and is_on_a_server(self.db):
+            self._keep_the_workers_zone()
         return self._dialect.now()
+
+    def _keep_the_workers_zone(self) -> None:
+        """What is queued here must be due at the time that is meant; asked once a minute."""
+        if clock.SYSTEM.monotonic() >= self._zone_until:
+            self._zone_until = clock.SYSTEM.monotonic() + ZONE_GOOD_FOR
+            self._dialect.zone = zone_of_workers(self.db, self._dialect.epoch())
 
     def task(self, function: Callable[..., Any] | None = None, **columns: Any) -> Any:
         """Decorate a function as a task; keywords are the columns it is queued with by default.

@@ -41,8 +41,8 @@ def run_worker(
             settings = Settings.from_dict(description["settings"]).but(**overrides)
             identity = identify(settings.worker_name, description)
             store = _opened(description, settings, clock)
-            for what in store.lacks:
-                tell("tables_lack", what=what)
+            if store.lacks:
+                tell("tables_lack", what="; ".join(store.lacks))
             if threads:
                 tell("threads_in_app", threads=", ".join(threads))
             supervisor = Supervisor(store, pool, selector, settings, identity, clock)

@@ -100,8 +100,14 @@ class Reporting:
     def _store_those_free(self, results: Sequence[Result], ended: datetime) -> Done:
         """Somebody holds the row of one of them (a transaction that edits it): the others are not
         to wait for that."""
-        free = self._store.tasks.free([result.order.task.id for result in results])
-        reports = [_report(result, ended) for result in results if result.order.task.id in free]
+        orders = [result.order for result in results]
+        tasks = self._store.tasks.free([order.task.id for order in orders])
+        runs = self._store.tasks.free_runs([order.run_id for order in orders])
+        reports = [
+            _report(result, ended)
+            for result in results
+            if result.order.task.id in tasks and result.order.run_id in runs
+        ]
         done: Done = []
         with contextlib.suppress(Locked):  # just now; all of them have another time
             done = self._store.tasks.report(reports, self._name) if reports else []

@@ -40,12 +40,15 @@ def signs_of_life():
             over.set()
             thread.join()
             sign()
-def append(seconds):
+def append(seconds, cleans_up=0.0):
     with signs_of_life():
         span = db.span.insert(task_id=current_task.id, run_id=current_task.run_id,
                               began=time.time())
         if seconds > 0.1: db.commit()
-        time.sleep(seconds)
+        try:
+            time.sleep(seconds)
+        finally:
+            time.sleep(cleans_up)
         db(db.span.id == span).update(ended=time.time())
 tasks = dict(append=append)
 """

@@ -28,12 +28,7 @@ PREFIXES = {"status": 16, "group_name": 100, "assigned_worker_name": 200}
 NOTHING_IN_A_TABLE = 10_000  # rows; below that a change of a column takes no time
 
 #: Deadlock, changed since it was read (MariaDB), lock wait timeout.
-_KINDS: dict[int, type[StoreUnavailable]] = {
-    1213: Conflict,
-    1020: Conflict,
-    1205: Locked,
-    3572: Locked,
-}
+_KINDS: dict[int, type[StoreUnavailable]] = {1213: Conflict, 1020: Conflict, 1205: Locked}
 _TABLE_AWAY = (1146, 1054)  # no such table or column: somebody is at work on the tables
 _TOO_LARGE = 1153
 _DOWN = (1053,)  # shutting down

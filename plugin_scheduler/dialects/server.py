@@ -16,7 +16,6 @@ from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.settings import Settings
 
 CLOCK_GOOD_FOR = 60.0  # seconds after which the server's clock is read again
-AT_ONCE = {"skip": "SKIP LOCKED", "now": "NOWAIT"}
 LONG_TRIP = 1.0  # seconds; an answer that took longer says little about the time
 
 
@@ -91,9 +90,9 @@ class Server(Dialect):
         return self._reading.skew if self._reading else 0.0
 
     def select(self, query: Any, fields: Sequence[Any], lock: str = "", **options: Any) -> Any:
-        if lock in AT_ONCE and self.locks_rows:
+        if lock == "skip" and self.locks_rows:
             sql = self.db(query)._select(*fields, **options).rstrip("; ")
-            return self.db.executesql(f"{sql} FOR UPDATE {AT_ONCE[lock]}", fields=list(fields))
-        if lock in ("wait", "now"):
+            return self.db.executesql(f"{sql} FOR UPDATE SKIP LOCKED", fields=list(fields))
+        if lock == "wait":
             options["for_update"] = True
         return super().select(query, fields, **options)

@@ -49,9 +49,16 @@ class Tasks:
 
     def free(self, ids: Sequence[int]) -> set[int]:
         """Those of the tasks that nobody holds at this moment."""
+        return self._free(self._task, ids)
+
+    def free_runs(self, ids: Sequence[int]) -> set[int]:
+        """Those of the runs that nobody holds at this moment."""
+        return self._free(self._run, ids)
+
+    def _free(self, table: Any, ids: Sequence[int]) -> set[int]:
         with self._dialect.transaction():
-            mine = self._task.id.belongs(ids)
-            rows = self._dialect.select(mine, [self._task.id], lock="skip", orderby=self._task.id)
+            mine = table.id.belongs(ids)
+            rows = self._dialect.select(mine, [table.id], lock="skip", orderby=table.id)
             return {row.id for row in rows}
 
     @again

@@ -53,6 +53,17 @@ def _stats_of(db: Any, worker_id: int) -> dict[str, Any]:
     return stats if isinstance(stats, dict) else {}
 
 
+def zone_of_workers(db: Any, now: float) -> str | None:
+    """The time zone that the oldest worker alive keeps the tables in; None without any."""
+    worker = db.scheduler_worker
+    alive = db(worker.lease_until > now, ignore_common_filters=True)
+    for row in alive.select(worker.id, orderby=worker.id):
+        zone = _stats_of(db, row.id).get("time_zone")
+        if isinstance(zone, str) and is_zone(zone):
+            return zone
+    return None
+
+
 class Workers:
     """The registry of workers."""
 
@@ -93,16 +104,8 @@ class Workers:
 
     def zone_in_use(self) -> str | None:
         """The time zone that the oldest worker alive keeps the tables in; None without any."""
-        worker = self._worker
         with self._dialect.reading():
-            alive = self._db(worker.lease_until > self._dialect.epoch())
-            ids = [row.id for row in alive.select(worker.id, orderby=worker.id)]
-            zones = (self._zone_of(worker_id) for worker_id in ids)
-            return next((zone for zone in zones if zone), None)
-
-    def _zone_of(self, worker_id: int) -> str | None:
-        zone = _stats_of(self._db, worker_id).get("time_zone")
-        return zone if isinstance(zone, str) and is_zone(zone) else None
+            return zone_of_workers(self._db, self._dialect.epoch())
 
     def lease_of(self, name: str) -> float | None:
         """Until when the worker of that name counts as alive; None when there is none."""

@@ -59,7 +59,7 @@ def test_a_worker_that_slept_alone_does_not_bury_itself(lab: Lab) -> None:
 def test_a_refused_second_worker_of_a_name_leaves_the_firsts_work_alone(lab: Lab) -> None:
     lab.write_tasks(SOURCE)
     lab.start_worker("-b", "0.3", "-w", "w1")
-    running = lab.queue("long", 4)
+    running = lab.queue("long", 9)
     lab.becomes(running, "RUNNING")
     second = lab.start_worker("-b", "0.3", "-w", "w1", ready=False)
     assert second.wait() == 2

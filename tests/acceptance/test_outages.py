@@ -104,12 +104,12 @@ def away(lab: Lab, end: Callable[[], None], seconds: float) -> None:
 
 def test_workers_go_on_after_their_server_was_stopped_twice_and_killed_once(own_lab: Lab) -> None:
     work, server = Work(own_lab), own_lab.server
-    away(own_lab, server.stop, 3)
+    away(own_lab, server.stop, 3.5)
     work.is_resumed_by_all()
     for end in (server.stop, server.kill):
         work.queue(30)
         work.is_at_work()
-        away(own_lab, end, 3)
+        away(own_lab, end, 3.5)
         work.is_resumed_by_all()
     work.is_done_once()
     work.has_said(3)

@@ -198,23 +198,6 @@ def test_who_waits_for_a_row_gives_up_soon_and_may_try_again(
 
 
 @on_servers
-def test_who_asks_for_rows_now_is_refused_at_once_where_somebody_holds_one(
-    connect: Connect, database: Database
-) -> None:
-    with engine_on(connect) as store, person(database) as does:
-        task_id, task = add_task(store), store.db.scheduler_task
-        does(f"UPDATE scheduler_task SET priority = 3 WHERE id = {task_id}")
-        began = time.monotonic()
-        with pytest.raises(Locked), store.dialect.transaction():
-            store.dialect.select(task.id == task_id, [task.id], lock="now")
-        assert time.monotonic() - began < 0.4
-        does("COMMIT")
-        with store.dialect.transaction():
-            [row] = store.dialect.select(task.id == task_id, [task.id], lock="now")
-        assert row.id == task_id
-
-
-@on_servers
 def test_who_reads_a_table_that_is_being_changed_gives_up_soon(
     connect: Connect, database: Database
 ) -> None:
