@@ -3,7 +3,8 @@
 A worker's lease lapses when it does not beat. But when the database was locked, or the machine
 asleep, nobody could beat, and whoever wakes up first must not bury all the others. So each worker
 adds up, for each other one, the time in which its own beats went through and that other's lease
-did not change; outages stop this clock, they do not reset it. I own these clocks. I read nothing.
+did not change; outages stop this clock, they do not reset it. It begins anew after somebody held
+that other's row, so that it could not beat. I own these clocks. I read nothing.
 """
 
 from __future__ import annotations
@@ -22,20 +23,24 @@ class Listening:
         self._settings, self._clock, self._own_name = settings, clock, own_name
         self._heard: dict[str, tuple[float, float]] = {}
         self._strangers: dict[str, float] = {}
+        self._held: set[str] = set()
         self._last = clock.monotonic()
         self._step = 0.0
 
-    def listen(self, workers: Iterable[Worker]) -> None:
-        """After a beat of one's own that went through: note whose lease is still the old one."""
+    def listen(self, workers: Iterable[Worker], held: Collection[str] = ()) -> None:
+        """After a beat of one's own that went through: note whose lease is still the old one, and
+        whose row was held."""
         now = self._clock.monotonic()
         step, self._last = now - self._last, now
         self._step = step if step <= 1.5 * self._settings.heartbeat + 0.5 else 0.0
+        excused = {*held, *self._held}  # it was free for a part of this step at most
         heard = {}
         for worker in workers:
             lease, silent = self._heard.get(worker.worker_name, (None, 0.0))
-            same = lease == worker.lease_until
-            heard[worker.worker_name] = (worker.lease_until, silent + self._step if same else 0.0)
-        self._heard = heard
+            silent = silent + self._step if lease == worker.lease_until else 0.0
+            name = worker.worker_name
+            heard[name] = (worker.lease_until, 0.0 if name in excused else silent)
+        self._heard, self._held = heard, set(held)
         self._strangers = {name: time + self._step for name, time in self._strangers.items()}
 
     def dead(self, workers: Iterable[Worker], now: float) -> list[Worker]:

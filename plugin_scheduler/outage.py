@@ -53,7 +53,8 @@ class Outage:
         self._permission.renewed(sent)
 
     def held_up(self) -> None:
-        """Somebody holds this worker's row, so that it cannot beat, and nobody can take over."""
+        """Somebody holds this worker's row, so that it cannot beat. Nobody can take over now, and
+        who listens begins anew when the row is free."""
         self._permission.failed(self._clock.monotonic(), for_all=True)
 
     def noticed(self, error: StoreUnavailable) -> None:

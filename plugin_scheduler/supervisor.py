@@ -254,7 +254,8 @@ class Supervisor:
         try:
             is_there = self._store.workers.beat(self._worker_id, self._stats())
         except Locked:  # an order that was not committed yet: the work goes on meanwhile
-            self._outage.held_up()
+            if self._store.dialect.locks_rows:
+                self._outage.held_up()
             self._next_beat = self._clock.monotonic() + OFTEN
             return
         if not is_there:
@@ -337,7 +338,7 @@ class Supervisor:
 
     def _give_back_all(self) -> None:
         self._store.tasks.hand_back_unknown(self._me.name, ())
-        self._store.workers.leave(self._worker_id)
+        self._store.chores.leave(self._worker_id, self._me.name)
 
 
 class Superseded(Exception):

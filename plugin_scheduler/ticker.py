@@ -36,7 +36,8 @@ class Ticker:
         if leads != self.leads:
             tell("lead_won" if leads else "lead_lost", worker=self._name)
         self.leads = leads
-        self._listening.listen(self._store.workers.all())
+        workers = self._store.workers.all()
+        self._listening.listen(workers, self._store.workers.held(workers))
 
     def round(self) -> int:
         """Do all chores once; how many rows of waiting tasks were written."""

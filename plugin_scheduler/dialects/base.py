@@ -105,8 +105,9 @@ class Dialect:
         """Start one that will only read: it must not wait for long, either."""
 
     def select(self, query: Any, fields: Sequence[Any], lock: str = "", **options: Any) -> Any:
-        """Rows; ``lock`` asks to "wait" for rows that others write, or to "skip" those. Where rows
-        cannot be locked, compare-and-set finds out later."""
+        """Rows; ``lock`` asks to "wait" for rows that others write, to "skip" those, or to "look"
+        for the others, keeping nobody from the same. Where rows cannot be locked, compare-and-set
+        finds out later."""
         return self.db(query).select(*fields, cacheable=True, **options)
 
     def pause(self, seconds: float) -> None:

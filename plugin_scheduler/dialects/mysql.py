@@ -11,10 +11,11 @@ import re
 from typing import Any
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.dialects.server import Server, has_news, lacks, patience
+from plugin_scheduler.dialects.server import Server, lacks, patience
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.probe import Probe
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
+from plugin_scheduler.lines import has_news
 from plugin_scheduler.models import TABLES
 from plugin_scheduler.settings import Settings
 
@@ -32,6 +33,8 @@ _KINDS: dict[int, type[StoreUnavailable]] = {1213: Conflict, 1020: Conflict, 120
 _TABLE_AWAY = (1146, 1054)  # no such table or column: somebody is at work on the tables
 _TOO_LARGE = 1153
 _DOWN = (1053,)  # shutting down
+_LOST = 2013  # the connection, in the middle of a question
+_REFUSED = ("Connection refused", "[Errno 2]")  # the latter: no such socket
 _EXISTS = (1061,)  # another worker was quicker
 
 
@@ -56,12 +59,23 @@ class MySQL(Server):
         }
 
     def prepare_connection(self) -> None:
-        version, packet = self.db.executesql("SELECT VERSION(), @@max_allowed_packet")[0]
+        seen = "(SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID())"
+        asked = f"SELECT VERSION(), @@max_allowed_packet, CONNECTION_ID(), {seen}"
+        version, packet, session, host = self.db.executesql(asked)[0]
+        port = (host or "").rpartition(":")[2]
+        self.met(
+            int(port) if port.isdigit() else None,
+            session == self.db._adapter.connection.thread_id(),
+        )
         self.locks_rows, self._packet = skips_locked_rows(version), int(packet)
+        self.look_words = "LOCK IN SHARE MODE" if "MariaDB" in version else "FOR SHARE"
         # The default holds gaps between rows, too, and so makes deadlocks where none need be.
         self.db.executesql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         # Not only rows: who changes a table keeps readers out of it, too, by default for a year.
         self.db.executesql("SET SESSION innodb_lock_wait_timeout=1, lock_wait_timeout=1")
+        # When this worker is cut off or put to sleep in the middle of a transaction, its locks must
+        # not outlast its lease by much. A connection that is in use is never silent for so long.
+        self.db.executesql(f"SET SESSION wait_timeout={math.ceil(self._settings.lease)}")
         self.db.executesql("SET NAMES utf8mb4")
 
     def check_size(self, text: str | None) -> None:
@@ -83,9 +97,20 @@ class MySQL(Server):
     def kind_of(self, error: Exception) -> type[StoreUnavailable]:
         return _KINDS.get(_number(error), StoreUnavailable)
 
-    def down_for_all(self, error: Exception) -> bool:
-        words = str(error)
-        return _number(error) in _DOWN or "Connection refused" in words or "[Errno 2]" in words
+    def says_goodbye(self, error: Exception) -> bool:
+        # In brackets the driver says what else happened: a reset, silence. None: it was closed.
+        closed = _number(error) == _LOST and "(" not in str(error.args[-1])
+        return closed or _number(error) in _DOWN
+
+    def is_said_to_all(self, error: Exception) -> bool:
+        return _number(error) in _DOWN
+
+    def is_refusal(self, error: Exception) -> bool:
+        return any(words in str(error) for words in _REFUSED)
+
+    @classmethod
+    def line_of(cls, connection: Any) -> Any:
+        return getattr(connection, "_sock", None)
 
     # -- doorbell --------------------
 

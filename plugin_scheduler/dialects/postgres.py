@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.dialects.server import Server, has_news, lacks, patience
+from plugin_scheduler.dialects.server import Server, lacks, patience
 from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, TRIGGERS
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.postgres import Ear, Listener
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
+from plugin_scheduler.lines import has_news
 from plugin_scheduler.models import TABLES
 from plugin_scheduler.settings import Settings
 
@@ -44,11 +45,8 @@ _OURS = "({})".format(", ".join(f"to_regclass('{table}')" for table in TABLES))
 _KINDS: dict[str, type[StoreUnavailable]] = {"40001": Conflict, "40P01": Conflict, "55P03": Locked}
 _TABLE_AWAY = ("42P01", "42703")  # undefined table or column: somebody is at work on the tables
 _DOWN = ("57P01", "57P02", "57P03")  # shutting down, crashed, starting up
-_DOWN_WORDS = (
-    "Connection refused",
-    "the database system is",
-    "No such file or directory",  # its socket
-)
+_DOWN_WORDS = "the database system is"  # shutting down, or not yet accepting connections
+_REFUSED = ("Connection refused", "No such file or directory")  # the latter: its socket
 
 
 class Postgres(Server):
@@ -78,13 +76,25 @@ class Postgres(Server):
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         super().__init__(db, clock, settings)
         self._pid = 0
+        self._ear: Ear | None = None
 
     def prepare_connection(self) -> None:
-        self._pid = _pid_of(self.db.executesql)
+        connection = self.db._adapter.connection
+        self._pid, port = self.db.executesql("SELECT pg_backend_pid(), inet_client_port()")[0]
+        self.met(port, self._pid == connection.info.backend_pid)
+        if self._ear and self._ear.is_left():
+            self._ear = None
+        self.db.commit()  # the isolation is that of transactions which begin later
+        # Above it, who loses a race gets an error instead of the row as it is now.
+        connection.set_session(isolation_level="READ COMMITTED")
 
     def begin(self) -> None:
-        # For this transaction only: behind a pooler the session is also other people's.
-        self.db.executesql(f"SET LOCAL lock_timeout = {LOCK_MS}")
+        # For this transaction only: behind a pooler the session is also other people's. When this
+        # worker is cut off or put to sleep in the middle, its locks must not outlast its lease.
+        self.db.executesql(
+            f"SET LOCAL lock_timeout = {LOCK_MS}; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {int(self._settings.lease * 1000)}"
+        )
 
     def begin_reading(self) -> None:
         self.begin()  # who changes a table keeps readers out of it, too
@@ -102,10 +112,24 @@ class Postgres(Server):
     def kind_of(self, error: Exception) -> type[StoreUnavailable]:
         return _KINDS.get(getattr(error, "pgcode", None) or "", StoreUnavailable)
 
-    def down_for_all(self, error: Exception) -> bool:
-        if getattr(error, "pgcode", None) in _DOWN:
-            return True
-        return any(words in str(error) for words in _DOWN_WORDS)
+    def says_goodbye(self, error: Exception) -> bool:
+        return getattr(error, "pgcode", None) in _DOWN
+
+    def is_said_to_all(self, error: Exception) -> bool:
+        return self.says_goodbye(error) or _DOWN_WORDS in str(error)
+
+    def is_refusal(self, error: Exception) -> bool:
+        return any(words in str(error) for words in _REFUSED)
+
+    @classmethod
+    def line_of(cls, connection: Any) -> Any:
+        return None if connection is None or connection.closed else connection
+
+    def has_left(self) -> bool:
+        # Where a question was under way, the driver does not tell how its connection ended. But the
+        # server hangs up on all of them, and that which listens asks nothing.
+        ear_is_left = self._ear is not None and self._ear.is_left()
+        return super().has_left() or (self._is_direct and ear_is_left)
 
     # -- doorbell --------------------
 
@@ -120,6 +144,7 @@ class Postgres(Server):
         if self._is_shared(ear):
             ear.close()
             raise ConnectionError(SHARED)
+        self._ear = ear
         return ear
 
     def _is_shared(self, ear: Ear) -> bool:

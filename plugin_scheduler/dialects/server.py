@@ -1,30 +1,22 @@
 """What database servers have in common: a clock of their own, and rows that can be locked.
 
-I own the reading of the server's clock, the claim's lock, and the look at a silent connection. I
-call pydal, past its select where
-SKIP LOCKED is asked for: it knows no word for that.
+I own the reading of the server's clock, the claim's lock, the look at a silent connection, and what
+a refusal means. I call pydal, past its select where SKIP LOCKED is asked for: it knows no word for
+that.
 """
 
 from __future__ import annotations
 
-import selectors
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.lines import has_hung_up, port_of
 from plugin_scheduler.settings import Settings
 
 CLOCK_GOOD_FOR = 60.0  # seconds after which the server's clock is read again
 LONG_TRIP = 1.0  # seconds; an answer that took longer says little about the time
-
-
-def has_news(connection: Any) -> bool:
-    """True where the other end has said something, or hung up. (`select.select` does not take the
-    many files of a large program.)"""
-    with selectors.DefaultSelector() as selector:
-        selector.register(connection, selectors.EVENT_READ)
-        return bool(selector.select(0))
 
 
 def patience(settings: Settings) -> float:
@@ -55,11 +47,14 @@ class Server(Dialect):
     #: Seconds since 1970 by the server's clock.
     clock_query = ""
     locks_rows = True
+    #: To hold rows for a look, which others may do at the same time.
+    look_words = "FOR SHARE"
     is_remote = True
 
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         super().__init__(db, clock, settings)
         self._reading: Reading | None = None
+        self._is_direct = self._has_hung_up = False
 
     def epoch(self) -> float:
         """The server's clock, carried on by this machine's steady one: hosts whose clocks differ
@@ -89,10 +84,58 @@ class Server(Dialect):
     def skew(self) -> float:
         return self._reading.skew if self._reading else 0.0
 
+    # -- is it down, or are we kept out? --------------------
+
+    def _be_connected(self) -> None:
+        line = self.line_of(self._connection) if self._is_direct else None
+        if line is not None:
+            self._has_hung_up = has_hung_up(line)
+        super()._be_connected()
+
+    @classmethod
+    def line_of(cls, connection: Any) -> Any:
+        """Where a connection can be looked at; None where its driver hides that, or closed it."""
+        return None
+
+    def met(self, port: int | None, same_session: bool) -> None:
+        """A new connection was made. The server itself is at its other end, and no pooler or proxy
+        that might go away alone, where it sees the port (None: a Unix socket) and the number of the
+        session that we see."""
+        self._has_hung_up = False
+        line = self.line_of(self.db._adapter.connection)
+        same_port = line is not None and port_of(line) == (port or 0)
+        self._is_direct = same_session and same_port
+
+    def down_for_all(self, error: Exception) -> bool:
+        """The server says so; or it refuses us after it had hung up. A refusal alone may be that of
+        a firewall or proxy which keeps out only us."""
+        if self.says_goodbye(error):
+            self._has_hung_up = self._is_direct
+        return self.is_said_to_all(error) or (self.is_refusal(error) and self.has_left())
+
+    def has_left(self) -> bool:
+        """True where the server itself, and nobody in between, has closed our connection."""
+        return self._has_hung_up
+
+    def says_goodbye(self, error: Exception) -> bool:
+        """True where the server ended a connection in the middle of a question."""
+        return False
+
+    def is_said_to_all(self, error: Exception) -> bool:
+        """True where these are the server's own words, and it serves nobody now."""
+        return False
+
+    def is_refusal(self, error: Exception) -> bool:
+        """True where nobody listens at the server's address."""
+        return False
+
+    # -- locks --------------------
+
     def select(self, query: Any, fields: Sequence[Any], lock: str = "", **options: Any) -> Any:
-        if lock == "skip" and self.locks_rows:
+        if lock in ("skip", "look") and self.locks_rows:
             sql = self.db(query)._select(*fields, **options).rstrip("; ")
-            return self.db.executesql(f"{sql} FOR UPDATE SKIP LOCKED", fields=list(fields))
+            words = "FOR UPDATE" if lock == "skip" else self.look_words
+            return self.db.executesql(f"{sql} {words} SKIP LOCKED", fields=list(fields))
         if lock == "wait":
             options["for_update"] = True
         return super().select(query, fields, **options)

@@ -17,6 +17,7 @@ from typing import Any
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.doorbell import Doorbell
+from plugin_scheduler.lines import has_hung_up
 
 TEST_EVERY = 4.0  # seconds between two rings of one's own
 HEARD_WITHIN = 2.0  # seconds until one's own ring must have been heard
@@ -31,6 +32,7 @@ class Ear:
 
     def __init__(self, connection: Any, clock: Clock, patience: float) -> None:
         self._connection, self._clock, self._patience = connection, clock, patience
+        self._left = False
         self._wait()
 
     def ask(self, query: str) -> list[Any]:
@@ -60,11 +62,18 @@ class Ear:
 
     def hear(self) -> list[Any]:
         """What came since the last call, with ``channel`` and ``pid`` of who rang."""
+        self.is_left()  # afterwards nothing can be seen any more
         self._connection.poll()
         if self._connection.closed:
             raise ConnectionError("closed by the server")
         heard, self._connection.notifies[:] = list(self._connection.notifies), []
         return heard
+
+    def is_left(self) -> bool:
+        """True where the server has hung up, now or before this end was closed."""
+        if not self._left and not self._connection.closed:
+            self._left = has_hung_up(self._connection)
+        return self._left
 
     def close(self) -> None:
         """Without another word to the server: where it is silent, an answer may never come."""

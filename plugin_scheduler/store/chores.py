@@ -87,12 +87,12 @@ class Chores:
         if task.status == TaskStatus.RUNNING:
             why = f"its worker {task.assigned_worker_name or 'without a name'} died"
             self._tasks.end_run(task, Outcome.LOST, now, why)
-        elif task.only_worker:
-            same = self._task.id == task.id
+            return
+        same = (self._task.id == task.id) & (self._task.status == task.status)
+        same &= self._task.assigned_worker_name == task.assigned_worker_name
+        if task.only_worker:
             self._tasks.move("skip", same, enabled=False, reason="its worker died")
         else:
-            same = self._task.id == task.id
-            same &= self._task.assigned_worker_name == task.assigned_worker_name
             self._tasks.move("requeue", same, assigned_worker_name="")
 
     def _close_open_runs(self, owner: str, now: Any) -> None:
@@ -117,12 +117,20 @@ class Chores:
                 if not self._db(gone).delete():
                     continue
                 buried += 1
-                # Nobody else may take what was meant for this worker alone.
-                meant = (self._task.only_worker == worker.worker_name) & (
-                    self._task.status == TaskStatus.QUEUED
-                )
-                self._tasks.move("skip", meant, enabled=False, reason="its worker died")
+                self._skip_what_was_for(worker.worker_name, "its worker died")
         return buried
+
+    @again
+    def leave(self, worker_id: int, name: str) -> None:
+        """Remove the row of a worker that ends."""
+        with self._dialect.transaction():
+            self._db(self._worker.id == worker_id).delete()
+            self._skip_what_was_for(name, "its worker left")
+
+    def _skip_what_was_for(self, worker: str, why: str) -> None:
+        """Nobody else may take the copies of broadcasts that were meant for this worker alone."""
+        meant = (self._task.only_worker == worker) & (self._task.status == TaskStatus.QUEUED)
+        self._tasks.move("skip", meant, enabled=False, reason=why)
 
     @again
     def expire_overdue(self) -> int:
@@ -219,9 +227,16 @@ class Chores:
             same = (self._task.id == task.id) & (self._task.times_run == task.times_run)
             if not self._tasks.move(move.name, same, **move.changes):
                 return 0
-            for worker in takers:
+            present = self._present(takers)
+            for worker in present:
                 self._task.insert(**_copy_for(task, worker, now))
-        return len(takers)
+        return len(present)
+
+    def _present(self, workers: Sequence[Worker]) -> list[Worker]:
+        """Those who have not left meanwhile. They are kept from it, or a copy would stay behind."""
+        theirs = self._worker.id.belongs([worker.id for worker in workers])
+        there = {row.id for row in self._dialect.select(theirs, [self._worker.id], lock="wait")}
+        return [worker for worker in workers if worker.id in there]
 
 
 def _copy_for(task: Task, worker: Worker, now: Any) -> dict[str, Any]:

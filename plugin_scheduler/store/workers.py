@@ -7,6 +7,7 @@ its own row, and never its status column but to take back an order it has carrie
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from plugin_scheduler.clock import is_zone
@@ -151,23 +152,35 @@ class Workers:
             self._db(same).update(status=WorkerStatus.ACTIVE)
 
     @again
-    def leave(self, worker_id: int) -> None:
-        """Remove this worker's row."""
-        with self._dialect.transaction():
-            self._db(self._worker.id == worker_id).delete()
-
-    @again
     def lead(self, worker_id: int) -> bool:
         """Take or keep the ticker's lease; True for exactly one live worker."""
         worker = self._worker
         with self._dialect.transaction():
-            leads = worker.is_ticker == True
+            leads, me = worker.is_ticker == True, worker.id == worker_id
             alive = leads & (worker.lease_until > self._dialect.epoch())
-            leading = self._db(alive).select(worker.id, orderby=worker.id).first()
-            if leading:
-                return bool(leading.id == worker_id)
-            self._db(leads & (worker.id != worker_id)).update(is_ticker=False)
-            return bool(self._db(worker.id == worker_id).update(is_ticker=True))
+            leading = [row.id for row in self._db(alive).select(worker.id, orderby=worker.id)]
+            if not leading:
+                self._db(leads & ~me).update(is_ticker=False)
+                return bool(self._db(me).update(is_ticker=True))
+            if worker_id in leading[1:]:  # two were elected at the same moment: one steps back
+                self._db(me).update(is_ticker=False)
+            return bool(leading[0] == worker_id)
+
+    def held(self, workers: Iterable[Worker]) -> set[str]:
+        """The names of those whose lease is over, and whose rows somebody holds: they cannot beat,
+        where rows can be held."""
+        now = self._dialect.epoch()
+        lapsed = {worker.id: worker.worker_name for worker in workers if worker.lease_until <= now}
+        if not lapsed or not self._dialect.locks_rows:
+            return set()
+        with self._dialect.reading():
+            theirs = self._worker.id.belongs(list(lapsed))
+            # What no index has is asked for, too, or MySQL would look at nothing but an index.
+            columns = [self._worker.id, self._worker.lease_until]
+            free = self._dialect.select(theirs, columns, lock="look")
+        for row in free:
+            del lapsed[row.id]
+        return set(lapsed.values())
 
     def all(self) -> list[Worker]:
         """Every row, dead or alive."""
@@ -179,19 +192,24 @@ class Workers:
                 if self._dialect.passes(error):
                     raise
             ids = [row.id for row in self._db(self._worker).select(self._worker.id)]
-            return [self._record(worker_id) for worker_id in ids]
+            records = [self._record(worker_id) for worker_id in ids]
+        return [record for record in records if record]
 
-    def _record(self, worker_id: int) -> Worker:
-        """A row that cannot be read, because of something put there by hand, is a dead worker's."""
+    def _record(self, worker_id: int) -> Worker | None:
+        """A row that cannot be read, because of something put there by hand, is a dead worker's.
+        None where it was deleted meanwhile."""
         mine = self._db(self._worker.id == worker_id)
         try:
             row = mine.select(*(self._worker[name] for name in COLUMNS)).first()
-            return self._as_record(row)
+            return self._as_record(row) if row else None
         except Exception as error:  # each driver and parser has its own kind
             if self._dialect.passes(error):
                 raise
-            name = str(mine.select(self._worker.worker_name).first().worker_name)
-            return Worker(int(worker_id), name, "", WorkerStatus.DISABLED, False, (), 0.0)
+            row = mine.select(self._worker.worker_name).first()
+        if row is None:
+            return None
+        name = str(row.worker_name)
+        return Worker(int(worker_id), name, "", WorkerStatus.DISABLED, False, (), 0.0)
 
     def _as_record(self, row: Any) -> Worker:
         return Worker(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import selectors
-import socket
 import sqlite3
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
+from cables import Cable
 from kit import CONT, STOP, TERM, Lab, Worker, eventually, is_alive
 from makers import an_order
 
@@ -173,59 +171,6 @@ def test_while_nobody_can_write_to_the_database_runs_go_on_and_are_stored_once(l
     assert logs.count(f"run {run.id} of task") == 1 and LAPSED not in worker.log
 
 
-class Cable:
-    """Between a worker and its database; when it is cut, nobody is told."""
-
-    def __init__(self, port: int) -> None:
-        self._target = ("127.0.0.1", port)
-        self._plug = socket.create_server(("127.0.0.1", 0))
-        self.port = self._plug.getsockname()[1]
-        self._other_end: dict[socket.socket, socket.socket] = {}
-        self._whole, self._closing, self._used = threading.Event(), False, time.monotonic()
-        self._whole.set()
-        self._thread = threading.Thread(target=self._carry, daemon=True)
-        self._thread.start()
-
-    def cut(self) -> None:
-        """Between two transactions, or the server would keep the locks of an open one."""
-        eventually(lambda: time.monotonic() - self._used > 0.05)
-        self._whole.clear()
-
-    def mend(self) -> None:
-        self._whole.set()
-
-    def close(self) -> None:
-        self._closing = True
-        self._whole.set()
-        self._thread.join()
-        for end in (self._plug, *self._other_end):
-            end.close()
-
-    def _carry(self) -> None:
-        while not self._closing:
-            self._whole.wait()
-            for end in select.select([self._plug, *self._other_end], [], [], 0.01)[0]:
-                if self._whole.is_set():
-                    self._used = time.monotonic()
-                    self._connect() if end is self._plug else self._pass_on(end)
-
-    def _connect(self) -> None:
-        ours, theirs = self._plug.accept()[0], socket.create_connection(self._target)
-        self._other_end |= {ours: theirs, theirs: ours}
-
-    def _pass_on(self, end: socket.socket) -> None:
-        if end not in self._other_end:
-            return  # closed just now, with its other end
-        other = self._other_end[end]
-        with contextlib.suppress(OSError):
-            if data := end.recv(1 << 16):
-                other.sendall(data)
-                return
-        for one in (end, other):
-            del self._other_end[one]
-            one.close()
-
-
 def test_a_host_that_is_cut_off_ends_its_runs_before_others_start_them_again(
     server_lab: Lab,
 ) -> None:
@@ -255,14 +200,45 @@ def test_a_host_that_is_cut_off_ends_its_runs_before_others_start_them_again(
         cable.close()
 
 
+def test_a_worker_whose_own_proxy_goes_away_ends_its_runs_before_others_start_them_again(
+    server_lab: Lab,
+) -> None:
+    """It is refused as by a server that is down, though the server is up."""
+    lab, cable = server_lab, Cable(server_lab.server.address.port)
+    lab.write_tasks(SOURCE)
+    direct, _ = lab.uri, lab.db
+    try:
+        lab.uri = lab.uri.replace(f":{lab.server.address.port}/", f":{cable.port}/")
+        lab.start_worker("-b", "0.5")
+        lab.uri = direct
+        task_id = running(lab)
+        other = lab.start_worker("-b", "0.5")
+        cable.pull_out()
+        gone_at = time.time()
+        eventually(lambda: len(lab.runs(task_id)) == 2, 15)
+        first, second = (run.id for run in lab.runs(task_id))
+        assert not any(is_alive(pid) for pid in family(lab, first))
+        eventually(lambda: times(lab, second))
+        is_enough(lab)
+        lab.becomes(task_id, "COMPLETED")
+        assert gone_at + 1 < times(lab, first)[-1] < times(lab, second)[0]
+        assert lab.runs(task_id)[1].worker_name == lab.worker_row(other).worker_name
+    finally:
+        cable.close()
+
+
 def test_runs_go_on_while_a_database_server_is_down_for_longer_than_the_lease(
     own_lab: Lab,
 ) -> None:
     lab = own_lab
     lab.write_tasks(SOURCE)
-    workers = [lab.start_worker("-b", "0.5") for _ in range(2)]
+    workers = [lab.start_worker("-b", "0.5", "--slots", "2") for _ in range(2)]
     task_id = running(lab)
     [run] = lab.runs(task_id)
+    for _ in range(500):  # so that the server goes away in the middle of questions
+        lab.scheduler.queue_task("quick")
+    lab.db.commit()
+    lab.becomes(lab.queue("quick", priority=100), "COMPLETED")
     lab.db.close()
     lab._db = None  # its connection would be a broken one
     lab.server.stop()

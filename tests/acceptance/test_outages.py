@@ -139,7 +139,9 @@ def test_a_worker_with_a_limit_leaves_when_its_database_was_away_for_longer(own_
     lab = own_lab
     lab.write_tasks(SOURCE)
     patient = lab.start_worker("-b", "1")
-    limited = lab.start_worker("-b", "1", "--db-outage-limit", "2")
+    # One that has nothing to ask the database for, and is to notice all the same.
+    limited = lab.start_worker("-b", "20", "-g", "slow", "--db-outage-limit", "2")
+    lab.becomes(lab.queue("note", "slow", 60, group_name="slow"), "RUNNING")
     lab.hang_up()
     lab.server.stop()
     began = time.monotonic()

@@ -136,3 +136,86 @@ def test_a_stop_is_told_to_a_run_that_began_after_the_callers_transaction(
         caller.commit()
         run = caller.scheduler_run(order.run_id)
         assert run.status == RunStatus.RUNNING and run.stop_requested
+
+
+def broadcast(store: Store) -> int:
+    columns = {"function_name": "add", "application_name": "lab", "broadcast": True}
+    now = store.dialect.now()
+    task_id = store.db.scheduler_task.insert(**columns, next_run_time=now, group_name="main")
+    store.db.commit()
+    return int(task_id)
+
+
+def test_who_leaves_takes_the_copies_of_broadcasts_along_that_were_for_it_alone(
+    connect: Connect,
+) -> None:
+    with store_of(connect) as store:
+        ids = {name: store.workers.register(name, {}) for name in ("leaves", "stays")}
+        broadcast(store)
+        assert store.chores.fan_out_broadcasts(store.workers.all()) == 2
+        store.chores.leave(ids["leaves"], "leaves")
+        task = store.db.scheduler_task
+        copies = store.db(task.only_worker != None).select()
+        assert {row.only_worker: (row.status, row.reason) for row in copies} == {
+            "leaves": (TaskStatus.STOPPED, "its worker left"),
+            "stays": (TaskStatus.QUEUED, None),
+        }
+
+
+def test_nothing_is_broadcast_to_one_who_has_left_meanwhile(connect: Connect) -> None:
+    with store_of(connect) as store:
+        ids = {name: store.workers.register(name, {}) for name in ("leaves", "stays")}
+        broadcast(store)
+        alive = store.workers.all()
+        store.chores.leave(ids["leaves"], "leaves")
+        assert store.chores.fan_out_broadcasts(alive) == 1
+
+
+@on_servers
+def test_a_dead_workers_row_that_somebody_holds_is_known_and_a_look_keeps_nobody_from_it(
+    connect: Connect,
+) -> None:
+    with store_of(connect) as store, store_of(connect) as other:
+        names = ("alive", "free", "held")
+        ids = {name: store.workers.register(name, {}) for name in names}
+        worker, db = store.db.scheduler_worker, connect()
+        store.db(worker.worker_name != "alive").update(lease_until=1)
+        store.db.commit()
+        db.executesql(f"SELECT id FROM scheduler_worker WHERE id = {ids['held']} FOR UPDATE")
+        workers = store.workers.all()
+        assert store.workers.held(workers) == {"held"}
+        with other.dialect.reading():
+            other.dialect.select(worker.id == ids["free"], [worker.id], lock="look")
+            assert store.workers.held(workers) == {"held"}
+        db.rollback()
+        assert store.workers.held(workers) == set()
+
+
+def test_a_worker_that_leaves_while_its_row_is_being_read_was_not_there(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store_of(connect) as store:
+        worker_id = store.workers.register("unreadable", {})
+        kept = store.workers.register("kept", {})
+        one_by_one = store.workers._record
+
+        def too_late(number: int) -> Any:
+            store.db(store.db.scheduler_worker.id == worker_id).delete()
+            return one_by_one(number)
+
+        monkeypatch.setattr(store.workers, "_record", too_late)
+        monkeypatch.setattr(store.workers, "_as_record", _fails_once(store.workers._as_record))
+        assert [row.id for row in store.workers.all()] == [kept]
+
+
+def _fails_once(method: Any) -> Any:
+    """As it does for a row that cannot be read."""
+    calls: list[Any] = []
+
+    def call(row: Any) -> Any:
+        calls.append(row)
+        if len(calls) == 1:
+            raise ValueError("unreadable")
+        return method(row)
+
+    return call

@@ -18,8 +18,8 @@ from plugin_scheduler import dialects
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects.base import again
 from plugin_scheduler.dialects.mysql import skips_locked_rows
-from plugin_scheduler.dialects.server import has_news
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
+from plugin_scheduler.lines import has_news
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
@@ -120,6 +120,19 @@ def test_no_setting_outlives_its_transaction(connect: Connect) -> None:
         for setting in ("lock_timeout", "statement_timeout"):
             assert store.db.executesql(f"SHOW {setting}") == [("0",)]
             store.db.commit()
+
+
+@on_postgres
+def test_a_worker_sees_rows_as_they_are_whatever_isolation_is_usual_in_this_database(
+    connect: Connect,
+) -> None:
+    db = connect()
+    [[name]] = db.executesql("SELECT current_database()")
+    db.executesql(f'ALTER DATABASE "{name}" SET default_transaction_isolation = serializable')
+    db.commit()
+    with engine_on(connect) as store:
+        with store.dialect.transaction():
+            assert store.db.executesql("SHOW transaction_isolation") == [("read committed",)]
 
 
 @on_servers

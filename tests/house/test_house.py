@@ -23,7 +23,7 @@ FOLDERS = {
 FLOORS = (
     ("errors", "clock", "records", "current", "log"),
     ("cron", "recurrence", "graph", "settings", "values", "catalog"),
-    ("lifecycle", "capture", "wire"),
+    ("lifecycle", "capture", "wire", "lines"),
     ("models",),
     ("doorbell", "dialects"),
     ("store", "sight", "browse"),

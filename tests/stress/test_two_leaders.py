@@ -288,7 +288,7 @@ def test_a_leader_that_was_held_up_takes_nothing_from_a_worker_that_came_back(
     assert lab.db
     with store_on(lab) as mine, store_on(lab) as other, store_on(lab) as third:
         first, second = claimed_by(mine, "web", lab, 2)
-        mine.workers.leave(1)  # its row is gone, by whatever mistake
+        mine.chores.leave(1, "web")  # its row is gone, by whatever mistake
         late = later(lambda: other.chores.requeue_lost("web"))
         with third.dialect.transaction():
             third.db(third.db.scheduler_task.id == first.id).update(priority=0)

@@ -71,3 +71,16 @@ def test_an_owner_without_a_row_is_waited_for_as_long_as_a_lease() -> None:
     beats(ear, clock, 1, a_worker())
     assert ear.unknown({"ghost"}) == ["ghost"]
     assert ear.unknown(set()) == [] and ear.unknown({"ghost"}) == []
+
+
+def test_silence_begins_anew_after_somebody_held_its_row_so_that_it_could_not_beat() -> None:
+    ear, clock = listening()
+    beats(ear, clock, 4, a_worker())
+    for held in (["other"], ["other"], []):  # and for a part of the last step
+        clock.turn(3)
+        ear.listen([a_worker()], held)
+        assert ear.dead([a_worker()], now=200.0) == []
+    beats(ear, clock, 1, a_worker())
+    assert ear.dead([a_worker()], now=200.0) == []
+    beats(ear, clock, 1, a_worker())
+    assert ear.dead([a_worker()], now=200.0) == [a_worker()]
