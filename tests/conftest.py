@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,8 @@ def pytest_runtest_makereport(
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell has what it starts in the background ignore Ctrl+C, and so would workers of tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[SHARED] = Shared()
     # How pydal calls its driver is not for us to change.
     pymysql = "ignore:'(db|passwd)' is deprecated:DeprecationWarning"

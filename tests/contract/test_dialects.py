@@ -128,11 +128,14 @@ def test_a_worker_sees_rows_as_they_are_whatever_isolation_is_usual_in_this_data
 ) -> None:
     db = connect()
     [[name]] = db.executesql("SELECT current_database()")
-    db.executesql(f'ALTER DATABASE "{name}" SET default_transaction_isolation = serializable')
-    db.commit()
-    with engine_on(connect) as store:
-        with store.dialect.transaction():
+    try:
+        db.executesql(f'ALTER DATABASE "{name}" SET default_transaction_isolation = serializable')
+        db.commit()
+        with engine_on(connect) as store, store.dialect.transaction():
             assert store.db.executesql("SHOW transaction_isolation") == [("read committed",)]
+    finally:
+        db.executesql(f'ALTER DATABASE "{name}" RESET default_transaction_isolation')
+        db.commit()
 
 
 @on_servers
