@@ -48,14 +48,16 @@ class Identity:
     def _wait_for_the_dead(self, store: Store, silence: float, clock: Clock) -> None:
         """A name given by hand may still be that of a worker that died a moment ago: its lease is
         waited for, and what it held is given back, before the name is used again. A lease that has
-        lapsed already may be that of one who could not reach the database, as we could not: its
-        beat is waited for."""
+        lapsed already may be that of one who could not reach the database, as we could not, or
+        whose row somebody holds: its beat is waited for."""
         first = store.workers.lease_of(self.name)
         if first is None:
             return
         heard_enough = clock.monotonic() + silence
         while (lease := store.workers.lease_of(self.name)) is not None:
-            if lease <= store.dialect.epoch() and clock.monotonic() >= heard_enough:
+            if self._is_held(store):
+                heard_enough = clock.monotonic() + silence
+            elif lease <= store.dialect.epoch() and clock.monotonic() >= heard_enough:
                 break
             if lease > first + 0.5:
                 raise ConfigError(
@@ -64,6 +66,10 @@ class Identity:
                 )
             clock.sleep(0.2)
         store.chores.requeue_lost(self.name)
+
+    def _is_held(self, store: Store) -> bool:
+        same = [worker for worker in store.workers.all() if worker.worker_name == self.name]
+        return bool(store.workers.held(same))
 
 
 def identify(name: str | None, description: Mapping[str, Any]) -> Identity:

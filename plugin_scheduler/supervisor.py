@@ -317,6 +317,7 @@ class Supervisor:
             "wake_up": self._bell.way,
             "wake_up_trouble": self._bell.trouble,
             "clock_skew": round(dialect.skew, 1),
+            "direct": dialect.is_direct,
             "time_zone": dialect.zone,
             "zone_trouble": self._zone_trouble,
             "conflicts": dialect.conflicts,

@@ -31,6 +31,9 @@ class Dialect:
     locks_rows = False
     #: Does a connection lead to a server, that can have only so many?
     is_remote = False
+    #: Is the database itself at the other end of a connection, as far as is known, and nothing that
+    #: may go away alone?
+    is_direct = True
 
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         self.db, self._clock, self._settings = db, clock, settings

@@ -56,6 +56,7 @@ class MySQL(Server):
             "read_timeout": seconds,
             "write_timeout": seconds,
             "client_flag": FOUND_ROWS,
+            "autocommit": False,
         }
 
     def prepare_connection(self) -> None:
@@ -65,7 +66,7 @@ class MySQL(Server):
         port = (host or "").rpartition(":")[2]
         self.met(
             int(port) if port.isdigit() else None,
-            session == self.db._adapter.connection.thread_id(),
+            session == self.db._adapter.connection.thread_id() and not self._believes_proxies(),
         )
         self.locks_rows, self._packet = skips_locked_rows(version), int(packet)
         self.look_words = "LOCK IN SHARE MODE" if "MariaDB" in version else "FOR SHARE"
@@ -77,6 +78,11 @@ class MySQL(Server):
         # not outlast its lease by much. A connection that is in use is never silent for so long.
         self.db.executesql(f"SET SESSION wait_timeout={math.ceil(self._settings.lease)}")
         self.db.executesql("SET NAMES utf8mb4")
+
+    def _believes_proxies(self) -> bool:
+        """May a proxy tell the server whose port it is to see?"""
+        asked = "SHOW VARIABLES LIKE 'proxy_protocol_networks'"
+        return any(networks for _, networks in self.db.executesql(asked))
 
     def check_size(self, text: str | None) -> None:
         if text is not None and len(text) > self._packet // 2 and self._packet:

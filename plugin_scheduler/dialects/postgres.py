@@ -89,10 +89,16 @@ class Postgres(Server):
         connection.set_session(isolation_level="READ COMMITTED")
 
     def begin(self) -> None:
-        # For this transaction only: behind a pooler the session is also other people's. When this
-        # worker is cut off or put to sleep in the middle, its locks must not outlast its lease.
+        ear_has_left = self._ear is not None and self._ear.is_left()
+        self._limit(LOCK_MS)
+        if ear_has_left:  # and the server answers all the same: it was that connection alone
+            self._ear = None
+
+    def _limit(self, lock_ms: int) -> None:
+        """For this transaction only: behind a pooler the session is also other people's. When this
+        worker is cut off or put to sleep in the middle, its locks must not outlast its lease."""
         self.db.executesql(
-            f"SET LOCAL lock_timeout = {LOCK_MS}; "
+            f"SET LOCAL lock_timeout = {lock_ms}; "
             f"SET LOCAL idle_in_transaction_session_timeout = {int(self._settings.lease * 1000)}"
         )
 
@@ -119,7 +125,9 @@ class Postgres(Server):
         return self.says_goodbye(error) or _DOWN_WORDS in str(error)
 
     def is_refusal(self, error: Exception) -> bool:
-        return any(words in str(error) for words in _REFUSED)
+        words = str(error)  # a line for each address that was tried
+        refused = sum(words.count(refusal) for refusal in _REFUSED)
+        return 0 < refused >= words.count("failed:")
 
     @classmethod
     def line_of(cls, connection: Any) -> Any:
@@ -129,7 +137,7 @@ class Postgres(Server):
         # Where a question was under way, the driver does not tell how its connection ended. But the
         # server hangs up on all of them, and that which listens asks nothing.
         ear_is_left = self._ear is not None and self._ear.is_left()
-        return super().has_left() or (self._is_direct and ear_is_left)
+        return super().has_left() or (self.is_direct and ear_is_left)
 
     # -- doorbell --------------------
 
@@ -208,7 +216,7 @@ class Postgres(Server):
 
     def _make(self, statements: list[str]) -> None:
         """In one transaction, and no two workers at once."""
-        self.db.executesql(f"SET LOCAL lock_timeout = {DDL_LOCK_MS}")
+        self._limit(DDL_LOCK_MS)
         self.db.executesql(f"SELECT pg_advisory_xact_lock({ONE_AT_A_TIME})")
         for statement in statements:
             self.db.executesql(statement)

@@ -54,7 +54,7 @@ class Server(Dialect):
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         super().__init__(db, clock, settings)
         self._reading: Reading | None = None
-        self._is_direct = self._has_hung_up = False
+        self.is_direct = self._has_hung_up = False
 
     def epoch(self) -> float:
         """The server's clock, carried on by this machine's steady one: hosts whose clocks differ
@@ -87,7 +87,7 @@ class Server(Dialect):
     # -- is it down, or are we kept out? --------------------
 
     def _be_connected(self) -> None:
-        line = self.line_of(self._connection) if self._is_direct else None
+        line = self.line_of(self._connection) if self.is_direct else None
         if line is not None:
             self._has_hung_up = has_hung_up(line)
         super()._be_connected()
@@ -104,13 +104,13 @@ class Server(Dialect):
         self._has_hung_up = False
         line = self.line_of(self.db._adapter.connection)
         same_port = line is not None and port_of(line) == (port or 0)
-        self._is_direct = same_session and same_port
+        self.is_direct = same_session and same_port
 
     def down_for_all(self, error: Exception) -> bool:
         """The server says so; or it refuses us after it had hung up. A refusal alone may be that of
         a firewall or proxy which keeps out only us."""
         if self.says_goodbye(error):
-            self._has_hung_up = self._is_direct
+            self._has_hung_up = self.is_direct
         return self.is_said_to_all(error) or (self.is_refusal(error) and self.has_left())
 
     def has_left(self) -> bool:

@@ -130,7 +130,11 @@ class Chores:
     def _skip_what_was_for(self, worker: str, why: str) -> None:
         """Nobody else may take the copies of broadcasts that were meant for this worker alone."""
         meant = (self._task.only_worker == worker) & (self._task.status == TaskStatus.QUEUED)
-        self._tasks.move("skip", meant, enabled=False, reason=why)
+        # Read first: to change what some index finds would wait for rows that somebody holds.
+        ids = [row.id for row in self._db(meant).select(self._task.id)]
+        if ids:
+            mine = meant & self._task.id.belongs(ids)
+            self._tasks.move("skip", mine, enabled=False, reason=why)
 
     @again
     def expire_overdue(self) -> int:

@@ -167,20 +167,21 @@ class Workers:
             return bool(leading[0] == worker_id)
 
     def held(self, workers: Iterable[Worker]) -> set[str]:
-        """The names of those whose lease is over, and whose rows somebody holds: they cannot beat,
-        where rows can be held."""
-        now = self._dialect.epoch()
-        lapsed = {worker.id: worker.worker_name for worker in workers if worker.lease_until <= now}
-        if not lapsed or not self._dialect.locks_rows:
+        """The names of those that are late, because somebody holds their rows, so that they cannot
+        beat. Late is who has been silent for so long that it may count, long before the lease is
+        over: who is asked only then may have been judged already."""
+        soon = self._dialect.epoch() + self._settings.lease - self._settings.silence
+        late = {worker.id: worker.worker_name for worker in workers if worker.lease_until <= soon}
+        if not late or not self._dialect.locks_rows:
             return set()
         with self._dialect.reading():
-            theirs = self._worker.id.belongs(list(lapsed))
+            theirs = self._worker.id.belongs(list(late))
             # What no index has is asked for, too, or MySQL would look at nothing but an index.
             columns = [self._worker.id, self._worker.lease_until]
             free = self._dialect.select(theirs, columns, lock="look")
         for row in free:
-            del lapsed[row.id]
-        return set(lapsed.values())
+            del late[row.id]
+        return set(late.values())
 
     def all(self) -> list[Worker]:
         """Every row, dead or alive."""

@@ -162,6 +162,20 @@ def test_who_leaves_takes_the_copies_of_broadcasts_along_that_were_for_it_alone(
         }
 
 
+@on_servers
+def test_a_task_that_somebody_holds_keeps_no_worker_from_leaving(connect: Connect) -> None:
+    with store_of(connect) as store:
+        worker_id = store.workers.register("leaves", {})
+        broadcast(store)
+        assert store.chores.fan_out_broadcasts(store.workers.all()) == 1
+        [held] = add_overdue(store, 1)
+        db = connect()
+        hold(db, held)
+        store.chores.leave(worker_id, "leaves")
+        db.rollback()
+        assert sorted(statuses(store)) == [TaskStatus.COMPLETED, TaskStatus.QUEUED, "STOPPED"]
+
+
 def test_nothing_is_broadcast_to_one_who_has_left_meanwhile(connect: Connect) -> None:
     with store_of(connect) as store:
         ids = {name: store.workers.register(name, {}) for name in ("leaves", "stays")}

@@ -258,23 +258,26 @@ def test_what_a_worker_held_that_hangs_in_a_transaction_is_given_back_all_the_sa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("heartbeat", "beyond"), [(0.3, 1.5), (1, 0.2)], ids=["for long", "until just after it"]
+)
 def test_a_worker_whose_row_somebody_holds_for_longer_than_its_lease_doubles_nothing(
-    server_lab: Lab,
+    server_lab: Lab, heartbeat: float, beyond: float
 ) -> None:
     """It cannot beat, and the leader cannot take its tasks: until the row is free again, and both
     are in a hurry."""
     lab = server_lab
-    spans.write_program(lab, "heartbeat=0.3, slots=1, keep_empty_runs=True")
-    ids = []
-    for seconds, cleans_up in ((5.0, 0.0), (6.0, 1.5)):
+    spans.write_program(lab, f"heartbeat={heartbeat}, slots=1, keep_empty_runs=True")
+    ids, lease = [], Settings(heartbeat=heartbeat).lease
+    for seconds, cleans_up in ((lease + 2, 0.0), (lease + 3, 1.5)):
         ids.append(lab.queue("append", seconds, cleans_up))
         spans.start_worker(lab)
         eventually(lambda: len(spans.lives(lab)) == len(ids), 20)
     owner = lab.task(ids[-1]).assigned_worker_name
     held = lab.fresh().scheduler_worker.worker_name == owner
-    assert len(lab.db(held).select(for_update=True)) == 1
-    hold_until = time.monotonic() + HASTY.lease + 1.5
-    eventually(lambda: time.monotonic() > hold_until)
+    [row] = lab.db(held).select(for_update=True)
+    hold_until = row.lease_until + beyond
+    eventually(lambda: time.time() > hold_until)
     lab.db.commit()
     eventually(lambda: not spans.left(lab), 40)
     spans.assert_the_laws(lab, ids)
