@@ -141,6 +141,7 @@ def test_a_worker_with_a_limit_leaves_when_its_database_was_away_for_longer(own_
     patient = lab.start_worker("-b", "1")
     # One that has nothing to ask the database for, and is to notice all the same.
     limited = lab.start_worker("-b", "20", "-g", "slow", "--db-outage-limit", "2")
+    lab.becomes(lab.queue("note", "known to be long", 1, group_name="slow"), "COMPLETED")
     lab.becomes(lab.queue("note", "slow", 60, group_name="slow"), "RUNNING")
     lab.hang_up()
     lab.server.stop()

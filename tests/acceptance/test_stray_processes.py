@@ -3,6 +3,7 @@ forked."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -158,8 +159,11 @@ def test_a_large_result_outlives_its_porter_and_its_folder(lab: Lab) -> None:
     task_id = lab.queue("much")
 
     def porter() -> psutil.Process | None:
-        found = [one for one in worker.family() if "porter" in " ".join(one.cmdline())]
-        return found[0] if found else None
+        for one in worker.family():
+            with contextlib.suppress(psutil.Error):  # it is gone by now
+                if "porter" in " ".join(one.cmdline()):
+                    return one
+        return None
 
     one = eventually(porter)
     one.kill()
