@@ -8,16 +8,17 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from plugin_scheduler.clock import Clock
+from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import ConfigError, StoreUnavailable
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
 VERSION = "0.1.0"
+Pause = Callable[[float], None]
 LOCKED_AT_START = 10.0  # seconds that a worker waits for a busy database before it gives up
 
 
@@ -32,20 +33,21 @@ class Identity:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def register(
-        self, store: Store, settings: Settings, stats: dict[str, Any], clock: Clock
+        self, store: Store, settings: Settings, stats: dict[str, Any], pause: Pause
     ) -> int:
-        """Get a row; the id. A dead worker of the same name is succeeded, a live one is not."""
-        patience = clock.monotonic() + LOCKED_AT_START
+        """Get a row; the id. A dead worker of the same name is succeeded, a live one is not.
+        ``pause`` waits for so many seconds, and raises where there is no reason to wait."""
+        patience = SYSTEM.monotonic() + LOCKED_AT_START
         while True:
             try:
-                self._wait_for_the_dead(store, settings.silence, clock)
+                self._wait_for_the_dead(store, settings.silence, pause)
                 return store.workers.register(self.name, stats)
             except StoreUnavailable as error:
-                if clock.monotonic() > patience:
+                if SYSTEM.monotonic() > patience:
                     raise ConfigError(f"the database stays busy: {error}") from error
-                clock.sleep(0.1)
+                pause(0.1)
 
-    def _wait_for_the_dead(self, store: Store, silence: float, clock: Clock) -> None:
+    def _wait_for_the_dead(self, store: Store, silence: float, pause: Pause) -> None:
         """A name given by hand may still be that of a worker that died a moment ago: its lease is
         waited for, and what it held is given back, before the name is used again. A lease that has
         lapsed already may be that of one who could not reach the database, as we could not, or
@@ -53,18 +55,18 @@ class Identity:
         first = store.workers.lease_of(self.name)
         if first is None:
             return
-        heard_enough = clock.monotonic() + silence
+        heard_enough = SYSTEM.monotonic() + silence
         while (lease := store.workers.lease_of(self.name)) is not None:
             if self._is_held(store):
-                heard_enough = clock.monotonic() + silence
-            elif lease <= store.dialect.epoch() and clock.monotonic() >= heard_enough:
+                heard_enough = SYSTEM.monotonic() + silence
+            elif lease <= store.dialect.epoch() and SYSTEM.monotonic() >= heard_enough:
                 break
             if lease > first + 0.5:
                 raise ConfigError(
                     f"worker name {self.name!r} is taken by a worker that is alive; "
                     "choose another with --worker-name"
                 )
-            clock.sleep(0.2)
+            pause(0.2)
         store.chores.requeue_lost(self.name)
 
     def _is_held(self, store: Store) -> bool:

@@ -11,9 +11,9 @@ import socket
 from typing import Any
 
 
-def has_news(line: Any) -> bool:
-    """True where the other end has said something, or hung up."""
-    return bool(_events(line, select.POLLIN))
+def has_news(line: Any, within: float = 0.0) -> bool:
+    """True where the other end has said something, or hung up, or does so within some seconds."""
+    return bool(_events(line, select.POLLIN, within))
 
 
 def has_hung_up(line: Any) -> bool:
@@ -24,11 +24,11 @@ def has_hung_up(line: Any) -> bool:
     return bool(events & asked) and not events & select.POLLERR
 
 
-def _events(line: Any, asked: int) -> int:
+def _events(line: Any, asked: int, within: float = 0.0) -> int:
     """(`select.select` does not take the many files of a large program.)"""
     poll = select.poll()
     poll.register(line, asked)
-    return sum(events for _, events in poll.poll(0))
+    return sum(events for _, events in poll.poll(within * 1000))
 
 
 def port_of(line: Any) -> int:

@@ -1,6 +1,6 @@
 """Signals as bytes: they are noted where they arrive, and heeded in the worker's loop.
 
-I own the handlers while a worker runs, and put back what was there before. I call nobody.
+I own the handlers while a worker runs, and put back what was there before. I call lines.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import signal
 import threading
 from types import TracebackType
 from typing import Any
+
+from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.lines import has_news
 
 HEEDED = (signal.SIGTERM, signal.SIGINT)
 
@@ -46,6 +49,11 @@ class Signals:
             signal.set_wakeup_fd(self._wakeup)
         os.close(self._readable)
         os.close(self._writable)
+
+    def pause(self, seconds: float) -> None:
+        """Wait for so long; ConfigError where a signal came instead, before there is a loop."""
+        if has_news(self, seconds):
+            raise ConfigError("it was told to leave before it had begun")
 
     def read(self) -> list[int]:
         """Signals that came since the last call, in their order."""

@@ -65,8 +65,8 @@ class Supervisor:
 
     def work(self, spawns: bool) -> int:
         """Be a worker until told to leave; the exit code."""
-        self._arrive(spawns)
-        with Signals() as signals:
+        with Signals() as signals:  # before there is a row, or it would stay behind
+            self._arrive(spawns, signals)
             self._selector.register(signals, selectors.EVENT_READ, lambda: None)
             if self._bell.fileno() >= 0:
                 self._selector.register(self._bell, selectors.EVENT_READ, self._bell.heed)
@@ -235,9 +235,10 @@ class Supervisor:
 
     # -- heartbeat --------------------
 
-    def _arrive(self, spawns: bool) -> None:
+    def _arrive(self, spawns: bool, signals: Signals) -> None:
         self._zone_trouble = zones.agree(self._store, self._settings, self._me.name)
-        self._worker_id = self._me.register(self._store, self._settings, self._stats(), self._clock)
+        row = self._stats()
+        self._worker_id = self._me.register(self._store, self._settings, row, signals.pause)
         self._pool.staff(self._settings, spawns)
         tell(
             "worker_started",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -31,6 +32,14 @@ def test_words_are_news_and_no_end(line: tuple[socket.socket, ...]) -> None:
     ours, theirs = line
     theirs.sendall(b"news")
     assert has_news(ours) and not has_hung_up(ours)
+
+
+def test_news_may_be_waited_for(line: tuple[socket.socket, ...]) -> None:
+    ours, theirs = line
+    began = time.monotonic()
+    assert not has_news(ours, 0.05) and time.monotonic() - began >= 0.05
+    theirs.sendall(b"news")
+    assert has_news(ours, 10) and time.monotonic() - began < 5
 
 
 def test_a_goodbye_is_heard_also_behind_last_words(line: tuple[socket.socket, ...]) -> None:
