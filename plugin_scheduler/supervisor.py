@@ -111,7 +111,8 @@ class Supervisor:
         except StoreUnavailable as error:
             self._errors += 1
             self._outage.noticed(error)
-            self._next_audit = 0.0  # there must be something to ask, or a turn looks like an answer
+            if self._worker_id:  # there must be something to ask, or a turn looks like an answer
+                self._next_audit = 0.0
             limit = self._settings.db_outage_limit
             if 0 < limit <= self._outage.seconds:
                 self._staying.give_up(self._outage.seconds, self._pool)
