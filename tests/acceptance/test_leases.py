@@ -171,24 +171,40 @@ def test_while_nobody_can_write_to_the_database_runs_go_on_and_are_stored_once(l
     assert logs.count(f"run {run.id} of task") == 1 and LAPSED not in worker.log
 
 
-def test_a_host_that_is_cut_off_ends_its_runs_before_others_start_them_again(
-    server_lab: Lab,
-) -> None:
-    lab, cable = server_lab, Cable(server_lab.server.address.port)
+@contextlib.contextmanager
+def behind_a_cable(lab: Lab) -> Iterator[tuple[Cable, Worker]]:
+    """A worker that reaches its database through it; all others do so directly."""
+    cable = Cable(lab.server.address.port)
     lab.write_tasks(SOURCE)
     direct, _ = lab.uri, lab.db
     try:
         lab.uri = lab.uri.replace(f":{lab.server.address.port}/", f":{cable.port}/")
-        cut_off = lab.start_worker("-b", "0.5")
+        worker = lab.start_worker("-b", "0.5")
         lab.uri = direct
+        yield cable, worker
+    finally:
+        cable.close()
+
+
+def taken_over(lab: Lab, task_id: int) -> tuple[int, int]:
+    """Wait for the second run of a task, of which the first must have ended; both runs' ids."""
+    eventually(lambda: len(lab.runs(task_id)) == 2, 15)
+    first, second = (run.id for run in lab.runs(task_id))
+    assert not any(is_alive(pid) for pid in family(lab, first))
+    eventually(lambda: times(lab, second))
+    return first, second
+
+
+def test_a_host_that_is_cut_off_ends_its_runs_before_others_start_them_again(
+    server_lab: Lab,
+) -> None:
+    lab = server_lab
+    with behind_a_cable(lab) as (cable, cut_off):
         task_id = running(lab)
         cable.cut()
         cut_at = time.time()
         lab.start_worker("-b", "0.5")
-        eventually(lambda: len(lab.runs(task_id)) == 2, 15)
-        first, second = (run.id for run in lab.runs(task_id))
-        assert not any(is_alive(pid) for pid in family(lab, first))
-        eventually(lambda: times(lab, second))
+        first, second = taken_over(lab, task_id)
         cable.mend()
         eventually(lambda: "dropped" in cut_off.log)
         is_enough(lab)
@@ -196,35 +212,23 @@ def test_a_host_that_is_cut_off_ends_its_runs_before_others_start_them_again(
         assert cut_at + 1 < times(lab, first)[-1] < times(lab, second)[0]
         assert [run.status for run in lab.runs(task_id)] == ["STOPPED", "COMPLETED"]
         assert cut_off.log.count("dropped") == 1
-    finally:
-        cable.close()
 
 
 def test_a_worker_whose_own_proxy_goes_away_ends_its_runs_before_others_start_them_again(
     server_lab: Lab,
 ) -> None:
     """It is refused as by a server that is down, though the server is up."""
-    lab, cable = server_lab, Cable(server_lab.server.address.port)
-    lab.write_tasks(SOURCE)
-    direct, _ = lab.uri, lab.db
-    try:
-        lab.uri = lab.uri.replace(f":{lab.server.address.port}/", f":{cable.port}/")
-        lab.start_worker("-b", "0.5")
-        lab.uri = direct
+    lab = server_lab
+    with behind_a_cable(lab) as (cable, _):
         task_id = running(lab)
         other = lab.start_worker("-b", "0.5")
         cable.pull_out()
         gone_at = time.time()
-        eventually(lambda: len(lab.runs(task_id)) == 2, 15)
-        first, second = (run.id for run in lab.runs(task_id))
-        assert not any(is_alive(pid) for pid in family(lab, first))
-        eventually(lambda: times(lab, second))
+        first, second = taken_over(lab, task_id)
         is_enough(lab)
         lab.becomes(task_id, "COMPLETED")
         assert gone_at + 1 < times(lab, first)[-1] < times(lab, second)[0]
         assert lab.runs(task_id)[1].worker_name == lab.worker_row(other).worker_name
-    finally:
-        cable.close()
 
 
 def test_runs_go_on_while_a_database_server_is_down_for_longer_than_the_lease(
