@@ -6,6 +6,7 @@ I call nobody. I never decide anything.
 
 from __future__ import annotations
 
+import select
 import time
 from datetime import datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
@@ -37,7 +38,8 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         """Wait; a turned clock only moves its hands."""
-        time.sleep(seconds)
+        if seconds > 0:
+            select.select([], [], [], seconds)
 
 
 class TurnedClock(Clock):

@@ -139,7 +139,9 @@ class MySQL(Server):
         if self.maker == self.program:
             how = ["--initialize-insecure"]
         small = "--loose-innodb-log-file-size=8M"
-        self._run(self.maker, "--no-defaults", f"--datadir={self.folder}/data", small, *how)
+        # Each has temporary tables of its own: one that starts removes those that it finds.
+        where = [f"--datadir={self.folder}/data", f"--tmpdir={self.folder}"]
+        self._run(self.maker, "--no-defaults", *where, small, *how)
         one = self.address
         statements = ""
         for name in (f"'{one.user}'@'%'", f"'{one.user}'@'localhost'"):
@@ -150,6 +152,7 @@ class MySQL(Server):
     def command(self) -> list[str]:
         settings = {
             "datadir": f"{self.folder}/data",
+            "tmpdir": self.folder,
             "socket": f"{self.folder}/mysql.sock",
             "pid-file": f"{self.folder}/mysql.pid",
             "init-file": f"{self.folder}/users.sql",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from kit import Lab, lab_in
 from pydal import DAL
 
 from plugin_scheduler import Scheduler
+from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.records import WorkerStatus
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store import Store
 
 PROGRAM = """
 def add(a=1, b=2):
@@ -32,6 +35,17 @@ def scheduler_on(db: Any, **options: Any) -> Scheduler:
     namespace: dict[str, Any] = {"Scheduler": Scheduler, "db": db, "options": options}
     exec(PROGRAM, namespace)
     return namespace["scheduler"]  # type: ignore[no-any-return]
+
+
+@contextmanager
+def engine_on(connect: Connect, **options: Any) -> Iterator[Store]:
+    """A store with a connection of its own, opened as a worker does it."""
+    db = connect()
+    scheduler_on(db)
+    where = {"uri": db._uri, "folder": db._adapter.folder, "driver_args": options}
+    with closing(Store.open(where, Settings(heartbeat=1), SYSTEM, "lab")) as store:
+        store.dialect.zone = "UTC"
+        yield store
 
 
 @contextmanager

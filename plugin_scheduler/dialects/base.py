@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.dialects.sayings import Sayings
 from plugin_scheduler.doorbell import Doorbell, Silent
 from plugin_scheduler.errors import Conflict, StoreUnavailable
 from plugin_scheduler.settings import Settings
@@ -23,23 +24,31 @@ CONFLICT_TRIES = 5  # a deadlock has one victim each time, and the others get th
 CONFLICT_PAUSE = 0.01  # seconds, more with each try
 
 
-class Dialect:
+class Dialect(Sayings):
     """One open connection to one database."""
 
     name = "any"
     #: Can rows be locked, and locked ones be skipped? Then a claim takes what nobody else takes.
     locks_rows = False
+    #: Does a transaction that was begun for writing keep all others from it?
+    holds_all = False
     #: Does a connection lead to a server, that can have only so many?
     is_remote = False
     #: Is the database itself at the other end of a connection, as far as is known, and nothing that
     #: may go away alone?
     is_direct = True
 
+    #: Does it read but one entry of an index where the highest below something is asked for?
+    steps_down = True
+    #: Does it know that rows WHERE x IS NULL need not be sorted by x, whatever else they are by?
+    nulls_are_alike = True
+
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         self.db, self._clock, self._settings = db, clock, settings
         self.zone = settings.zone
         self.conflicts = 0
         self._connection: Any = None
+        self._statements = {}
 
     @classmethod
     def connection_options(cls, settings: Settings) -> dict[str, Any]:
@@ -56,9 +65,6 @@ class Dialect:
         """The time by which workers live and die: seconds since 1970."""
         return self._clock.epoch()
 
-    def read_clock(self) -> None:
-        """Look at the database's clock, where it has one of its own."""
-
     @property
     def skew(self) -> float:
         """Seconds by which this machine's clock is ahead of the database's."""
@@ -74,7 +80,7 @@ class Dialect:
                 self._be_connected()
                 self.begin()
                 yield
-                self.db.commit()
+                self.commit()
             except BaseException:
                 self._roll_back()
                 raise
@@ -104,6 +110,10 @@ class Dialect:
     def begin(self) -> None:
         """Start a transaction that will write."""
 
+    def commit(self) -> None:
+        """End it, and keep what it wrote."""
+        self.db.commit()
+
     def begin_reading(self) -> None:
         """Start one that will only read: it must not wait for long, either."""
 
@@ -112,6 +122,21 @@ class Dialect:
         for the others, keeping nobody from the same. Where rows cannot be locked, compare-and-set
         finds out later."""
         return self.db(query).select(*fields, cacheable=True, **options)
+
+    def rows(
+        self, query: Any, fields: Sequence[Any], lock: str = "", **options: Any
+    ) -> list[tuple[Any, ...]]:
+        """As `select`, but as the driver gives them."""
+        return list(self.db.executesql(self.db(query)._select(*fields, **options)))
+
+    def about(self) -> dict[str, Any]:
+        """What a worker says of its connection in its row."""
+        return {
+            "clock_skew": round(self.skew, 1),
+            "direct": self.is_direct,
+            "time_zone": self.zone,
+            "conflicts": self.conflicts,
+        }
 
     def pause(self, seconds: float) -> None:
         """Let others through."""
@@ -129,9 +154,13 @@ class Dialect:
     def prepare_connection(self) -> None:
         """Make a new connection fit for the engine's work."""
 
+    def rollback(self) -> None:
+        """End whatever transaction is open."""
+        self.db.rollback()
+
     def _roll_back(self) -> None:
         try:
-            self.db.rollback()
+            self.rollback()
         except Exception:  # the connection is gone: the next query opens a new one
             self._drop_connection()
 

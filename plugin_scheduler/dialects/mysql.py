@@ -8,10 +8,14 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.dialects.literals import batches, fits, ids_of, ids_where, insert_into, values
+from plugin_scheduler.dialects.sayings import Changes
 from plugin_scheduler.dialects.server import Server, lacks, patience
+from plugin_scheduler.dialects.statements import listed
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.probe import Probe
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
@@ -42,6 +46,8 @@ class MySQL(Server):
     """MySQL and MariaDB, by any driver that pydal has."""
 
     name = "mysql"
+    part = "({})"
+    steps_down = False  # it may begin at the index's end, and pass over all that is in between
     clock_query = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000"
 
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
@@ -56,7 +62,7 @@ class MySQL(Server):
             "read_timeout": seconds,
             "write_timeout": seconds,
             "client_flag": FOUND_ROWS,
-            "autocommit": False,
+            "autocommit": True,  # we say where a transaction begins: most questions need none
         }
 
     def prepare_connection(self) -> None:
@@ -78,6 +84,49 @@ class MySQL(Server):
         # not outlast its lease by much. A connection that is in use is never silent for so long.
         self.db.executesql(f"SET SESSION wait_timeout={math.ceil(self._settings.lease)}")
         self.db.executesql("SET NAMES utf8mb4")
+
+    def begin(self) -> None:
+        self.db.executesql("BEGIN")
+
+    def rollback(self) -> None:
+        if not self.is_idle(self.db._adapter.connection):
+            self.db.rollback()
+
+    def update_many(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], only: str
+    ) -> None:
+        same, own, rows = Changes.of(columns, rows)
+        first = ", ".join(f"{{}} AS {column}" for column in ("id", *own))
+        other = ", ".join(["{}"] * (len(own) + 1))
+        news = " UNION ALL ".join([f"SELECT {first}", *[f"SELECT {other}"] * (len(rows) - 1)])
+        changes = [f"{table}.{column} = news.{column}" for column in own]
+        changes += [f"{table}.{column} = {{}}" for column in same]
+        # Row by row, by the key: where the server chose to read the whole table instead, it would
+        # wait for rows that somebody holds.
+        straight = f"({news}) AS news STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY)"
+        self.execute(
+            f"UPDATE {straight} ON {table}.id = news.id SET {', '.join(changes)} WHERE {only}",
+            [*(value for one in rows for value in one), *same.values()],
+        )
+
+    def insert_many(self, table: Any, rows: Sequence[dict[str, Any]], key: str) -> list[int]:
+        if not fits(table, rows):
+            return super().insert_many(table, rows, key)
+        begin = insert_into(table, rows)
+        columns = self._literals.columns(table, rows)
+        for some in values(zip(*columns.values(), strict=True)):
+            self.db.executesql(begin + some)
+        if len(rows) == 1:
+            return [int(self.db._adapter.lastrowid(table))]
+        begin, pairs = ids_where(table, key), []
+        for keys in batches(columns[key]):
+            pairs += self.db.executesql(f"{begin} IN ({', '.join(keys)})")
+        return ids_of(pairs, rows, key)
+
+    def delete_rows(self, table: str, ids: Sequence[int], only: str) -> None:
+        # By the key, as above.
+        keyed = f"{table} FROM {table} FORCE INDEX (PRIMARY)"
+        self.db.executesql(f"DELETE {keyed} WHERE id IN ({listed(ids)}) AND {only}")
 
     def _believes_proxies(self) -> bool:
         """May a proxy tell the server whose port it is to see?"""
@@ -121,13 +170,15 @@ class MySQL(Server):
     # -- doorbell --------------------
 
     def doorbell(self) -> Doorbell:
-        return Probe(self._newest_task, self._clock)
+        return Probe(self._news, self._clock)
 
-    def _newest_task(self) -> object:
-        """Answered from the primary key. Rows that others change are found by the full looks."""
+    def _news(self) -> object:
+        """New tasks and orders to workers: answered from the primary key, and a small table. Tasks
+        that others change are found by the full looks."""
+        orders = "SELECT GROUP_CONCAT(status ORDER BY id) FROM scheduler_worker"
         try:
             with self.reading():
-                return self.db.executesql("SELECT MAX(id) FROM scheduler_task")[0][0]
+                return self.db.executesql(f"SELECT MAX(id), ({orders}) FROM scheduler_task")[0]
         except StoreUnavailable:
             return object()  # let the query that follows find out what is the matter
 

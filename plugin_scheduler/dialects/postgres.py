@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.dialects.literals import fits, ids_of, insert_into, values
+from plugin_scheduler.dialects.sayings import Ask, Changes
 from plugin_scheduler.dialects.server import Server, lacks, patience
 from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, TRIGGERS
 from plugin_scheduler.doorbell import Doorbell
@@ -37,9 +39,15 @@ SHARED = (
     "give workers an address that leads to the server itself"
 )
 MUTE = "triggers of the scheduler's tables are missing or disabled (may this role make them?)"
+#: Above that level, who loses a race gets an error instead of the row as it is now.
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 MEETINGS = 5  # a busy pooler may keep two connections apart for a while
 
 _OURS = "({})".format(", ".join(f"to_regclass('{table}')" for table in TABLES))
+
+FULL_ROWS = 100  # in one statement
+#: How pydal's types are told of what stands in a list of values.
+_TOLD = {"string": "", "text": "", "integer": "", "double": "", "datetime": "::timestamp"}
 
 #: Serialization failure, deadlock, lock not available.
 _KINDS: dict[str, type[StoreUnavailable]] = {"40001": Conflict, "40P01": Conflict, "55P03": Locked}
@@ -53,6 +61,8 @@ class Postgres(Server):
     """PostgreSQL, by psycopg2."""
 
     name = "postgres"
+    nulls_are_alike = False
+    part = "SELECT * FROM ({}) AS part"
     clock_query = "SELECT extract(epoch FROM clock_timestamp())"
 
     @classmethod
@@ -85,25 +95,82 @@ class Postgres(Server):
         if self._ear and self._ear.is_left():
             self._ear = None
         self.db.commit()  # the isolation is that of transactions which begin later
-        # Above it, who loses a race gets an error instead of the row as it is now.
-        connection.set_session(isolation_level="READ COMMITTED")
+        # We say ourselves where a transaction begins: most questions need none.
+        connection.set_session(autocommit=True)
+        if self.is_direct:  # what else would be set for other people's sessions, too
+            connection.set_session(isolation_level="READ COMMITTED")
+            self.db.executesql(self._limits("SET", LOCK_MS))
 
     def begin(self) -> None:
+        self._begin(BEGIN if self.is_direct else f"{BEGIN}; {self._limits('SET LOCAL', LOCK_MS)}")
+
+    def begin_reading(self) -> None:
+        if not self.is_direct:
+            self.begin()  # who changes a table keeps readers out of it, too
+
+    def _begin(self, words: str) -> None:
         ear_has_left = self._ear is not None and self._ear.is_left()
-        self._limit(LOCK_MS)
+        self.db.executesql(words)
         if ear_has_left:  # and the server answers all the same: it was that connection alone
             self._ear = None
 
-    def _limit(self, lock_ms: int) -> None:
-        """For this transaction only: behind a pooler the session is also other people's. When this
-        worker is cut off or put to sleep in the middle, its locks must not outlast its lease."""
-        self.db.executesql(
-            f"SET LOCAL lock_timeout = {lock_ms}; "
-            f"SET LOCAL idle_in_transaction_session_timeout = {int(self._settings.lease * 1000)}"
+    def _limits(self, how: str, lock_ms: int) -> str:
+        """For one transaction only, where the session is also other people's, behind a pooler.
+
+        When this worker is cut off or put to sleep in the middle, its locks must not outlast its
+        lease.
+        """
+        silent_ms = int(self._settings.lease * 1000)
+        return (
+            f"{how} lock_timeout = {lock_ms}; "
+            f"{how} idle_in_transaction_session_timeout = {silent_ms}"
         )
 
-    def begin_reading(self) -> None:
-        self.begin()  # who changes a table keeps readers out of it, too
+    def commit(self) -> None:
+        self._end("COMMIT", super().commit)
+
+    def rollback(self) -> None:
+        self._end("ROLLBACK", super().rollback)
+
+    def _end(self, word: str, by_driver: Callable[[], None]) -> None:
+        """On an app's connection the driver keeps count of transactions, on a worker's we do."""
+        connection = self.db._adapter.connection
+        if not connection.autocommit:
+            by_driver()
+        elif not self.is_idle(connection):
+            self.db.executesql(word)
+
+    def update_many(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], only: str
+    ) -> None:
+        same, own, rows = Changes.of(columns, rows)
+        row = "({})".format(", ".join(["{}"] * (len(own) + 1)))
+        changes = [f"{column} = {{}}" for column in same]
+        changes += [f"{column} = news.{column}" for column in own]
+        self.execute(
+            f"UPDATE {table} SET {', '.join(changes)} FROM (VALUES {', '.join([row] * len(rows))})"
+            f" AS news ({', '.join(['id', *own])}) WHERE {table}.id = news.id AND {only}",
+            [*same.values(), *(value for one in rows for value in one)],
+        )
+
+    def insert_many(self, table: Any, rows: Sequence[dict[str, Any]], key: str) -> list[int]:
+        if not fits(table, rows):
+            return super().insert_many(table, rows, key)
+        begin, pairs = insert_into(table, rows), []
+        end = f" RETURNING {table._id._rname}, {table[key]._rname}"
+        for some in _selects(table, self._literals.columns(table, rows)):
+            pairs += self.db.executesql(begin + some + end)
+        return ids_of(pairs, rows, key)
+
+    def _parts(self, ask: Ask, lock: str) -> list[str]:
+        """Planned once, and not for each row of values: that takes longer than to read it."""
+        if len(ask.rows) == 1:
+            return super()._parts(ask, lock)
+        names = [f"value{number}" for number, _ in enumerate(ask.holes)]
+        rows = ", ".join(f"({', '.join(map(str, row))})" for row in ask.rows)
+        each = self._locking(ask.filled([f"given.{name}" for name in names]), lock)
+        given = f"(VALUES {rows}) AS given ({', '.join(names)})"
+        return [f"SELECT each_one.* FROM {given} CROSS JOIN LATERAL ({each}) AS each_one"]
 
     # -- errors --------------------
 
@@ -176,7 +243,7 @@ class Postgres(Server):
         count = f"(SELECT count(*) FROM pg_trigger WHERE {there})"
         with self.reading():
             [[_, found]] = self.db.executesql(f"SELECT pg_notify(%s, ''), {count}", [channel])
-            self.db.commit()
+            self.commit()
         return None if found == len(TRIGGERS) else MUTE
 
     # -- tables --------------------
@@ -216,11 +283,11 @@ class Postgres(Server):
 
     def _make(self, statements: list[str]) -> None:
         """In one transaction, and no two workers at once."""
-        self._limit(DDL_LOCK_MS)
+        self.db.executesql(f"BEGIN; {self._limits('SET LOCAL', DDL_LOCK_MS)}")
         self.db.executesql(f"SELECT pg_advisory_xact_lock({ONE_AT_A_TIME})")
         for statement in statements:
             self.db.executesql(statement)
-        self.db.commit()
+        self.commit()
 
     # -- the app's own connection --------------------
 
@@ -251,3 +318,19 @@ def _index(table: str, name: str, columns: tuple[str, ...], condition: str = "")
     fields = ", ".join(f'"{column}"' for column in columns)
     where = f" WHERE {condition}" if condition else ""
     return f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({fields}){where}'
+
+
+def _selects(table: Any, columns: dict[str, list[str]]) -> Iterator[str]:
+    """Rows for an INSERT. What is the same in all of them is said once, so that the server has much
+    less to read; what differs must then be told of which type it is, where text does not do."""
+    differing = {name: column for name, column in columns.items() if len(set(column)) > 1}
+    if not differing or any(table[name].type not in _TOLD for name in differing):
+        yield from values(zip(*columns.values(), strict=True), FULL_ROWS)
+        return
+    chosen = ", ".join(
+        f"{name}_{_TOLD[table[name].type]}" if name in differing else column[0]
+        for name, column in columns.items()
+    )
+    names = ", ".join(f"{name}_" for name in differing)
+    for some in values(zip(*differing.values(), strict=True)):
+        yield f"SELECT {chosen} FROM ({some}) AS news ({names})"

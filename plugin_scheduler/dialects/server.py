@@ -15,7 +15,8 @@ from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.lines import has_hung_up, port_of
 from plugin_scheduler.settings import Settings
 
-CLOCK_GOOD_FOR = 60.0  # seconds after which the server's clock is read again
+CLOCK_GOOD_FOR = 10.0  # seconds after which the server's clock is read again
+SLEPT = 1.0  # seconds that this machine's clocks may disagree about the time since then
 LONG_TRIP = 1.0  # seconds; an answer that took longer says little about the time
 
 
@@ -38,6 +39,7 @@ class Reading(NamedTuple):
 
     ahead: float  #: of this machine's steady clock
     at: float  #: by the steady clock
+    wall: float  #: by the other one
     skew: float
 
 
@@ -46,6 +48,7 @@ class Server(Dialect):
 
     #: Seconds since 1970 by the server's clock.
     clock_query = ""
+    asks_at_once = True
     locks_rows = True
     #: To hold rows for a look, which others may do at the same time.
     look_words = "FOR SHARE"
@@ -60,12 +63,15 @@ class Server(Dialect):
         """The server's clock, carried on by this machine's steady one: hosts whose clocks differ
         agree on what is due and who is dead, also when somebody sets a clock."""
         reading = self._reading
-        if reading is None or self._clock.monotonic() > reading.at + CLOCK_GOOD_FOR:
+        if reading is None or self._is_stale(reading):
             reading = self._read()
         return self._clock.monotonic() + reading.ahead
 
-    def read_clock(self) -> None:
-        self._read()
+    def _is_stale(self, reading: Reading) -> bool:
+        """True after a while, or where this machine slept (its steady clock stands still then)."""
+        since = self._clock.monotonic() - reading.at
+        by_the_wall = self._clock.epoch() - reading.wall
+        return since > CLOCK_GOOD_FOR or abs(by_the_wall - since) > SLEPT
 
     def _read(self) -> Reading:
         """Not in a transaction of our own: an app asks for the time in the middle of its own."""
@@ -77,7 +83,8 @@ class Server(Dialect):
         ahead = answer - (before + now) / 2
         if old is not None and trip > LONG_TRIP and abs(ahead - old.ahead) <= trip / 2:
             ahead = old.ahead  # the old reading was the better one, and nothing speaks against it
-        self._reading = Reading(ahead, now, self._clock.epoch() - now - ahead)
+        wall = self._clock.epoch()
+        self._reading = Reading(ahead, now, wall, wall - now - ahead)
         return self._reading
 
     @property
@@ -131,11 +138,23 @@ class Server(Dialect):
 
     # -- locks --------------------
 
+    def rows(
+        self, query: Any, fields: Sequence[Any], lock: str = "", **options: Any
+    ) -> list[tuple[Any, ...]]:
+        sql = self.db(query)._select(*fields, **options)
+        return list(self.db.executesql(self._locking(sql, lock)))
+
+    def _locking(self, sql: str, lock: str) -> str:
+        if not lock:
+            return sql
+        words = self.look_words if lock == "look" else "FOR UPDATE"
+        skip = " SKIP LOCKED" if lock != "wait" and self.locks_rows else ""
+        return f"{sql.rstrip('; ')} {words}{skip}" if skip or lock == "wait" else sql
+
     def select(self, query: Any, fields: Sequence[Any], lock: str = "", **options: Any) -> Any:
         if lock in ("skip", "look") and self.locks_rows:
-            sql = self.db(query)._select(*fields, **options).rstrip("; ")
-            words = "FOR UPDATE" if lock == "skip" else self.look_words
-            return self.db.executesql(f"{sql} {words} SKIP LOCKED", fields=list(fields))
+            sql = self._locking(self.db(query)._select(*fields, **options), lock)
+            return self.db.executesql(sql, fields=list(fields))
         if lock == "wait":
             options["for_update"] = True
         return super().select(query, fields, **options)

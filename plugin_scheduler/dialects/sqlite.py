@@ -6,10 +6,21 @@ I own its pragmas and its doorbell. I call pydal and sqlite3.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.dialects.literals import (
+    Literals,
+    batches,
+    fits,
+    ids_of,
+    ids_where,
+    insert_into,
+)
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.sqlite import DataVersion
 
@@ -20,6 +31,9 @@ class SQLite(Dialect):
     """The file beside the app."""
 
     name = "sqlite"
+    asks_at_once = True
+    part = "SELECT * FROM ({})"
+    holds_all = True
 
     def prepare_connection(self) -> None:
         self.db.executesql(f"PRAGMA busy_timeout={BUSY_MS}")
@@ -35,6 +49,42 @@ class SQLite(Dialect):
 
     def begin(self) -> None:
         self.db.executesql("BEGIN IMMEDIATE TRANSACTION")
+
+    def execute(self, sql: str, values: Sequence[Any]) -> None:
+        super().execute(sql, [_stored(value) for value in values])
+
+    def update_many(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], only: str
+    ) -> None:
+        changes = ", ".join(f"{column} = ?" for column in columns)
+        self.db._adapter.cursor.executemany(
+            f"UPDATE {table} SET {changes} WHERE id = ? AND {only}",
+            [(*map(_stored, values), row_id) for row_id, *values in rows],
+        )
+
+    def insert_many(self, table: Any, rows: Sequence[dict[str, Any]], key: str) -> list[int]:
+        try:
+            bound = self._literals.rows(table, rows) if fits(table, rows) else []
+        except ValueError:  # something that only pydal can say
+            bound = []
+        if not bound:
+            return super().insert_many(table, rows, key)
+        # One text whatever the values are: the driver keeps it, and does not read it again.
+        sql = f"{insert_into(table, rows)}VALUES ({', '.join('?' * len(bound[0]))})"
+        if len(rows) == 1:
+            self.db.executesql(sql, placeholders=bound[0])
+            return [int(self.db._adapter.lastrowid(table))]
+        with contextlib.closing(self.db._adapter.connection.cursor()) as cursor:
+            cursor.executemany(sql, bound)
+        place, pairs = list(rows[0]).index(key), []
+        for some in batches([row[place] for row in bound]):
+            sql = f"{ids_where(table, key)} IN ({', '.join('?' * len(some))})"
+            pairs += self.db.executesql(sql, placeholders=some)
+        return ids_of(pairs, rows, key)
+
+    @functools.cached_property
+    def _literals(self) -> Literals:
+        return Literals(self.db._adapter, _meant)
 
     def passes(self, error: Exception) -> bool:
         unreadable = "Could not decode" in str(error)  # a text in a row that is no UTF-8
@@ -70,3 +120,21 @@ class SQLite(Dialect):
     @classmethod
     def is_idle(cls, connection: Any) -> bool:
         return not connection.in_transaction
+
+
+def _stored(value: Any) -> Any:
+    """Times are texts here, as pydal writes them."""
+    return str(value)[:19] if isinstance(value, datetime) else value
+
+
+def _meant(literal: str) -> Any:
+    """What a literal stands for; ValueError where that is more than a value.
+
+    >>> [_meant(literal) for literal in ("NULL", "7", "'it''s'")]
+    [None, 7, "it's"]
+    """
+    if literal == "NULL":
+        return None
+    if literal[:1] == literal[-1:] == "'":
+        return literal[1:-1].replace("''", "'")
+    return float(literal) if "." in literal else int(literal)

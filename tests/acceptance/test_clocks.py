@@ -175,8 +175,8 @@ def test_what_is_due_is_told_by_the_databases_clock(server_lab: Lab, ahead: floa
     soon, due = (SYSTEM.at(SYSTEM.epoch() + seconds, "UTC") for seconds in (AHEAD / 2, -1))
     server_lab.queue("quick", start_time=soon)
     task_id = server_lab.queue("quick", start_time=due)
-    found = store.claims.claim("me", ["main"], 10, store.dialect.now())
-    assert [task.id for task in found.tasks] == [task_id]
+    claim = store.claims.take("me", ["main"], 10, store.dialect.now())
+    assert [order.task.id for order in claim.orders] == [task_id]
 
 
 def test_workers_with_wrong_clocks_believe_each_other_alive(server_lab: Lab) -> None:
@@ -194,14 +194,28 @@ def test_a_clock_that_somebody_sets_moves_nothing(server_lab: Lab) -> None:
     before = store.dialect.epoch()
     clock.ahead = AHEAD
     assert store.dialect.epoch() == pytest.approx(before, abs=1)
-    store.dialect.read_clock()
+    store.dialect._read()
     assert store.dialect.epoch() == pytest.approx(before, abs=1)
+
+
+def test_a_machine_that_slept_asks_for_the_time_when_it_wakes_up(server_lab: Lab) -> None:
+    class Sleeper(Clock):
+        slept = 0.0
+
+        def monotonic(self) -> float:  # it stands still while a machine sleeps
+            return super().monotonic() - self.slept
+
+    clock = Sleeper()
+    store = store_in(server_lab, clock)
+    store.dialect.epoch()
+    clock.slept = AHEAD
+    assert store.dialect.epoch() == pytest.approx(database_epoch(server_lab.db), abs=1.5)
 
 
 def test_an_apps_question_for_the_time_ends_no_transaction_of_its(server_lab: Lab) -> None:
     db, scheduler = server_lab.db, server_lab.scheduler
     task_id = scheduler.queue_task("quick").id
-    scheduler._dialect.read_clock()
+    scheduler._dialect._read()
     db.rollback()
     assert db.scheduler_task(task_id) is None
 
@@ -220,9 +234,9 @@ def test_an_answer_that_took_long_counts_only_where_the_older_one_must_be_wrong(
 
     first = store.dialect.epoch() - clock.monotonic()
     monkeypatch.setattr(store.db, "executesql", slowly)
-    store.dialect.read_clock()
+    store.dialect._read()
     assert store.dialect.epoch() - clock.monotonic() == pytest.approx(first, abs=0.01)
     clock.turn(100)  # this machine's steady clock went ahead of the database's
-    store.dialect.read_clock()
+    store.dialect._read()
     behind = first - (store.dialect.epoch() - clock.monotonic())
     assert behind == pytest.approx(100 + trip, abs=trip)

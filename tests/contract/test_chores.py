@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from databases import SERVERS
-from home import Connect, scheduler_on
+from home import Connect, engine_on, scheduler_on
 
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import RunStatus, TaskStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.chores import BATCH
 
 HOUR = timedelta(hours=1)
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
-
-
-@contextmanager
-def store_of(connect: Connect) -> Iterator[Store]:
-    """As a worker opens it, on a connection of its own."""
-    db = connect()
-    scheduler_on(db)
-    where = {"uri": db._uri, "folder": db._adapter.folder, "driver_args": {}}
-    with closing(Store.open(where, Settings(heartbeat=1), SYSTEM, "lab")) as store:
-        yield store
 
 
 def add_overdue(store: Store, count: int) -> list[int]:
@@ -56,7 +42,7 @@ def hold(db: Any, task_id: int) -> None:
 
 
 def test_a_round_expires_so_many_and_leaves_the_rest_to_the_next(connect: Connect) -> None:
-    with store_of(connect) as store:
+    with engine_on(connect) as store:
         add_overdue(store, BATCH[1] + 3)
         assert store.chores.expire_overdue() == BATCH[1]
         assert store.chores.expire_overdue() == 3
@@ -65,7 +51,7 @@ def test_a_round_expires_so_many_and_leaves_the_rest_to_the_next(connect: Connec
 
 @on_servers
 def test_a_task_that_somebody_holds_keeps_no_other_from_expiring(connect: Connect) -> None:
-    with store_of(connect) as store:
+    with engine_on(connect) as store:
         held, other = add_overdue(store, 2)
         somebody = connect()
         hold(somebody, held)
@@ -79,7 +65,7 @@ def test_a_task_that_somebody_holds_keeps_no_other_from_expiring(connect: Connec
 def test_a_waiting_task_that_somebody_holds_keeps_no_other_from_being_let_go(
     connect: Connect,
 ) -> None:
-    with store_of(connect) as store:
+    with engine_on(connect) as store:
         db, now = store.db, store.dialect.now()
         rows = {"function_name": "add", "application_name": "lab", "next_run_time": now}
         done = db.scheduler_task.insert(**rows, status=TaskStatus.COMPLETED)
@@ -96,7 +82,7 @@ def test_a_waiting_task_that_somebody_holds_keeps_no_other_from_being_let_go(
 
 
 def test_a_task_that_is_to_wait_all_the_same_is_told_why_once(connect: Connect) -> None:
-    with store_of(connect) as store:
+    with engine_on(connect) as store:
         db, now = store.db, store.dialect.now()
         rows = {"function_name": "add", "application_name": "lab", "next_run_time": now}
         bad = db.scheduler_task.insert(**rows, status=TaskStatus.FAILED)
@@ -111,7 +97,7 @@ def test_a_task_that_is_to_wait_all_the_same_is_told_why_once(connect: Connect) 
 
 
 def test_an_answer_that_was_lost_makes_no_worker_give_way_to_itself(connect: Connect) -> None:
-    with store_of(connect) as store:
+    with engine_on(connect) as store:
         mine = {"token": "1", "application": "lab"}
         first = store.workers.register("w1", mine)
         assert store.workers.register("w1", mine) == first
@@ -123,14 +109,14 @@ def test_an_answer_that_was_lost_makes_no_worker_give_way_to_itself(connect: Con
 def test_a_stop_is_told_to_a_run_that_began_after_the_callers_transaction(
     connect: Connect,
 ) -> None:
-    with store_of(connect) as store:
+    with engine_on(connect) as store:
         caller = connect()
         scheduler = scheduler_on(caller)
         task_id = scheduler.queue_task("add").id
         caller.commit()
         assert caller.scheduler_task(task_id).status == TaskStatus.QUEUED, "it has looked"
-        claim = store.claims.claim("w1", ["main"], 1, store.dialect.now() + HOUR)
-        (order,) = store.tasks.start(claim.tasks, "w1")
+        claim = store.claims.take("w1", ["main"], 1, store.dialect.now() + HOUR)
+        (order,) = claim.orders
         assert scheduler.stop_task(task_id) == 1
         assert scheduler.stop_task(task_id) == 1, "and so as often as it is asked"
         caller.commit()
@@ -149,7 +135,7 @@ def broadcast(store: Store) -> int:
 def test_who_leaves_takes_the_copies_of_broadcasts_along_that_were_for_it_alone(
     connect: Connect,
 ) -> None:
-    with store_of(connect) as store:
+    with engine_on(connect) as store:
         ids = {name: store.workers.register(name, {}) for name in ("leaves", "stays")}
         broadcast(store)
         assert store.chores.fan_out_broadcasts(store.workers.all()) == 2
@@ -164,7 +150,7 @@ def test_who_leaves_takes_the_copies_of_broadcasts_along_that_were_for_it_alone(
 
 @on_servers
 def test_a_task_that_somebody_holds_keeps_no_worker_from_leaving(connect: Connect) -> None:
-    with store_of(connect) as store:
+    with engine_on(connect) as store:
         worker_id = store.workers.register("leaves", {})
         broadcast(store)
         assert store.chores.fan_out_broadcasts(store.workers.all()) == 1
@@ -177,7 +163,7 @@ def test_a_task_that_somebody_holds_keeps_no_worker_from_leaving(connect: Connec
 
 
 def test_nothing_is_broadcast_to_one_who_has_left_meanwhile(connect: Connect) -> None:
-    with store_of(connect) as store:
+    with engine_on(connect) as store:
         ids = {name: store.workers.register(name, {}) for name in ("leaves", "stays")}
         broadcast(store)
         alive = store.workers.all()
@@ -189,7 +175,7 @@ def test_nothing_is_broadcast_to_one_who_has_left_meanwhile(connect: Connect) ->
 def test_a_dead_workers_row_that_somebody_holds_is_known_and_a_look_keeps_nobody_from_it(
     connect: Connect,
 ) -> None:
-    with store_of(connect) as store, store_of(connect) as other:
+    with engine_on(connect) as store, engine_on(connect) as other:
         names = ("alive", "free", "held")
         ids = {name: store.workers.register(name, {}) for name in names}
         worker, db = store.db.scheduler_worker, connect()
@@ -208,7 +194,7 @@ def test_a_dead_workers_row_that_somebody_holds_is_known_and_a_look_keeps_nobody
 def test_a_worker_that_leaves_while_its_row_is_being_read_was_not_there(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with store_of(connect) as store:
+    with engine_on(connect) as store:
         worker_id = store.workers.register("unreadable", {})
         kept = store.workers.register("kept", {})
         one_by_one = store.workers._record

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from databases import SERVERS, Database
-from home import Connect, scheduler_on
+from home import Connect, engine_on, scheduler_on
 from kit import eventually
 
 from plugin_scheduler import dialects
@@ -20,10 +20,8 @@ from plugin_scheduler.dialects.base import again
 from plugin_scheduler.dialects.mysql import skips_locked_rows
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.lines import has_news
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
-SETTINGS = Settings(heartbeat=1)
 WAIT = 1.9  # seconds: a worker's loop must never be kept for longer, it has signals to heed
 EXCLUSIVE = {
     "postgres": "LOCK TABLE scheduler_worker IN ACCESS EXCLUSIVE MODE",
@@ -35,18 +33,6 @@ WAITING = {
 }
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 on_postgres = pytest.mark.parametrize("database", ["postgres"], indirect=True)
-on_mysql = pytest.mark.parametrize("database", ["mysql"], indirect=True)
-
-
-@contextmanager
-def engine_on(connect: Connect, **options: Any) -> Iterator[Store]:
-    """A store with a connection of its own, opened as a worker does it."""
-    db = connect()
-    scheduler_on(db)
-    where = {"uri": db._uri, "folder": db._adapter.folder, "driver_args": options}
-    with closing(Store.open(where, SETTINGS, SYSTEM, "lab")) as store:
-        store.dialect.zone = "UTC"
-        yield store
 
 
 def add_task(store: Store, due_in: float = -1) -> int:
@@ -58,8 +44,8 @@ def add_task(store: Store, due_in: float = -1) -> int:
 
 
 def claimed(store: Store) -> list[int]:
-    found = store.claims.claim("me", ["main"], 10, store.dialect.now())
-    return [task.id for task in found.tasks]
+    claim = store.claims.take("me", ["main"], 10, store.dialect.now())
+    return [order.task.id for order in claim.orders]
 
 
 @contextmanager
@@ -102,42 +88,6 @@ def test_a_beat_that_changes_nothing_has_found_its_row(connect: Connect) -> None
         assert not store.workers.beat(worker_id + 1, {})
 
 
-@on_mysql
-def test_flags_that_an_app_wants_of_its_driver_are_added_to_ours(connect: Connect) -> None:
-    many_statements, found_rows = 1 << 16, 2
-    with engine_on(connect, client_flag=many_statements, read_timeout=7000) as store:
-        options = store.db._adapter.driver_args
-        assert options["client_flag"] == many_statements | found_rows
-        assert options["read_timeout"] < 60, "how long a worker waits is not the app's to say"
-        worker_id = store.workers.register("me", {})
-        assert all(store.workers.beat(worker_id, {}) for _ in range(3))
-
-
-@on_postgres
-def test_no_setting_outlives_its_transaction(connect: Connect) -> None:
-    with engine_on(connect) as store:
-        store.workers.beat(store.workers.register("me", {}), {})
-        for setting in ("lock_timeout", "statement_timeout"):
-            assert store.db.executesql(f"SHOW {setting}") == [("0",)]
-            store.db.commit()
-
-
-@on_postgres
-def test_a_worker_sees_rows_as_they_are_whatever_isolation_is_usual_in_this_database(
-    connect: Connect,
-) -> None:
-    db = connect()
-    [[name]] = db.executesql("SELECT current_database()")
-    try:
-        db.executesql(f'ALTER DATABASE "{name}" SET default_transaction_isolation = serializable')
-        db.commit()
-        with engine_on(connect) as store, store.dialect.transaction():
-            assert store.db.executesql("SHOW transaction_isolation") == [("read committed",)]
-    finally:
-        db.executesql(f'ALTER DATABASE "{name}" RESET default_transaction_isolation')
-        db.commit()
-
-
 @on_servers
 def test_a_worker_starts_though_somebody_has_written_and_not_committed(
     connect: Connect, database: Database
@@ -173,11 +123,11 @@ def test_the_clock_of_a_database_that_is_away_is_told_as_every_other_error(
     with engine_on(connect) as store:
         cut(database, store.db)
         with pytest.raises(StoreUnavailable):
-            store.dialect.read_clock()
+            store.dialect._read()
         with pytest.raises(StoreUnavailable), store.dialect.reading():
-            store.dialect.read_clock()
+            store.dialect._read()
         with store.dialect.reading():
-            store.dialect.read_clock()
+            store.dialect._read()
 
 
 # -- locks -----------------------------------------------------------------------------------------
@@ -191,8 +141,9 @@ def test_rows_that_somebody_holds_are_passed_over_by_a_claim(
         held, free = add_task(store), add_task(store)
         does(f"UPDATE scheduler_task SET priority = 3 WHERE id = {held}")
         began = time.monotonic()
-        claim = store.claims.claim("me", ["main"], 10, store.dialect.now())
-        assert [task.id for task in claim.tasks] == [free] and claim.contended
+        claim = store.claims.take("me", ["main"], 10, store.dialect.now())
+        assert [order.task.id for order in claim.orders] == [free]
+        assert store.claims.is_left("me", ["main"], store.dialect.now())
         assert time.monotonic() - began < WAIT
         does("COMMIT")
         assert claimed(store) == [held]

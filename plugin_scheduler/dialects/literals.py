@@ -1,0 +1,166 @@
+"""Many rows in few statements, with each value as pydal itself would write it.
+
+I own the way from rows to the words of an INSERT. I call pydal's adapter, and keep what it said of
+values that come again and again. I execute nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydal.objects import Expression
+
+Row = dict[str, Any]
+
+ROWS = 500  # in one statement
+CHARACTERS = 250_000  # in one statement: at most 1 MB, which every server takes
+KEPT = 1000  # values of one type
+SHORT = 64  # characters
+#: What is equal is written alike; but for times, where the zone must be the same, too.
+PLAIN = frozenset((bool, int, str, datetime, type(None)))
+#: What no database writes as it is.
+_SPECIAL = re.compile(r"['\\\x00]").search
+
+
+def fits(table: Any, rows: Sequence[Row]) -> bool:
+    """May rows go past pydal's own insert? Not where an app has a hand in it."""
+    hooks = (*table._before_insert, *table._after_insert)
+    if hasattr(table, "_on_insert_error") or not all(map(_is_pydals, hooks)):
+        return False
+    names = set(table.fields) - {table._id.name}
+    fields = (getattr(table, name) for name in names)
+    return all(map(_is_simple, fields)) and all(row.keys() == names for row in rows)
+
+
+def _is_simple(field: Any) -> bool:
+    has_own_type = not isinstance(field.type, str) or field.type == "upload"
+    return not (has_own_type or field.compute) and _is_pydals(field.filter_in)
+
+
+def _is_pydals(function: Any) -> bool:
+    """Nothing, or what pydal gives each table and each time: the former looks for uploads only."""
+    return function is None or getattr(function, "__module__", "").startswith("pydal.")
+
+
+class Literals:
+    """Rows as texts; ``read`` makes of pydal's literal what the driver shall be given."""
+
+    def __init__(self, adapter: Any, read: Callable[[str], Any] | None = None) -> None:
+        self._adapter, self._read = adapter, read
+        self._kept: dict[str, dict[tuple[type, Any], Any]] = {}
+
+    def columns(self, table: Any, rows: Sequence[Row]) -> dict[str, list[Any]]:
+        """Each column's values from row to row, in the order of `insert_into`."""
+        return {
+            name: self._column(getattr(table, name), [row[name] for row in rows])
+            for name in rows[0]
+        }
+
+    def rows(self, table: Any, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+        """A tuple for each row, in the order of `insert_into`."""
+        return list(zip(*self.columns(table, rows).values(), strict=True))
+
+    def _column(self, field: Any, values: list[Any]) -> list[Any]:
+        kept = self._kept.setdefault(field.type, {})
+        if len(values) == 1 or len(set(map(id, values))) == 1:  # left out by all, say
+            return [self._known(kept, values[0], field)] * len(values)
+        if field.type in ("string", "text") and field.filter_in is None:
+            return [self._text(kept, value, field) for value in values]
+        return [self._known(kept, value, field) for value in values]
+
+    def _text(self, kept: dict[tuple[type, Any], Any], value: Any, field: Any) -> Any:
+        if type(value) is str and value.isascii() and not _SPECIAL(value):
+            return f"'{value}'" if self._read is None else value
+        return self._known(kept, value, field)
+
+    def _known(self, kept: dict[tuple[type, Any], Any], value: Any, field: Any) -> Any:
+        key = (type(value), value)
+        if not is_plain(value):
+            return self._write(value, field)
+        try:
+            return kept[key]
+        except KeyError:
+            if len(kept) >= KEPT:
+                kept.clear()
+            written = kept[key] = self._write(value, field)
+            return written
+
+    def _write(self, value: Any, field: Any) -> Any:
+        is_sql = isinstance(value, Expression)
+        if field.filter_in and not is_sql:
+            value = field.filter_in(value() if callable(value) else value)
+        literal = self._adapter.expand(value, field.type)
+        if is_sql and self._read is not None:
+            raise ValueError(f"{literal} is no value")
+        return literal if self._read is None else self._read(literal)
+
+
+def is_plain(value: Any) -> bool:
+    """True for a short value of which nothing but type and equality counts."""
+    kind = type(value)
+    if kind is str:
+        return len(value) <= SHORT
+    return kind in PLAIN and (kind is not datetime or value.tzinfo is None)
+
+
+def insert_into(table: Any, rows: Sequence[Row]) -> str:
+    """The beginning of the statement; "VALUES" or "SELECT" follows."""
+    columns = ", ".join(getattr(table, name)._rname for name in rows[0])
+    return f"INSERT INTO {table._rname} ({columns}) "
+
+
+def values(texts: Iterable[tuple[str, ...]], most: int = ROWS) -> Iterator[str]:
+    """Rows in brackets after "VALUES", as many as a statement may hold."""
+    return (f"VALUES {', '.join(chunk)}" for chunk in _chunks(texts, most))
+
+
+def _chunks(texts: Iterable[tuple[str, ...]], most: int) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for text in map("({})".format, map(", ".join, texts)):
+        if chunk and (len(chunk) >= most or size + len(text) > CHARACTERS):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(text)
+        size += len(text)
+    if chunk:
+        yield chunk
+
+
+def portions(rows: Sequence[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    """Rows of values, as many as one statement may hold: large texts go alone."""
+    some: list[Sequence[Any]] = []
+    size = 0
+    for row in rows:
+        length = sum(len(value) for value in row if isinstance(value, str))
+        if some and size + length > CHARACTERS:
+            yield some
+            some, size = [], 0
+        some.append(row)
+        size += length
+    if some:
+        yield some
+
+
+def ids_where(table: Any, key: str) -> str:
+    """The beginning of a question for pairs of id and key, up to the key."""
+    name = table[key]._rname
+    return f"SELECT {table._id._rname}, {name} FROM {table._rname} WHERE {name}"
+
+
+def ids_of(pairs: Sequence[tuple[int, str]], rows: Sequence[Row], key: str) -> list[int]:
+    """The rows' ids, of pairs of id and key in any order."""
+    found = {str(value): int(row_id) for row_id, value in pairs}
+    return [found[str(row[key])] for row in rows]
+
+
+def batches(items: Sequence[Any], size: int = ROWS) -> Iterator[Sequence[Any]]:
+    """A few at a time."""
+    for start in itertools.count(0, size):
+        if start >= len(items):
+            return
+        yield items[start : start + size]

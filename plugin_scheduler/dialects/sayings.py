@@ -1,0 +1,175 @@
+"""What is said past pydal's select, insert and update: the same statement again and again, several
+questions at once, many rows at once.
+
+I own the ways of saying it that every database understands; a dialect says it in a better one. I
+call pydal's adapter. I never begin or end a transaction.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from plugin_scheduler.dialects.literals import Literals
+from plugin_scheduler.dialects.statements import Holes, Statement, listed
+
+#: Writes a statement, with holes for its values.
+Write = Callable[[Holes], str]
+
+MOST_PARTS = 60  # of a UNION: SQLite takes 500, and one of dozens is not slower than two
+
+
+class Question(NamedTuple):
+    """Is there a row of that kind?"""
+
+    query: Any
+    field: Any
+    left: Any = None
+
+
+class Ask(NamedTuple):
+    """A select that is asked once for each row of values, which stand in its holes."""
+
+    text: str
+    holes: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def filled(self, row: Sequence[Any]) -> str:
+        sql = self.text.rstrip("; ")
+        for hole, value in zip(self.holes, row, strict=True):
+            sql = sql.replace(hole, str(value))
+        return sql
+
+
+class Changes(NamedTuple):
+    """What `update_many` writes: ``same`` to all rows, ``columns`` to each row its own of ``rows``,
+    behind its id. What is the same need not be said, nor read by a server, for each row."""
+
+    same: dict[str, Any]
+    columns: list[str]
+    rows: list[list[Any]]
+
+    @classmethod
+    def of(cls, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Changes:
+        by_column = list(zip(*rows, strict=True))
+        first, *values = by_column
+        alike = [column.count(column[0]) == len(column) for column in values]
+        same = {name: rows[0][place] for place, name in enumerate(columns, 1) if alike[place - 1]}
+        kept = [name for name in columns if name not in same]
+        own = [first, *(values[columns.index(name)] for name in kept)]
+        return cls(same, kept, [list(row) for row in zip(*own, strict=True)])
+
+
+class Sayings:
+    """A part of each dialect."""
+
+    db: Any
+    #: Can the answer to a question be a column of another one?
+    asks_at_once = False
+    #: How a select with an order and a limit stands in a UNION; "" where nobody has tried.
+    part = ""
+    _statements: dict[str, Statement]
+
+    def exist(
+        self, name: str, write: Callable[[Holes], Sequence[Question]], **values: Any
+    ) -> list[bool]:
+        """Is there a row that answers each question? In one statement, kept under its name, where
+        the database takes questions in the place of columns."""
+        if self.asks_at_once:
+            return [
+                found is not None
+                for found in self.ask(name, lambda hole: self._at_once(write(hole)), **values)[0]
+            ]
+        return [
+            bool(self.ask(f"{name} {place}", partial(self._one_of, write, place), **values))
+            for place in range(len(write(Holes())))
+        ]
+
+    def _at_once(self, questions: Sequence[Question]) -> str:
+        columns = (f"({self._first(one)}) AS q{place}" for place, one in enumerate(questions))
+        return f"SELECT {', '.join(columns)}"
+
+    def _one_of(self, write: Callable[[Holes], Sequence[Question]], place: int, hole: Holes) -> str:
+        return self._first(write(hole)[place])
+
+    def _first(self, question: Question) -> str:
+        query, field, left = question
+        options = {"limitby": (0, 1), "orderby_on_limitby": False}
+        return str(self.db(query)._select(field, left=left, **options)).rstrip("; ")
+
+    def ask(self, name: str, write: Write, **values: Any) -> list[tuple[Any, ...]]:
+        """Rows, by a statement that is written once and kept under its name."""
+        return list(self.db.executesql(*self._words(name, write, values)) or ())
+
+    def run(self, name: str, write: Write, **values: Any) -> int:
+        """As `ask`, for a statement that changes rows; how many."""
+        sql, given = self._words(name, write, values)
+        # Not by `executesql`, which looks for rows besides, and so forgets how many were changed.
+        self.db._adapter.execute(sql, *([given] if given else []))
+        return int(self.db._adapter.cursor.rowcount)
+
+    def _words(self, name: str, write: Write, values: Mapping[str, Any]) -> tuple[str, Any]:
+        if name not in self._statements:
+            holes = Holes()
+            self._statements[name] = Statement(write(holes), holes, self._mark)
+        return self._statements[name].filled(values)
+
+    @property
+    def _mark(self) -> str:
+        """What stands for a value, in the driver's language."""
+        paramstyle = getattr(self.db._adapter.driver, "paramstyle", "format")
+        return "?" if paramstyle == "qmark" else "%s"
+
+    def execute(self, sql: str, values: Sequence[Any]) -> None:
+        """A statement in which {} stand for ``values``; times are whole seconds, as pydal's."""
+        whole = [one.replace(microsecond=0) if isinstance(one, datetime) else one for one in values]
+        self.db.executesql(sql.format(*[self._mark] * len(values)), placeholders=whole)
+
+    def update_many(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], only: str
+    ) -> None:
+        """Write ``columns`` of many rows; each of ``rows`` begins with its id. ``only`` is a
+        condition in SQL that a row must meet."""
+        changes = ", ".join(f"{column} = {{}}" for column in columns)
+        where = f"WHERE id = {{}} AND {only}"
+        for row_id, *values in rows:
+            self.execute(f"UPDATE {table} SET {changes} {where}", (*values, row_id))
+
+    def insert_many(self, table: Any, rows: Sequence[dict[str, Any]], key: str) -> list[int]:
+        """Insert rows (each a dict with every column) into a table of pydal's; their ids, in the
+        same order. No two rows have the same ``key``, which is the name of a column."""
+        ids = table.bulk_insert(rows)  # 0 where a callback of the app's refused them
+        return [int(row_id) for row_id in ids] if ids else [0] * len(rows)
+
+    @functools.cached_property
+    def _literals(self) -> Literals:
+        return Literals(self.db._adapter)
+
+    def delete_rows(self, table: str, ids: Sequence[int], only: str) -> None:
+        """Delete rows by their ids, and what else refers to them stays as it is."""
+        self.db.executesql(f"DELETE FROM {table} WHERE id IN ({listed(ids)}) AND {only}")
+
+    def rows_of_all(self, asks: Sequence[Ask], lock: str = "") -> list[tuple[Any, ...]]:
+        """The rows of several selects, in no order: by one question where there is a way."""
+        parts = [part for ask in asks for part in self._parts(ask, lock)]
+        rows: list[tuple[Any, ...]] = []
+        at_once = MOST_PARTS if self.part else 1
+        for first in range(0, len(parts), at_once):
+            some = parts[first : first + at_once]
+            if len(some) > 1:
+                some = [" UNION ALL ".join(self.part.format(sql) for sql in some)]
+            rows += self.db.executesql(some[0])
+        return rows
+
+    def _parts(self, ask: Ask, lock: str) -> list[str]:
+        return [self._locking(ask.filled(row), lock) for row in ask.rows]
+
+    def _locking(self, sql: str, lock: str) -> str:
+        return sql
+
+    def literal(self, value: Any, kind: str) -> str:
+        """A value of one of pydal's types, as it stands in a statement."""
+        return str(self.db._adapter.represent(value, kind))
