@@ -55,10 +55,10 @@ class Births:
 
     def close_nursery(self) -> None:
         """End it, and with it every runner that was born there."""
-        if self._nursery is not None:
-            self._selector.unregister(self._nursery)
-            self._nursery.close()
-            self._nursery = None
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            self._selector.unregister(nursery)
+            nursery.close()
         self._unborn.clear()
 
     def allow(self, until: float) -> None:
@@ -85,11 +85,11 @@ class Births:
         with unborn_runner(self._spec["nonce"]) as (runner, ends):
             try:
                 if self.spawns:
-                    runner.process = spawn_runner(self._spec, *ends)
+                    runner.process = spawn_runner(self._spec, ends)
                     runner.pid = runner.process.pid
                     self._nursery.watch(runner.process.pid)
                 else:
-                    self._nursery.ask_for_birth(*ends)
+                    self._nursery.ask_for_birth(ends)
                     self._unborn.append(runner)
             except Closed:
                 runner.close_files(self._selector)

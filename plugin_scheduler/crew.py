@@ -1,7 +1,8 @@
 """One runner process, as its pool knows it: its pipes, its state, its run.
 
-I own the parent's ends of a runner's pipes, and the news that the pool gathers. I call wire,
-capture, runs and processes. I never decide when something ends.
+I own the parent's ends of a runner's pipes, the orders it has not answered, and the news that the
+pool gathers. I call wire, lane, board, capture, runs and processes. I never decide when something
+ends.
 """
 
 from __future__ import annotations
@@ -14,14 +15,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from plugin_scheduler.capture import Stream
+from plugin_scheduler.board import Board, blank_page
+from plugin_scheduler.capture import Output, Stream
+from plugin_scheduler.lane import Lane, unpack_order
 from plugin_scheduler.processes import end_group, wait_status
+from plugin_scheduler.records import Order
 from plugin_scheduler.runs import LiveRun, Result
-from plugin_scheduler.wire import Channel, Closed
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.wire import Channel
 
 LOADING = 120.0  # seconds for a runner to get ready
 LEAVING = 10.0  # seconds for a runner to leave when told to
+HESITATING = 5.0  # seconds for a runner to begin an order when it is at nothing
+LOOK = 0.05  # seconds until a runner with orders is looked at: is it at something long?
 _READ = 1 << 18
+_READS = 8  # so many reads empty a pipe of any size, unless somebody goes on writing
 _READ_ALL = 1 << 24
 
 
@@ -30,6 +38,7 @@ class News:
     """What happened in the pool since it was asked last."""
 
     results: list[Result] = field(default_factory=list)
+    unbegun: list[Order] = field(default_factory=list)
     described: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
     boot_failures: list[str] = field(default_factory=list)
     births: int = 0
@@ -40,40 +49,121 @@ class Runner:
     """What the pool knows of one runner process."""
 
     channel: Channel
+    lane: Lane
     output: int
     trace: int
+    page: int
     stream: Stream
+    board: Board
+    orders: dict[int, Order] = field(default_factory=dict)
+    printed: Output | None = None
+    outputs: dict[int, Output] = field(default_factory=dict)
     pid: int | None = None
     ready: bool = False
     run: LiveRun | None = None
-    retiring: bool = False
     status: int | None = None
     process: Any = None
     gone_since: float | None = None
     born_at: float = 0.0
     retiring_since: float | None = None
+    free_since: float = 0.0
+    fate: tuple[str, str] | None = None  # outcome and reason of whatever it is at when it is killed
+
+    def look(self, settings: Settings) -> LiveRun | None:
+        """The run that it is at. What it prints from now on is that run's: what came before the
+        look has been sorted by its marks."""
+        order = self.at_work()
+        if order is None:
+            self.run = None
+        elif self.run is None or self.run.order is not order:
+            for data in self.waiting_output():
+                self.sort_output(data, settings.output_limit)
+            if self.at_work() is not order:
+                return None  # it is over; whatever comes now is looked at the next time
+            self.printed = self.printed or Output(settings.output_limit)
+            self.run = LiveRun(order, settings, self.board.began, self.printed)
+        return self.run
+
+    def last_run(self, settings: Settings) -> LiveRun | None:
+        """The run that it died under, with what it printed."""
+        order = self.at_work()
+        if order is None:
+            return None
+        del self.orders[order.run_id]
+        output = self.printed or Output(settings.output_limit)
+        output.write(self.stream.rest())
+        run = self.run
+        if run is None or run.order is not order:
+            run = LiveRun(order, settings, self.board.began, output)
+        if self.fate is not None:  # it began when we had looked, and before the kill came
+            run.end_as(*self.fate, self.gone_since or 0.0)
+        return run
+
+    def given(self, order: Order, now: float) -> None:
+        """An order is in its lane."""
+        if not self.orders:
+            self.free_since = now
+        self.orders[order.run_id] = order
+
+    def answered(self, order: Order, now: float) -> None:
+        """That one is done with; the next is begun at once."""
+        del self.orders[order.run_id]
+        self.free_since = now
+
+    def take_back(self) -> list[Order]:
+        """What it has not begun, and will not."""
+        taken = [unpack_order(packet) for packet in self.lane.take_back()]
+        for sent in taken:
+            if sent.file is not None:
+                os.unlink(sent.file)
+        return [self.orders.pop(one.run_id) for one in taken if one.run_id in self.orders]
+
+    def waiting(self) -> list[Order]:
+        """What it was given and has not begun, as far as can be seen."""
+        return [order for run_id, order in self.orders.items() if run_id != self.board.run_id]
+
+    def next_look(self, now: float) -> float:
+        """When something may be due: an end, or a look at what it is at."""
+        run = self.run
+        if run is None or self.at_work() is not run.order:
+            return now + LOOK
+        if len(self.orders) > 1 and now <= run.began + LOOK:  # then nothing is to wait behind it
+            return min(run.next_deadline(), run.began + LOOK + 0.001)
+        return run.next_deadline()
+
+    def is_stuck(self, now: float) -> bool:
+        """It is at something long: nothing is to wait behind that."""
+        return self.at_work() is not None and now > self.board.began + LOOK
 
     @property
     def is_idle(self) -> bool:
-        return self.ready and self.run is None and not self.retiring and self.gone_since is None
+        return self.takes_orders and not self.orders
 
-    def retire(self, now: float) -> None:
-        """Have it leave by itself."""
-        self.retiring_since = now
-        with contextlib.suppress(Closed):
-            self.channel.send(["exit"])
+    @property
+    def takes_orders(self) -> bool:
+        is_ending = self.run is not None and self.run.ending is not None
+        leaves = self.retiring_since is not None or self.gone_since is not None or is_ending
+        return self.ready and not leaves
+
+    def at_work(self) -> Order | None:
+        """The order of the run that it is at, by its board."""
+        return self.orders.get(self.board.run_id)
 
     def is_overdue(self, now: float) -> bool:
-        """It does not get ready, or does not leave."""
+        """It does not get ready, does not leave, or has orders and begins none (it hangs)."""
         if self.gone_since is not None:
             return False
+        if self.orders and self.at_work() is None and now > self.free_since + HESITATING:
+            return True
         if self.retiring_since is not None:
             return now > self.retiring_since + LEAVING
         return not self.ready and now > self.born_at + LOADING
 
-    def end(self, now: float) -> None:
-        """Kill it, with all that it started."""
+    def end(self, now: float, outcome: str = "", reason: str = "") -> None:
+        """Kill it, with all that it started; an ``outcome`` is that of the run it is at by then."""
         self.gone_since = self.gone_since or now
+        if outcome:
+            self.fate = self.fate or (outcome, reason)
         if self.pid is not None and self.status is None:
             end_group(self.pid)
 
@@ -84,14 +174,48 @@ class Runner:
 
     def read_output(self) -> bytes | None:
         """What it printed; None when nothing is there now, empty at the end."""
-        try:
-            return os.read(self.output, _READ)
-        except BlockingIOError:
-            return None
+        with self.board.reading():
+            try:
+                data = os.read(self.output, _READ)
+            except BlockingIOError:
+                return None
+            self.board.have_read(len(data))
+        return data
+
+    def waiting_output(self) -> Iterator[bytes]:
+        """What is in its pipe now, piece by piece."""
+        for _ in range(_READS):
+            data = self.read_output()
+            if not data:
+                return
+            yield data
 
     def rest_of_output(self) -> bytes:
         """All that is still in its pipe."""
         return _read_all(self.output)
+
+    def sort_output(self, data: bytes, limit: int) -> None:
+        """Bytes belong to the run whose mark follows them; a mark closes its run's output."""
+        ended, rest = self.stream.split(data)
+        for piece, run_id in ended:
+            output, self.printed = self.printed or Output(limit), None
+            output.write(piece)
+            if run_id in self.orders:
+                self.outputs[run_id] = output
+        if rest:
+            self.printed = self.printed or Output(limit)
+            self.printed.write(rest)
+
+    def output_of(self, run_id: int, limit: int) -> Output:
+        """What a run printed that has reported, and said that its mark is on its way before."""
+        for data in () if run_id in self.outputs else self.waiting_output():
+            self.sort_output(data, limit)
+            if run_id in self.outputs:
+                break
+        found = self.outputs.pop(run_id, None)
+        if found is None:  # its mark is lost: somebody closed the pipe's end
+            found, self.printed = self.printed or Output(limit), None
+        return found
 
     def last_words(self) -> str:
         """Where it was stuck, as written down by itself when it was told to end."""
@@ -103,13 +227,16 @@ class Runner:
             with contextlib.suppress(KeyError, ValueError):
                 selector.unregister(file)
         self.channel.close()
-        os.close(self.output)
-        os.close(self.trace)
+        self.lane.close()
+        self.board.close()
+        for fd in (self.output, self.trace, self.page):
+            os.close(fd)
 
 
 @contextlib.contextmanager
-def unborn_runner(nonce: str) -> Iterator[tuple[Runner, tuple[int, int, int]]]:
-    """A runner without a process yet, and the ends of its pipes that its process will get."""
+def unborn_runner(nonce: str) -> Iterator[tuple[Runner, tuple[int, ...]]]:
+    """A runner without a process yet, and the ends of its pipes that its process will get, in the
+    order of `runner.Ends`."""
     with contextlib.ExitStack() as if_incomplete, contextlib.ExitStack() as theirs:
         ours, control_end = socket.socketpair()
         if_incomplete.callback(ours.close)
@@ -118,10 +245,15 @@ def unborn_runner(nonce: str) -> Iterator[tuple[Runner, tuple[int, int, int]]]:
         if_incomplete.callback(os.close, output)
         theirs.callback(os.close, output_end)
         trace, trace_end = _pipe()
+        if_incomplete.callback(os.close, trace)
         theirs.callback(os.close, trace_end)
+        lane = Lane()
+        if_incomplete.callback(lane.close)
+        page = blank_page()
         if_incomplete.pop_all()
-        runner = Runner(Channel(ours), output, trace, Stream(nonce))
-        yield runner, (control_end.fileno(), output_end, trace_end)
+        runner = Runner(Channel(ours), lane, output, trace, page, Stream(nonce), Board(page))
+        ends = (control_end.fileno(), lane.end.fileno(), output_end, trace_end, page)
+        yield runner, ends
 
 
 def _pipe() -> tuple[int, int]:

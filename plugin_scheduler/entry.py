@@ -23,11 +23,11 @@ def nursery(fd: int) -> int:
     return 0
 
 
-def runner(control: int, output: int, trace: int) -> int:
+def runner(*ends: int) -> int:
     """Load an app, and run its tasks."""
     from plugin_scheduler import runner
 
-    return runner.main(runner.Ends(control, output, trace), _load(), None)
+    return runner.main(runner.Ends(*ends), _load(), None)
 
 
 def porter() -> int:

@@ -21,7 +21,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugin_scheduler import runner
@@ -30,7 +30,7 @@ from plugin_scheduler.hosts import World, load
 from plugin_scheduler.processes import end_child, end_group, start_entry
 from plugin_scheduler.wire import BlockingChannel, Channel, Closed
 
-FDS = 3  # of a runner: control, output, trace
+FDS = 5  # of a runner: those of `runner.Ends`
 PATIENCE = 1.0  # seconds for a nursery to leave by itself
 _PID = struct.Struct("!I")
 _TIME = struct.Struct("!d")
@@ -54,10 +54,10 @@ class Nursery:
     def fileno(self) -> int:
         return self._channel.fileno()
 
-    def ask_for_birth(self, control: int, output: int, trace: int) -> None:
+    def ask_for_birth(self, ends: Sequence[int]) -> None:
         """Have a runner forked with these ends of its pipes; a "born" message names its pid."""
         try:
-            socket.send_fds(self._socket, [b"b"], [control, output, trace])
+            socket.send_fds(self._socket, [b"b"], ends)
         except OSError as error:
             raise Closed from error
 
@@ -210,7 +210,7 @@ class _Births:
         self._alive.add(pid)
         self._channel.send(["born", pid])
 
-    def _be_a_runner(self, control: int, output: int, trace: int) -> None:
+    def _be_a_runner(self, *ends: int) -> None:
         status = 1
         try:
             os.setsid()  # its own group, so that all it starts can be ended with it
@@ -218,7 +218,7 @@ class _Births:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._end.close()
-            status = runner.main(runner.Ends(control, output, trace), self._spec, self._world)
+            status = runner.main(runner.Ends(*ends), self._spec, self._world)
             sys.stdout.flush()
             sys.stderr.flush()
         finally:

@@ -10,21 +10,24 @@ import contextlib
 import math
 import secrets
 import selectors
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from plugin_scheduler.births import Births
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News, Runner
 from plugin_scheduler.hosts import World
+from plugin_scheduler.lane import Sent, Told, pack_order, unpack_report
 from plugin_scheduler.processes import end_group, ended_how, warn_runner
 from plugin_scheduler.records import Order, Outcome
-from plugin_scheduler.runs import LiveRun
+from plugin_scheduler.runs import LiveRun, Result, result_of
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.spool import Spool
 from plugin_scheduler.wire import Closed
 
+LARGE = 1 << 15  # bytes; the arguments of a larger order go through a file
 LAPSED = "its worker could not renew its lease in time"
+ENDED_BEFORE = "its runner was ended for the run before it"
 
 
 class Pool:
@@ -60,11 +63,8 @@ class Pool:
         return self._births.has_nursery
 
     def staff(self, settings: Settings, spawns: bool) -> None:
-        """Keep ``settings.slots`` runners alive from now on.
-
-        With ``spawns`` each is a new interpreter: where threads would be forked, or where somebody
-        asked for it.
-        """
+        """Keep ``settings.slots`` runners alive from now on. With ``spawns`` each is a new
+        interpreter: where threads would be forked, or where somebody asked for it."""
         self._settings, self._wanted = settings, settings.slots
         self._births.spawns = spawns
 
@@ -101,9 +101,8 @@ class Pool:
         """The nursery is gone: runs are lost as they are with a worker, and counted likewise."""
         now = self._clock.monotonic()
         for runner in self.runners:
-            if runner.run is not None:
-                runner.run.end_as(Outcome.LOST, "the process its runner came from died", now)
-            runner.end(now)
+            runner.look(self._settings)
+            runner.end(now, Outcome.LOST, "the process its runner came from died")
 
     def allow(self, until: float) -> None:
         """Runs may go on until then (monotonic time). The nursery ends them when nothing else was
@@ -118,9 +117,8 @@ class Pool:
             if runner.pid not in pids:
                 continue
             self._drain(runner)  # one that had reported is what it reported
-            if runner.run is not None and not runner.run.has_reported:
-                runner.run.end_as(Outcome.INTERRUPTED, LAPSED, now)
-            runner.end(now)
+            runner.look(self._settings)
+            runner.end(now, Outcome.INTERRUPTED, LAPSED)
 
     # -- work --------------------
 
@@ -130,29 +128,56 @@ class Pool:
 
     def live_runs(self) -> list[LiveRun]:
         """Runs that are at work now."""
-        return [runner.run for runner in self.runners if runner.run is not None]
+        return [run for runner in self.runners if (run := runner.look(self._settings)) is not None]
+
+    def takers(self) -> int:
+        """How many runners take orders: not those that are at something long."""
+        return sum(1 for runner in self.runners if self._takes(runner))
+
+    def _takes(self, runner: Runner) -> bool:
+        return runner.takes_orders and not self._is_stuck(runner)
+
+    def _is_stuck(self, runner: Runner) -> bool:
+        """What it said while this process was busy counts."""
+        if runner.gone_since is None and runner.is_stuck(self._clock.monotonic()):
+            self._hear_runner(runner)
+        return runner.is_stuck(self._clock.monotonic())
+
+    def orders(self) -> list[Order]:
+        """All that were handed out and not answered, begun or not."""
+        return [order for runner in self.runners for order in runner.orders.values()]
+
+    def load(self) -> list[Order]:
+        """Those of them that runners have which take more."""
+        return [
+            one for runner in self.runners if self._takes(runner) for one in runner.orders.values()
+        ]
+
+    def recall(self, guess: Callable[[Order], float], most: float) -> list[Order]:
+        """What waits for a runner for longer than that, by what is known now: taken back."""
+        full = [one for one in self.runners if sum(map(guess, one.waiting())) > most]
+        return [order for runner in full for order in runner.take_back()]
 
     def hand_out(self, order: Order) -> bool:
-        """Give an order to an idle runner; False when there is none after all, or when the time is
-        over in which this worker may run anything (the turn took longer than its lease)."""
+        """To the runner that has fewest; False without one, or when this worker's lease is over."""
         if self._clock.monotonic() >= self._allowed_until:
             return False
-        for runner in self.runners:
-            if not runner.is_idle:
-                continue
-            task = order.task
-            run = LiveRun(order, self._settings, self._clock.monotonic())
-            message = ["run", order.run_id, task.id, task.uuid]
-            message += [task.function_name, task.args, task.vars]
-            try:
-                runner.channel.send(message)
-            except Closed:
-                runner.gone_since = runner.gone_since or self._clock.monotonic()
-                continue
-            runner.run = run
-            self._watch_writing(runner)
-            return True
+        takers = [runner for runner in self.runners if self._takes(runner)]
+        packet = self._packet(order) if takers else b""
+        for runner in sorted(takers, key=lambda runner: len(runner.orders)):
+            with contextlib.suppress(Closed):  # it is found out elsewhere
+                if runner.lane.send(packet):
+                    runner.given(order, self._clock.monotonic())
+                    return True
         return False
+
+    def _packet(self, order: Order) -> bytes:
+        task = order.task
+        sent = Sent(order.run_id, task.id, task.uuid, task.function_name, task.args, task.vars)
+        packet = pack_order(sent)
+        if len(packet) <= LARGE:
+            return packet
+        return pack_order(sent._replace(args=None, vars=None, file=self._spool.keep(packet)))
 
     def _hear_runner(self, runner: Runner) -> None:
         try:
@@ -161,78 +186,60 @@ class Pool:
             self._selector.unregister(runner.channel)
             runner.gone_since = runner.gone_since or self._clock.monotonic()
             return
-        for message in messages:
-            self._on_runner(runner, message)
-        if runner.channel.pending:
-            with contextlib.suppress(Closed):  # the next read finds out
-                runner.channel.flush()
-            self._watch_writing(runner)
+        try:
+            for message in messages:
+                self._on_runner(runner, message)
+        except ValueError:  # a task has spoken in its place: what it is at is anybody's guess
+            runner.end(self._clock.monotonic())
 
-    def _watch_writing(self, runner: Runner) -> None:
-        """A large order is sent as the runner makes room for it."""
-        events = selectors.EVENT_READ
-        if runner.channel.pending:
-            events |= selectors.EVENT_WRITE
-        with contextlib.suppress(KeyError):
-            key = self._selector.get_key(runner.channel)
-            if key.events != events:
-                self._selector.modify(runner.channel, events, key.data)
-
-    def _on_runner(self, runner: Runner, message: list[Any]) -> None:
-        kind = message[0]
-        if kind == "ready":
+    def _on_runner(self, runner: Runner, message: Any) -> None:
+        if isinstance(message, bytes):
+            self._on_report(runner, unpack_report(message))
+        elif message[0] == "progress":
+            run = runner.look(self._settings)
+            if run is not None and run.order.run_id == message[1]:
+                run.progressed(message[2])
+        elif message[0] == "ready":
             runner.ready = True
             self._births.succeeded()
-        elif kind == "loaded":
+        elif message[0] == "loaded":
             self._births.news.described.append((message[1], []))
-        elif kind == "boot_failed":
+        elif message[0] == "boot_failed":
             self._births.failed(message[1])
-        elif runner.run is not None and message[1] == runner.run.order.run_id:
-            if kind == "progress":
-                runner.run.progressed(message[2])
-            elif kind == "report":
-                runner.run.reported(message[2], message[3], self._clock.monotonic())
-                runner.retiring = bool(message[3].get("retire"))
-                self._settle(runner)
+
+    def _on_report(self, runner: Runner, told: Told) -> None:
+        order = runner.orders.get(told.run_id)
+        if order is None:
+            return
+        output = ""
+        if told.marked:
+            output = runner.output_of(told.run_id, self._settings.output_limit).text()
+        run, runner.run = runner.run, None
+        run = run if run is not None and run.order is order else None
+        runner.answered(order, self._clock.monotonic())
+        self._births.news.results.append(result_of(order, told, output, run))
+        if run is not None and run.ending:
+            # What it started may still be there, and its state is anybody's guess.
+            runner.end(self._clock.monotonic(), Outcome.INTERRUPTED, ENDED_BEFORE)
+        elif told.retires:
+            runner.retiring_since = self._clock.monotonic()
+            self._births.news.unbegun += runner.take_back()
 
     def _read_output(self, runner: Runner) -> None:
         data = runner.read_output()
         if data:
-            self._sort_output(runner, data)
+            runner.sort_output(data, self._settings.output_limit)
         elif data is not None:
             self._selector.unregister(runner.output)
-
-    def _sort_output(self, runner: Runner, data: bytes) -> None:
-        """Bytes belong to the run whose mark follows them; a mark closes its run's output."""
-        ended, rest = runner.stream.split(data)
-        for piece, run_id in ended:
-            if runner.run is not None and runner.run.order.run_id == run_id:
-                runner.run.output.write(piece)
-                runner.run.output_complete = True
-                self._settle(runner)
-        if runner.run is not None and not runner.run.output_complete:
-            runner.run.output.write(rest)
-
-    def _settle(self, runner: Runner) -> None:
-        """A run is over when both its report and the last of its output are here."""
-        run = runner.run
-        if run is None or not run.is_complete:
-            return
-        runner.run = None
-        self._births.news.results.append(run.result())
-        if run.ending:  # what it started may still be there, and its state is anybody's guess
-            runner.end(self._clock.monotonic())
-        elif runner.retiring:
-            runner.retire(self._clock.monotonic())
 
     # -- deadlines and ends --------------------
 
     def next_deadline(self) -> float | None:
         """The monotonic time at which `enforce` has something to do."""
-        times = [run.next_deadline() for run in self.live_runs()]
-        known = [time for time in times if time is not None]
+        now = self._clock.monotonic()
+        known = [runner.next_look(now) for runner in self.runners if runner.orders]
         if any(runner.gone_since is not None for runner in self.runners):
-            known.append(self._clock.monotonic() + 0.02)
+            known.append(now + 0.02)
         if self._wanted > self._living():
             known.append(self._births.next_at)
         return min(known) if known else None
@@ -241,37 +248,48 @@ class Pool:
         """Warn runs whose time is up, end those that did not listen, bury the dead, fill gaps."""
         now = self._clock.monotonic()
         for runner in list(self.runners):
-            run = runner.run
+            run = runner.look(self._settings)
             if run is not None and run.is_overdue(now):
                 self._warn(runner, Outcome.TIMEOUT, f"took longer than {run.order.task.timeout} s")
             if run is not None and run.grace_is_over(now):
                 runner.end(now)
-            if run is not None and run.lacks_its_mark(now):
-                run.output_complete = runner.retiring = True
-                self._settle(runner)
+            if len(runner.orders) > 1 and self._is_stuck(runner):  # nothing is to wait behind it
+                self._births.news.unbegun += runner.take_back()
             if runner.is_overdue(now):
-                runner.end(now)
+                runner.end(now, Outcome.INTERRUPTED, "its runner had to go")
                 self._births.failed(None if runner.ready else "a runner did not get ready in time")
             self._bury_if_dead(runner, now)
         self._replace_missing()
 
     def stop_run(self, run_id: int, outcome: str, reason: str) -> None:
-        """End a run: its function sees an exception first, then its processes are killed."""
+        """End a run, its function sees an exception first; one that was not begun will not be."""
         for runner in self.runners:
-            if runner.run is not None and runner.run.order.run_id == run_id:
+            run = runner.look(self._settings)
+            if run is not None and run.order.run_id == run_id:
                 self._warn(runner, outcome, reason)
+            elif run_id in runner.orders:
+                self._births.news.unbegun += runner.take_back()
+        news = self._births.news
+        for order in [order for order in news.unbegun if order.run_id == run_id]:
+            news.unbegun.remove(order)
+            news.results.append(Result(order, outcome, 0.0, "", reason=reason))
 
     def kill_all_runs(self, outcome: str, reason: str) -> None:
         """End every run now."""
         for runner in self.runners:
-            if runner.run is not None:
-                runner.run.end_as(outcome, reason, self._clock.monotonic())
-                runner.end(self._clock.monotonic())
+            self._births.news.unbegun += runner.take_back()
+            runner.look(self._settings)
+            if runner.orders:
+                runner.end(self._clock.monotonic(), outcome, reason)
 
     def _warn(self, runner: Runner, outcome: str, reason: str) -> None:
         run = runner.run
         if run is None or run.ending:
             return
+        # Its runner will be ended with it: nothing else is to be begun there.
+        self._births.news.unbegun += runner.take_back()
+        if runner.at_work() is not run.order:
+            return  # it is over, and its report on its way
         run.end_as(outcome, reason, self._clock.monotonic())
         try:
             runner.channel.send(["end", run.order.run_id])
@@ -288,12 +306,12 @@ class Pool:
             return  # its exit status is on its way
         end_group(runner.pid)
         self._drain(runner)
-        run, runner.run = runner.run, None
+        run = runner.last_run(self._settings)
         if run is not None:
             self.deaths += 1
-            run.output.write(runner.stream.rest())
             how = ended_how(runner.status)
             self._births.news.results.append(run.died(how, runner.last_words(), now))
+        self._births.news.unbegun += runner.orders.values()
         if not runner.ready:
             self._births.failed()
         runner.close_files(self._selector)
@@ -302,11 +320,15 @@ class Pool:
             self._births.unwatch(runner.pid)
 
     def _drain(self, runner: Runner) -> None:
-        """A killed run keeps what it printed, and a report that was already sent."""
-        with contextlib.suppress(Closed):
+        """All that it has said and printed: a run that had reported is what it reported."""
+        runner.sort_output(runner.rest_of_output(), self._settings.output_limit)
+        with contextlib.suppress(Closed, ValueError):
             for message in runner.channel.read():
                 self._on_runner(runner, message)
-        self._sort_output(runner, runner.rest_of_output())
+
+    def has_news(self) -> bool:
+        """Is there something that nobody was told?"""
+        return bool(self._births.news.results or self._births.news.unbegun)
 
     def news(self) -> News:
         """What happened since the last call."""

@@ -20,11 +20,9 @@ import psutil
 from plugin_scheduler.clock import SYSTEM
 
 
-def spawn_runner(
-    spec: Mapping[str, Any], control: int, output: int, trace: int
-) -> subprocess.Popen[bytes]:
-    """Start a runner as a new interpreter that loads the app by itself."""
-    return start_entry("runner", [control, output, trace], spec)
+def spawn_runner(spec: Mapping[str, Any], ends: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start a runner as a new interpreter that loads the app by itself; ``ends`` are its files."""
+    return start_entry("runner", ends, spec)
 
 
 def start_entry(entry: str, fds: Sequence[int], load: Any) -> subprocess.Popen[bytes]:

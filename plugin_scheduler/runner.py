@@ -23,16 +23,18 @@ from typing import Any
 import psutil
 
 from plugin_scheduler import capture, values
+from plugin_scheduler.board import Board
 from plugin_scheduler.current import current_task
 from plugin_scheduler.hosts import World, load
-from plugin_scheduler.records import Outcome
+from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report, unpack_order
+from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.streams import Streams
-from plugin_scheduler.wire import BlockingChannel, Closed
+from plugin_scheduler.wire import BlockingChannel, Closed, pack_bytes
 
 RESULT_IN_FILE = 1 << 20  # characters; a larger result goes through a file, not through the worker
 TRACEBACK_LIMIT = 1 << 16  # characters
 PROGRESS_EVERY = 0.2  # seconds
-MEMORY_EVERY = 20  # runs
+MEMORY_EVERY = 0.5  # seconds
 IDLE = 5.0  # seconds without work after which connections to servers are closed
 SIGNAL = signal.SIGTERM
 
@@ -50,18 +52,20 @@ class Runner:
     def __init__(
         self,
         channel: BlockingChannel,
+        ends: Ends,
         world: World,
         spec: Mapping[str, Any],
         streams: Streams,
-        trace_fd: int,
     ) -> None:
         self._channel, self._world, self._streams = channel, world, streams
-        self._trace_fd = trace_fd
+        self._lane, self._board = LaneEnd(ends.lane, IDLE), Board(ends.board)
+        self._trace_fd = ends.trace
         self._nonce, self._spool = spec["nonce"], spec["spool"]
         self._settings = world.home.settings.but(**spec.get("overrides", {}))
         self._runs = 0
-        self._mib = 0.0
+        self._mib, self._measured = 0.0, 0.0
         self._run_id: int | None = None
+        self._retires = False
         self._told = 0.0
         self._progress: dict[str, Any] | None = None
 
@@ -70,44 +74,42 @@ class Runner:
         self._listen(None)
         self._channel.send(["ready", os.getpid()])
         try:
-            while (message := self._next_order())[0] == "run":
-                self._run(*message[1:])
+            while not self._retires:
+                order = self._lane.receive()
+                if order is None:  # idle runners must not use up a server's connections
+                    self._world.rest()
+                else:
+                    self._run(order)
         except Closed:
             return
 
-    def _next_order(self) -> Any:
-        """Idle runners must not use up the connections that a server can have."""
-        if self._channel.is_silent_for(IDLE):
-            self._world.rest()
-        return self._channel.receive()
-
-    def _run(
-        self, run_id: int, task_id: int, uuid: str, name: str, args: str | None, kwargs: str | None
-    ) -> None:
-        current_task.enter(task_id, uuid, run_id, self._tell)
+    def _run(self, order: Sent) -> None:
+        run_id, began = order.run_id, time.monotonic()
+        self._board.begin(run_id, began)
+        current_task.enter(order.task_id, order.uuid, run_id, self._tell)
         self._progress, self._told = None, 0.0
         self._streams.put_back()
         self._listen(run_id)
-        began = time.monotonic()
         try:
-            outcome, payload = self._attempt(name, args, kwargs)
+            outcome, payload = self._attempt(order)
         except Ended as ended:  # it came while the report was being made
             outcome, payload = Outcome.STOPPED, {"traceback": _traceback(ended)}
         finally:
             self._run_id = None
-        payload["seconds"] = time.monotonic() - began
-        payload["progress"] = self._progress
+        seconds = time.monotonic() - began
+        if self._progress:
+            payload["progress"] = self._progress
         current_task.leave()
-        self._report(run_id, outcome, payload)
+        self._report(run_id, outcome, began, seconds, payload)
 
-    def _attempt(
-        self, name: str, args: str | None, kwargs: str | None
-    ) -> tuple[str, dict[str, Any]]:
+    def _attempt(self, order: Sent) -> tuple[str, dict[str, Any]]:
         try:
             self._world.refresh()
-            function = self._world.find(name)
+            order = _whole(order)
+            function = self._world.find(order.function)
             _give_w2p_task(function)
-            value = function(*(values.decode(args) or []), **(values.decode(kwargs) or {}))
+            args, kwargs = values.decode(order.args) or [], values.decode(order.vars) or {}
+            value = function(*args, **kwargs)
             result = values.encode(value, "the result")
             payload = self._spooled(result)
             # From here on it is too late to be ended: what was committed would be told as undone.
@@ -124,12 +126,21 @@ class Runner:
             return Outcome.FAILED, {"traceback": _traceback(error), "reason": _reason(error)}
         return Outcome.COMPLETED, payload
 
-    def _report(self, run_id: int, outcome: str, payload: dict[str, Any]) -> None:
-        """The mark goes out before the report: who has the report has all of the output."""
-        self._streams.finish(capture.mark(self._nonce, run_id))
+    def _report(
+        self, run_id: int, outcome: str, began: float, seconds: float, payload: dict[str, Any]
+    ) -> None:
+        """The mark goes out before the report: who has the report has all of the output. Most runs
+        print nothing, and need none."""
+        self._streams.flush()
+        marked = self._streams.has_output(self._board)
+        if marked:
+            self._streams.send(capture.mark(self._nonce, run_id), self._board)
         self._runs += 1
-        payload["retire"] = self._should_retire()
-        self._channel.send(["report", run_id, outcome, payload])
+        self._retires = self._should_retire()
+        result = payload.pop("result", None)
+        number = OUTCOMES.index(outcome)
+        told = Told(run_id, number, began, seconds, marked, self._retires, result, payload)
+        self._channel.send_frame(pack_bytes(pack_report(told)))
 
     def _spooled(self, result: str) -> dict[str, Any]:
         """A large result goes through a file; its folder is the worker's, and goes with it."""
@@ -143,8 +154,9 @@ class Runner:
         return {"result_file": file.name}
 
     def _should_retire(self) -> bool:
-        if self._runs % MEMORY_EVERY == 1:
-            self._mib = psutil.Process().memory_info().rss / (1 << 20)
+        now = time.monotonic()
+        if now >= self._measured + MEMORY_EVERY:
+            self._mib, self._measured = psutil.Process().memory_info().rss / (1 << 20), now
         too_large = 0 < self._settings.runner_max_mib < self._mib
         return too_large or self._runs >= self._settings.runner_max_runs
 
@@ -191,6 +203,7 @@ class Runner:
                 current_task.leave()
                 self._run_id = None
                 self._channel.abandon()
+                self._lane.abandon()
                 os.close(trace_fd)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
@@ -204,15 +217,18 @@ class Runner:
 
 @dataclasses.dataclass(frozen=True)
 class Ends:
-    """A runner's ends of its pipes: orders and reports, what it prints, where it is stuck."""
+    """A runner's ends: reports and being ended, orders, what it prints, where it is stuck, and its
+    board."""
 
     control: int
+    lane: int
     output: int
     trace: int
+    board: int
 
     def keep_to_ourselves(self) -> None:
         """What a task leaves behind must not hold them open."""
-        for fd in (self.control, self.trace, self.output):
+        for fd in dataclasses.astuple(self):
             os.set_inheritable(fd, False)
         os.set_blocking(self.trace, False)  # a dump must never wait for somebody to read the last
 
@@ -228,7 +244,7 @@ def main(ends: Ends, spec: Mapping[str, Any], world: World | None) -> int:
         world = _load_and_describe(channel, spec)
         if world is None:
             return 1
-    runner = Runner(channel, world, spec, streams, ends.trace)
+    runner = Runner(channel, ends, world, spec, streams)
     runner.mind_forks()
     try:
         runner.serve()
@@ -253,6 +269,16 @@ def _log_to_stderr() -> None:
         logging.basicConfig(
             level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )
+
+
+def _whole(order: Sent) -> Sent:
+    """A large order's arguments come in a file."""
+    if order.file is None:
+        return order
+    with open(order.file, "rb") as file:
+        order = unpack_order(file.read())
+    os.unlink(file.name)
+    return order
 
 
 def _give_w2p_task(function: Callable[..., Any]) -> None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_scheduler.capture import Output
-from plugin_scheduler.records import Order, Outcome
+from plugin_scheduler.lane import Told
+from plugin_scheduler.records import OUTCOMES, Order, Outcome
 from plugin_scheduler.settings import Settings
-
-MARK_PATIENCE = 2.0  # seconds from a run's report to the mark that went out before it
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,17 @@ class Result:
 
 
 class LiveRun:
-    """One run between its order and its result."""
+    """One run that is at work, or that was seen to be."""
 
-    def __init__(self, order: Order, settings: Settings, began: float) -> None:
-        self.order, self.began = order, began
-        self.output = Output(settings.output_limit)
-        self.output_complete = False
+    def __init__(self, order: Order, settings: Settings, began: float, output: Output) -> None:
+        self.order, self.began, self.output = order, began, output
         self.progress: dict[str, Any] | None = None
         self.progress_is_new = False
         self.saved = began
         self.ending: str | None = None
-        self._reason: str | None = None
+        self.reason: str | None = None
         self._ending_since = 0.0
         self._kill_grace = settings.kill_grace
-        self._reported_at = began
-        self._report: tuple[str, dict[str, Any]] | None = None
 
     def about(self) -> dict[str, Any]:
         """What the worker's row says of it."""
@@ -61,25 +56,6 @@ class LiveRun:
         """The function told how far it is."""
         self.progress, self.progress_is_new = progress, True
 
-    def reported(self, outcome: str, payload: dict[str, Any], now: float) -> None:
-        """The runner told how it ended."""
-        self._report = (outcome, payload)
-        self._reported_at = now
-
-    def lacks_its_mark(self, now: float) -> bool:
-        """It is over, but the end of its output does not come: somebody closed the pipe's end."""
-        if self._report is None or self.output_complete:
-            return False
-        return now >= self._reported_at + MARK_PATIENCE
-
-    @property
-    def has_reported(self) -> bool:
-        return self._report is not None
-
-    @property
-    def is_complete(self) -> bool:
-        return self._report is not None and self.output_complete
-
     # -- deadlines --------------------
 
     @property
@@ -87,60 +63,54 @@ class LiveRun:
         return self.began + self.order.task.timeout
 
     def is_overdue(self, now: float) -> bool:
-        return not self.ending and self._report is None and now >= self.deadline
+        return not self.ending and now >= self.deadline
 
     def end_as(self, outcome: str, reason: str, now: float) -> None:
         """From now on it is being ended, for that reason; the first reason counts."""
         if not self.ending:
-            self.ending, self._reason, self._ending_since = outcome, reason, now
+            self.ending, self.reason, self._ending_since = outcome, reason, now
 
     def grace_is_over(self, now: float) -> bool:
         return self.ending is not None and now >= self._ending_since + self._kill_grace
 
-    def next_deadline(self) -> float | None:
-        if self._report is not None:
-            return self._reported_at + MARK_PATIENCE
+    def next_deadline(self) -> float:
         if self.ending is not None:
             return self._ending_since + self._kill_grace
         return self.deadline
 
     # -- ends --------------------
 
-    def result(self) -> Result:
-        """It ended by itself, or listened when it was told to end."""
-        assert self._report is not None
-        outcome, payload = self._report
-        reason = payload.get("reason")
-        if outcome != Outcome.COMPLETED and self.ending:
-            # Whatever it raised on its way out: it was ended, and by whom is what counts. One that
-            # completed just before the signal came did its work, and that is what counts then.
-            outcome, reason = self.ending, self._reason
-        return Result(
-            order=self.order,
-            outcome=outcome,
-            seconds=float(payload.get("seconds", 0.0)),
-            output=self.output.text(),
-            result=payload.get("result"),
-            result_file=payload.get("result_file"),
-            traceback=payload.get("traceback"),
-            reason=reason,
-            progress=payload.get("progress") or self.progress,
-        )
-
     def died(self, how: str, trace: str, now: float) -> Result:
         """Its process is gone: killed by us because it did not listen, or by itself."""
-        if self._report is not None:  # it had reported; only the end of its output is missing
-            return self.result()
-        reason = self._reason or f"its runner died: {how}"
         return Result(
             order=self.order,
             outcome=self.ending or Outcome.DIED,
             seconds=now - self.began,
             output=self.output.text(),
             traceback=last_dump(trace) or None,
-            reason=reason,
+            reason=self.reason or f"its runner died: {how}",
             progress=self.progress,
         )
+
+
+def result_of(order: Order, told: Told, output: str, run: LiveRun | None) -> Result:
+    """It ended by itself, or listened when it was told to; ``run`` where it was seen at work."""
+    outcome, reason = OUTCOMES[told.outcome], told.rest.get("reason")
+    if outcome != Outcome.COMPLETED and run is not None and run.ending:
+        # Whatever it raised on its way out: it was ended, and by whom is what counts. One that
+        # completed just before the signal came did its work, and that is what counts then.
+        outcome, reason = run.ending, run.reason
+    return Result(
+        order=order,
+        outcome=outcome,
+        seconds=told.seconds,
+        output=output,
+        result=told.result,
+        result_file=told.rest.get("result_file"),
+        traceback=told.rest.get("traceback"),
+        reason=reason,
+        progress=told.rest.get("progress") or (run.progress if run else None),
+    )
 
 
 def last_dump(trace: str) -> str:

@@ -1,4 +1,4 @@
-"""A worker's folder for results that are too large to pass along.
+"""A worker's folder for arguments and results that are too large to pass along.
 
 I own its making and removal; folders of workers that died are removed by the next that starts. I
 call portalocker. I never read what is in there.
@@ -34,6 +34,13 @@ class Spool:
             if lock is not None and os.path.exists(os.path.join(folder, _LOCK)):
                 return folder, lock
         return folder, None
+
+    def keep(self, data: bytes) -> str:
+        """Put something there for somebody who takes it away; its path."""
+        os.makedirs(self.folder, 0o700, exist_ok=True)  # people clean temporary folders
+        with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as file:
+            file.write(data)
+        return file.name
 
     def remove(self) -> None:
         """Remove it with all that was not fetched."""

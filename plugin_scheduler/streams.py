@@ -7,9 +7,16 @@ the next run finds them in order, and the mark behind a run's output always goes
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import struct
 import sys
+import termios
 from typing import Any, TextIO
+
+from plugin_scheduler.board import Board
+
+_INT = struct.Struct("i")
 
 
 class Streams:
@@ -17,6 +24,7 @@ class Streams:
 
     def __init__(self, output: int) -> None:
         self._output = output
+        self._written: int | None = 0
         self._stdout, self._stderr = sys.stdout, sys.stderr
 
     def put_back(self) -> None:
@@ -26,11 +34,30 @@ class Streams:
         self._stdout = sys.stdout = _usable(self._stdout, 1)
         self._stderr = sys.stderr = _usable(self._stderr, 2)
 
-    def finish(self, mark: bytes) -> None:
-        """Send what is still in buffers, then the mark that closes the run's output."""
+    def flush(self) -> None:
+        """Send what is still in buffers."""
         for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # closed by the task
                 stream.flush()
+
+    def has_output(self, board: Board) -> bool:
+        """Was anything written since the last mark, by whomever? True where nobody can tell."""
+        written = self._count(board)
+        return written is None or written != self._written
+
+    def _count(self, board: Board) -> int | None:
+        """All bytes that ever went in: those that were read, and those that wait to be. None where
+        the other end was reading just now."""
+        read = board.output_read
+        waiting: int = _INT.unpack(fcntl.ioctl(self._output, termios.FIONREAD, bytes(_INT.size)))[0]
+        return None if read is None or read != board.output_read else read + waiting
+
+    def send(self, mark: bytes, board: Board) -> None:
+        """The mark that closes a run's output."""
+        self._write(mark)
+        self._written = self._count(board)
+
+    def _write(self, mark: bytes) -> None:
         while mark:
             mark = mark[os.write(self._output, mark) :]
 

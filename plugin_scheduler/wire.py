@@ -1,6 +1,7 @@
 """Framing on a pipe: whole messages in, whole messages out.
 
-I own the frame: four bytes of length, then JSON. I call nobody. I never know what a message means.
+I own the frame: four bytes of length, then a JSON array, or bytes that begin unlike one. I call
+nobody. I never know what a message means.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import socket
 import struct
 from typing import Any
@@ -22,8 +22,12 @@ class Closed(Exception):
 
 
 def pack(message: Any) -> bytes:
-    """One frame."""
-    body = json.dumps(message, separators=(",", ":")).encode()
+    """One frame, of a list."""
+    return pack_bytes(json.dumps(message, separators=(",", ":")).encode())
+
+
+def pack_bytes(body: bytes) -> bytes:
+    """One frame, of bytes that do not begin with a bracket."""
     return _LENGTH.pack(len(body)) + body
 
 
@@ -46,7 +50,8 @@ class Unpacker:
             end = start + _LENGTH.size + length
             if len(self._buffer) < end:
                 break
-            messages.append(json.loads(self._buffer[start + _LENGTH.size : end]))
+            body = bytes(self._buffer[start + _LENGTH.size : end])
+            messages.append(json.loads(body) if body[:1] == b"[" else body)
             start = end
         del self._buffer[:start]
         return messages
@@ -108,36 +113,23 @@ class Channel:
 
 
 class BlockingChannel:
-    """The runner's end: waits for an order, and waits until a report is on its way."""
+    """The runner's end: waits until what it says is on its way."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(True)
         self._end = end
         self._unpacker = Unpacker()
-        self._waiting: list[Any] = []
 
     def send(self, message: Any) -> None:
         """Send one message; raises Closed when the supervisor is gone."""
+        self.send_frame(pack(message))
+
+    def send_frame(self, frame: bytes) -> None:
+        """The same, of what was packed already."""
         try:
-            self._end.sendall(pack(message))
+            self._end.sendall(frame)
         except OSError as error:
             raise Closed from error
-
-    def receive(self) -> Any:
-        """The next message; raises Closed when there will be none."""
-        while not self._waiting:
-            try:
-                data = self._end.recv(_CHUNK)
-            except OSError as error:
-                raise Closed from error
-            if not data:
-                raise Closed
-            self._waiting = self._unpacker.feed(data)
-        return self._waiting.pop(0)
-
-    def is_silent_for(self, seconds: float) -> bool:
-        """True when nothing arrives for so long."""
-        return not self._waiting and not select.select([self._end], [], [], seconds)[0]
 
     def abandon(self) -> None:
         """Close this process's copy of the end, and be of no use any more."""
@@ -145,14 +137,10 @@ class BlockingChannel:
             os.close(self._end.detach())
 
     def holds(self, message: Any) -> bool:
-        """True when ``message`` has arrived; takes it out. Does not wait, so that a signal handler
-        may ask, but only while nobody is in `receive`."""
-        try:
+        """True when ``message`` has arrived; all others that came are forgotten. Does not wait, so
+        that a signal handler may ask."""
+        came = []
+        with contextlib.suppress(OSError):  # nothing more now, or nobody there
             while data := self._end.recv(_CHUNK, socket.MSG_DONTWAIT):
-                self._waiting += self._unpacker.feed(data)
-        except OSError:
-            pass  # nothing more now, or nobody there: `receive` will find out
-        if message not in self._waiting:
-            return False
-        self._waiting.remove(message)
-        return True
+                came += self._unpacker.feed(data)
+        return message in came

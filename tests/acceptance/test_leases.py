@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import selectors
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psutil
 import pytest
 from cables import Cable
 from kit import CONT, STOP, TERM, Lab, Worker, eventually, is_alive
 from makers import an_order
+from pools import Runners
 
 from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.pool import Pool
-from plugin_scheduler.settings import Settings
 
 LAPSED = "its worker could not renew its lease in time"
 SOURCE = """
@@ -257,37 +255,10 @@ def test_runs_go_on_while_a_database_server_is_down_for_longer_than_the_lease(
     assert not any("died" in worker.log for worker in workers)
 
 
-class Runners:
-    """A pool with real processes, and nobody else."""
-
-    def __init__(self, lab: Lab) -> None:
-        lab.write_tasks(SOURCE)
-        assert lab.db
-        spec = {"kind": "file", "uri": lab.uri, "folder": str(lab.folder)}
-        spec |= {"tasks": str(lab.folder / "tasks.py"), "settings": Settings().as_dict()}
-        self.selector = selectors.DefaultSelector()
-        self.pool = Pool({**spec, "overrides": {}}, self.selector, SYSTEM)
-        self.pool.open()
-        self.until(lambda: bool(self.pool.news().described))
-        self.pool.staff(Settings(), spawns=False)
-
-    def until(self, condition: Callable[[], object]) -> None:
-        eventually(lambda: self.turn() or condition())
-
-    def turn(self) -> None:
-        for key, _ in self.selector.select(0.01):
-            key.data()
-        self.pool.enforce()
-
-    def close(self) -> None:
-        self.pool.close()
-        self.selector.close()
-
-
 def test_nothing_is_handed_out_after_the_lease_and_runners_come_back_with_the_next(
     lab: Lab,
 ) -> None:
-    runners = Runners(lab)
+    runners = Runners(lab, SOURCE)
     pool = runners.pool
     try:
         runners.until(lambda: pool.idle() == 1)

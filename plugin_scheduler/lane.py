@@ -1,0 +1,166 @@
+"""What crosses between a worker and its runner for each run: an order on its way there, a report on
+its way back, and the lane that orders wait in.
+
+I own both forms and the lane. I call wire's `Closed`. I never know what becomes of a run.
+An order is one packet, so that those which were not begun can be taken back one by one, without
+asking the runner, who may be busy for long.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from plugin_scheduler.records import OUTCOMES
+from plugin_scheduler.wire import Closed
+
+PACKET = 1 << 17  # bytes that an order may have
+ROOM = 1 << 20  # bytes that should fit into a lane; the system may allow less
+_NOW = socket.MSG_DONTWAIT
+
+_ORDER = struct.Struct("!qq5i")
+_REPORT = struct.Struct("!qBBddI")
+_MARKED, _RETIRES, _HAS_RESULT = 1, 2, 4
+
+
+class Sent(NamedTuple):
+    """An order, as a runner needs it."""
+
+    run_id: int
+    task_id: int
+    uuid: str
+    function: str
+    args: str | None
+    vars: str | None
+    file: str | None = None  #: where they are instead, when they are large
+
+
+def pack_order(order: Sent) -> bytes:
+    """One packet. Not JSON, which its arguments are already.
+
+    >>> order = Sent(7, 3, "u-u-i-d", "add", '["ä", 1]', None)
+    >>> unpack_order(pack_order(order)) == order
+    True
+    """
+    texts = [None if text is None else text.encode() for text in order[2:]]
+    lengths = (-1 if text is None else len(text) for text in texts)
+    head = _ORDER.pack(order.run_id, order.task_id, *lengths)
+    return head + b"".join(text for text in texts if text)
+
+
+def unpack_order(packet: bytes) -> Sent:
+    run_id, task_id, *lengths = _ORDER.unpack_from(packet)
+    texts: list[Any] = []
+    at = _ORDER.size
+    for length in lengths:
+        texts.append(None if length < 0 else packet[at : at + length].decode())
+        at += max(0, length)
+    return Sent(run_id, task_id, *texts)
+
+
+class Told(NamedTuple):
+    """A report, as it comes from a runner.
+
+    ``outcome`` is its place in `OUTCOMES`, ``began`` a monotonic time, ``result`` JSON text.
+    ``marked``: the run printed something, and a mark stands behind it. ``retires``: the runner
+    takes no more orders.
+    """
+
+    run_id: int
+    outcome: int
+    began: float
+    seconds: float
+    marked: bool
+    retires: bool
+    result: str | None
+    rest: Mapping[str, Any]
+
+
+def pack_report(told: Told) -> bytes:
+    """The frame's body. Made so that nothing which user code may write there can harm its reader.
+
+    >>> told = Told(7, 0, 1.5, 0.25, True, False, "[1]", {})
+    >>> unpack_report(pack_report(told)) == told
+    True
+    """
+    flags = _MARKED * told.marked | _RETIRES * told.retires
+    flags |= _HAS_RESULT * (told.result is not None)
+    result = (told.result or "").encode()
+    head = _REPORT.pack(told.run_id, told.outcome, flags, told.began, told.seconds, len(result))
+    return head + result + (json.dumps(told.rest).encode() if told.rest else b"")
+
+
+def unpack_report(body: bytes) -> Told:
+    """ValueError where it is none."""
+    try:
+        run_id, outcome, flags, began, seconds, length = _REPORT.unpack_from(body)
+    except struct.error as error:
+        raise ValueError(str(error)) from error
+    end = _REPORT.size + length
+    if len(body) < end or outcome >= len(OUTCOMES):
+        raise ValueError("no report")
+    result = body[_REPORT.size : end].decode() if flags & _HAS_RESULT else None
+    rest = json.loads(body[end:]) if len(body) > end else {}
+    marked, retires = bool(flags & _MARKED), bool(flags & _RETIRES)
+    return Told(run_id, outcome, began, seconds, marked, retires, result, rest)
+
+
+class Lane:
+    """The worker's side: orders in, and those back that were not begun."""
+
+    def __init__(self) -> None:
+        self._ours, self.end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+
+    def send(self, packet: bytes) -> bool:
+        """False where it is full; raises Closed where nobody is at its end."""
+        try:
+            self._ours.send(packet, _NOW)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise Closed from error
+        return True
+
+    def take_back(self) -> list[bytes]:
+        """All that wait in it, oldest first."""
+        packets = []
+        try:
+            while packet := self.end.recv(PACKET, _NOW):
+                packets.append(packet)
+        except OSError:
+            pass
+        return packets
+
+    def close(self) -> None:
+        self._ours.close()
+        self.end.close()
+
+
+class LaneEnd:
+    """The runner's side."""
+
+    def __init__(self, file: int, patience: float) -> None:
+        self._end = socket.socket(fileno=file)
+        self._end.setblocking(True)
+        timeout = struct.pack("ll", int(patience), int(patience % 1 * 1e6))
+        self._end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+
+    def receive(self) -> Sent | None:
+        """The next order; None when none came for so long. Raises Closed when none will come."""
+        try:
+            packet = self._end.recv(PACKET)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise Closed from error
+        if not packet:
+            raise Closed
+        return unpack_order(packet)
+
+    def abandon(self) -> None:
+        """Close this process's copy."""
+        self._end.close()
