@@ -1,30 +1,41 @@
-"""How much to claim, and when: tasks between the database and the runners.
+"""How much to take, and when: tasks between the database and the runners.
 
-I own the tasks in hand: claimed, but not started. I call store, pool and staying. I never touch a
-report.
+I own what is known of how long functions take, and the orders that wait for a runner. I call store,
+pool and staying. I never touch a report.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from datetime import datetime
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.errors import Locked, StoreUnavailable
+from plugin_scheduler.crew import News
+from plugin_scheduler.errors import Locked
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.records import Order, Task
+from plugin_scheduler.runs import Result
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 
-PREFETCH_FOR = 0.05  # seconds of work that may wait in hand
-PREFETCH_MOST = 20  # tasks in hand for each slot
+AHEAD = 0.05  # seconds of work that may wait for each runner
+TOO_MUCH = 0.2  # seconds of work; what waits for a runner for longer is taken back
+MOST = 250  # orders for each runner
+PLENTY = 0.02  # seconds of work for each runner, with which nobody need hurry
+BREATH = 0.01  # seconds
+EACH = 0.00006  # seconds that a runner takes besides
+QUICK = 0.02  # seconds; what takes longer never waits for a busy runner
+HELD_IN_HAND = 0.5  # seconds until what no runner took is given back
+GIVE_AGAIN = 0.02  # seconds
+LOOK_EVERY = 8.0  # seconds between two looks for due tasks that no bell told of
+HELD_AGAIN = 2.0  # seconds until an order is given back whose task or run somebody holds
 CONTENDED_AGAIN = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds until tasks that others held are tried
-HELD_IN_HAND = 0.5  # seconds until a claimed task that found no runner is handed back
 
 
 class Intake:
-    """Claims for idle runners, and as many short tasks as they will soon do."""
+    """Takes tasks for idle runners, and as many quick ones as they will soon do."""
 
     def __init__(
         self,
@@ -37,111 +48,174 @@ class Intake:
     ) -> None:
         self._store, self._pool, self._staying = store, pool, staying
         self._settings, self._name, self._clock = settings, worker_name, clock
-        self.groups: tuple[str, ...] = settings.group_names
-        self._in_hand: deque[tuple[Task, float]] = deque()
+        self.groups = settings.group_names
+        self._waiting: deque[Order] = deque()
+        self._taken_at = 0.0
+        self._unbegun: list[Order] = []
+        self._held: dict[int, float] = {}
         self._maybe_more = True
         self._due_at: float | None = None
-        self._usual_seconds = 0.01
+        self._seconds: dict[str, float] = {}
         self._contended = 0
 
     def __len__(self) -> int:
-        return len(self._in_hand)
+        return len(self._waiting) + len(self._unbegun)
 
     def task_ids(self) -> list[int]:
-        """Tasks in hand."""
-        return [task.id for task, _ in self._in_hand]
+        """Tasks whose runs did not begin."""
+        return [order.task.id for order in (*self._waiting, *self._unbegun)]
+
+    def serve(self, groups: tuple[str, ...]) -> None:
+        """Take tasks of these groups from now on."""
+        if groups != self.groups:
+            self.groups = groups
+            self.look_again()
+
+    def look_now_and_then(self) -> None:
+        """There may be something that no bell told of."""
+        if self._clock.monotonic() >= self._taken_at + LOOK_EVERY:
+            self.look_again()
 
     def look_again(self) -> None:
-        """Something was written: there may be more to claim."""
+        """Something was written: there may be more to take."""
         self._maybe_more = True
 
-    def note_length(self, seconds: float) -> None:
-        """A run took so long; a runner is free for the next."""
-        self._usual_seconds += (seconds - self._usual_seconds) * 0.2
+    def collect(self, news: News) -> None:
+        """What ended says how long runs take. What was not begun, because its runner went away or
+        is at something long, goes back to the database: it may have happened long ago, and somebody
+        else may have the task by now."""
+        for result in news.results:
+            self._note(result)
+        self._unbegun += news.unbegun
+        if news.results:
+            # What was thought quick and is not goes to whoever is idle.
+            self._unbegun += self._pool.recall(self._guess_at_most, TOO_MUCH)
+
+    def _guess_at_most(self, order: Order) -> float:
+        return min(QUICK, self._guess(order.task))
+
+    def _note(self, result: Result) -> None:
+        name = result.order.task.function_name
+        usual = self._seconds.get(name, result.seconds)
+        # One that is slow for once is slow for a while: what waits behind it would wait for long.
+        share = 0.5 if result.seconds > usual else 0.1
+        self._seconds[name] = usual + (result.seconds - usual) * share
         self._maybe_more = True
 
     def next_deadline(self) -> float | None:
-        """The monotonic time at which to claim, or to hand back."""
-        times = []
-        if self._in_hand:
-            times.append(self._in_hand[0][1] + HELD_IN_HAND)
-        if self._can_take():
-            if self._maybe_more:
-                return self._clock.monotonic()
-            if self._due_at is not None:
-                times.append(self._due_at)
-        return min(times) if times else None
+        """The monotonic time at which to take."""
+        if self._unbegun or self._waiting:
+            return self._clock.monotonic() + GIVE_AGAIN
+        if not self._can_take():
+            return None
+        return self._clock.monotonic() if self._maybe_more else self._due_at
 
-    def claim(self) -> None:
-        """Take what is due, if there is room for it and any hope to find some."""
+    def breather(self) -> float:
+        """Seconds to wait before anything is asked or stored: while every runner has plenty of
+        quick tasks before it, what they report is gathered, or each would cost a transaction."""
+        takers, ahead = self._pool.takers(), len(self._pool.load())
+        plenty = ahead >= 2 * takers > 0 and self._load() >= PLENTY * takers
+        return BREATH if plenty and not self._pool.idle() else 0.0
+
+    # -- take --------------------
+
+    def feed(self) -> None:
+        """Take what is due, if there is room for it and any hope to find some, and hand it out."""
+        self._take()
+        self._hand_out()
+
+    def _take(self) -> None:
         now = self._clock.monotonic()
-        self.hand_back_unstarted()
         if self._due_at is not None and now >= self._due_at:
             self._maybe_more, self._due_at = True, None
-        if not (self._can_take() and self._maybe_more):
+        if self._waiting or not (self._can_take() and self._maybe_more):
             return
-        wanted, instant = self._room(), self._store.dialect.now()
-        tasks, contended = self._store.claims.claim(self._name, self.groups, wanted, instant)
-        self._in_hand.extend((task, now) for task in tasks)
-        self._maybe_more = len(tasks) == wanted
-        if not self._maybe_more:
+        wanted, instant = MOST * max(1, self._pool.takers()), self._store.dialect.now()
+        claim = self._store.claims.take(self._name, self.groups, wanted, instant, self._choose)
+        self._waiting.extend(claim.orders)
+        self._taken_at = now
+        # What there was no room for has its turn when a run ends, or is given back.
+        self._maybe_more = claim.found >= wanted
+        self._hand_out()  # at once: the questions that follow can wait
+        if claim.found < wanted:
+            self._maybe_more, more = True, self._maybe_more  # where one of them fails
             self._look_ahead(now, instant)
-            self._mind_others(now, contended)
-
-    def start(self) -> list[Order]:
-        """Orders for the idle runners, written down as started."""
-        count = min(self._pool.idle(), len(self._in_hand))
-        if not count:
-            return []
-        tasks = [self._in_hand[index][0] for index in range(count)]
-        for _ in range(count):
-            self._in_hand.popleft()
-        try:
-            return self._store.tasks.start(tasks, self._name)
-        except Locked:
-            return self._start_those_free(tasks)
-        except StoreUnavailable:
-            self._in_hand.extendleft((task, self._clock.monotonic()) for task in reversed(tasks))
-            raise
-
-    def _start_those_free(self, tasks: list[Task]) -> list[Order]:
-        """Somebody holds the row of one of them: the others are not to wait for that."""
-        free = self._store.tasks.free([task.id for task in tasks])
-        now, orders = self._clock.monotonic(), []
-        self._in_hand.extend((task, now) for task in tasks if task.id not in free)
-        startable = [task for task in tasks if task.id in free]
-        try:
-            orders = self._store.tasks.start(startable, self._name) if startable else []
-        except Locked:
-            self._in_hand.extend((task, now) for task in startable)
-        return orders
-
-    def hand_back_unstarted(self) -> None:
-        """What waits in hand while it could run elsewhere goes back: a task came that takes long,
-        or this worker takes nothing now."""
-        if not self._in_hand:
-            return
-        held = self._clock.monotonic() - self._in_hand[0][1]
-        if self._staying.takes_work and (held < HELD_IN_HAND or self._pool.idle()):
-            return
-        try:
-            self._store.tasks.hand_back([task for task, _ in self._in_hand], self._name)
-        except Locked:  # somebody holds one of them: later, and go on with the rest meanwhile
-            now = self._clock.monotonic()
-            self._in_hand = deque((task, now) for task, _ in self._in_hand)
-            return
-        self._in_hand.clear()
-        self._usual_seconds = max(self._usual_seconds, PREFETCH_FOR)
+            took_all = len(claim.orders) == claim.found
+            is_left = took_all and self._store.claims.is_left(self._name, self.groups, instant)
+            self._mind_others(now, claim.contended or is_left)
+            self._maybe_more = more
 
     def _can_take(self) -> bool:
         return self._staying.takes_work and self._room() > 0
 
-    def _room(self) -> int:
-        prefetch = 0
-        if self._pool.runners and self._usual_seconds < PREFETCH_FOR:
-            each = min(PREFETCH_MOST, int(PREFETCH_FOR / max(self._usual_seconds, 0.001)))
-            prefetch = each * self._settings.slots
-        return self._pool.idle() + prefetch - len(self._in_hand)
+    def _room(self) -> float:
+        """Seconds of work for which there is room."""
+        whole, load = AHEAD * self._pool.takers(), self._load()
+        if self._pool.idle():
+            return max(AHEAD, whole - load)
+        return whole - load if load <= whole / 2 else 0.0
+
+    def _load(self) -> float:
+        """Seconds of work that are in the runners' hands, as far as is known."""
+        return sum(self._guess(order.task) for order in self._pool.load())
+
+    def _guess(self, task: Task) -> float:
+        """Seconds that a run may take; long where nobody knows."""
+        # A worker died under it, or may not do so even once: it goes alone.
+        if task.times_lost or self._settings.max_losses == 1:
+            return 1.0
+        return self._seconds.get(task.function_name, 1.0) + EACH
+
+    def _choose(self, tasks: Sequence[Task]) -> list[Task]:
+        """Of those due, in their order: each that is long an idle runner, and quick ones as many as
+        are soon done."""
+        idle, room, chosen = self._pool.idle(), self._room(), []
+        for task in tasks:
+            guess = self._guess(task)
+            if guess > QUICK:
+                if not idle:
+                    break  # it is its turn: what stands behind it is not to overtake it for long
+                idle -= 1
+            elif room <= 0:
+                break
+            else:
+                room -= guess
+            chosen.append(task)
+        return chosen[: MOST * max(1, self._pool.takers())]
+
+    # -- give --------------------
+
+    def _hand_out(self) -> None:
+        """Orders to their runners; what none of them takes soon is given back."""
+        while self._waiting and self._pool.hand_out(self._waiting[0]):
+            self._waiting.popleft()
+        late = self._clock.monotonic() > self._taken_at + HELD_IN_HAND
+        if self._waiting and (late or not self._staying.takes_work or not self._pool.takers()):
+            self._unbegun.extend(self._waiting)
+            self._waiting.clear()
+        if self._unbegun:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """What was not begun goes to others."""
+        tasks, some = self._store.tasks, [one for one in self._unbegun if not self._is_held(one)]
+        if not some:
+            return
+        try:
+            tasks.hand_back(some, self._name)
+        except Locked:  # somebody holds one of them: the others are not to wait for that
+            free = tasks.free([order.task.id for order in some])
+            free_runs = tasks.free_runs([order.run_id for order in some])
+            for order in some:
+                if order.task.id not in free or order.run_id not in free_runs:
+                    self._held[order.run_id] = self._clock.monotonic() + HELD_AGAIN
+            return
+        self._unbegun = [order for order in self._unbegun if order not in some]
+        self._held = {one.run_id: self._held[one.run_id] for one in self._unbegun}
+        self._maybe_more = True
+
+    def _is_held(self, order: Order) -> bool:
+        return self._held.get(order.run_id, 0.0) > self._clock.monotonic()
 
     def _mind_others(self, now: float, contended: bool) -> None:
         """What another worker was taking may be left over in a moment."""
@@ -153,8 +227,8 @@ class Intake:
         self._due_at = min(self._due_at or now + pause, now + pause)
 
     def _look_ahead(self, now: float, instant: datetime) -> None:
-        """When to claim again: from the very instant of the last claim on, or what became due
-        between two readings of the clock would be seen by neither."""
+        """When to take again: from the very instant of the last time on, or what became due between
+        two readings of the clock would be seen by neither."""
         due = self._store.claims.next_due(self.groups, instant)
         self._due_at = None
         if due is not None:

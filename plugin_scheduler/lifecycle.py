@@ -35,15 +35,14 @@ MOVES: Mapping[str, Rule] = {
     rule.name: rule
     for rule in (
         Rule(
-            "claim",
+            "start",
             (_S.QUEUED,),
-            _S.ASSIGNED,
+            _S.RUNNING,
             "worker",
             "due, enabled, before stop_time, not waiting",
-            "assigned_worker_name",
+            "assigned_worker_name, run row, last_run_time",
         ),
-        Rule("start", (_S.ASSIGNED,), _S.RUNNING, "worker", "owner", "run row, last_run_time"),
-        Rule("hand_back", (_S.ASSIGNED,), _S.QUEUED, "worker", "owner", "clears the owner"),
+        Rule("hand_back", _S.HELD, _S.QUEUED, "worker", "owner, never begun", "clears the owner"),
         Rule("finish", (_S.RUNNING,), _S.COMPLETED, "worker", "owner and run", "result, unblocks"),
         Rule("repeat", (_S.RUNNING,), _S.QUEUED, "worker", "owner and run", "next_run_time"),
         Rule("retry", (_S.RUNNING,), _S.QUEUED, "worker", "owner and run", "times_failed + 1"),
@@ -127,6 +126,11 @@ def _decide(
         return _after_failure(task, outcome, started, reason)
     except (ValueError, OverflowError) as error:  # a row edited by hand; it must not stop a worker
         return Move("fail", {"times_failed": task.times_failed + 1}, _no_next_time(error))
+
+
+def is_the_last(task: Task) -> bool:
+    """True where a success ends the task, whatever else is in its row."""
+    return task.repeats == 1 and task.times_run == 0
 
 
 def _no_next_time(error: Exception) -> str:

@@ -23,6 +23,10 @@ EVENTS: dict[str, tuple[int, str]] = {
     "worker_resumed": (_I, "worker %(worker)s was resumed"),
     "row_gone": (_W, "worker %(worker)s found its row gone and added it again"),
     "run_completed": (_I, "run %(run)s of task %(task)s completed in %(seconds).3f s"),
+    "runs_completed": (
+        _I,
+        "%(count)s runs completed, %(first)s among them, in %(seconds).3f s of work",
+    ),
     "run_repeats": (_I, "run %(run)s of task %(task)s completed in %(seconds).3f s; it repeats"),
     "run_failed": (
         _W,

@@ -78,6 +78,10 @@ class Outcome:
     }
 
 
+#: As numbers, by their place.
+OUTCOMES = tuple(Outcome.RUN_STATUS)
+
+
 class OnFailure:
     """What a repeating task does when an occurrence failed and has no retries left."""
 

@@ -17,12 +17,13 @@ from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import Move
 from plugin_scheduler.log import tell
 from plugin_scheduler.porter import Delivery, Porters
-from plugin_scheduler.records import Order, Outcome, Report
+from plugin_scheduler.records import Outcome, Report
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.store import Store
 
 PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
 HELD_AGAIN = 2.0  # seconds until a report is tried again whose task somebody holds
+MANY = 10  # runs that ended in one turn, from which on they share a line
 PORTER_EVERY = 0.02  # seconds between two looks at porters on their way
 
 Done = list[tuple[Report, Move | None]]
@@ -66,20 +67,10 @@ class Reporting:
             else:
                 self._tell_delivery(delivery)
 
-    def add_unfit(self, order: Order, why: str) -> None:
-        """It cannot be told to a runner."""
-        why = f"its arguments cannot be handed to a runner: {why}"
-        self._results.append(Result(order, Outcome.FAILED, 0.0, "", reason=why))
-
-    def add_unbegun(self, order: Order) -> None:
-        """Its runner was gone before the order reached it."""
-        why = "its runner was gone before it began"
-        self._results.append(Result(order, Outcome.INTERRUPTED, 0.0, "", reason=why))
-
-    def store(self) -> None:
-        """Write all reports in one transaction; they are kept until that has worked."""
+    def store(self) -> bool:
+        """Write all reports in one transaction; they are kept until that has worked. Was any?"""
         if not self._results:
-            return
+            return False
         ended = self._store.dialect.now()
         due = [result for result in self._results if not self._is_held(result)]
         reports = [_report(result, ended) for result in due]
@@ -93,9 +84,10 @@ class Reporting:
             done = [self._store_one(report) for report in reports]
         stored = {report.order.run_id for report, _ in done}
         self._results = [one for one in self._results if one.order.run_id not in stored]
-        for report, move in done:
+        for report, _ in done:
             self._held.pop(report.order.run_id, None)
-            self._tell_end(report, move)
+        self._tell_ends(done)
+        return bool(done)
 
     def _store_those_free(self, results: Sequence[Result], ended: datetime) -> Done:
         """Somebody holds the row of one of them (a transaction that edits it): the others are not
@@ -167,6 +159,24 @@ class Reporting:
             tell("run_completed", run=order.run_id, task=order.task.label, seconds=seconds)
         else:
             tell("report_dropped", run=order.run_id, task=order.task.label)
+
+    def _tell_ends(self, done: Done) -> None:
+        """A line for each, but one for all that completed where there are many."""
+        if len(done) < MANY:
+            for report, move in done:
+                self._tell_end(report, move)
+            return
+        plain = [one for one, move in done if move is not None and move.name == "finish"]
+        self.total += len(plain)
+        tell(
+            "runs_completed",
+            count=len(plain),
+            first=plain[0].order.task.label if plain else "-",
+            seconds=sum(report.seconds for report in plain),
+        )
+        for report, move in done:
+            if move is None or move.name != "finish":
+                self._tell_end(report, move)
 
     def _tell_end(self, report: Report, move: Move | None) -> None:
         task, run = report.order.task, report.order.run_id

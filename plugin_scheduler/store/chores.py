@@ -23,20 +23,19 @@ from plugin_scheduler.records import (
     Worker,
     WorkerStatus,
 )
-from plugin_scheduler.store.due import Due
+from plugin_scheduler.store.outlook import WAITS, Outlook
 from plugin_scheduler.store.tasks import Tasks
 
 #: Rows of one round at most: what is left over has the next one, and no statement takes so long
 #: that the leader could not beat meanwhile.
 BATCH = (0, 500)
-WAITS = "it waits for task"
 
 
 class Chores:
     """Duties of the ticker."""
 
-    def __init__(self, dialect: Dialect, due: Due, tasks: Tasks) -> None:
-        self._dialect, self._due, self._tasks = dialect, due, tasks
+    def __init__(self, dialect: Dialect, outlook: Outlook, tasks: Tasks) -> None:
+        self._dialect, self._outlook, self._tasks = dialect, outlook, tasks
         self._db = dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
         self._deps, self._worker = self._db.scheduler_task_deps, self._db.scheduler_worker
@@ -141,9 +140,8 @@ class Chores:
         """End what could not start before its stop_time."""
         task = self._task
         with self._dialect.reading():
-            late = task.stop_time < self._dialect.now()
-            waiting = late & task.status.belongs(TaskStatus.WAITING)
-            found = self._db(waiting).select(task.id, orderby=task.stop_time, limitby=BATCH)
+            late = self._db(self._outlook.late(self._dialect.now()).query)
+            found = late.select(task.id, orderby=task.stop_time, limitby=BATCH)
         if not found:
             return 0
         with self._dialect.transaction():
@@ -160,19 +158,12 @@ class Chores:
     @again
     def unblock(self) -> int:
         """Decide for tasks that wait for something that ended; how many were decided."""
-        child, parent = self._task, self._task.with_alias("waiting_task")
-        pending = (self._deps.can_visit == False) & parent.status.belongs(TaskStatus.WAITING)
-        ended = (child.id == None) | child.status.belongs(TaskStatus.ENDED)
-        # Who is to wait all the same stays here for long: once he knows why, he is passed over.
-        stays = (self._deps.on_failure == OnChildFailure.WAIT) & parent.reason.startswith(WAITS)
-        undecided = (child.status == TaskStatus.COMPLETED) | (parent.reason == None) | ~stays
-        undecided |= self._deps.on_failure == None
-        query = pending & ended & undecided & (parent.id == self._deps.task_parent)
+        child, question = self._task, self._outlook.undecided()
         with self._dialect.reading():
-            rows = self._db(query).select(
+            rows = self._db(question.query).select(
                 self._deps.ALL,
                 *(child[name] for name in ("id", "status", "task_name", "function_name")),
-                left=child.on(child.id == self._deps.task_child),
+                left=question.left,
                 orderby=self._deps.id,
                 limitby=BATCH,
             )
@@ -204,8 +195,7 @@ class Chores:
     def fan_out_broadcasts(self, alive: Sequence[Worker]) -> int:
         """Queue a copy of each due broadcast for every live worker of its group."""
         with self._dialect.reading():
-            due = self._due.at(self._dialect.now(), any_app=True)
-            due &= self._task.broadcast == True
+            due = self._outlook.broadcasts(self._dialect.now()).query
             tasks = self._tasks.read(due, orderby=self._task.next_run_time, limitby=BATCH)
         copies = 0
         for task in tasks:

@@ -1,81 +1,90 @@
 """What is due, and who gets it.
 
-I own the claim: the move from QUEUED to ASSIGNED, and the looks ahead that go with it. I call due,
-rows and dialects. I never start anything.
+I own the claim: what is picked of what is due, and the looks ahead that go with it. I call due,
+tasks and dialects. I never see a process.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from plugin_scheduler.dialects.base import Dialect, again
-from plugin_scheduler.records import Task, TaskStatus
+from plugin_scheduler.records import Order, Task, TaskStatus
 from plugin_scheduler.store.due import Due
-from plugin_scheduler.store.rows import Rows
-from plugin_scheduler.store.tasks import move
+from plugin_scheduler.store.levels import MOMENT, WORDS, Stretch, questions
+from plugin_scheduler.store.tasks import Tasks
 
 RETRY_HORIZON = timedelta(minutes=10)
 
 
-class Claim(NamedTuple):
-    """What a claim brought, and whether others were at the same tasks: there may be more."""
+Choose = Callable[[Sequence[Task]], list[Task]]
 
-    tasks: list[Task]
+
+class Claim(NamedTuple):
+    """What a claim brought: orders for runs that are written down. ``found``: how many were due, of
+    those that were asked for. ``contended``: others were at the same tasks, there may be more."""
+
+    orders: list[Order]
+    found: int
     contended: bool
 
 
 class Claims:
     """Takes tasks for one worker."""
 
-    def __init__(self, dialect: Dialect, due: Due, rows: Rows) -> None:
-        self._dialect, self._due, self._rows = dialect, due, rows
+    def __init__(self, dialect: Dialect, due: Due, tasks: Tasks) -> None:
+        self._dialect, self._due, self._tasks, self._rows = dialect, due, tasks, tasks.rows
         self._db, self._task = dialect.db, dialect.db.scheduler_task
 
     @again
-    def claim(self, worker_name: str, groups: Sequence[str], limit: int, now: datetime) -> Claim:
-        """Take up to ``limit`` tasks due at ``now``: the longest waiting first; priority counts as
-        waiting.
+    def take(
+        self,
+        worker_name: str,
+        groups: Sequence[str],
+        limit: int,
+        now: datetime,
+        choose: Choose = list,
+    ) -> Claim:
+        """Start up to ``limit`` tasks due at ``now``, the longest waiting first; priority counts as
+        waiting. ``choose`` picks those that there is room for.
 
         Where rows can be locked, those that another worker is taking are passed over. Elsewhere the
         candidates are read without a lock, and the compare-and-set finds out who was quicker.
         """
         if not self._dialect.locks_rows:
-            return self._claim_unlocked(worker_name, groups, limit, now)
+            return self._take_unlocked(worker_name, groups, limit, now, choose)
         with self._dialect.transaction():
             candidates = self._candidates(worker_name, groups, limit, now, lock="skip")
-            claimed = self._take(candidates, worker_name)
-        contended = len(claimed) < limit and self._is_left(worker_name, groups, now)
-        return Claim(claimed, contended)
+            chosen = choose(candidates)
+            orders = self._tasks.batches.start(chosen, worker_name, now) if chosen else []
+        return Claim(orders, len(candidates), False)
 
-    def _claim_unlocked(
-        self, worker_name: str, groups: Sequence[str], limit: int, now: datetime
+    def _take_unlocked(
+        self,
+        worker_name: str,
+        groups: Sequence[str],
+        limit: int,
+        now: datetime,
+        choose: Choose,
     ) -> Claim:
         with self._dialect.reading():
             candidates = self._candidates(worker_name, groups, limit, now)
-        if not candidates:
-            return Claim([], False)
+        chosen = choose(candidates)
+        if not chosen:
+            return Claim([], len(candidates), False)
         with self._dialect.transaction():
-            claimed = self._take(candidates, worker_name)
-        return Claim(claimed, len(claimed) < len(candidates))
+            if self._dialect.holds_all:
+                orders = self._tasks.batches.start(chosen, worker_name, now)
+            else:
+                orders = self._tasks.start(chosen, worker_name, now)
+        return Claim(orders, len(candidates), len(orders) < len(chosen))
 
-    def _take(self, candidates: Sequence[Task], worker_name: str) -> list[Task]:
-        if not candidates:
-            return []
-        ids = [task.id for task in candidates]
-        mine = {"assigned_worker_name": worker_name}
-        move(self._db, "claim", self._task.id.belongs(ids) & (self._task.enabled == True), **mine)
-        got = self._task.id.belongs(ids) & (self._task.assigned_worker_name == worker_name)
-        claimed = {
-            task.id: task
-            for task in self._rows.read(got & (self._task.status == TaskStatus.ASSIGNED))
-        }
-        return [claimed[task.id] for task in candidates if task.id in claimed]
-
-    def _is_left(self, worker_name: str, groups: Sequence[str], now: datetime) -> bool:
+    def is_left(self, worker_name: str, groups: Sequence[str], now: datetime) -> bool:
         """Is there a due task that somebody else has locked at this moment?"""
+        if not self._dialect.locks_rows:
+            return False
         with self._dialect.reading():
             return bool(self._candidates(worker_name, groups, 1, now))
 
@@ -87,14 +96,40 @@ class Claims:
         now: datetime,
         lock: str = "",
     ) -> list[Task]:
+        levels = self._due.levels(groups, now)
+        moment = self._dialect.literal(now, "datetime")
+
+        def text(kind: str, group: str) -> str:
+            key = (worker_name, kind, group, limit)
+            made = self._due.texts.get(key, lambda: self._text(*key))
+            return made.replace(MOMENT, moment)
+
+        found = self._rows.read_all(questions(levels, text), lock)
+        if found is None:  # one of them cannot be read: which, and why?
+            due = self._for(worker_name, now)
+            found = [
+                task
+                for level in levels
+                for task in self._read(level, due, lock, limitby=(0, limit))
+            ]
+        each = {task.id: task for task in found}  # names of groups may be the same to a database
+        return sorted(each.values(), key=self._due.rank)[:limit]
+
+    def _text(self, worker_name: str, kind: str, group: str, limit: int) -> str:
+        """Asks for candidates of a stretch of the claim's index."""
+        query = self._due.within(group, WORDS[kind]) & self._for(worker_name, self._due.moment)
+        fields = [self._task[name] for name in Task._fields]
+        return str(self._db(query)._select(*fields, orderby=self._due.order, limitby=(0, limit)))
+
+    def _for(self, worker_name: str, now: Any) -> Any:
+        """What is due, and this worker may take."""
         task = self._task
         for_me = (task.only_worker == None) | (task.only_worker.belongs(("", worker_name)))
-        due = self._due.at(now) & for_me & ((task.broadcast == None) | (task.broadcast == False))
-        found = [
-            self._rows.read(at_level & due, lock, orderby=task.next_run_time, limitby=(0, limit))
-            for at_level in self._due.levels(groups)
-        ]
-        return list(heapq.merge(*found, key=self._due.rank))[:limit]
+        return self._due.at(now) & for_me & ((task.broadcast == None) | (task.broadcast == False))
+
+    def _read(self, level: Stretch, query: Any, lock: str = "", **select: Any) -> list[Task]:
+        within = self._due.within(level.group, level.words)
+        return self._rows.read(within & query, lock, orderby=self._due.order, **select)
 
     def has_due_work(self, groups: Sequence[str], horizon: float) -> bool:
         """Is anything to do, by whichever worker, in the next ``horizon`` seconds? Tells a worker
@@ -116,16 +151,26 @@ class Claims:
 
     def next_due(self, groups: Sequence[str], now: datetime) -> datetime | None:
         """When the next task will be due that is not due at ``now``."""
-        task = self._task
         with self._dialect.reading():
-            soonest = [
-                next_one.next_run_time
-                for at_level in self._due.levels(groups)
-                for next_one in self._rows.read(
-                    at_level & (task.next_run_time > now) & (task.enabled == True),
-                    orderby=task.next_run_time,
-                    limitby=(0, 1),
-                )
-                if next_one.next_run_time
-            ]
+            try:
+                soonest = [_as_time(when) for when in self._due.soonest(groups, now)]
+            except Exception as error:  # each driver and parser has its own kind
+                if self._dialect.passes(error):
+                    raise
+                soonest = self._soonest_readable(groups, now)
         return min(soonest, default=None)
+
+    def _soonest_readable(self, groups: Sequence[str], now: datetime) -> list[datetime]:
+        """Level by level, and what cannot be read is noted."""
+        later = (self._task.next_run_time > now) & (self._task.enabled == True)
+        return [
+            task.next_run_time
+            for level in self._due.all_levels(groups, now)
+            for task in self._read(level, later, limitby=(0, 1))
+            if task.next_run_time
+        ]
+
+
+def _as_time(value: Any) -> datetime:
+    """From what the driver gave; ValueError or TypeError where that is no time."""
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value)

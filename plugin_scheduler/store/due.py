@@ -1,22 +1,44 @@
 """Which tasks are due? The conditions of the claim, each with a name, and the order they go in.
 
 I own what makes a task claimable, in one place: the claim, whoever explains why a task does not
-run, and burst mode ask here. I call dialects. I never write.
+run, and burst mode ask here. I call levels and dialects. I never write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydal.objects import Expression, Query
 
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.records import Task, TaskStatus
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.store.levels import (
+    BOTTOM,
+    GAP,
+    LEVEL,
+    MOMENT,
+    NONE,
+    PLACE,
+    TOP,
+    WORDS,
+    Levels,
+    Stretch,
+    Texts,
+)
 
 OF_THIS_APP = "of this app"
 ERA = datetime(2000, 1, 1)
-HIGHEST = 2**31  # a priority that is text, put there by hand, is above every number in SQLite
+
+
+class FirstRow(NamedTuple):
+    """What is asked of the first task of each level, or of the first that meets a condition."""
+
+    name: str
+    answer: Any
+    condition: Any
 
 
 class Due:
@@ -26,8 +48,21 @@ class Due:
         self._settings, self._application = settings, application
         self._db = dialect.db
         self._task, self._deps = self._db.scheduler_task, self._db.scheduler_task_deps
+        self._dialect, self._levels = dialect, Levels(dialect)
+        self.texts = Texts()
+        #: Stands for the time in such a text.
+        self.moment = self._expression(MOMENT, "datetime")
+        when = self._task.next_run_time
+        #: That of the index, within a level.
+        priority = self._task.priority
+        self.order = when if dialect.nulls_are_alike else priority | when
+        self._orders = {NONE: self.order, LEVEL: self.order, BOTTOM: priority}
+        self._orders |= dict.fromkeys((TOP, GAP), ~priority)
+        self._is_later = FirstRow("is it later?", (when > self.moment).case(1, 0), None)
+        later = (when > self.moment) & (self._task.enabled == True)
+        self._soonest = FirstRow("when?", when, later)
 
-    def at(self, now: datetime, any_app: bool = False) -> Any:
+    def at(self, now: Any, any_app: bool = False) -> Any:
         """All conditions at once; of every application's tasks where the ticker asks."""
         query = None
         for name, condition in self.conditions(now).items():
@@ -36,7 +71,7 @@ class Due:
             query = condition if query is None else query & condition
         return query
 
-    def conditions(self, now: datetime) -> dict[str, Any]:
+    def conditions(self, now: Any) -> dict[str, Any]:
         """Each condition of the claim as a query, by name; all of them must hold."""
         task = self._task
         return {
@@ -48,30 +83,65 @@ class Due:
             "waits for nothing": ~task.id.belongs(self._waiting()),
         }
 
-    def levels(self, groups: Sequence[str]) -> list[Any]:
-        """One query for each group and priority in use: each reads one stretch of the claim index,
-        so that a claim never sorts the backlog."""
-        task, queries = self._task, []
-        for group in dict.fromkeys(groups):
-            base = (task.status == TaskStatus.QUEUED) & (task.group_name == group)
-            without = base & (task.priority == None)
-            if self._db(without).select(task.id, orderby=task.next_run_time, limitby=(0, 1)):
-                queries.append(without)
-            level = self._highest(base, HIGHEST)
-            while level is not None:
-                queries.append(base & (task.priority == level))
-                lower = self._highest(base, level)
-                # SQLite keeps -0.5 that somebody wrote by hand, and it is read as 0 again
-                level = lower if lower is None or lower < level else level - 1
-        return queries
+    # -- the way through the index --------------------
 
-    def _highest(self, base: Any, below: int) -> int | None:
-        """One step in the claim's index; MAX() would read all of a level on some databases."""
-        priority = self._task.priority
-        rows = self._db(base & (priority < below)).select(
-            priority, orderby=~priority, limitby=(0, 1), cacheable=True
-        )
-        return rows[0].priority if rows else None
+    def levels(self, groups: Sequence[str], now: datetime) -> list[Stretch]:
+        """Each group and priority in use that may have something due: a claim reads one stretch of
+        its index for each, and never sorts the backlog."""
+        return [level for level, is_later in self._first_ones(groups, now) if not is_later]
+
+    def all_levels(self, groups: Sequence[str], now: datetime) -> list[Stretch]:
+        """Each group and priority in use."""
+        return [level for level, _ in self._first_ones(groups, now)]
+
+    def _first_ones(self, groups: Sequence[str], now: datetime) -> list[tuple[Stretch, Any]]:
+        """Levels, and whether the first task of each is later. The database compares, since a time
+        may be one that cannot be read; a task without any time may hide others behind it."""
+        found = list(self._ask(self._is_later, groups, now))
+        self._levels.forget_but([level for level, _ in found])
+        return found
+
+    def soonest(self, groups: Sequence[str], now: datetime) -> list[Any]:
+        """Of each level the time of the first that is not due yet, as the driver gives it."""
+        return [answer for _, answer in self._ask(self._soonest, groups, now)]
+
+    def _ask(
+        self, question: FirstRow, groups: Sequence[str], now: datetime
+    ) -> Iterator[tuple[Stretch, Any]]:
+        moment = self._dialect.literal(now, "datetime")
+
+        def text(kind: str, group: str) -> str:
+            made = self.texts.get(
+                (question.name, kind, group), lambda: self._first_row(question, kind, group)
+            )
+            return made.replace(MOMENT, moment)
+
+        return self._levels.ask(groups, text)
+
+    def _first_row(self, question: FirstRow, kind: str, group: str) -> str:
+        how: dict[str, Any] = {"orderby": self._orders[kind], "limitby": (0, 1)}
+        query = self.within(group, WORDS[kind])
+        if kind == GAP and not self._dialect.steps_down:
+            # Any row will do, and with a choice of statuses it reads that range, and no more.
+            query = self.within(group, WORDS[kind], (TaskStatus.QUEUED, ""))
+            how.update(orderby=None, orderby_on_limitby=False)
+        elif kind in (NONE, LEVEL) and question.condition is not None:
+            query &= question.condition
+        fields = (self._expression(PLACE), self._task.priority, question.answer)
+        return str(self._db(query)._select(*fields, **how))
+
+    def within(
+        self, group: str, words: str, statuses: tuple[str, ...] = (TaskStatus.QUEUED,)
+    ) -> Any:
+        """Waiting tasks of a stretch of the claim's index."""
+        one, status = len(statuses) == 1, self._task.status
+        base = status == statuses[0] if one else status.belongs(statuses)
+        return base & (self._task.group_name == group) & Query(self._db, f"({words})")
+
+    def _expression(self, text: str, kind: str = "integer") -> Any:
+        return Expression(self._db, text, None, None, kind)
+
+    # -- whose, and in which order --------------------
 
     def of_this_app(self) -> Any:
         """Several apps may share a database; web2py writes ``app/controller``."""

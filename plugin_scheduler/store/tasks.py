@@ -12,9 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.dialects.base import Dialect, again
-from plugin_scheduler.lifecycle import MOVES, Move, decide, short
+from plugin_scheduler.dialects.statements import Holes
+from plugin_scheduler.lifecycle import Move, decide, short
 from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.store.batches import Batches, among, leaves_no_row
+from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.rows import Rows
 
 
@@ -23,7 +26,7 @@ class Tasks:
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
         self._dialect, self._settings = dialect, settings
-        self.rows = Rows(dialect)
+        self.rows, self.batches = Rows(dialect), Batches(dialect, settings)
         self.read = self.rows.read
         self._db = dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
@@ -61,44 +64,52 @@ class Tasks:
             rows = self._dialect.select(mine, [table.id], lock="skip", orderby=table.id)
             return {row.id for row in rows}
 
-    @again
-    def start(self, tasks: Sequence[Task], worker_name: str) -> list[Order]:
-        """Make a run row for each task and set it RUNNING; leaves out what was taken away."""
+    def start(self, tasks: Sequence[Task], worker_name: str, now: datetime) -> list[Order]:
+        """Set each task RUNNING and make a run row for it, in the caller's transaction; leaves out
+        what others were quicker to take. One by one: so it works with every database."""
         orders = []
-        with self._dialect.transaction():
-            now = self._dialect.now()
-            for task in tasks:
-                mine = self._held_by(task, worker_name) & (self._task.enabled == True)
-                if not self.move("start", mine, last_run_time=now, reason=None):
-                    continue  # stopped, disabled or deleted meanwhile
-                run_id = int(
-                    self._run.insert(
-                        task_id=task.id,
-                        status=RunStatus.RUNNING,
-                        start_time=now,
-                        worker_name=worker_name,
-                    )
+        for task in tasks:
+            same = (self._task.id == task.id) & (self._task.enabled == True)
+            changes = {"assigned_worker_name": worker_name, "last_run_time": now, "reason": None}
+            if not self.move("start", same, **changes):
+                continue
+            run_id = int(
+                self._run.insert(
+                    task_id=task.id,
+                    status=RunStatus.RUNNING,
+                    start_time=now,
+                    worker_name=worker_name,
                 )
-                self._db(self._task.id == task.id).update(run_id=run_id)
-                orders.append(Order(task._replace(run_id=run_id), run_id, now))
+            )
+            self._db(self._task.id == task.id).update(run_id=run_id)
+            orders.append(Order(task._replace(run_id=run_id), run_id, now))
         return orders
 
     @again
-    def hand_back(self, tasks: Sequence[Task], worker_name: str) -> int:
-        """Give up claimed tasks that were never started."""
+    def hand_back(self, orders: Sequence[Order], worker_name: str) -> int:
+        """Give up tasks whose runs never began; these leave no row. What somebody asked to stop
+        meanwhile is STOPPED: the request stood in the run's row."""
         with self._dialect.transaction():
-            return sum(
-                self.move("hand_back", self._held_by(task, worker_name), assigned_worker_name="")
-                for task in tasks
-            )
+            run_ids = [order.run_id for order in orders]
+            # Runs before tasks, as `stop_task` takes them.
+            stops = self._stop_requests(run_ids)
+            self.batches.drop_runs(run_ids)
+            mine = among(self._task.id, [order.task.id for order in orders])
+            mine &= among(self._task.run_id, run_ids)
+            mine &= self._task.assigned_worker_name == worker_name
+            if stops:
+                asked, why = mine & self._task.run_id.belongs(stops), "stopped on request"
+                self.move("stop_run", asked, enabled=False, run_id=None, reason=why)
+            return self.move("hand_back", mine, assigned_worker_name="", run_id=None)
 
     @again
     def hand_back_unknown(self, worker_name: str, known: Iterable[int]) -> int:
         """Give up what this worker holds by the tables but does not know of: an answer was lost."""
         mine = self._task.assigned_worker_name == worker_name
         held = mine & self._task.status.belongs(TaskStatus.HELD)
+        known = set(known)
         with self._dialect.reading():
-            strays = [task for task in self.read(held) if task.id not in set(known)]
+            strays = [task for task in self.read(held) if task.id not in known]
         if not strays:
             return 0
         with self._dialect.transaction():
@@ -124,23 +135,32 @@ class Tasks:
     ) -> list[tuple[Report, Move | None]]:
         """Store what came back, in one transaction; None beside a report that came too late."""
         with self._dialect.transaction():
+            finished = self.batches.finish(reports, worker_name)
+            others = [one for one in reports if one.order.run_id not in finished]
+            done: list[tuple[Report, Move | None]] = [
+                (one, Move("finish")) for one in reports if one.order.run_id in finished
+            ]
             # Runs before tasks, as `stop_task` takes them: two orders would be a deadlock.
-            stops = self._stop_requests([report.order.run_id for report in reports])
-            current = self._current(reports)
-            done = [
-                (report, self._apply(report, current, stops, worker_name)) for report in reports
+            stops = self._stop_requests([report.order.run_id for report in others])
+            current = self._current(others)
+            done += [
+                (report, self._apply(report, current, stops, worker_name)) for report in others
             ]
             self._unblock([report.order.task.id for report, move in done if move and move.unblocks])
         return done
 
     def _current(self, reports: Sequence[Report]) -> dict[int, Task]:
         """The rows as they are now: people edit a task's schedule while it runs."""
+        if not reports:
+            return {}
         ids = [report.order.task.id for report in reports]
         rows = self.read(self._task.id.belongs(ids), lock="wait", orderby=self._task.id)
         return {task.id: task for task in rows}
 
     def _stop_requests(self, run_ids: Sequence[int | None]) -> set[int]:
         """Runs that somebody asked to stop just when they ended."""
+        if not run_ids:
+            return set()
         fields, ours = [self._run.id, self._run.stop_requested], self._run.id.belongs(run_ids)
         rows = self._dialect.select(ours, fields, lock="wait", orderby=self._run.id)
         return {row.id for row in rows if row.stop_requested}
@@ -188,7 +208,7 @@ class Tasks:
     def _close_run(self, report: Report) -> None:
         self._dialect.check_size(report.result)
         run = self._db(self._run.id == report.order.run_id)
-        if report.outcome == Outcome.COMPLETED and self._leaves_no_row(report):
+        if report.outcome == Outcome.COMPLETED and leaves_no_row(report, self._settings):
             run.delete()
             return
         changes: dict[str, Any] = {"run_output": report.output, "run_result": report.result}
@@ -202,11 +222,6 @@ class Tasks:
             reason=short(report.reason),
             **changes,
         )
-
-    def _leaves_no_row(self, report: Report) -> bool:
-        """web2py's rule: what returned nothing leaves nothing."""
-        empty = report.result in (None, "null")
-        return self._settings.discard_results or (empty and not self._settings.keep_empty_runs)
 
     def end_run(self, task: Task, outcome: str, now: datetime, why: str) -> Move | None:
         """End a run without a report of its runner: its worker died or lost track of it."""
@@ -230,8 +245,11 @@ class Tasks:
 
     def _unblock(self, ids: list[int]) -> None:
         if ids:
-            waits = self._deps.task_child.belongs(ids) & (self._deps.can_visit == False)
-            self._db(waits).update(can_visit=True)
+            self._dialect.run("unblock", self._let_go, ids=ids)
+
+    def _let_go(self, hole: Holes) -> str:
+        waits = among(self._deps.task_child, hole.numbers("ids")) & (self._deps.can_visit == False)
+        return str(self._db(waits)._update(can_visit=True))
 
     @again
     def save_live(self, run_id: int, output: str | None, progress: dict[str, Any] | None) -> None:
@@ -248,26 +266,22 @@ class Tasks:
     def asked_to_end(self, run_ids: Iterable[int], worker_name: str) -> dict[int, str]:
         """Of these runs: those somebody asked to stop, and those that are no longer ours, because
         the row of the run or of its task says so, or is gone."""
-        run, task = self._run, self._task
-        ours = run.id.belongs(list(run_ids)) & (run.status == RunStatus.RUNNING)
-        ours &= (task.id == run.task_id) & (task.run_id == run.id)
-        ours &= (task.status == TaskStatus.RUNNING) & (task.assigned_worker_name == worker_name)
+        values = {"ids": list(run_ids), "worker": worker_name}
         with self._dialect.reading():
-            rows = self._db(ours).select(run.id, run.stop_requested, cacheable=True)
-        stops = {row.id: row.stop_requested for row in rows}
+            stops = dict(self._dialect.ask("at work", self._at_work, **values))
         ends = {run_id: "taken" for run_id in run_ids if run_id not in stops}
-        return ends | {run_id: "stop" for run_id, asked in stops.items() if asked}
+        return ends | {run_id: "stop" for run_id, asked in stops.items() if asked in (True, "T")}
+
+    def _at_work(self, hole: Holes) -> str:
+        run, task = self._run, self._task
+        ours = among(run.id, hole.numbers("ids")) & (run.status == RunStatus.RUNNING)
+        ours &= (task.id == run.task_id) & (task.run_id == run.id)
+        ours &= task.status == TaskStatus.RUNNING
+        ours &= task.assigned_worker_name == hole.text("worker")
+        return str(self._db(ours)._select(run.id, run.stop_requested))
 
     # -- the one writer --------------------
 
     def move(self, name: str, selection: Any, **changes: Any) -> int:
         """Make a move for all selected tasks that stand where it begins; how many that were."""
         return move(self._db, name, selection, **changes)
-
-
-def move(db: Any, name: str, selection: Any, **changes: Any) -> int:
-    """The one place where a task's status is written."""
-    rule = MOVES[name]
-    task = db.scheduler_task
-    guarded = db(selection & task.status.belongs(rule.sources), ignore_common_filters=True)
-    return int(guarded.update(status=rule.target, **changes) or 0)

@@ -1,0 +1,154 @@
+"""Many tasks in a few statements: the way of all those about which there is nothing unusual.
+
+I own the shape of these statements. I call dialects, and `move` for each status. I never decide
+what follows from an outcome: only runs whose task is done with them are mine, the others are left
+to `tasks`, one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydal.objects import Expression, Query
+
+from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.dialects.literals import portions
+from plugin_scheduler.dialects.statements import Holes, listed
+from plugin_scheduler.lifecycle import is_the_last
+from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store.moves import move_in_words
+
+NEWEST_RUN = (
+    "SELECT MAX(scheduler_run.id) FROM scheduler_run "
+    "WHERE scheduler_run.task_id = scheduler_task.id"
+)
+
+#: A run that somebody else has ended, because its worker was thought dead, stays as it is.
+STILL_OPEN = f"scheduler_run.status = '{RunStatus.RUNNING}'"
+
+
+class Batches:
+    """Starts and ends of many tasks, inside somebody else's transaction."""
+
+    def __init__(self, dialect: Dialect, settings: Settings) -> None:
+        self._dialect, self._settings, self._db = dialect, settings, dialect.db
+        self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
+
+    def start(self, tasks: Sequence[Task], worker_name: str, now: datetime) -> list[Order]:
+        """Take queued tasks whose rows are held, with a run row for each: what crosses to a runner.
+        What nobody may take any more (edited in the last moment) is left out."""
+        ids = [task.id for task in tasks]
+        self._insert_runs(ids, worker_name, now)
+        taken = self._dialect.run("start", self._start, ids=ids, worker=worker_name, now=now)
+        runs = dict(self._dialect.ask("started", self._started, ids=ids, worker=worker_name))
+        if taken < len(ids):
+            self._drop_runs_of([number for number in ids if number not in runs], worker_name)
+        return [
+            Order(task._replace(run_id=runs[task.id]), runs[task.id], now)
+            for task in tasks
+            if task.id in runs
+        ]
+
+    def _start(self, hole: Holes) -> str:
+        same = among(self._task.id, hole.numbers("ids")) & (self._task.enabled == True)
+        newest = Expression(self._db, NEWEST_RUN, None, None, "integer")
+        changes = {"assigned_worker_name": hole.text("worker"), "last_run_time": hole.time("now")}
+        return move_in_words(self._db, "start", same, run_id=newest, reason=None, **changes)
+
+    def _started(self, hole: Holes) -> str:
+        mine = among(self._task.id, hole.numbers("ids"))
+        mine &= self._task.assigned_worker_name == hole.text("worker")
+        mine &= self._task.status == TaskStatus.RUNNING
+        return str(self._db(mine)._select(self._task.id, self._task.run_id))
+
+    def _insert_runs(self, ids: Sequence[int], worker_name: str, now: datetime) -> None:
+        self._dialect.execute(
+            "INSERT INTO scheduler_run (task_id, status, start_time, worker_name, stop_requested) "
+            f"SELECT id, {{}}, {{}}, {{}}, 'F' FROM scheduler_task WHERE id IN ({listed(ids)})",
+            (RunStatus.RUNNING, now, worker_name),
+        )
+
+    def _drop_runs_of(self, ids: Sequence[int], worker_name: str) -> None:
+        """Of tasks that were not to be had after all."""
+        run = self._run
+        ours = run.task_id.belongs(ids) & (run.status == RunStatus.RUNNING)
+        self._db(ours & (run.worker_name == worker_name)).delete()
+
+    # -- ends --------------------
+
+    def finish(self, reports: Sequence[Report], worker_name: str) -> set[int]:
+        """Store those runs which completed, and were their task's last; their ids."""
+        last = [report for report in reports if _is_plain(report)]
+        if not last:
+            return set()
+        # Runs before tasks, as `stop_task` takes them: two orders would be a deadlock.
+        self._close_runs(last)
+        runs = [report.order.run_id for report in last]
+        values = {"ids": [one.order.task.id for one in last], "runs": runs, "worker": worker_name}
+        done = self._dialect.run("finish", self._finish, **values)
+        if done == len(last):
+            return set(runs)
+        return {run_id for (run_id,) in self._dialect.ask("finished", self._finished, **values)}
+
+    def _finish(self, hole: Holes) -> str:
+        plain = self._ours(hole) & (self._task.repeats == 1) & (self._task.times_run == 0)
+        changes = {"times_run": 1, "times_failed": 0, "times_lost": 0, "reason": None}
+        return move_in_words(self._db, "finish", plain, **changes)
+
+    def _finished(self, hole: Holes) -> str:
+        ended = self._ours(hole) & (self._task.status == TaskStatus.COMPLETED)
+        return str(self._db(ended)._select(self._task.run_id))
+
+    def _ours(self, hole: Holes) -> Any:
+        ours = among(self._task.id, hole.numbers("ids")) & among(
+            self._task.run_id, hole.numbers("runs")
+        )
+        return ours & (self._task.assigned_worker_name == hole.text("worker"))
+
+    def _close_runs(self, reports: Sequence[Report]) -> None:
+        kept = []
+        for report in reports:
+            if not leaves_no_row(report, self._settings):
+                self._dialect.check_size(report.result)
+                kept.append(report)
+        rows = [
+            (
+                report.order.run_id,
+                RunStatus.COMPLETED,
+                report.ended,
+                report.output,
+                report.result,
+                round(report.seconds, 6),
+            )
+            for report in sorted(kept, key=lambda report: report.order.run_id)
+        ]
+        columns = ("status", "stop_time", "run_output", "run_result", "duration")
+        for some in portions(rows):
+            self._dialect.update_many("scheduler_run", columns, some, STILL_OPEN)
+        if len(kept) < len(reports):
+            stay = {report.order.run_id for report in kept}
+            gone = [one.order.run_id for one in reports if one.order.run_id not in stay]
+            self.drop_runs(gone)
+
+    def drop_runs(self, run_ids: Sequence[int]) -> None:
+        """Runs that are to leave no row."""
+        self._dialect.delete_rows("scheduler_run", run_ids, STILL_OPEN)
+
+
+def among(field: Any, ids: Collection[int]) -> Any:
+    """`field.belongs(ids)`; pydal looks at each number of a long list for long."""
+    return Query(field.db, f"{field.tablename}.{field.name} IN ({listed(ids)})")
+
+
+def leaves_no_row(report: Report, settings: Settings) -> bool:
+    """web2py's rule: what returned nothing leaves nothing."""
+    empty = report.result in (None, "null")
+    return settings.discard_results or (empty and not settings.keep_empty_runs)
+
+
+def _is_plain(report: Report) -> bool:
+    done = report.outcome == Outcome.COMPLETED and is_the_last(report.order.task)
+    return done and report.progress is None and report.reason is None

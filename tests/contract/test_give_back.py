@@ -1,0 +1,52 @@
+"""What was taken and not begun goes back, whoever holds one row of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from databases import SERVERS
+from home import Connect, engine_on, scheduler_on
+from makers import NINE
+
+from plugin_scheduler.clock import TurnedClock
+from plugin_scheduler.crew import News
+from plugin_scheduler.intake import HELD_AGAIN, Intake
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store import Store
+
+on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
+
+
+def statuses(store: Store) -> list[str]:
+    task = store.db.scheduler_task
+    found = [row.status for row in store.db(task).select(task.status, orderby=task.id)]
+    store.db.commit()
+    return found
+
+
+@on_servers
+def test_a_row_that_somebody_holds_keeps_only_its_own_task(connect: Connect) -> None:
+    clock, nobody = TurnedClock(NINE), SimpleNamespace(takers=lambda: 0, idle=lambda: 0)
+    nobody.load = list
+    with engine_on(connect) as store:
+        caller = connect()
+        scheduler = scheduler_on(caller)
+        ids = [scheduler.queue_task("add").id for _ in range(3)]
+        caller.commit()
+        staying = SimpleNamespace(takes_work=True)
+        intake = Intake(store, nobody, staying, Settings(), "me", clock)  # type: ignore[arg-type]
+        orders = store.claims.take("me", ["main"], 3, store.dialect.now()).orders
+        scheduler.stop_task(ids[1])  # and does not commit yet
+        intake.collect(News(unbegun=orders))
+        intake.feed()
+        intake.feed()
+        assert statuses(store) == [TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.QUEUED]
+        caller.commit()
+        intake.feed()
+        assert len(intake) == 1, "it has its turn in some seconds"
+        clock.turn(HELD_AGAIN)
+        intake.feed()
+        assert statuses(store) == [TaskStatus.QUEUED, TaskStatus.STOPPED, TaskStatus.QUEUED]
+        assert not len(intake)
