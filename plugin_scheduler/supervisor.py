@@ -29,7 +29,8 @@ from plugin_scheduler.store import Store
 from plugin_scheduler.ticker import Ticker
 
 AUDIT_EVERY = 0.2  # seconds at least between two looks at orders, however often the bell rings
-POLL_EVERY = 1.0  # seconds at most between two looks, also when no bell rings
+POLL_EVERY = 1.0  # seconds at most between two of them while something runs
+SHORT = 0.001  # seconds; shorter pauses a selector makes as long as that
 STUBBORN_ERRORS = 20  # unexpected errors in a row after which going on makes no sense
 
 
@@ -101,10 +102,11 @@ class Supervisor:
             return
         try:
             self._beat_if_due()
-            self._reporting.store()
+            if self._reporting.store():  # a retry or a repeat may be due
+                self._intake.look_again()
+            self._intake.feed()
             self._audit_if_due()
-            self._intake.claim()
-            self._hand_out()
+            self._heed_bell()
             self._reporting.save_live(self._pool.live_runs())
         except Locked:  # it waited for somebody who holds a row: no outage, and no pause
             self._errors += 1
@@ -118,39 +120,33 @@ class Supervisor:
                 self._staying.give_up(self._outage.seconds, self._pool)
         except Superseded as error:
             self._staying.give_way(str(error), self._pool)
-            self._worker_id = 0
-            self._next_beat = self._next_audit = float("inf")
+            self._worker_id, self._ticker.leads = 0, False
+            self._next_beat = self._next_audit = self._last_audit = float("inf")
         else:
             self._outage.over()
 
     def _collect(self) -> None:
         news = self._pool.news()
-        for result in news.results:
-            self._intake.note_length(result.seconds)
+        self._intake.collect(news)
         self._reporting.collect(news)
 
-    def _hand_out(self) -> None:
-        for order in self._intake.start():
-            try:
-                handed_out = self._pool.hand_out(order)
-            except (TypeError, ValueError) as error:  # a row edited by hand, that is no JSON
-                self._reporting.add_unfit(order, str(error))
-                continue
-            if not handed_out:
-                self._reporting.add_unbegun(order)
-
     def _busy(self) -> bool:
-        return bool(self._reporting.is_busy or self._pool.live_runs() or len(self._intake))
+        self._collect()
+        return bool(self._reporting.is_busy or self._pool.orders() or len(self._intake))
 
     # -- waiting --------------------
 
     def _wait(self) -> None:
         """Until something happened: a byte, a deadline, a due task, or the doorbell."""
+        self._clock.sleep(self._intake.breather())
         deadline = self._nearest_deadline()
         while True:
             left = max(0.0, deadline - self._clock.monotonic())
             listening = self._outage.may_try()
             pause = min(left, self._bell.interval) if listening else left
+            if 0 < pause < SHORT:
+                self._clock.sleep(pause)
+                pause = 0.0
             events = self._selector.select(pause)
             for key, _ in events:
                 key.data()
@@ -158,6 +154,7 @@ class Supervisor:
             rung = listening and self._bell.rung()
             if rung and self._worker_id:
                 self._intake.look_again()
+                self._ticker.rang()
                 self._next_audit = min(self._next_audit, self._last_audit + AUDIT_EVERY)
             if happened or rung or self._clock.monotonic() >= deadline:
                 return
@@ -167,42 +164,55 @@ class Supervisor:
             return self._outage.retry_at
         deadlines = (
             self._next_beat,
-            self._next_audit,
+            self._audit_at(),
+            self._bell.next_test,
+            self._ticker.deadline,
             self._pool.next_deadline(),
             self._intake.next_deadline(),
             self._reporting.next_deadline(self._pool.live_runs()),
             self._staying.deadline,
         )
-        return min(deadline for deadline in deadlines if deadline is not None)
+        # What was heard while these were asked comes first.
+        return 0.0 if self._pool.has_news() else min(one for one in deadlines if one is not None)
 
     # -- orders --------------------
 
+    def _audit_at(self) -> float:
+        """Soon after the bell rang, at each beat, and more often while there are runs to end."""
+        watched = self._last_audit + POLL_EVERY if self._pool.orders() else self._next_audit
+        return min(self._next_audit, watched)
+
     def _audit_if_due(self) -> None:
-        """Look at orders: soon after the bell rang, and every second in any case."""
-        now = self._clock.monotonic()
-        if now < self._next_audit:
+        if self._clock.monotonic() < self._audit_at():
             return
-        self._last_audit, self._next_audit = now, now + POLL_EVERY
         row = self._store.workers.orders(self._worker_id)
         if row is None:
             self._register_again()
         else:
-            self._intake.groups = row[1] or self._settings.group_names
-            self._obey(row[0])
+            self._follow(*row)
+
+    def _follow(self, status: str, groups: tuple[str, ...]) -> None:
+        """What this worker's row says, as it was just read."""
+        self._last_audit = self._clock.monotonic()
+        self._next_audit = self._last_audit + max(POLL_EVERY, self._settings.heartbeat)
+        self._intake.serve(groups or self._settings.group_names)
+        self._obey(status)
         self._end_unwanted_runs()
-        self._bell.test()
-        self._tell_of_bell()
-        if self._ticker.leads and self._ticker.round_soon():
+
+    def _heed_bell(self) -> None:
+        """What was written may concern the chores; and would it still ring?"""
+        if self._ticker.round_if_due(self._known_tasks):
             self._intake.look_again()
+        if self._clock.monotonic() >= self._bell.next_test:
+            self._bell.test()
+            self._tell_of_bell()
 
     def _tell_of_bell(self) -> None:
         """News that come late are no error, but somebody should know."""
-        if self._bell.trouble == self._bell_trouble:
-            return
-        self._bell_trouble = self._bell.trouble
-        if self._bell_trouble:
+        before, self._bell_trouble = self._bell_trouble, self._bell.trouble
+        if self._bell_trouble and self._bell_trouble != before:
             tell("bell_lost", why=self._bell_trouble)
-        else:
+        elif before and not self._bell_trouble:
             tell("bell_back")
 
     def _register_again(self) -> None:
@@ -224,14 +234,14 @@ class Supervisor:
             self._staying.follow(status, self._pool, self._me.name)
 
     def _end_unwanted_runs(self) -> None:
-        runs = {run.order.run_id: run for run in self._pool.live_runs() if not run.ending}
-        if not runs:
+        orders = {order.run_id: order for order in self._pool.orders()}
+        if not orders:
             return
-        for run_id, why in self._store.tasks.asked_to_end(runs, self._me.name).items():
+        for run_id, why in self._store.tasks.asked_to_end(orders, self._me.name).items():
             if why == "stop":
                 self._pool.stop_run(run_id, Outcome.STOPPED, "stopped on request")
             else:
-                tell("run_taken", run=run_id, task=runs[run_id].order.task.label)
+                tell("run_taken", run=run_id, task=orders[run_id].task.label)
                 self._pool.stop_run(run_id, Outcome.INTERRUPTED, "taken away from its worker")
 
     # -- heartbeat --------------------
@@ -267,7 +277,7 @@ class Supervisor:
         self._next_beat = now + self._settings.heartbeat
         with contextlib.suppress(Locked):  # there is a next beat
             self._look_after_rows()
-        self._intake.look_again()
+        self._intake.look_now_and_then()
         self._leave_if_idle()
 
     def _look_after_rows(self) -> None:
@@ -275,15 +285,15 @@ class Supervisor:
         condemned = self._store.tasks.condemn_unreadable()
         if condemned:
             tell("condemned", count=condemned)
-        strays = self._store.tasks.hand_back_unknown(self._me.name, self._known_tasks())
-        if strays:
-            tell("task_strays", count=strays)
-        self._ticker.stand_for_election(self._worker_id)
-        if self._ticker.leads:
-            self._ticker.round()
+        workers = self._ticker.stand_for_election(self._worker_id)
+        for mine in (one for one in workers if one.id == self._worker_id and one.lease_until):
+            self._follow(mine.status, mine.group_names)
+        if self._ticker.look_after(workers, self._known_tasks()):
+            self._intake.look_again()
 
     def _known_tasks(self) -> list[int]:
-        running = [run.order.task.id for run in self._pool.live_runs()]
+        self._collect()  # a runner may have been listened to since this turn began
+        running = [order.task.id for order in self._pool.orders()]
         return running + self._reporting.task_ids() + self._intake.task_ids()
 
     def _leave_if_idle(self) -> None:
@@ -308,23 +318,13 @@ class Supervisor:
             "slots": self._settings.slots,
             "running": [run.about() for run in runs],
             "runner_deaths": self._pool.deaths,
-            **self._database_stats(),
+            **self._bell.about(),
+            **self._store.dialect.about(),
+            "zone_trouble": self._zone_trouble,
+            "database_errors": self._errors,
             "boot_errors": reporting.boot_errors,
             "boot_error": reporting.boot_error,
             **describe_me(self._me),
-        }
-
-    def _database_stats(self) -> dict[str, Any]:
-        dialect = self._store.dialect
-        return {
-            "wake_up": self._bell.way,
-            "wake_up_trouble": self._bell.trouble,
-            "clock_skew": round(dialect.skew, 1),
-            "direct": dialect.is_direct,
-            "time_zone": dialect.zone,
-            "zone_trouble": self._zone_trouble,
-            "conflicts": dialect.conflicts,
-            "database_errors": self._errors,
         }
 
     def _depart(self) -> None:

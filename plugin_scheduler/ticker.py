@@ -5,7 +5,8 @@ I own the list of chores. I call store, and listening for who is dead. I never c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from functools import partial
 
 from plugin_scheduler.clock import Clock
@@ -15,7 +16,16 @@ from plugin_scheduler.log import tell
 from plugin_scheduler.records import Worker
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.store.outlook import (
+    BROADCASTS,
+    LATE,
+    OPEN_RUNS,
+    ORPHANS,
+    STRAYS,
+    UNDECIDED,
+)
 
+AT_LEAST_EVERY = 3.5  # seconds between two rounds, however seldom this worker beats
 SOON = 0.5  # seconds at least between two rounds that a doorbell asked for
 
 
@@ -26,34 +36,69 @@ class Ticker:
         self._store, self._clock, self._name = store, clock, worker_name
         self._listening = Listening(settings, clock, worker_name)
         self._last_round = 0.0
+        self._rang = False
         self.leads = False
         self.alive = 0
 
-    def stand_for_election(self, worker_id: int) -> None:
+    def stand_for_election(self, worker_id: int) -> list[Worker]:
         """Take or keep the lead, and listen to the others, whoever leads: the next leader must know
-        who has been silent."""
-        leads = self._store.workers.lead(worker_id)
+        who has been silent. The rows of all workers, as they are read for that."""
+        workers, now = self._store.workers.all(), self._store.dialect.epoch()
+        leading = [one.id for one in workers if one.is_ticker and one.lease_until > now]
+        leads = leading == [worker_id]
+        if not leading or (worker_id in leading and not leads):
+            leads = self._store.workers.lead(worker_id)
         if leads != self.leads:
             tell("lead_won" if leads else "lead_lost", worker=self._name)
         self.leads = leads
-        workers = self._store.workers.all()
         self._listening.listen(workers, self._store.workers.held(workers))
+        return workers
 
-    def round(self) -> int:
-        """Do all chores once; how many rows of waiting tasks were written."""
-        self._last_round = self._clock.monotonic()
-        workers, now = self._store.workers.all(), self._store.dialect.epoch()
+    def look_after(self, workers: list[Worker], known: Collection[int]) -> int:
+        """What this worker holds but does not know of, and all chores where it leads; how many rows
+        of waiting tasks were written."""
+        todo = self._store.outlook.read(self._name, known, self.leads)
+        strays = 0
+        if STRAYS in todo:
+            back = partial(self._store.tasks.hand_back_unknown, self._name, known)
+            strays = self._unless_locked(back)
+            tell("task_strays", count=strays)
+        return strays + (self._round(workers, todo) if self.leads else 0)
+
+    def rang(self) -> None:
+        """Something was written: there may be something to do."""
+        self._rang = True
+
+    @property
+    def deadline(self) -> float:
+        """The monotonic time at which `round_if_due` has something to do."""
+        if not self.leads:
+            return math.inf
+        return self._last_round + (SOON if self._rang else AT_LEAST_EVERY)
+
+    def round_if_due(self, known: Callable[[], Collection[int]]) -> int:
+        """What `look_after` does, soon after the bell rang where this worker leads."""
+        if self._clock.monotonic() < self.deadline:
+            return 0
+        return self.look_after(self._store.workers.all(), known())
+
+    def _round(self, workers: list[Worker], todo: Collection[str]) -> int:
+        self._last_round, self._rang = self._clock.monotonic(), False
+        now, chores = self._store.dialect.epoch(), self._store.chores
         alive = [worker for worker in workers if worker.lease_until > now]
         self.alive = len(alive)
-        self._recover(workers, now)
-        expired = self._unless_locked(self._store.chores.expire_overdue)
+        recovered = self._recover(workers, now, todo)
+        expired = self._unless_locked(chores.expire_overdue) if LATE in todo else 0
         if expired:
             tell("expired", count=expired)
-        decided = self._unless_locked(self._store.chores.unblock)
-        copies = self._unless_locked(partial(self._store.chores.fan_out_broadcasts, alive))
+        decided = self._unless_locked(chores.unblock) if UNDECIDED in todo else 0
+        fan_out = partial(chores.fan_out_broadcasts, alive)
+        copies = self._unless_locked(fan_out) if BROADCASTS in todo else 0
         if copies:
             tell("fanned_out", count=copies)
-        return decided + copies
+        # What is left over (a round does so many, and passes over what is held) has another one.
+        self._rang = bool(recovered + expired + decided + copies)
+        return recovered + decided + copies
 
     def _unless_locked(self, chore: Callable[[], int]) -> int:
         """Somebody edits a row that the chore wants: it waits for the next round, and keeps nobody
@@ -63,20 +108,14 @@ class Ticker:
         except Locked:
             return 0
 
-    def round_soon(self) -> int:
-        """Do all chores, unless that was just done."""
-        if self._clock.monotonic() - self._last_round >= SOON:
-            return self.round()
-        return 0
-
-    def _recover(self, workers: list[Worker], now: float) -> None:
-        dead = self._listening.dead(workers, now)
-        owners = self._store.chores.owners() - {worker.worker_name for worker in workers}
-        for name in self._listening.unknown(owners):
-            self._unless_locked(partial(self._requeue, name))
-        for worker in dead:
-            # One after the other: who is buried has nothing left that must be given back.
-            self._unless_locked(partial(self._requeue_and_bury, worker))
+    def _recover(self, workers: list[Worker], now: float, todo: Collection[str]) -> int:
+        dead, owners = self._listening.dead(workers, now), set()
+        if ORPHANS in todo or OPEN_RUNS in todo:
+            owners = self._store.chores.owners() - {worker.worker_name for worker in workers}
+        chores = [partial(self._requeue, name) for name in self._listening.unknown(owners)]
+        # One after the other: who is buried has nothing left that must be given back.
+        chores += [partial(self._requeue_and_bury, worker) for worker in dead]
+        return sum(map(self._unless_locked, chores))
 
     def _requeue_and_bury(self, worker: Worker) -> int:
         tasks = self._requeue(worker.worker_name)

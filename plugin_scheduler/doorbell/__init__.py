@@ -5,6 +5,8 @@ I own the contract and the bell that never rings. I call nobody.
 
 from __future__ import annotations
 
+import math
+
 
 class Doorbell:
     """Asked again and again by the worker's loop; may have a file that wakes the loop up."""
@@ -13,6 +15,8 @@ class Doorbell:
     interval = 0.5
     #: how news come now, for people
     way = "polling"
+    #: the monotonic time at which `test` has something to do
+    next_test = math.inf
     #: why they come more slowly than they should; None when all is well
     trouble: str | None = None
 
@@ -29,6 +33,10 @@ class Doorbell:
 
     def test(self) -> None:
         """Make sure, now and then, that it would ring."""
+
+    def about(self) -> dict[str, str | None]:
+        """What its worker says of it in its row."""
+        return {"wake_up": self.way, "wake_up_trouble": self.trouble}
 
     def close(self) -> None:
         """Let go of that file."""

@@ -10,6 +10,7 @@ of that. I call psycopg2, and never wait for long: a server may be silent, or a 
 from __future__ import annotations
 
 import contextlib
+import math
 import secrets
 import selectors
 from collections.abc import Callable
@@ -22,7 +23,6 @@ from plugin_scheduler.lines import has_hung_up
 TEST_EVERY = 4.0  # seconds between two rings of one's own
 HEARD_WITHIN = 2.0  # seconds until one's own ring must have been heard
 SELDOM = 60.0  # seconds at most between two tries to get an ear that hears
-SAFETY = 1.0  # seconds between two looks while all is well; what an unnoticed deafness costs
 POLL = 0.5  # seconds between two looks while it is not
 DEAF = "notifications do not arrive (a dead network?)"
 
@@ -109,8 +109,13 @@ class Listener(Doorbell):
         self._rung = False
         self._looked = self._clock.monotonic()
         self._asked_at: float | None = None
-        self._next_test = 0.0
+        self._ring_at = 0.0
         self._deaf_ears = 0
+
+    @property
+    def next_test(self) -> float:  # type: ignore[override]
+        late = math.inf if self._asked_at is None else self._asked_at + HEARD_WITHIN
+        return min(self._ring_at, late)
 
     @property
     def trouble(self) -> str | None:  # type: ignore[override]
@@ -124,10 +129,10 @@ class Listener(Doorbell):
     def interval(self) -> float:  # type: ignore[override]
         if self._rung:  # heard beside a test: the file does not tell of it again
             return 0.0
-        return self._pause() if self.fileno() >= 0 else POLL
+        return POLL if self._is_in_doubt() or self.fileno() < 0 else math.inf
 
-    def _pause(self) -> float:
-        return SAFETY if self._hears and not self.trouble else POLL
+    def _is_in_doubt(self) -> bool:
+        return bool(not self._hears or self.trouble)
 
     def fileno(self) -> int:
         return int(self._files.fileno()) if hasattr(self._files, "fileno") else -1
@@ -151,7 +156,7 @@ class Listener(Doorbell):
     def rung(self) -> bool:
         self.heed()
         now = self._clock.monotonic()
-        rung = self._rung or now >= self._looked + self._pause()
+        rung = self._rung or (self._is_in_doubt() and now >= self._looked + POLL)
         if rung:
             self._rung, self._looked = False, now
         return rung
@@ -162,10 +167,10 @@ class Listener(Doorbell):
         now = self._clock.monotonic()
         if self._asked_at is not None and now >= self._asked_at + HEARD_WITHIN:
             self._lose_ear(DEAF)
-        if now < self._next_test:
+        if now < self._ring_at:
             return
         # Behind a pooler no ear will ever do, so try less and less often.
-        self._next_test = now + min(TEST_EVERY * 2 ** max(0, self._deaf_ears - 1), SELDOM)
+        self._ring_at = now + min(TEST_EVERY * 2 ** max(0, self._deaf_ears - 1), SELDOM)
         if self._ear is None:
             self._get_ear()
         if self._asked_at is None:
@@ -192,7 +197,7 @@ class Listener(Doorbell):
         """Something may have been missed, so look at once. The first loss is made good at once."""
         self._deaf = next(iter(why.strip().splitlines()), DEAF)
         if self._deaf_ears == 0:
-            self._next_test = 0.0
+            self._ring_at = 0.0
         self._deaf_ears += 1
         self._asked_at, self._hears, self._rung = None, False, True
         self._drop_ear()

@@ -11,9 +11,9 @@ from plugin_scheduler.clock import Clock
 from plugin_scheduler.doorbell import Doorbell
 
 BRISK = 0.03  # seconds between two questions after news
-CALM = 0.2  # seconds between two questions when nothing happens
-GROWTH = 1.2  # from brisk to calm in some seconds
-FULL_LOOK = 0.5  # seconds at most between two rings: not all news change the answer
+CALM = 1.8  # seconds between two questions when nothing happens: an idle worker is to cost little
+GROWTH = 1.15  # from brisk to calm in ten seconds
+FULL_LOOK = 0.5  # seconds at most between two rings until then: not all news change the answer
 
 
 class Probe(Doorbell):
@@ -35,7 +35,7 @@ class Probe(Doorbell):
         answer = self._ask()
         news, self._last = answer != self._last, answer
         self.interval = BRISK if news else min(CALM, self.interval * GROWTH)
-        if news or now >= self._looked + FULL_LOOK:
+        rings = news or (self.interval < CALM and now >= self._looked + FULL_LOOK)
+        if rings:
             self._looked = now
-            return True
-        return False
+        return rings

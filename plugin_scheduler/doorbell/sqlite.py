@@ -18,7 +18,7 @@ from plugin_scheduler.doorbell import Doorbell
 
 POLL = 0.04  # seconds between two looks where the kernel tells nothing
 SAFETY = 0.25  # seconds between two looks where it does; network file systems tell nothing
-ALERT = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)  # after a write, in turn
+ALERT = (*(0.0,) * 2, *(0.0002,) * 10, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)  # in turn
 
 
 class DataVersion(Doorbell):

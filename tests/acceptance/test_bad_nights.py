@@ -164,9 +164,9 @@ def test_groups_edited_by_hand_are_what_the_worker_serves(lab: Lab) -> None:
 def test_a_broadcast_reaches_the_workers_of_its_own_app_only(lab: Lab) -> None:
     lab.write_tasks(SOURCE)
     first = lab.start_worker("-w", "one")
-    copies = lab.queue("quick", "hello", broadcast=True, application_name="elsewhere")
     lab.db(lab.db.scheduler_worker.worker_name == "one").update(application_name="lab")
     lab.db.commit()
+    copies = lab.queue("quick", "hello", broadcast=True, application_name="elsewhere")
     lab.becomes(lab.queue("quick"), "COMPLETED")
     assert lab.task(copies).times_run == 0 and first.process.poll() is None
     lab.db(lab.db.scheduler_worker.worker_name == "one").update(application_name="elsewhere")
@@ -193,11 +193,12 @@ def test_tasks_that_are_deleted_while_a_worker_has_them_in_hand_harm_nobody(lab:
     worker = lab.start_worker()
     for _ in range(20):
         lab.becomes(lab.queue("quick"), "COMPLETED")  # short ones: more are taken in hand
-    lab.queue("long", 2)
-    for _ in range(30):
-        lab.queue("quick", "in hand")
-    eventually(lambda: lab.fresh()(lab.db.scheduler_task.status == "ASSIGNED").count() > 0)
-    lab.db(lab.db.scheduler_task.status.belongs(("ASSIGNED", "QUEUED"))).delete()
+    task = lab.db.scheduler_task
+    lab.scheduler.queue_task("long", [2])
+    lab.scheduler.queue_tasks({"function": "quick", "pargs": ["in hand"]} for _ in range(200))
+    lab.db.commit()
+    eventually(lambda: not lab.fresh()(task.status == "RUNNING").isempty())
+    lab.db(task.status.belongs(("RUNNING", "QUEUED"))).delete()
     lab.db.commit()
     lab.becomes(lab.queue("quick"), "COMPLETED")
     assert worker.process.poll() is None and "unexpected" not in worker.log

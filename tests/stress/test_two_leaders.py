@@ -40,9 +40,9 @@ print("ready", flush=True)
 while not os.path.exists("enough"):
     if os.path.exists("go"):
         store.workers.beat(worker_id, dict(application="lab"))
-        ticker.stand_for_election(worker_id)
+        workers = ticker.stand_for_election(worker_id)
         ticker.leads = True  # whatever the table says
-        written += ticker.round()
+        written += ticker.look_after(workers, ())
         rounds += 1
     time.sleep(0.001)
 print("rounds", rounds, written, store.dialect.conflicts)
@@ -222,9 +222,9 @@ def claimed_by(store: Store, name: str, lab: Lab, count: int) -> list[Any]:
     store.workers.register(name, {})
     for _ in range(count):
         lab.queue("add")
-    tasks = store.claims.claim(name, ["main"], count, store.dialect.now()).tasks
-    assert len(tasks) == count
-    return list(tasks)
+    orders = store.claims.take(name, ["main"], count, store.dialect.now()).orders
+    assert len(orders) == count
+    return orders
 
 
 def lapse(store: Store, name: str) -> None:
@@ -294,15 +294,15 @@ def test_a_leader_that_was_held_up_takes_nothing_from_a_worker_that_came_back(
         mine.chores.leave(1, "web")  # its row is gone, by whatever mistake
         late = later(lambda: other.chores.requeue_lost("web"))
         with third.dialect.transaction():
-            third.db(third.db.scheduler_task.id == first.id).update(priority=0)
+            third.db(third.db.scheduler_task.id == first.task.id).update(priority=0)
             late.start()
             eventually(lambda: waits_for_a_lock(lab))
             mine.tasks.hand_back([second], "web")
             mine.workers.register("web", {})
-            tasks = mine.claims.claim("web", ["main"], 1, mine.dialect.now()).tasks
-            assert len(mine.tasks.start(tasks, "web")) == 1
+            claim = mine.claims.take("web", ["main"], 1, mine.dialect.now())
+            assert len(claim.orders) == 1
         late.join()
-        row = lab.task(second.id)
+        row = lab.task(second.task.id)
         assert (row.status, row.assigned_worker_name) == ("RUNNING", "web")
 
 
