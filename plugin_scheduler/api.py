@@ -16,18 +16,20 @@ from pydal.objects import Query, Row
 from plugin_scheduler import clock, values
 from plugin_scheduler.boot import run_worker
 from plugin_scheduler.catalog import Catalog, Home
+from plugin_scheduler.checks import Checks
 from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.orders import Orders, names
-from plugin_scheduler.queueing import Draft
+from plugin_scheduler.queueing import Draft, Form
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.store.tasks import move
+from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.workers import zone_of_workers
 
 ZONE_GOOD_FOR = 60.0  # seconds after which it is asked again in which zone the tables are kept
+MANY_UUIDS = 500  # in one question
 
 
 class Scheduler(Home, Orders):
@@ -74,6 +76,7 @@ class Scheduler(Home, Orders):
         ).but(**options)
         self._dialect, self._zone_until = dialect_for(db, clock.SYSTEM, self.settings), 0.0
         self.catalog = Catalog(tasks, self._namespace)
+        self._checks: Checks | None = None
         self.application_name = application_name or _application(self._namespace)
         self._define_tables(migrate)
 
@@ -147,13 +150,8 @@ class Scheduler(Home, Orders):
         >>> scheduler.queue_task("report", pvars={"day": 3}, period=3600, repeats=0, timeout=600)
         <Row {'errors': {}, 'id': 1, 'uuid': '...'}>
         """
-        draft = self._draft(function, pargs, pvars or {}, columns)
-        if draft.errors:
-            return Row(id=None, uuid=None, errors=draft.errors)
-        task_id = int(self.db.scheduler_task.insert(**draft.columns))
-        if immediate:
-            self._ring()
-        return Row(id=task_id, uuid=draft.columns["uuid"], errors={})
+        draft = self._draft(self._form(), function, pargs, pvars or {}, columns)
+        return self._insert([draft], immediate)[0]
 
     def queue_tasks(self, tasks: Iterable[Mapping[str, Any]], immediate: bool = False) -> list[Row]:
         """Queue many tasks, all or none: each a dict of `queue_task`'s arguments.
@@ -162,30 +160,52 @@ class Scheduler(Home, Orders):
 
         >>> scheduler.queue_tasks({"function": "resize", "pargs": [n]} for n in range(1000))
         """
-        drafts = [self._draft_of(task) for task in tasks]
+        given, form = [dict(task) for task in tasks], self._form()
+        form.free_uuids = self._free_uuids(given)
+        return self._insert([self._draft_of(form, columns) for columns in given], immediate)
+
+    def _insert(self, drafts: list[Draft], immediate: bool) -> list[Row]:
+        """All of them, where none has errors; the answers."""
         if any(draft.errors for draft in drafts):
             return [Row(id=None, uuid=None, errors=draft.errors) for draft in drafts]
-        ids = self.db.scheduler_task.bulk_insert([draft.columns for draft in drafts])
+        rows = [draft.columns for draft in drafts]
+        table = self.db.scheduler_task
+        ids = self._dialect.insert_many(table, rows, key="uuid") if rows else []
         if immediate:
             self._ring()
         return [
-            Row(id=int(task_id), uuid=draft.columns["uuid"], errors={})
-            for task_id, draft in zip(ids, drafts, strict=True)
+            Row(id=task_id, uuid=row["uuid"], errors={})
+            for task_id, row in zip(ids, rows, strict=True)
         ]
 
-    def _draft_of(self, task: Mapping[str, Any]) -> Draft:
-        columns = dict(task)
+    def _free_uuids(self, tasks: list[dict[str, Any]]) -> set[str]:
+        """Those of the uuids given that no row has, as far as that can be told for many at once."""
+        table = self.db.scheduler_task
+        texts = [task["uuid"] for task in tasks if isinstance(task.get("uuid"), str)]
+        given = [text for text in texts if text.strip()]
+        free: set[str] = set()
+        for start in range(0, len(given), MANY_UUIDS):
+            some = given[start : start + MANY_UUIDS]
+            if self.db(table.uuid.belongs(some), ignore_common_filters=True).isempty():
+                free.update(some)
+        return free
+
+    def _draft_of(self, form: Form, columns: dict[str, Any]) -> Draft:
         function, pargs = columns.pop("function", None), columns.pop("pargs", ())
-        return self._draft(function, pargs, columns.pop("pvars", None) or {}, columns)
+        return self._draft(form, function, pargs, columns.pop("pvars", None) or {}, columns)
+
+    def _form(self) -> Form:
+        table = self.db.scheduler_task
+        if self._checks is None or self._checks.table is not table:
+            self._checks = Checks(table)
+        return Form(self._checks, self.catalog, self.now, self.settings.zone)
 
     def _draft(
-        self, function: Any, pargs: Sequence[Any], pvars: Mapping[str, Any], columns: Any
+        self, form: Form, function: Any, pargs: Sequence[Any], pvars: Mapping[str, Any], given: Any
     ) -> Draft:
-        table = self.db.scheduler_task
-        draft = Draft(table, self.catalog, self.now, self.settings.zone)
         # A new task's stop after its last failure is the scheduler's to choose, a row's own wins.
-        columns = {"on_failure": self.settings.on_failure, **columns}
-        return draft.fill(function, pargs, pvars, columns)
+        columns = {"on_failure": self.settings.on_failure, **given}
+        return Draft(form).fill(function, pargs, pvars, columns)
 
     def _ring(self) -> None:
         """web2py's ``immediate``: have the ticker look for work now."""

@@ -1,7 +1,7 @@
 """What is asked for, made into rows: the checks and defaults behind `queue_task`.
 
 I own the way from arguments to a validated row, with an error for each field that is wrong. I call
-values, recurrence and the table's validators. I write nothing.
+values, recurrence, and checks for the table's validators. I write nothing.
 """
 
 from __future__ import annotations
@@ -11,23 +11,62 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from pydal.validators import IS_NOT_IN_DB
+
 from plugin_scheduler import clock, cron, recurrence, values
 from plugin_scheduler.catalog import Catalog
+from plugin_scheduler.checks import Check, Checks
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.models import new_uuid
+from plugin_scheduler.models.validators import IS_JSON_OF
 
 TIMES = ("start_time", "next_run_time", "stop_time")
+
+
+class Form:
+    """What the tasks of one call have in common: the moment, and what is said of columns that are
+    left out."""
+
+    def __init__(
+        self, checks: Checks, catalog: Catalog, now: Callable[[], Any], zone: str | None
+    ) -> None:
+        self.checks, self.catalog, self.zone = checks.begin(), catalog, zone
+        self._now, self._moment = now, None
+        self.errors: dict[str, str] = {}
+        self.defaults: dict[str, Any] = {}
+        self.varying: list[str] = []  # for each task its default is to be asked for
+        self.free_uuids: set[str] = set()  # no row has them
+        self.uuids: set[str] = set()  # of the tasks so far
+        for name, check in self.checks.items():
+            self._set_default(name, check)
+
+    def now(self) -> Any:
+        if self._moment is None:
+            self._moment = self._now()
+        return self._moment
+
+    def _set_default(self, name: str, check: Check) -> None:
+        default = check.field.default
+        if check.field.compute:
+            return
+        if callable(default):
+            if default != self._now:
+                self.varying.append(name)
+                return
+            default = self.now()
+        self.defaults[name], error = check.ask(default)
+        if error:
+            self.errors[name] = error
 
 
 class Draft:
     """One task to be: its columns, and what is wrong with them."""
 
-    def __init__(
-        self, table: Any, catalog: Catalog, now: Callable[[], Any], zone: str | None
-    ) -> None:
-        self._table, self._catalog, self._now, self._zone = table, catalog, now, zone
+    def __init__(self, form: Form) -> None:
+        self._form = form
         self.columns: dict[str, Any] = {}
         self.errors: dict[str, str] = {}
+        self._sure: dict[str, type] = {}  # columns, and what need not be asked about them
 
     def fill(
         self,
@@ -38,15 +77,16 @@ class Draft:
     ) -> Draft:
         """Take the caller's words; web2py's rules for what is left out."""
         given = dict(columns)
-        name = self._catalog.name_of(given.pop("function_name", None) or function or "")
-        given = {**self._catalog.defaults(name), **given}
+        catalog = self._form.catalog
+        name = catalog.name_of(given.pop("function_name", None) or function or "")
+        given = {**catalog.defaults(name), **given}
         # `args` and `vars` are JSON text already, and win over `pargs` and `pvars`
         self._json("args", given.pop("args", None), pargs, "pargs")
         self._json("vars", given.pop("vars", None), pvars, "pvars")
         self.columns.update(
             function_name=name,
             task_name=given.pop("task_name", None) or name,
-            uuid=given.pop("uuid", None) or new_uuid(),
+            uuid=self._uuid(given.pop("uuid", None)),
             **given,
         )
         self._set_times()
@@ -55,10 +95,21 @@ class Draft:
         self._validate()
         return self
 
+    def _uuid(self, given: Any) -> Any:
+        form, name = self._form, given or new_uuid()
+        if not given or (isinstance(given, str) and given in form.free_uuids):
+            self._sure["uuid"] = IS_NOT_IN_DB
+        if str(name) in form.uuids:
+            self.errors["uuid"] = "is the uuid of another task that is queued together with this"
+        form.uuids.add(str(name))
+        return name
+
     def _json(self, column: str, text: str | None, value: Any, what: str) -> None:
         try:
             plain = _listed(value) if column == "args" else _named(value)
             self.columns[column] = text or values.encode(plain, what)
+            if not text:
+                self._sure[column] = IS_JSON_OF
         except BadTask as error:
             self.errors[column] = str(error)
 
@@ -74,18 +125,18 @@ class Draft:
             return
         columns.pop("next_run_time", None)
         if cronline:
-            self._set_cron_time(start or self._now(), cronline)
+            self._set_cron_time(start or self._form.now(), cronline)
         elif start is not None and "start_time" not in self.errors:
             columns["next_run_time"] = start
 
     def _set_time(self, name: str, value: Any) -> None:
         """Text is read here already: what follows compares times, and counts from them."""
         if not isinstance(value, datetime.datetime):
-            value, error = self._table[name].validate(value)
+            value, error = self._form.checks[name].field.validate(value)
             if error:
                 self.errors[name] = str(error)
         if isinstance(value, datetime.datetime):
-            value = clock.naive(value, self._zone)
+            value = clock.naive(value, self._form.zone)
         self.columns[name] = value
 
     def _set_cron_time(self, start: Any, cronline: str) -> None:
@@ -94,7 +145,7 @@ class Draft:
             self.columns.update(start_time=start, next_run_time=first)
 
     def _check_names(self) -> None:
-        known = [field for field in self._table.fields if field != "id"]
+        known = self._form.checks
         for name in self.columns:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
@@ -104,7 +155,8 @@ class Draft:
     def _check_together(self) -> None:
         """Settings that cannot work together are refused here, where they can still be mended."""
         columns = self.columns
-        start, stop = columns.get("start_time") or self._now(), columns.get("stop_time")
+        stop = columns.get("stop_time")
+        start: Any = stop and (columns.get("start_time") or self._form.now())
         if _are_times(start, stop) and stop <= start:
             self.errors["stop_time"] = "must be after start_time, or the task can never start"
         drifts = not columns.get("prevent_drift") or columns.get("cronline")
@@ -112,18 +164,23 @@ class Draft:
             self.errors["prevent_drift"] = "needs a period: there is no grid to keep to with 0"
 
     def _validate(self) -> None:
-        for name in self._table.fields:
-            if name == "id" or name in self.errors:
-                continue
-            field = self._table[name]
-            if name in self.columns:
-                value = self.columns[name]
-            else:
-                value = field.default() if callable(field.default) else field.default
-            value, error = field.validate(value)
-            if error:
-                self.errors[name] = str(error)
-            self.columns[name] = value
+        form, given = self._form, self.columns
+        self.columns = {**form.defaults, **given}
+        for name, value in given.items():
+            if name not in self.errors:
+                self._ask(name, value)
+        for name in form.varying:
+            if name not in given and name not in self.errors:
+                self._ask(name, form.checks[name].field.default())
+        for name, error in form.errors.items():
+            if name not in given:
+                self.errors.setdefault(name, error)
+
+    def _ask(self, name: str, value: Any) -> None:
+        check, sure = self._form.checks[name], self._sure.get(name)
+        self.columns[name], error = check.ask_but(sure, value) if sure else check.ask(value)
+        if error:
+            self.errors[name] = error
 
 
 def _are_times(*values: Any) -> bool:

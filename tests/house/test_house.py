@@ -23,7 +23,7 @@ FOLDERS = {
 FLOORS = (
     ("errors", "clock", "records", "current", "log"),
     ("cron", "recurrence", "graph", "settings", "values", "catalog"),
-    ("lifecycle", "capture", "wire", "lines"),
+    ("lifecycle", "capture", "wire", "lines", "lane", "board"),
     ("models",),
     ("doorbell", "dialects"),
     ("store", "sight", "browse"),
@@ -42,7 +42,7 @@ FLOORS = (
     ),
     ("signals", "outage", "zones", "identity", "listening", "ticker", "staying"),
     ("intake", "reporting", "supervisor", "boot", "launch"),
-    ("queueing", "orders", "jobs"),
+    ("checks", "queueing", "orders", "jobs"),
     ("api",),
     ("desk", "display"),
     ("terminal", "cli"),
