@@ -5,9 +5,10 @@ PORT    ?= 8000
 BIN      = $(VENV)/bin
 PYTEST   = $(BIN)/python -m pytest
 STAMP    = $(VENV)/.installed
+MEASURE  = .bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit contract acceptance stress reference build clean
+.PHONY: help setup demo test check unit contract acceptance stress reference bench build clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -23,7 +24,7 @@ demo: $(STAMP)  ## py4web, a worker and real work; Ctrl+C ends all of it
 	@exec env PORT=$(PORT) $(BIN)/python apps/run_demo.py
 
 test: $(STAMP)  ## every test; POSTGRES_URI=... MYSQL_URI=... to use servers of yours
-	$(PYTEST) -n 2 --dist loadfile tests/unit tests/house tests/contract tests/acceptance
+	$(PYTEST) -n 3 --dist loadfile tests/unit tests/house tests/contract tests/acceptance
 	$(PYTEST) tests/stress
 
 check: $(STAMP)  ## format, lint, types, the plan of the house, the reference
@@ -48,8 +49,19 @@ stress: $(STAMP)  ## kills under load
 reference: $(STAMP)  ## write docs/reference from the code
 	$(BIN)/python docs/make_reference.py
 
+bench: $(MEASURE)  ## measure this and others; BENCH="drain --rounds 1" for a part (an hour or two)
+	@exec .bench/bin/python -m bench $(BENCH)
+
+$(MEASURE): setup.py pyproject.toml bench/requirements.txt
+	@echo "Installing into .bench; this takes a minute the first time."
+	$(PYTHON) -m venv .bench
+	@echo '*' > .bench/.gitignore
+	.bench/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement bench/requirements.txt --editable .
+	@touch $(MEASURE)
+
 build: $(STAMP)  ## a wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove what was made
-	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,15 @@
+"""The questions, one module each: `TITLE`, `METRIC` for the chart, and `run(bench)`."""
+
+NAMES = (
+    "drain",
+    "limit",
+    "enqueue",
+    "latency",
+    "load",
+    "backlog",
+    "claims",
+    "idle",
+    "memory",
+    "killed",
+    "growth",
+)
