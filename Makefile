@@ -57,7 +57,7 @@ $(MEASURE): setup.py pyproject.toml bench/requirements.txt
 	$(PYTHON) -m venv .bench
 	@echo '*' > .bench/.gitignore
 	.bench/bin/python -m pip install --quiet --disable-pip-version-check \
-		--requirement bench/requirements.txt --editable .
+		--requirement bench/requirements.txt --editable '.[demo]'
 	@touch $(MEASURE)
 
 build: $(STAMP)  ## a wheel
