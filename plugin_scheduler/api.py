@@ -18,6 +18,7 @@ from plugin_scheduler.boot import run_worker
 from plugin_scheduler.catalog import Catalog, Home
 from plugin_scheduler.checks import Checks
 from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
+from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
@@ -29,7 +30,6 @@ from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.workers import zone_of_workers
 
 ZONE_GOOD_FOR = 60.0  # seconds after which it is asked again in which zone the tables are kept
-MANY_UUIDS = 500  # in one question
 
 
 class Scheduler(Home, Orders):
@@ -184,8 +184,7 @@ class Scheduler(Home, Orders):
         texts = [task["uuid"] for task in tasks if isinstance(task.get("uuid"), str)]
         given = [text for text in texts if text.strip()]
         free: set[str] = set()
-        for start in range(0, len(given), MANY_UUIDS):
-            some = given[start : start + MANY_UUIDS]
+        for some in batches(given):
             if self.db(table.uuid.belongs(some), ignore_common_filters=True).isempty():
                 free.update(some)
         return free

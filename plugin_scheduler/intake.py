@@ -113,9 +113,10 @@ class Intake:
     def breather(self) -> float:
         """Seconds to wait before anything is asked or stored: while every runner has plenty of
         quick tasks before it, what they report is gathered, or each would cost a transaction."""
-        takers, ahead = self._pool.takers(), len(self._pool.load())
-        plenty = ahead >= 2 * takers > 0 and self._load() >= PLENTY * takers
-        return BREATH if plenty and not self._pool.idle() else 0.0
+        takers, ahead = self._pool.takers(), self._pool.load()
+        if not takers or len(ahead) < 2 * takers or self._pool.idle():
+            return 0.0
+        return BREATH if self._seconds_of(ahead) >= PLENTY * takers else 0.0
 
     # -- take --------------------
 
@@ -157,7 +158,10 @@ class Intake:
 
     def _load(self) -> float:
         """Seconds of work that are in the runners' hands, as far as is known."""
-        return sum(self._guess(order.task) for order in self._pool.load())
+        return self._seconds_of(self._pool.load())
+
+    def _seconds_of(self, orders: Sequence[Order]) -> float:
+        return sum(self._guess(order.task) for order in orders)
 
     def _guess(self, task: Task) -> float:
         """Seconds that a run may take; long where nobody knows."""
@@ -204,11 +208,8 @@ class Intake:
         try:
             tasks.hand_back(some, self._name)
         except Locked:  # somebody holds one of them: the others are not to wait for that
-            free = tasks.free([order.task.id for order in some])
-            free_runs = tasks.free_runs([order.run_id for order in some])
-            for order in some:
-                if order.task.id not in free or order.run_id not in free_runs:
-                    self._held[order.run_id] = self._clock.monotonic() + HELD_AGAIN
+            for run_id in {order.run_id for order in some} - tasks.free(some):
+                self._held[run_id] = self._clock.monotonic() + HELD_AGAIN
             return
         self._unbegun = [order for order in self._unbegun if order not in some]
         self._held = {one.run_id: self._held[one.run_id] for one in self._unbegun}

@@ -92,14 +92,8 @@ class Reporting:
     def _store_those_free(self, results: Sequence[Result], ended: datetime) -> Done:
         """Somebody holds the row of one of them (a transaction that edits it): the others are not
         to wait for that."""
-        orders = [result.order for result in results]
-        tasks = self._store.tasks.free([order.task.id for order in orders])
-        runs = self._store.tasks.free_runs([order.run_id for order in orders])
-        reports = [
-            _report(result, ended)
-            for result in results
-            if result.order.task.id in tasks and result.order.run_id in runs
-        ]
+        free = self._store.tasks.free([result.order for result in results])
+        reports = [_report(one, ended) for one in results if one.order.run_id in free]
         done: Done = []
         with contextlib.suppress(Locked):  # just now; all of them have another time
             done = self._store.tasks.report(reports, self._name) if reports else []

@@ -10,11 +10,12 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydal.objects import Expression
 
 Row = dict[str, Any]
+Item = TypeVar("Item")
 
 ROWS = 500  # in one statement
 CHARACTERS = 250_000  # in one statement: at most 1 MB, which every server takes
@@ -115,35 +116,30 @@ def insert_into(table: Any, rows: Sequence[Row]) -> str:
 
 def values(texts: Iterable[tuple[str, ...]], most: int = ROWS) -> Iterator[str]:
     """Rows in brackets after "VALUES", as many as a statement may hold."""
-    return (f"VALUES {', '.join(chunk)}" for chunk in _chunks(texts, most))
+    bracketed = map("({})".format, map(", ".join, texts))
+    return (f"VALUES {', '.join(some)}" for some in portions(bracketed, len, most))
 
 
-def _chunks(texts: Iterable[tuple[str, ...]], most: int) -> Iterator[list[str]]:
-    chunk: list[str] = []
+def portions(
+    items: Iterable[Item], length: Callable[[Item], int], most: int | None = None
+) -> Iterator[list[Item]]:
+    """As many as one statement may hold, by their characters and number: large ones go alone."""
+    some: list[Item] = []
     size = 0
-    for text in map("({})".format, map(", ".join, texts)):
-        if chunk and (len(chunk) >= most or size + len(text) > CHARACTERS):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(text)
-        size += len(text)
-    if chunk:
-        yield chunk
-
-
-def portions(rows: Sequence[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
-    """Rows of values, as many as one statement may hold: large texts go alone."""
-    some: list[Sequence[Any]] = []
-    size = 0
-    for row in rows:
-        length = sum(len(value) for value in row if isinstance(value, str))
-        if some and size + length > CHARACTERS:
+    for item in items:
+        added = length(item)
+        if some and (len(some) == most or size + added > CHARACTERS):
             yield some
             some, size = [], 0
-        some.append(row)
-        size += length
+        some.append(item)
+        size += added
     if some:
         yield some
+
+
+def characters(row: Sequence[Any]) -> int:
+    """Of all texts of a row."""
+    return sum(len(value) for value in row if isinstance(value, str))
 
 
 def ids_where(table: Any, key: str) -> str:

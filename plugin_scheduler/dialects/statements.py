@@ -80,5 +80,6 @@ class Statement:
 
 
 def listed(numbers: int | Collection[int]) -> str:
-    """As SQL writes them; nothing but numbers."""
-    return ",".join(map(str, map(int, numbers if isinstance(numbers, Collection) else [numbers])))
+    """As SQL writes them; nothing but numbers. Where there is none, one that no row has."""
+    some = numbers if isinstance(numbers, Collection) else [numbers]
+    return ",".join(map(str, map(int, some))) or "0"

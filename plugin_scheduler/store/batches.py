@@ -14,7 +14,7 @@ from typing import Any
 from pydal.objects import Expression, Query
 
 from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.dialects.literals import portions
+from plugin_scheduler.dialects.literals import characters, portions
 from plugin_scheduler.dialects.statements import Holes, listed
 from plugin_scheduler.lifecycle import is_the_last
 from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
@@ -126,7 +126,7 @@ class Batches:
             for report in sorted(kept, key=lambda report: report.order.run_id)
         ]
         columns = ("status", "stop_time", "run_output", "run_result", "duration")
-        for some in portions(rows):
+        for some in portions(rows, characters):
             self._dialect.update_many("scheduler_run", columns, some, STILL_OPEN)
         if len(kept) < len(reports):
             stay = {report.order.run_id for report in kept}

@@ -23,6 +23,7 @@ from plugin_scheduler.records import (
     Worker,
     WorkerStatus,
 )
+from plugin_scheduler.store.batches import among
 from plugin_scheduler.store.outlook import WAITS, Outlook
 from plugin_scheduler.store.tasks import Tasks
 
@@ -145,15 +146,10 @@ class Chores:
         if not found:
             return 0
         with self._dialect.transaction():
-            free = self._free([row.id for row in found])
-            late = task.id.belongs(free) & (task.stop_time < self._dialect.now())
+            # Those that somebody holds have their turn in a later round.
+            free = self._tasks.unheld(task, [row.id for row in found])
+            late = among(task.id, free) & (task.stop_time < self._dialect.now())
             return self._tasks.move("expire", late, reason="its stop_time passed before it started")
-
-    def _free(self, ids: list[int]) -> list[int]:
-        """Those of the tasks that nobody holds now; the others have their turn in a later round."""
-        mine = self._task.id.belongs(ids)
-        rows = self._dialect.select(mine, [self._task.id], lock="skip", orderby=self._task.id)
-        return [row.id for row in rows]
 
     @again
     def unblock(self) -> int:
@@ -170,7 +166,8 @@ class Chores:
         if not rows:
             return 0
         with self._dialect.transaction():
-            free = set(self._free([row.scheduler_task_deps.task_parent for row in rows]))
+            waiting = [row.scheduler_task_deps.task_parent for row in rows]
+            free = self._tasks.unheld(self._task, waiting)
             return sum(
                 self._decide_waiting(row.scheduler_task_deps, row.scheduler_task)
                 for row in rows

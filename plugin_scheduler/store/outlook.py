@@ -47,7 +47,7 @@ class Outlook:
                 f"outlook, leads: {leads}",
                 lambda hole: [ask(hole) for ask in questions.values()],
                 worker=worker,
-                known=known or (0,),
+                known=known,
                 now=self._dialect.now(),
             )
         return {name for name, there in zip(questions, answers, strict=True) if there}

@@ -50,19 +50,18 @@ class Tasks:
 
     # -- start, hand back --------------------
 
-    def free(self, ids: Sequence[int]) -> set[int]:
-        """Those of the tasks that nobody holds at this moment."""
-        return self._free(self._task, ids)
-
-    def free_runs(self, ids: Sequence[int]) -> set[int]:
-        """Those of the runs that nobody holds at this moment."""
-        return self._free(self._run, ids)
-
-    def _free(self, table: Any, ids: Sequence[int]) -> set[int]:
+    def free(self, orders: Sequence[Order]) -> set[int]:
+        """Of these the numbers of the runs that nobody holds at this moment, nor their tasks."""
         with self._dialect.transaction():
-            mine = table.id.belongs(ids)
-            rows = self._dialect.select(mine, [table.id], lock="skip", orderby=table.id)
-            return {row.id for row in rows}
+            runs = self.unheld(self._run, [order.run_id for order in orders])
+            tasks = self.unheld(self._task, [order.task.id for order in orders])
+        return {one.run_id for one in orders if one.run_id in runs and one.task.id in tasks}
+
+    def unheld(self, table: Any, ids: Sequence[int]) -> set[int]:
+        """Those of the rows that nobody holds; kept for the caller's transaction."""
+        mine = among(table.id, ids)
+        rows = self._dialect.select(mine, [table.id], lock="skip", orderby=table.id)
+        return {row.id for row in rows}
 
     def start(self, tasks: Sequence[Task], worker_name: str, now: datetime) -> list[Order]:
         """Set each task RUNNING and make a run row for it, in the caller's transaction; leaves out

@@ -44,3 +44,8 @@ def test_percent_signs_are_doubled_only_where_the_driver_looks_for_its_own() -> 
 def test_nothing_but_numbers_gets_into_a_list() -> None:
     with pytest.raises(ValueError):
         statement().filled({"who": "me", "now": NINE, "ids": ["1); DROP TABLE t; --"]})
+
+
+def test_an_empty_list_finds_no_row_and_is_no_mistake() -> None:
+    sql, _ = statement().filled({"who": "me", "now": NINE, "ids": []})
+    assert "IN (0)" in sql
