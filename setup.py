@@ -16,6 +16,7 @@ setup(
     python_requires=">=3.10",
     packages=[
         "plugin_scheduler",
+        "plugin_scheduler.browse",
         "plugin_scheduler.dialects",
         "plugin_scheduler.doorbell",
         "plugin_scheduler.hosts",

@@ -1,4 +1,4 @@
-"""The four tables that the plugin adds to an app's database: definitions only.
+"""The tables that the plugin adds to an app's database: definitions only.
 
 I own the fields: web2py's with their names, types, defaults and comments first and in its order,
 our own at the end. I call pydal and the words. I never read or write a row, but for one hook that
@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from plugin_scheduler.models.indexes import INDEXES as INDEXES
+from plugin_scheduler.models.memory import history_fields, metric_fields
 from plugin_scheduler.models.upgrade import NAMES, Tables, tables_of
 from plugin_scheduler.models.validators import (
     IS_GROUP_NAME,
@@ -40,23 +42,6 @@ from plugin_scheduler.records import OnChildFailure, OnFailure, RunStatus, TaskS
 
 TABLES = NAMES
 
-#: Asked often: the claim, what a worker holds, the runs of a task, who waits for whom. A fourth
-#: part is a condition, for databases that can leave all other rows out of an index.
-INDEXES = (
-    (
-        "scheduler_task",
-        "scheduler_task_claim_idx",
-        ("status", "group_name", "priority", "next_run_time"),
-    ),
-    ("scheduler_task", "scheduler_task_owner_idx", ("assigned_worker_name", "status")),
-    ("scheduler_task", "scheduler_task_end_idx", ("status", "stop_time"), "stop_time IS NOT NULL"),
-    ("scheduler_task", "scheduler_task_fan_idx", ("broadcast", "next_run_time"), "broadcast = 'T'"),
-    ("scheduler_run", "scheduler_run_task_idx", ("task_id",)),
-    ("scheduler_run", "scheduler_run_status_idx", ("status", "start_time")),
-    ("scheduler_task_deps", "scheduler_task_deps_parent_idx", ("task_parent", "can_visit")),
-    ("scheduler_task_deps", "scheduler_task_deps_child_idx", ("task_child", "can_visit")),
-)
-
 
 def define_tables(
     db: Any,
@@ -83,6 +68,8 @@ def define_tables(
         _define_run(tables, worker_name)
         _define_worker(tables, groups)
         _define_deps(tables)
+        tables.define("scheduler_history", *history_fields())
+        tables.define("scheduler_metric", *metric_fields())
 
 
 def _define_task(
@@ -195,6 +182,13 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
         writable=False,
         comment="why it stands where it stands",
     )
+    yield Field(
+        "secret",
+        "json",
+        default=None,
+        comment='arguments that nobody is shown, by name or place: ["password", 1]',
+        requires=IS_EMPTY_OR(IS_JSON()),
+    )
 
 
 def _define_run(tables: Tables, worker_name: str | None) -> None:
@@ -218,6 +212,13 @@ def _define_run(tables: Tables, worker_name: str | None) -> None:
             requires=IS_EMPTY_OR(IS_JSON()),
         ),
         Field("stop_requested", "boolean", default=False, comment="somebody asked to stop it"),
+        Field(
+            "watched_until",
+            "double",
+            default=0.0,
+            writable=False,
+            comment="somebody looks at its output until then (seconds since 1970, UTC)",
+        ),
     )
 
 

@@ -19,7 +19,14 @@ from pydal import DAL, Field
 
 from plugin_scheduler.errors import ConfigError
 
-NAMES = ("scheduler_task", "scheduler_run", "scheduler_worker", "scheduler_task_deps")
+NAMES = (
+    "scheduler_task",
+    "scheduler_run",
+    "scheduler_worker",
+    "scheduler_task_deps",
+    "scheduler_history",
+    "scheduler_metric",
+)
 PATIENCE = 20  # seconds for a lock; drivers give up waiting for an answer after thirty
 
 _QUOTED = ", ".join(f"'{name}'" for name in NAMES)

@@ -84,7 +84,7 @@ NOT_WRITABLE = {
 UNIQUE = {("scheduler_task", "uuid"), ("scheduler_worker", "worker_name")}
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", COLUMNS)
 def test_the_columns_of_web2py_come_first_with_their_types_defaults_and_comments(
     connect: Connect, table: str
 ) -> None:
@@ -98,7 +98,7 @@ def test_the_columns_of_web2py_come_first_with_their_types_defaults_and_comments
     assert len(db[table].fields) >= len(expected)
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", COLUMNS)
 def test_a_column_of_ours_may_be_missing_from_a_row_that_web2py_wrote(
     connect: Connect, table: str
 ) -> None:

@@ -21,7 +21,7 @@ FOLDERS = {
 
 #: Low to high; a room calls rooms of its own floor and of those below.
 FLOORS = (
-    ("errors", "clock", "records", "current", "log"),
+    ("errors", "clock", "records", "current", "log", "sentences"),
     ("cron", "recurrence", "graph", "settings", "values", "catalog"),
     ("lifecycle", "capture", "wire", "lines", "lane", "board"),
     ("models",),

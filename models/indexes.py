@@ -1,0 +1,26 @@
+"""Which indexes the tables have, and for which question.
+
+I own the list. I call nobody: `dialects` makes them, each in its database's words.
+"""
+
+from __future__ import annotations
+
+#: Asked often: the claim, what a worker holds, the runs of a task, who waits for whom. A fourth
+#: part is a condition, for databases that can leave all other rows out of an index.
+INDEXES = (
+    (
+        "scheduler_task",
+        "scheduler_task_claim_idx",
+        ("status", "group_name", "priority", "next_run_time"),
+    ),
+    ("scheduler_task", "scheduler_task_owner_idx", ("assigned_worker_name", "status")),
+    ("scheduler_task", "scheduler_task_end_idx", ("status", "stop_time"), "stop_time IS NOT NULL"),
+    ("scheduler_task", "scheduler_task_fan_idx", ("broadcast", "next_run_time"), "broadcast = 'T'"),
+    ("scheduler_run", "scheduler_run_task_idx", ("task_id",)),
+    ("scheduler_run", "scheduler_run_status_idx", ("status", "start_time")),
+    ("scheduler_task_deps", "scheduler_task_deps_parent_idx", ("task_parent", "can_visit")),
+    ("scheduler_task_deps", "scheduler_task_deps_child_idx", ("task_child", "can_visit")),
+    ("scheduler_task", "scheduler_task_repeat_idx", ("repeats", "id"), "repeats <> 1"),
+    ("scheduler_history", "scheduler_history_task_idx", ("task_id",)),
+    ("scheduler_metric", "scheduler_metric_minute_idx", ("minute", "function_name")),
+)

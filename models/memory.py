@@ -1,0 +1,36 @@
+"""The two tables behind the pages: who did what, and how the work went minute by minute.
+
+I own their fields. I call pydal. No worker needs a row of mine to do its work, and nothing else in
+the database refers to one: a task that is deleted leaves behind who deleted it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydal import Field
+
+
+def history_fields() -> Iterator[Field]:
+    """What a person did to a task or a worker."""
+    yield Field("at", "datetime", writable=False)
+    yield Field("who", writable=False, comment="as the login of the pages names them")
+    yield Field("did", writable=False, comment="stop, requeue, edit, ...")
+    yield Field("task_id", "integer", writable=False)
+    yield Field("worker_name", length=255, default="", writable=False)
+    yield Field("detail", "json", default=None, writable=False)
+
+
+def metric_fields() -> Iterator[Field]:
+    """The runs of one function and group that a worker ended within one minute."""
+    yield Field("minute", "integer", comment="minutes since 1970, UTC", writable=False)
+    yield Field("worker_name", length=255, writable=False)
+    yield Field("function_name", writable=False)
+    yield Field("group_name", writable=False)
+    yield Field("application_name", default="", writable=False)
+    yield Field("completed", "integer", default=0, writable=False)
+    yield Field("failed", "integer", default=0, writable=False, comment="ended in any other way")
+    yield Field("run_seconds", "double", default=0.0, writable=False, comment="of all together")
+    yield Field("run_longest", "double", default=0.0, writable=False)
+    yield Field("wait_seconds", "double", default=0.0, writable=False, comment="due, but not begun")
+    yield Field("wait_longest", "double", default=0.0, writable=False)

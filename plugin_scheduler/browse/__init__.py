@@ -1,0 +1,34 @@
+"""What does a person want to see? A filter goes in, a page comes out.
+
+I own the reading behind the terminal's sub-commands and the web pages. Each of my modules reads one
+thing (`tasks`, `explain`, `overview`, ...), `source` is what all start from. I call the models'
+tables, the store's named conditions and the words. I never write, never end a transaction, and
+never decide colours or layout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugin_scheduler.browse.explain import Explanations
+from plugin_scheduler.browse.overview import Overview as Overview
+from plugin_scheduler.browse.overview import Overviews
+from plugin_scheduler.browse.tasks import Filter as Filter
+from plugin_scheduler.browse.tasks import Page as Page
+from plugin_scheduler.browse.tasks import Tasks
+from plugin_scheduler.models import TABLES
+
+
+class Browser(Tasks, Explanations, Overviews):
+    """The tasks, runs and workers of one app; of all that share the database where it is "".
+
+    >>> browser = Browser.of(scheduler)
+    >>> browser.tasks(Filter(status=("FAILED",))).items
+    [TaskView(id=7, ...)]
+    """
+
+
+def touch(db: Any) -> None:
+    """Read a row of each table; the driver's error where one is not there, or lacks a column."""
+    for name in TABLES:
+        db(db[name], ignore_common_filters=True).select(limitby=(0, 1))

@@ -1,0 +1,70 @@
+"""What every reader of ours starts from: an app's tables, its conditions, and the time.
+
+I own which rows are this app's. I call dialects and the store's named conditions. I never write.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+from plugin_scheduler import sight
+from plugin_scheduler.catalog import Home
+from plugin_scheduler.clock import SYSTEM, Clock
+from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.sight import WorkerView
+from plugin_scheduler.store.due import Due
+from plugin_scheduler.store.workers import FOREIGN_LEASE, read_workers
+
+
+class Source:
+    """The tables of one app; of all that share the database where ``application`` is ""."""
+
+    def __init__(
+        self,
+        db: Any,
+        settings: Settings,
+        application: str = "",
+        known: Collection[str] = (),
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._db, self._settings = db, settings
+        self.application, self._known = application, frozenset(known)
+        self._dialect = dialect_for(db, clock, settings)
+        self._clock = clock
+        self._conditions = Due(self._dialect, settings, application).conditions
+        self._task, self._run = db.scheduler_task, db.scheduler_run
+        self._deps = db.scheduler_task_deps
+
+    @classmethod
+    def of(cls, home: Home) -> Any:
+        """The reader of an app's scheduler."""
+        return cls(home.db, home.settings, home.application_name, home.catalog.names())
+
+    def now(self) -> Any:
+        """The time by which tasks are due."""
+        return self._dialect.now()
+
+    def workers(self) -> list[WorkerView]:
+        """Every registered worker, dead or alive; by name."""
+        rows = read_workers(self._db, self._db.scheduler_worker.id > 0)
+        now, epoch = self.now(), self._dialect.epoch()
+        return [sight.worker_view(row, now, epoch, FOREIGN_LEASE) for row in rows]
+
+    def _mine(self) -> Any:
+        return self._conditions(self.now())["of this app"]
+
+    def _set(self, query: Any) -> Any:
+        return self._db(query, ignore_common_filters=True)
+
+    def _tally(self, query: Any, *columns: Any) -> Counter[Any]:
+        number = self._task.id.count()
+        rows = self._set(query).select(*columns, number, groupby=list(columns))
+        return Counter(
+            {
+                tuple(row.scheduler_task[one.name] or "" for one in columns): row[number]
+                for row in rows
+            }
+        )

@@ -1,0 +1,48 @@
+"""Sentences for people that can be said in their language.
+
+I own `Sentence`. I call nobody, and know no language but English: whoever shows a sentence may put
+its template into another one first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Sentence(str):
+    """English text that still knows what it was made from.
+
+    Values may be sentences themselves, or lists of them, which are joined with commas.
+
+    >>> Sentence("worker {name} is silent", name="w1")
+    'worker w1 is silent'
+    >>> Sentence("worker {name} is silent", name="w1").said(italian)
+    'il worker w1 tace'
+    """
+
+    template: str
+    values: dict[str, Any]
+
+    def __new__(cls, template: str, **values: Any) -> Sentence:
+        one = super().__new__(cls, _filled(template, values, str))
+        one.template, one.values = template, values
+        return one
+
+    def said(self, translate: Callable[[str], Any]) -> str:
+        """The sentence in the language of ``translate``, which gives a template for a template."""
+        return _filled(str(translate(self.template)), self.values, _sayer(translate))
+
+
+def _filled(template: str, values: dict[str, Any], say: Callable[[Any], str]) -> str:
+    return template.format(**{name: _spoken(value, say) for name, value in values.items()})
+
+
+def _spoken(value: Any, say: Callable[[Any], str]) -> Any:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(say(one) for one in value)
+    return say(value) if isinstance(value, str) else value
+
+
+def _sayer(translate: Callable[[str], Any]) -> Callable[[Any], str]:
+    return lambda value: value.said(translate) if isinstance(value, Sentence) else str(value)
