@@ -13,7 +13,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from plugin_scheduler.dialects.literals import Literals
+from plugin_scheduler.dialects.literals import Literals, fits, insert_into
+from plugin_scheduler.dialects.literals import values as in_brackets
 from plugin_scheduler.dialects.statements import Holes, Statement, listed
 
 #: Writes a statement, with holes for its values.
@@ -71,6 +72,8 @@ class Sayings:
     asks_at_once = False
     #: How a select with an order and a limit stands in a UNION; "" where nobody has tried.
     part = ""
+    #: Does VALUES take many rows?
+    inserts_at_once = False
     _statements: dict[str, Statement]
 
     def exist(
@@ -143,6 +146,17 @@ class Sayings:
         same order. No two rows have the same ``key``, which is the name of a column."""
         ids = table.bulk_insert(rows)  # 0 where a callback of the app's refused them
         return [int(row_id) for row_id in ids] if ids else [0] * len(rows)
+
+    def insert_all(self, table: Any, rows: Sequence[dict[str, Any]]) -> None:
+        """As `insert_many`, where nobody asks for the ids."""
+        if not rows:
+            return
+        if not self.inserts_at_once or not fits(table, rows):
+            table.bulk_insert(rows)
+            return
+        columns = Literals(self.db._adapter).columns(table, rows)
+        for some in in_brackets(zip(*columns.values(), strict=True)):
+            self.db.executesql(insert_into(table, rows) + some)
 
     @functools.cached_property
     def _literals(self) -> Literals:

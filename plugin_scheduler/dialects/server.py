@@ -49,6 +49,7 @@ class Server(Dialect):
     #: Seconds since 1970 by the server's clock.
     clock_query = ""
     asks_at_once = True
+    inserts_at_once = True
     locks_rows = True
     #: To hold rows for a look, which others may do at the same time.
     look_words = "FOR SHARE"

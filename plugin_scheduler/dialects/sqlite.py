@@ -32,6 +32,7 @@ class SQLite(Dialect):
 
     name = "sqlite"
     asks_at_once = True
+    inserts_at_once = True
     part = "SELECT * FROM ({})"
     holds_all = True
 

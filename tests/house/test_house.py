@@ -26,7 +26,7 @@ FLOORS = (
     ("lifecycle", "capture", "wire", "lines", "lane", "board"),
     ("models",),
     ("doorbell", "dialects"),
-    ("store", "sight", "browse"),
+    ("store", "sight", "browse", "journal"),
     (
         "hosts",
         "processes",
@@ -62,7 +62,7 @@ DOORS = {
 }
 
 STATUS_WORDS = set("QUEUED ASSIGNED RUNNING COMPLETED FAILED TIMEOUT STOPPED EXPIRED".split())
-QUERIES = {"models", "store", "dialects", "browse", "api", "orders", "jobs"}
+QUERIES = {"models", "store", "dialects", "browse", "journal", "api", "orders", "jobs"}
 PROCESSES = {
     "nursery",
     "processes",

@@ -1,0 +1,119 @@
+"""Who did what? What people did to tasks and workers, kept for those who ask later.
+
+I own the rows of ``scheduler_history``. I call dialects and values. I never commit: what was done
+and the note of it are one transaction, whoever makes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from plugin_scheduler import values
+from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.settings import Settings
+
+LONGEST = 255  # characters of a name
+
+
+@dataclass(frozen=True)
+class Note:
+    """What somebody did to a task or to a worker; ``detail`` says more, in plain values."""
+
+    at: datetime | None
+    who: str
+    did: str
+    detail: dict[str, Any]
+    task_id: int | None
+    worker_name: str
+
+
+class Journal:
+    """The history of tasks and workers. ``now`` gives the time by which tasks are due.
+
+    >>> journal = Journal(db, scheduler.now)
+    >>> journal.note("ann", "stop", task_id=17)
+    >>> journal.of_task(17)
+    [Note(at=..., who='ann', did='stop', detail={}, task_id=17, worker_name='')]
+    """
+
+    def __init__(self, db: Any, now: Callable[[], datetime]) -> None:
+        self._db, self._now = db, now
+        self._history = db.scheduler_history
+
+    def note(
+        self,
+        who: str,
+        did: str,
+        task_id: int | None = None,
+        worker_name: str = "",
+        **detail: Any,
+    ) -> None:
+        """Somebody did something to one task, or to one worker."""
+        self._insert([self._row(who, did, detail, task_id, worker_name)])
+
+    def note_many(self, who: str, did: str, task_ids: Iterable[int], **detail: Any) -> None:
+        """Somebody did the same to many tasks."""
+        one = self._row(who, did, detail, None, "")
+        self._insert([{**one, "task_id": int(task_id)} for task_id in task_ids])
+
+    def of_task(self, task_id: int, limit: int = 50) -> list[Note]:
+        """What was done to a task, the latest first."""
+        return self._read(self._history.task_id == task_id, limit)
+
+    def of_worker(self, name: str, limit: int = 50) -> list[Note]:
+        """What was done to a worker, the latest first."""
+        return self._read(self._history.worker_name == name, limit)
+
+    def _row(
+        self, who: str, did: str, detail: dict[str, Any], task_id: int | None, worker_name: str
+    ) -> dict[str, Any]:
+        return {
+            "at": self._now(),
+            "who": values.clean(who)[:LONGEST],
+            "did": values.clean(did)[:LONGEST],
+            "task_id": task_id,
+            "worker_name": values.clean(worker_name)[:LONGEST],
+            "detail": _plain(detail),
+        }
+
+    def _insert(self, rows: list[dict[str, Any]]) -> None:
+        dialect = dialect_for(self._db, SYSTEM, Settings())
+        for some in batches(rows):
+            dialect.insert_all(self._history, some)
+
+    def _read(self, query: Any, limit: int) -> list[Note]:
+        rows = self._db(query, ignore_common_filters=True).select(
+            orderby=~self._history.id, limitby=(0, limit)
+        )
+        return [
+            Note(
+                at=row.at,
+                who=row.who or "",
+                did=row.did or "",
+                detail=row.detail if isinstance(row.detail, dict) else {},
+                task_id=row.task_id,
+                worker_name=row.worker_name or "",
+            )
+            for row in rows
+        ]
+
+
+def _plain(detail: dict[str, Any]) -> Any:
+    """As every database keeps it: times as text, and no letters that one of them lacks."""
+    return _clean(json.loads(values.encode(detail, "the detail"))) if detail else None
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return values.clean(value)
+    if isinstance(value, list):
+        return [_clean(one) for one in value]
+    if isinstance(value, dict):
+        return {values.clean(name): _clean(one) for name, one in value.items()}
+    return value
