@@ -30,7 +30,7 @@ test: $(STAMP)  ## every test; POSTGRES_URI=... MYSQL_URI=... to use servers of 
 check: $(STAMP)  ## format, lint, types, the plan of the house, the reference
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy plugin_scheduler models
+	$(BIN)/mypy plugin_scheduler models controllers
 	$(PYTEST) -q tests/house
 	$(BIN)/python docs/make_reference.py --check
 

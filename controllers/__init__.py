@@ -1,0 +1,24 @@
+"""The web pages: py4web actions, mounted into an app by `Scheduler.enable`.
+
+I own the list of pages. Each of my modules has the actions of one page; `site` is what all share.
+I call what I am handed, a scheduler, and never import its door.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugin_scheduler.controllers import history
+from plugin_scheduler.controllers.rights import Policy
+from plugin_scheduler.controllers.site import Site
+
+PAGES = (history,)
+
+
+def mount(scheduler: Any, auth: Any, policy: Policy | None, route: str) -> Site:
+    """Make every page an action of the app that is being loaded."""
+    site = Site(scheduler, auth, policy, route.strip("/"))
+    site.serve_static()
+    for page in PAGES:
+        page.mount(site)
+    return site

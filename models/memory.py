@@ -18,6 +18,7 @@ def history_fields() -> Iterator[Field]:
     yield Field("did", writable=False, comment="stop, requeue, edit, ...")
     yield Field("task_id", "integer", writable=False)
     yield Field("worker_name", length=255, default="", writable=False)
+    yield Field("application_name", default="", writable=False)
     yield Field("detail", "json", default=None, writable=False)
 
 

@@ -23,6 +23,7 @@ from plugin_scheduler.errors import BadTask
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.orders import Orders, names
+from plugin_scheduler.pages import Pages
 from plugin_scheduler.queueing import Draft, Form
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
@@ -32,7 +33,7 @@ from plugin_scheduler.store.workers import zone_of_workers
 ZONE_GOOD_FOR = 60.0  # seconds after which it is asked again in which zone the tables are kept
 
 
-class Scheduler(Home, Orders):
+class Scheduler(Home, Orders, Pages):
     """The scheduler of an app: queue tasks, ask for them, and order workers about.
 
     Signature and meaning of the first ten are web2py's; options of `Settings` follow by keyword

@@ -86,6 +86,16 @@ def naive(moment: datetime, zone: str | None) -> datetime:
     return moment.astimezone(_zone(zone)).replace(tzinfo=None)
 
 
+def instant(moment: datetime, zone: str | None) -> datetime:
+    """A naive time of the tables as what it is everywhere: an aware datetime, in UTC.
+
+    >>> instant(datetime(2026, 5, 1, 9), "Europe/Rome").isoformat()
+    '2026-05-01T07:00:00+00:00'
+    """
+    there = moment.replace(tzinfo=_zone(zone)) if zone else moment
+    return there.astimezone(timezone.utc)
+
+
 def own_zone() -> str | None:
     """The name of this machine's time zone, such as ``Europe/Berlin``; None when it has none."""
     try:

@@ -31,6 +31,7 @@ class Note:
     detail: dict[str, Any]
     task_id: int | None
     worker_name: str
+    id: int = 0
 
 
 class Journal:
@@ -42,8 +43,8 @@ class Journal:
     [Note(at=..., who='ann', did='stop', detail={}, task_id=17, worker_name='')]
     """
 
-    def __init__(self, db: Any, now: Callable[[], datetime]) -> None:
-        self._db, self._now = db, now
+    def __init__(self, db: Any, now: Callable[[], datetime], application: str = "") -> None:
+        self._db, self._now, self._application = db, now, application
         self._history = db.scheduler_history
 
     def note(
@@ -70,6 +71,13 @@ class Journal:
         """What was done to a worker, the latest first."""
         return self._read(self._history.worker_name == name, limit)
 
+    def latest(self, limit: int = 100, before: int | None = None) -> list[Note]:
+        """What was done to anything of this app, the latest first; those older than a note's id."""
+        query = self._history.application_name == self._application
+        if before is not None:
+            query &= self._history.id < before
+        return self._read(query, limit)
+
     def _row(
         self, who: str, did: str, detail: dict[str, Any], task_id: int | None, worker_name: str
     ) -> dict[str, Any]:
@@ -79,6 +87,7 @@ class Journal:
             "did": values.clean(did)[:LONGEST],
             "task_id": task_id,
             "worker_name": values.clean(worker_name)[:LONGEST],
+            "application_name": self._application,
             "detail": _plain(detail),
         }
 
@@ -99,6 +108,7 @@ class Journal:
                 detail=row.detail if isinstance(row.detail, dict) else {},
                 task_id=row.task_id,
                 worker_name=row.worker_name or "",
+                id=row.id,
             )
             for row in rows
         ]

@@ -119,4 +119,5 @@ def count_stock() -> int:
     return db(db.picture).count()
 
 
+scheduler.enable()  # the management pages, at /demo/scheduler
 db.commit()

@@ -17,11 +17,12 @@ FOLDERS = {
     ENGINE: ROOT / "plugin_scheduler",
     f"{ENGINE}.models": ROOT / "models",
     f"{ENGINE}.controllers": ROOT / "controllers",
+    f"{ENGINE}.views": ROOT / "views",
 }
 
 #: Low to high; a room calls rooms of its own floor and of those below.
 FLOORS = (
-    ("errors", "clock", "records", "current", "log", "sentences"),
+    ("views", "errors", "clock", "records", "current", "log", "sentences"),
     ("cron", "recurrence", "graph", "settings", "values", "catalog"),
     ("lifecycle", "capture", "wire", "lines", "lane", "board"),
     ("models",),
@@ -43,22 +44,24 @@ FLOORS = (
     ("signals", "outage", "zones", "identity", "listening", "ticker", "staying"),
     ("intake", "reporting", "supervisor", "boot", "launch"),
     ("checks", "queueing", "orders", "jobs"),
+    ("controllers",),  # they are handed a scheduler, and do not know its door
+    ("pages",),
     ("api",),
     ("desk", "display"),
     ("terminal", "cli"),
-    ("controllers", "__main__", "entry", "__init__"),
+    ("__main__", "entry", "__init__"),
 )
 HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 #: What is logged is decided by those who direct, not by their hands.
 TELL_FROM = HEIGHT["signals"]
 #: Doors, and who may open them.
 DOORS = {
-    "api": {"__init__", "desk", "controllers"},
+    "api": {"__init__", "desk"},
     "cli": {"__main__"},
     "terminal": {"cli"},
     "entry": set(),
     "__main__": set(),
-    "__init__": {"controllers"},
+    "__init__": set(),
 }
 
 STATUS_WORDS = set("QUEUED ASSIGNED RUNNING COMPLETED FAILED TIMEOUT STOPPED EXPIRED".split())

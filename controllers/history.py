@@ -1,0 +1,24 @@
+"""Who did what: the page of the journal.
+
+I call the journal. I never write.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.visit import Visit
+
+ROWS = 100
+
+
+def mount(site: Site) -> None:
+    """The history, newest first."""
+
+    @site.page("history", "history.html")
+    def scheduler_history(visit: Visit) -> dict[str, Any]:
+        before = visit.number("before")
+        notes = visit.journal.latest(ROWS + 1, before)
+        older = notes[ROWS - 1].id if len(notes) > ROWS else None
+        return {"notes": notes[:ROWS], "older": older, "newest": before is None}

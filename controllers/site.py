@@ -1,0 +1,244 @@
+"""How a page is made: `page`, `data` and `change` turn functions into py4web actions.
+
+I own what all pages share, in one place: who is let in, tokens, headers, transactions, errors made
+into messages, and rendering. I call rights, guard, shown and visit. I never read a table.
+
+>>> def mount(site):
+...     @site.page("tasks", "tasks.html")            # GET; a dict for the template
+...     def tasks(visit): return {"page": visit.browser.tasks(Filter())}
+...     @site.data("api/tasks")                      # GET; a dict as JSON
+...     def api_tasks(visit): return {...}
+...     @site.change("tasks/<ref>/stop", role=ACT)   # POST; redirects a form, tells a script
+...     def stop(visit, ref): return Done(visit.T("Stopped."), to="tasks")
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any
+
+from plugin_scheduler.controllers import guard
+from plugin_scheduler.controllers.languages import Languages
+from plugin_scheduler.controllers.rights import ACT, VIEW, Door, Person, Policy
+from plugin_scheduler.controllers.shown import Shown
+from plugin_scheduler.controllers.visit import Done, Visit
+from plugin_scheduler.views import FOLDER, STATIC
+from py4web import URL, Session, action, request, response
+from py4web.core import BareFixture, bottle, render
+
+from plugin_scheduler import values
+from plugin_scheduler.errors import NotFound, SchedulerError, StoreUnavailable
+
+DAY = 24 * 3600
+
+#: Pages in the order of the navigation: path, and what it is called.
+NAVIGATION = (
+    ("", "Overview"),
+    ("tasks", "Tasks"),
+    ("queue", "Queue"),
+    ("failures", "Failures"),
+    ("schedule", "Schedule"),
+    ("timeline", "Timeline"),
+    ("graph", "Graph"),
+    ("workers", "Workers"),
+    ("history", "History"),
+)
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; font-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+Handler = Callable[..., Any]
+
+
+class Site:
+    """The pages of one scheduler, below one route of its app."""
+
+    def __init__(self, scheduler: Any, auth: Any, policy: Policy | None, route: str) -> None:
+        self.scheduler, self.route = scheduler, route
+        self.paths: set[str] = set()
+        self._translator = Languages()
+        self._session = Session(name="{app_name}_scheduler_session")
+        dashboard = Session(name="_dashboard_session")
+        self._door = Door(dashboard, auth, policy)
+        self._auth = auth
+        fixtures = [self._translator, dashboard, self._session, auth, scheduler.db]
+        self._uses = action.uses(*(one for one in fixtures if isinstance(one, BareFixture)))
+
+    # -- the three kinds of actions --------------------
+
+    def page(self, path: str, template: str, role: str = VIEW) -> Callable[[Handler], Handler]:
+        """A page for people: GET; the action gives a dict for the template."""
+
+        def show(person: Person, visit: Visit, answer: Any) -> str:
+            return self._render(template, person, visit.shown, answer)
+
+        return self._action(path, "GET", role, show)
+
+    def data(self, path: str, role: str = VIEW) -> Callable[[Handler], Handler]:
+        """Facts for scripts: GET; the action gives what becomes JSON."""
+
+        def show(person: Person, visit: Visit, answer: Any) -> str:
+            return _json(answer)
+
+        return self._action(path, "GET", role, show)
+
+    def change(self, path: str, role: str = ACT) -> Callable[[Handler], Handler]:
+        """A change: POST with a token, from a page of ours; the action gives a `Done`."""
+
+        def show(person: Person, visit: Visit, answer: Done) -> str:
+            if _wants_json():
+                response.status = answer.status
+                return _json({"message": answer.message, **(answer.data or {})})
+            self._session["flash"] = answer.message
+            response.headers["Location"] = visit.url(answer.to)
+            response.status = 303
+            return ""
+
+        return self._action(path, "POST", role, show)
+
+    def serve_static(self) -> None:
+        """Scripts and styles. They tell nobody anything, and are the same for all."""
+
+        @action(f"{self.route}/static/<name:path>", method="GET")
+        def scheduler_static(name: str) -> Any:
+            answer = bottle.static_file(name, root=str(STATIC))
+            answer.headers["X-Content-Type-Options"] = "nosniff"
+            answer.headers["Cache-Control"] = f"public, max-age={DAY}"
+            return answer
+
+    # -- what happens at each request --------------------
+
+    def _action(self, path: str, method: str, role: str, show: Any) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            @wraps(handler)
+            def answer(**places: Any) -> Any:
+                response.headers.update(HEADERS)
+                return self._answer(handler, method, role, show, places)
+
+            self.paths.add(path)
+            whole_path = f"{self.route}/{path}".rstrip("/")
+            action(whole_path, method=method)(self._uses(answer))
+            return handler
+
+        return register
+
+    def _answer(
+        self, handler: Handler, method: str, role: str, show: Any, places: dict[str, Any]
+    ) -> Any:
+        person = self._door.person()
+        if person is None:
+            return self._refuse()
+        visit = self._visit(person)
+        db = self.scheduler.db
+        try:
+            if not person.may(role):
+                return self._complain(403, visit.T("Your role does not allow this."), visit)
+            if method == "POST":
+                guard.check(self._session, request.headers, _body(visit), _host())
+            answer = show(person, visit, handler(visit, **places))
+            db.commit() if method == "POST" else db.rollback()
+            return answer
+        except guard.Refused as refused:
+            return self._complain(403, visit.T(str(refused)), visit)
+        except SchedulerError as error:
+            db.rollback()
+            return self._complain(_status_of(error), visit.say(_words_of(error)), visit)
+
+    def _visit(self, person: Person) -> Visit:
+        shown = Shown(self._translator, self.route, self.scheduler.zone())
+        return Visit(self.scheduler, person, shown)
+
+    # -- answers --------------------
+
+    def _refuse(self) -> str:
+        """What strangers get: always the same, whatever they asked for."""
+        response.status = 403
+        if _wants_json():
+            return _json({"error": "not allowed"})
+        shown = Shown(self._translator, self.route, None)
+        login = URL(f"{self._auth.route}/login") if getattr(self._auth, "route", None) else ""
+        language = self._translator.local.tag or "en"
+        return self._rendered(
+            "stranger.html", {"login": login, "language": language, **shown.all()}
+        )
+
+    def _complain(self, status: int, message: str, visit: Visit) -> str:
+        response.status = status
+        if _wants_json():
+            return _json({"error": message})
+        return self._render("message.html", visit.person, visit.shown, {"message": message})
+
+    def _render(self, template: str, person: Person, shown: Shown, given: dict[str, Any]) -> str:
+        flash = self._session.get("flash")
+        if flash:
+            del self._session["flash"]
+        context = {
+            **shown.all(),
+            "person": person,
+            "token": guard.token_of(self._session, person.name),
+            "flash": flash,
+            "navigation": [(path, name) for path, name in NAVIGATION if path in self.paths],
+            "here": request.path.partition(f"/{self.route}")[2].strip("/").partition("/")[0],
+            "app": self.scheduler.application_name,
+            "zone": shown.zone,
+            "language": self._translator.local.tag or "en",
+            "words": {text: shown.T(text) for text in script_texts()},
+            **given,
+        }
+        return self._rendered(template, context)
+
+    def _rendered(self, template: str, context: dict[str, Any]) -> str:
+        response.headers["Content-Type"] = "text/html; charset=utf-8"
+        folder = str(FOLDER)
+        text: str = render(filename=str(FOLDER / template), path=folder, context=context)
+        return text
+
+
+@lru_cache
+def script_texts() -> tuple[str, ...]:
+    """Our own words in scripts: their translations go along with each page."""
+    texts: set[str] = set()
+    for path in sorted(STATIC.glob("*.js")):
+        texts.update(re.findall(r'Scheduler\.T\("([^"]+)"', path.read_text("utf-8")))
+    return tuple(sorted(texts))
+
+
+def _wants_json() -> bool:
+    accepts = request.headers.get("Accept") or ""
+    return "application/json" in accepts or "/api/" in request.path
+
+
+def _json(answer: Any) -> str:
+    response.headers["Content-Type"] = "application/json"
+    return values.encode(answer, "the answer")
+
+
+def _body(visit: Visit) -> dict[str, Any]:
+    """Where a token may be; a body that cannot be read has none."""
+    try:
+        return visit.given
+    except SchedulerError:
+        return {}
+
+
+def _host() -> str:
+    return str(request.urlparts.netloc)
+
+
+def _status_of(error: SchedulerError) -> int:
+    if isinstance(error, NotFound):
+        return 404
+    return 503 if isinstance(error, StoreUnavailable) else 400
+
+
+def _words_of(error: SchedulerError) -> str:
+    """A sentence, where it was one, so that it can be translated."""
+    first = error.args[0] if error.args else None
+    return first if isinstance(first, str) else str(error)

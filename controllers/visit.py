@@ -1,0 +1,130 @@
+"""One request, as an action sees it.
+
+I own the reading of what was asked. I call browse, journal and the helpers of `shown`. I never
+decide whether somebody may: who gets a visit was let in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from plugin_scheduler.controllers.rights import Person
+from plugin_scheduler.controllers.shown import Shown
+from py4web import request
+
+from plugin_scheduler.browse import Browser
+from plugin_scheduler.errors import BadTask, NotFound
+from plugin_scheduler.journal import Journal
+from plugin_scheduler.sight import TaskView
+
+LARGEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a change came to: a sentence, the page to go on with, and facts for scripts.
+
+    ``status`` is the HTTP status for scripts where nothing, or not all, was done.
+    """
+
+    message: str
+    to: str = ""
+    data: Mapping[str, Any] | None = None
+    status: int = 200
+
+
+class Visit:
+    """What an action works with: the scheduler, a browser for its tables, who asks, and what for.
+
+    >>> visit.query.get("status")
+    'FAILED'
+    """
+
+    def __init__(self, scheduler: Any, person: Person, shown: Shown) -> None:
+        self.scheduler, self.person, self.shown = scheduler, person, shown
+        self.T, self.say, self.url, self.iso = shown.T, shown.say, shown.url, shown.iso
+
+    @cached_property
+    def browser(self) -> Browser:
+        """For everything that is only looked at."""
+        return Browser.of(self.scheduler)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Where it is kept who did what."""
+        home = self.scheduler
+        return Journal(home.db, home.now, home.application_name)
+
+    @property
+    def now(self) -> datetime:
+        """The scheduler's time."""
+        moment: datetime = self.browser.now()
+        return moment
+
+    # -- what was asked --------------------
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """The parameters of the address; the last one where a name is given twice."""
+        return {name: _text(value) for name, value in request.query.items()}
+
+    def several(self, name: str) -> list[str]:
+        """All values of a parameter of the address."""
+        return [_text(value) for value in request.query.getall(name)]
+
+    @cached_property
+    def given(self) -> dict[str, Any]:
+        """The body of a POST: a form's fields, or the members of a JSON object."""
+        if "json" in (request.content_type or ""):
+            body = _json_body()
+            if not isinstance(body, dict):
+                raise BadTask("the body must be a JSON object")
+            return body
+        return {name: _text(value) for name, value in request.forms.items()}
+
+    def listed(self, name: str) -> list[Any]:
+        """A member of the body as a list: a JSON list, or a form's field that is there often."""
+        if "json" in (request.content_type or ""):
+            value = self.given.get(name) or []
+            return value if isinstance(value, list) else [value]
+        return [_text(value) for value in request.forms.getall(name)]
+
+    def number(self, name: str, default: int | None = None) -> int | None:
+        """A parameter that must be a whole number; BadTask says so where it is none."""
+        text = self.query.get(name, "").strip()
+        if not text:
+            return default
+        return whole(text, name)
+
+    def task(self, ref: int | str) -> TaskView:
+        """The task of that id or uuid; NotFound where this app has none."""
+        found = self.browser.task(ref)
+        if found is None:
+            raise NotFound(self.T("There is no such task; it may have been deleted."))
+        return found
+
+
+def whole(text: Any, name: str) -> int:
+    """A number that a database takes as an id or a count."""
+    try:
+        number = int(str(text))
+    except ValueError:
+        number = LARGEST + 1
+    if abs(number) > LARGEST:
+        raise BadTask(f"{name} must be a whole number")
+    return number
+
+
+def _json_body() -> Any:
+    try:
+        return request.json
+    except Exception as error:  # the server's own kinds, for each way of being no JSON
+        raise BadTask("the body is not valid JSON") from error
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)

@@ -1,0 +1,159 @@
+// What all pages share: asking and posting, times in the reader's zone, charts, confirmations.
+// Texts that come from tasks are only ever set as text, never as HTML.
+window.Scheduler = (function () {
+  "use strict";
+
+  const words = JSON.parse(document.getElementById("words").textContent || "{}");
+  const meta = (name) => document.querySelector(`meta[name="${name}"]`).content;
+  const base = meta("base").replace(/\/$/, "");
+  const language = document.documentElement.lang || "en";
+
+  // -- words and numbers --
+
+  function T(text, values) {
+    const template = words[text] || text;
+    return template.replace(/\{(\w+)\}/g, (whole, name) => (values && name in values ? values[name] : whole));
+  }
+
+  const whole = new Intl.NumberFormat(language);
+  const number = (value) => whole.format(value);
+
+  function span(seconds) {
+    if (seconds === null || seconds === undefined) { return "–"; }
+    if (seconds > 0 && seconds < 0.1) { return `${number(Math.round(seconds * 10000) / 10)} ms`; }
+    if (seconds < 10) { return `${number(Math.round(seconds * 10) / 10)} s`; }
+    if (seconds < 120) { return `${Math.round(seconds)} s`; }
+    const minutes = Math.round(seconds / 60);
+    if (minutes < 120) { return `${minutes} min`; }
+    const hours = Math.floor(minutes / 60);
+    if (hours < 48) { return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`; }
+    return `${Math.round(hours / 24)} ${T("days")}`;
+  }
+
+  // -- times --
+
+  const short = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  const long = new Intl.DateTimeFormat(language, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  const longest = new Intl.DateTimeFormat(language, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const exact = new Intl.DateTimeFormat(language, { dateStyle: "full", timeStyle: "long" });
+
+  function time(iso) {
+    const moment = new Date(iso), now = new Date();
+    if (moment.toDateString() === now.toDateString()) { return short.format(moment); }
+    return (moment.getFullYear() === now.getFullYear() ? long : longest).format(moment);
+  }
+
+  function tellTimes(root) {
+    for (const one of root.querySelectorAll("time.when")) {
+      const moment = new Date(one.dateTime);
+      if (isNaN(moment)) { continue; }
+      one.textContent = time(one.dateTime);
+      one.title = `${exact.format(moment)} · ${moment.toISOString().replace(".000", "")}`;
+    }
+  }
+
+  // -- asking and posting --
+
+  async function answerOf(response) {
+    let body = {};
+    try { body = await response.json(); } catch (error) { /* told below */ }
+    if (response.ok) { return body; }
+    const failure = new Error(body.error || body.message || T("The server answered {status}.", { status: response.status }));
+    failure.status = response.status;
+    failure.body = body;
+    throw failure;
+  }
+
+  const get = (url) => fetch(url, { headers: { Accept: "application/json" } }).then(answerOf);
+
+  const post = (url, data) => fetch(url, {
+    method: "POST",
+    headers: { Accept: "application/json", "Content-Type": "application/json", "X-Scheduler-Token": meta("token") },
+    body: JSON.stringify(data || {}),
+  }).then(answerOf);
+
+  function tell(text, bad) {
+    const note = document.createElement("p");
+    note.className = bad ? "note bad" : "note";
+    note.textContent = text;
+    document.getElementById("flash").replaceChildren(note);
+  }
+
+  // -- confirmation --
+
+  function confirm(text) {
+    const dialog = document.getElementById("confirm");
+    dialog.querySelector("p").textContent = text;
+    dialog.returnValue = "no";
+    dialog.showModal();
+    return new Promise((settle) => {
+      dialog.addEventListener("close", () => settle(dialog.returnValue === "yes"), { once: true });
+    });
+  }
+
+  document.addEventListener("submit", async (event) => {
+    const form = event.target, button = event.submitter;
+    const question = (button && button.dataset.confirm) || form.dataset.confirm;
+    if (!question || form.dataset.confirmed) { delete form.dataset.confirmed; return; }
+    event.preventDefault();
+    if (await confirm(question)) {
+      form.dataset.confirmed = "yes";
+      form.requestSubmit(button);
+    }
+  });
+
+  // -- charts --
+
+  const drawn = new Map();
+
+  function colour(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  }
+
+  function theme() {
+    const text = colour("text"), faint = colour("faint"), line = colour("line");
+    const axis = {
+      axisLine: { lineStyle: { color: line } }, axisTick: { lineStyle: { color: line } },
+      axisLabel: { color: faint }, splitLine: { lineStyle: { color: line } },
+    };
+    return {
+      color: ["good", "bad", "accent", "warn", "busy"].map(colour),
+      textStyle: { fontFamily: "inherit", color: text },
+      legend: { textStyle: { color: text }, inactiveColor: faint },
+      tooltip: {
+        backgroundColor: colour("card"), borderColor: line, textStyle: { color: text, fontSize: 12 },
+      },
+      categoryAxis: axis, valueAxis: axis, timeAxis: axis,
+    };
+  }
+
+  // Draw, or draw anew: `make` is a function that gives ECharts' option, so that a change of theme
+  // can ask it again. Tooltips are drawn as text on the canvas: nothing in them can become HTML.
+  function chart(element, make) {
+    const old = drawn.get(element);
+    const one = old ? old.chart : echarts.init(element, theme(), { renderer: "canvas" });
+    drawn.set(element, { chart: one, make });
+    const option = make();
+    one.setOption({ aria: { enabled: true }, animation: false, ...option, tooltip: { ...option.tooltip, renderMode: "richText" } }, true);
+    if (!old) { new ResizeObserver(() => one.isDisposed() || one.resize()).observe(element); }
+    return one;
+  }
+
+  document.addEventListener("themechange", () => {
+    for (const [element, { chart: one, make }] of drawn) {
+      one.dispose();
+      drawn.delete(element);
+      if (element.isConnected) { chart(element, make); }
+    }
+  });
+
+  // -- start --
+
+  document.getElementById("theme").addEventListener("click", window.chooseSchedulerTheme);
+  tellTimes(document);
+  document.addEventListener("htmx:load", (event) => tellTimes(event.detail.elt));
+  const here = document.querySelector('nav a[aria-current="page"]');
+  if (here) { here.scrollIntoView({ block: "nearest", inline: "center" }); }
+
+  return { T, number, span, time, tellTimes, get, post, tell, confirm, chart, colour, base, language };
+})();
