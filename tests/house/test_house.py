@@ -27,7 +27,7 @@ FLOORS = (
     ("lifecycle", "capture", "wire", "lines", "lane", "board"),
     ("models",),
     ("doorbell", "dialects"),
-    ("store", "sight", "browse", "journal"),
+    ("store", "sight", "blame", "headway", "browse", "journal"),
     (
         "hosts",
         "processes",
