@@ -54,6 +54,10 @@ class Shown:
             return sentence.said(self._template)
         return str(sentence)
 
+    def word(self, text: str) -> str:
+        """A word that is stored (what somebody did), in the reader's language where we know it."""
+        return self._template(text)
+
     def _template(self, template: str) -> str:
         known = getattr(self._translator.local, "language", None) or {}
         found = known.get(template) or {}
@@ -102,7 +106,19 @@ class Shown:
 
     def all(self) -> dict[str, Callable[..., Any]]:
         """By the names that templates know."""
-        names = ("T", "say", "url", "static", "when", "span", "badge", "count", "iso", "data")
+        names = (
+            "T",
+            "say",
+            "word",
+            "url",
+            "static",
+            "when",
+            "span",
+            "badge",
+            "count",
+            "iso",
+            "data",
+        )
         return {name: getattr(self, name) for name in names}
 
 

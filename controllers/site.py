@@ -27,6 +27,7 @@ from plugin_scheduler.controllers.visit import Done, Visit
 from plugin_scheduler.views import FOLDER, STATIC
 from py4web import URL, Session, action, request, response
 from py4web.core import BareFixture, bottle, render
+from yatl.helpers import INPUT
 
 from plugin_scheduler import values
 from plugin_scheduler.errors import NotFound, SchedulerError, StoreUnavailable
@@ -179,10 +180,12 @@ class Site:
         flash = self._session.get("flash")
         if flash:
             del self._session["flash"]
+        token = guard.token_of(self._session, person.name)
         context = {
             **shown.all(),
             "person": person,
-            "token": guard.token_of(self._session, person.name),
+            "token": token,
+            "token_field": lambda: INPUT(_type="hidden", _name=guard.FIELD, _value=token),
             "flash": flash,
             "navigation": [(path, name) for path, name in NAVIGATION if path in self.paths],
             "here": request.path.partition(f"/{self.route}")[2].strip("/").partition("/")[0],

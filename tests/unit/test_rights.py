@@ -1,0 +1,145 @@
+"""Who is let in to the pages, and with which role; and which request counts as one of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from plugin_scheduler.controllers import guard
+from plugin_scheduler.controllers.rights import ACT, ADMIN, VIEW, Door, Person, name_of
+
+from plugin_scheduler.errors import ConfigError
+
+HOST = "example.com"
+OURS = {"Origin": "https://example.com", guard.HEADER: "right"}
+
+
+class Auth:
+    """py4web's auth, as far as a door knows it."""
+
+    def __init__(self, user: dict[str, Any]) -> None:
+        self._user = user
+
+    def get_user(self) -> dict[str, Any]:
+        return self._user
+
+
+ANN = Auth({"id": 3, "email": "ann@example.com"})
+NOBODY = Auth({})
+
+
+def role_of(door: Door) -> str | None:
+    person = door.person()
+    return person.role if person else None
+
+
+@pytest.mark.parametrize(
+    ("mode", "role"), [("full", ADMIN), ("readonly", VIEW), ("demo", None), ("none", None)]
+)
+def test_a_login_to_the_dashboard_is_worth_what_its_mode_allows(
+    monkeypatch: pytest.MonkeyPatch, mode: str, role: str | None
+) -> None:
+    monkeypatch.setenv("PY4WEB_DASHBOARD_MODE", mode)
+    assert role_of(Door({"user": {"id": 1}}, None, None)) == role
+
+
+@pytest.mark.parametrize("session", [{}, {"user": None}, {"user": {}}, {"user": "1"}])
+def test_a_session_without_a_login_opens_nothing(
+    monkeypatch: pytest.MonkeyPatch, session: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("PY4WEB_DASHBOARD_MODE", "full")
+    assert Door(session, None, None).person() is None
+
+
+def test_a_user_of_the_app_is_a_stranger_until_the_policy_gives_a_role() -> None:
+    assert Door({}, ANN, None).person() is None
+    assert Door({}, ANN, lambda user: None).person() is None
+    assert Door({}, NOBODY, lambda user: ADMIN).person() is None
+    assert Door({}, ANN, lambda user: ACT).person() == Person("ann@example.com", ACT)
+
+
+def test_who_has_two_logins_is_known_by_the_one_that_may_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PY4WEB_DASHBOARD_MODE", "full")
+    assert role_of(Door({"user": {"id": 1}}, ANN, lambda user: VIEW)) == ADMIN
+
+
+def test_a_policy_that_gives_no_role_of_ours_is_told_so() -> None:
+    with pytest.raises(ConfigError, match="'boss': give one of view, act, admin, or None"):
+        Door({}, ANN, lambda user: "boss").person()
+
+
+def test_a_policy_without_auth_is_refused() -> None:
+    with pytest.raises(ConfigError, match="give both"):
+        Door({}, None, lambda user: VIEW)
+
+
+def test_a_role_may_what_those_below_it_may() -> None:
+    rights = {
+        role: [Person("x", role).may(one) for one in (VIEW, ACT, ADMIN)]
+        for role in (VIEW, ACT, ADMIN)
+    }
+    assert rights == {
+        VIEW: [True, False, False],
+        ACT: [True, True, False],
+        ADMIN: [True, True, True],
+    }
+
+
+def test_a_user_is_called_by_what_people_know() -> None:
+    assert name_of({"id": 3, "username": "ann", "email": "a@b"}) == "ann"
+    assert name_of({"id": 3}) == "user 3"
+
+
+def refused(headers: dict[str, str], given: dict[str, Any] | None = None) -> str | None:
+    session = {"token": "right", "whose": "ann"}
+    try:
+        guard.check(session, headers, given or {}, HOST)
+    except guard.Refused as why:
+        return str(why)
+    return None
+
+
+def test_a_token_of_this_browser_from_a_page_of_ours_is_taken() -> None:
+    assert refused(OURS) is None
+    assert refused({"Origin": OURS["Origin"]}, {guard.FIELD: "right"}) is None
+    assert refused({**OURS, "Sec-Fetch-Site": "same-origin"}) is None
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "r\u00efght"])
+def test_any_other_token_is_refused(token: str) -> None:
+    assert "too old" in (refused({**OURS, guard.HEADER: token}) or "")
+
+
+@pytest.mark.parametrize("token", [None, 7, ["right"], {"right": 1}])
+def test_a_token_that_is_no_text_is_refused(token: Any) -> None:
+    assert "too old" in (refused({"Origin": OURS["Origin"]}, {guard.FIELD: token}) or "")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "https://example.com.evil.example"},
+        {"Origin": "https://example.com", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "https://example.com", "Sec-Fetch-Site": "same-site"},
+        {"Referer": "https://evil.example/?https://example.com"},
+    ],
+)
+def test_what_another_site_sends_is_refused_even_with_the_token(headers: dict[str, str]) -> None:
+    assert "another site" in (refused({guard.HEADER: "right", **headers}) or "")
+
+
+def test_no_token_is_ever_right_where_none_was_given_out() -> None:
+    with pytest.raises(guard.Refused):
+        guard.check({}, {**OURS, guard.HEADER: ""}, {}, HOST)
+
+
+def test_another_person_at_the_same_browser_gets_another_token() -> None:
+    session: dict[str, Any] = {}
+    first = guard.token_of(session, "ann")
+    assert guard.token_of(session, "ann") == first
+    assert guard.token_of(session, "bob") != first
