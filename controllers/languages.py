@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from plugin_scheduler.views import FOLDER
 from py4web import Translator
@@ -18,6 +19,12 @@ class Languages(Translator):
 
     def __init__(self) -> None:
         super().__init__(str(FOLDER / "translations"))
+
+    def on_request(self, context: Any) -> None:
+        """Pick the language; English where the browser wants none that we have."""
+        super().on_request(context)
+        if self.local.tag is None:
+            self.select("en")
 
     def load(self, folder: str) -> None:
         """Read every language, all files of each."""

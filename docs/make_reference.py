@@ -22,7 +22,7 @@ from plugin_scheduler.models import TABLES, define_tables
 from pydal import DAL
 
 import plugin_scheduler
-from plugin_scheduler import cli, lifecycle, log, records
+from plugin_scheduler import cli, controllers, lifecycle, log, records
 from plugin_scheduler.settings import Settings
 
 FOLDER = Path(__file__).resolve().parent / "reference"
@@ -247,7 +247,7 @@ def option_line(option: click.Option) -> str:
 
 
 def tables_page() -> str:
-    """The columns of the four tables."""
+    """The columns of the tables."""
     db = DAL("sqlite:memory", migrate=False)
     define_tables(db, now=now, migrate=False, application_name="the app's name")
     parts = []
@@ -338,6 +338,65 @@ def log_page() -> str:
     return page("Log events", told, "\n".join(lines))
 
 
+# -- json-api.md -------------------------------------------------------------------------------
+
+
+class Listing:
+    """Stands for a site: writes down what the pages would mount."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, ...]] = []
+
+    def page(self, path: str, template: str, role: str = "view") -> Callable[..., Any]:
+        return self._note("GET", path, role, is_data=False)
+
+    def data(self, path: str, role: str = "view") -> Callable[..., Any]:
+        return self._note("GET", path, role, is_data=True)
+
+    def change(self, path: str, role: str = "act") -> Callable[..., Any]:
+        return self._note("POST", path, role, is_data=True)
+
+    def _note(self, method: str, path: str, role: str, is_data: bool) -> Callable[..., Any]:
+        def note(action: Callable[..., Any]) -> Callable[..., Any]:
+            if is_data:
+                told = " ".join(inspect.cleandoc(action.__doc__ or "").split())
+                self.rows.append((code(f"{method} {path}"), role, told.replace("``", "`")))
+            return action
+
+        return note
+
+
+def json_page() -> str:
+    """What scripts may ask and order, read from the actions themselves."""
+    listing: Any = Listing()
+    for one in controllers.PAGES:
+        one.mount(listing)
+    return page(
+        "The JSON API of the pages",
+        "Addresses are below the pages' own, `/<app>/scheduler`. It is the API that the\n"
+        "pages use, behind the same rights: a request needs the cookies of a login. Ask with\n"
+        "`Accept: application/json`.",
+        "Times are ISO 8601 with an offset. A list comes in pages: give the cursor that an answer\n"
+        "has, to get the next one.",
+        table(("request", "role", "what"), sorted(listing.rows, key=lambda row: row[0].split()[1])),
+        "## Changes",
+        "A POST takes a form or a JSON object. It needs the header `X-Scheduler-Token` (or the\n"
+        'field `_token`) with what the pages have in `<meta name="token">`, and an `Origin` or\n'
+        "`Referer` of the same host. It answers with `message`, a sentence, and what else the\n"
+        "table says; with `error` and a status of 400 or more where nothing was done:",
+        table(
+            ("status", "means"),
+            (
+                ("400", "something in the request is wrong; the sentence names it"),
+                ("403", "a stranger, a role that may not, or a token or origin that is not ours"),
+                ("404", "there is no such task, run or worker"),
+                ("409", "it changed meanwhile: read it again"),
+                ("503", "the database cannot answer now"),
+            ),
+        ),
+    )
+
+
 # -- all of them -------------------------------------------------------------------------------
 
 PAGES: Mapping[str, Callable[[], str]] = {
@@ -347,6 +406,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "tables.md": tables_page,
     "states.md": states_page,
     "log-events.md": log_page,
+    "json-api.md": json_page,
 }
 
 
