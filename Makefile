@@ -8,7 +8,7 @@ STAMP    = $(VENV)/.installed
 MEASURE  = .bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit contract acceptance stress reference bench build clean
+.PHONY: help setup demo test check unit contract acceptance pages stress reference bench build clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -24,7 +24,7 @@ demo: $(STAMP)  ## py4web, a worker and real work; Ctrl+C ends all of it
 	@exec env PORT=$(PORT) $(BIN)/python apps/run_demo.py
 
 test: $(STAMP)  ## every test; POSTGRES_URI=... MYSQL_URI=... to use servers of yours
-	$(PYTEST) -n 3 --dist loadfile tests/unit tests/house tests/contract tests/acceptance
+	$(PYTEST) -n 3 --dist loadfile tests/unit tests/house tests/contract tests/pages tests/acceptance
 	$(PYTEST) tests/stress
 
 check: $(STAMP)  ## format, lint, types, the plan of the house, the reference
@@ -42,6 +42,9 @@ contract: $(STAMP)  ## what every database must do
 
 acceptance: $(STAMP)  ## the real command, real signals
 	$(PYTEST) tests/acceptance
+
+pages: $(STAMP)  ## the web pages in a real browser; SCREENSHOTS=folder keeps the pictures
+	$(PYTEST) tests/pages
 
 stress: $(STAMP)  ## kills under load
 	$(PYTEST) tests/stress

@@ -52,6 +52,8 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
+            "playwright>=1.49",
+            "axe-playwright-python>=0.1.4",  # brings axe-core
             "ruff>=0.6",
             "mypy>=1.11",
             "psycopg2-binary>=2.9",

@@ -18,9 +18,11 @@ from typing import Any
 
 import py4web
 import requests
+from databases import SQLITE_FILE, Database
 from kit import Lab, Worker, eventually
 from pydal.validators import CRYPT
 
+SQLITE = Database(SQLITE_FILE)
 PASSWORD = "let me in"
 MODELS = """
     import os, time
@@ -30,7 +32,7 @@ MODELS = """
 
     FOLDER = Path(__file__).parent / "databases"
     FOLDER.mkdir(exist_ok=True)
-    db = DAL("sqlite://storage.sqlite", folder=str(FOLDER), pool_size=5)
+    db = DAL(URI, folder=str(FOLDER), pool_size=5)
     scheduler = Scheduler(db)
 
     def add(a, b):
@@ -50,16 +52,20 @@ MODELS = """
 
 
 class App(Lab):
-    """The app `lab` of a folder of apps: its database, and workers started with -K."""
+    """The app `lab` of a folder of apps: its database, and workers started with -K.
 
-    def __init__(self, apps: Path) -> None:
+    ``more`` is what its models say besides `MODELS`.
+    """
+
+    def __init__(self, apps: Path, database: Database = SQLITE, *more: str) -> None:
         self.apps = apps
         databases = apps / "lab" / "databases"
         databases.mkdir(parents=True)
-        super().__init__(databases)
+        super().__init__(databases, database.uri, database.server)
         (apps / "__init__.py").write_text("")
         (apps / "lab" / "__init__.py").write_text("from .models import db, scheduler\n")
-        (apps / "lab" / "models.py").write_text(textwrap.dedent(MODELS))
+        models = [f"URI = {database.uri!r}\n", *map(textwrap.dedent, (MODELS, *more))]
+        (apps / "lab" / "models.py").write_text("\n".join(models))
 
     def start_worker(self, *arguments: str, ready: bool = True, **env: str) -> Worker:
         """`scheduler.py -K lab`; ready when it runs tasks."""
@@ -95,16 +101,22 @@ class Server:
             )
         try:
             eventually(self._answers, 30, "the server answers")
+            assert "[FAILED]" not in self.log, self.log
         except BaseException:
             self.close()
             raise
 
     def _answers(self) -> bool:
-        assert self.process.poll() is None, self.log_path.read_text()
+        assert self.process.poll() is None, self.log
         try:
             return requests.get(f"{self.url}/_dashboard/version", timeout=5).ok
         except requests.ConnectionError:
             return False
+
+    @property
+    def log(self) -> str:
+        """What it printed."""
+        return self.log_path.read_text(errors="replace")
 
     def close(self) -> None:
         self.process.kill()

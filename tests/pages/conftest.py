@@ -1,0 +1,90 @@
+"""Fixtures of the pages: a site on each database, a worker, and browsers of people.
+
+`site` lives as long as a file of tests does, and so does `worker`. A file whose app has functions
+of its own says so in ``TASKS``; one that calls `scheduler.enable` otherwise, or has nobody who
+could log in, in ``MODELS`` (else `pages_kit.USERS` and `pages_kit.FOR_USERS`).
+
+`page` is the browser of somebody logged in to the dashboard; `visit("vera")` that of somebody
+else (see `pages_kit.ROLES`). What went wrong in one of them, or in the server, fails the test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from databases import Shared
+from kit import Worker
+from pages_kit import ADMIN, FOR_USERS, USERS, Page, Site, chromium
+from playwright.sync_api import Browser
+
+PATIENCE = 20_000  # milliseconds: three browsers and as many servers may share two processors
+Visit = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go; the environment's SCREENSHOTS keeps them."""
+    kept = os.environ.get("SCREENSHOTS")
+    return Path(kept).absolute() if kept else tmp_path_factory.mktemp("screenshots")
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def site(
+    request: pytest.FixtureRequest, servers: Shared, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """An app with the pages, on each database in its turn."""
+    tasks = getattr(request.module, "TASKS", "")
+    models = getattr(request.module, "MODELS", (USERS, FOR_USERS))
+    folder = tmp_path_factory.mktemp("site")
+    with servers.database(request.param) as database:
+        one = Site(folder, database, tasks, *models)
+        try:
+            yield one
+        finally:
+            one.close()
+
+
+@pytest.fixture(scope="module")
+def worker(site: Site) -> Worker:
+    """A real one that serves `main`, with two slots."""
+    return site.app.start_worker("-n", "2")
+
+
+@pytest.fixture
+def visit(site: Site, browser: Browser, pictures: Path) -> Iterator[Visit]:
+    """Open another browser as somebody; in the end nothing has gone wrong in any."""
+    pages = []
+
+    def open_as(who: str = ADMIN, **options: object) -> Page:
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+        context.set_default_timeout(PATIENCE)
+        with site.log_in(who) as session:
+            for cookie in session.cookies:
+                where = {"domain": cookie.domain.removesuffix(".local"), "path": cookie.path}
+                one = {"name": cookie.name, "value": cookie.value, "httpOnly": True, **where}
+                context.add_cookies([one])
+        pages.append(Page(context, site, pictures))
+        return pages[-1]
+
+    site.forget_tickets()
+    yield open_as
+    troubles = [trouble for page in pages for trouble in page.troubles]
+    for page in pages:
+        page.context.close()
+    troubles += site.tickets()
+    assert not troubles, "\n".join(troubles)
+
+
+@pytest.fixture
+def page(visit: Visit) -> Page:
+    """The browser of somebody who is logged in to the dashboard."""
+    return visit()
