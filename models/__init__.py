@@ -20,6 +20,7 @@ from plugin_scheduler.models.validators import (
     IS_GROUP_NAMES,
     IS_JSON_OF,
     IS_KNOWN_FUNCTION,
+    IS_SECRET,
     IS_TEXT,
     NAME_LENGTH,
     Stored,
@@ -184,10 +185,10 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
     )
     yield Field(
         "secret",
-        "json",
+        "text",
         default=None,
         comment='arguments that nobody is shown, by name or place: ["password", 1]',
-        requires=IS_EMPTY_OR(IS_JSON()),
+        requires=IS_SECRET(),
     )
 
 

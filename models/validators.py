@@ -13,7 +13,7 @@ from typing import Any
 
 from pydal.validators import IS_IN_SET, ValidationError, Validator
 
-from plugin_scheduler import values
+from plugin_scheduler import secrecy, values
 from plugin_scheduler.errors import BadTask
 
 EXAMPLES: dict[type, str] = {list: '[1, "two"]', dict: '{"a": 1, "b": "two"}'}
@@ -91,6 +91,21 @@ class IS_JSON_OF(Validator):
             kind = NAMES.get(type(found), type(found).__name__)
             raise ValidationError(f"is not {expected}, but a {kind}")
         return text
+
+
+class IS_SECRET(Validator):
+    """Names and places of arguments that nobody is shown: a list, or JSON of one.
+
+    >>> IS_SECRET()(["password", 1])
+    ('["password", 1]', None)
+    """
+
+    def validate(self, value: Any, record_id: Any = None) -> str | None:
+        try:
+            places = secrecy.listed(value)
+        except BadTask as error:
+            raise ValidationError(error.args[0]) from None
+        return json.dumps(places) if places else None
 
 
 class IS_KNOWN_FUNCTION(IS_IN_SET):

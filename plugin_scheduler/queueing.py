@@ -13,7 +13,7 @@ from typing import Any
 
 from pydal.validators import IS_NOT_IN_DB
 
-from plugin_scheduler import clock, cron, recurrence, values
+from plugin_scheduler import clock, cron, recurrence, secrecy, values
 from plugin_scheduler.catalog import Catalog
 from plugin_scheduler.checks import Check, Checks
 from plugin_scheduler.errors import BadTask
@@ -79,7 +79,10 @@ class Draft:
         given = dict(columns)
         catalog = self._form.catalog
         name = catalog.name_of(given.pop("function_name", None) or function or "")
-        given = {**catalog.defaults(name), **given}
+        declared = catalog.defaults(name)
+        secret = [declared.get("secret"), given.pop("secret", None)]
+        given = {**declared, **given}
+        given.pop("secret", None)
         # `args` and `vars` are JSON text already, and win over `pargs` and `pvars`
         self._json("args", given.pop("args", None), pargs, "pargs")
         self._json("vars", given.pop("vars", None), pvars, "pvars")
@@ -89,6 +92,7 @@ class Draft:
             uuid=self._uuid(given.pop("uuid", None)),
             **given,
         )
+        self._set_secret(name, secret)
         self._set_times()
         self._check_names()
         self._check_together()
@@ -112,6 +116,20 @@ class Draft:
                 self._sure[column] = IS_JSON_OF
         except BadTask as error:
             self.errors[column] = str(error)
+
+    def _set_secret(self, name: str, given: Sequence[Any]) -> None:
+        """What the function's author calls secret, and what the caller does: neither makes the
+        other visible."""
+        if not any(one or one == 0 for one in given):
+            return
+        try:
+            secret = [place for one in given for place in secrecy.listed(one)]
+            pargs, pvars = _stored(self.columns.get("args")), _stored(self.columns.get("vars"))
+            function = self._form.catalog.functions().get(name)
+            places = secrecy.resolved(secret, function, name, pargs or [], pvars or {})
+            self.columns["secret"] = places
+        except BadTask as error:
+            self.errors["secret"] = error.args[0]
 
     def _set_times(self) -> None:
         columns = self.columns
@@ -185,6 +203,14 @@ class Draft:
 
 def _are_times(*values: Any) -> bool:
     return all(isinstance(value, datetime.datetime) for value in values)
+
+
+def _stored(text: Any) -> Any:
+    """What is behind JSON; whether it is what it should be is for its validator to say."""
+    try:
+        return values.decode(text)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _listed(pargs: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler import values
+from plugin_scheduler import secrecy, values
 from plugin_scheduler.clock import alike, is_zone, own_zone
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import TaskStatus, WorkerStatus
@@ -55,6 +55,7 @@ class TaskView:
     times_failed: int
     times_lost: int
     run_id: int | None
+    has_secrets: bool
     can_stop: bool
     can_requeue: bool
 
@@ -69,19 +70,23 @@ _COLUMNS = {
 }
 _NUMBERS = ("priority", "times_run", "times_failed", "times_lost")
 _TEXTS = {"application": "", "args": "[]", "vars": "{}", "group": ""}
-_FACTS = ("can_stop", "can_requeue")
+_FACTS = ("has_secrets", "can_stop", "can_requeue")
 
 
 def task_view(row: Any) -> TaskView:
-    """A row of ``scheduler_task``; what old rows, written by web2py, lack is filled in."""
+    """A row of ``scheduler_task``; what old rows, written by web2py, lack is filled in.
+
+    Whoever shows a task shows this, so here is the one place where secret arguments become dots.
+    """
     names = [name for name in TaskView.__dataclass_fields__ if name not in _FACTS]
     found = {name: row[_COLUMNS.get(name, name)] for name in names}
     found.update({name: found[name] or 0 for name in _NUMBERS})
     found.update({name: found[name] or empty for name, empty in _TEXTS.items()})
     found["name"] = found["name"] or found["function"]
     found["worker"] = found["worker"] or None
+    found["args"], found["vars"] = secrecy.masked(found["args"], found["vars"], row.secret)
     ended = row.status in TaskStatus.ENDED
-    return TaskView(**found, can_stop=not ended, can_requeue=ended)
+    return TaskView(**found, has_secrets=bool(row.secret), can_stop=not ended, can_requeue=ended)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ never read standard input, and never change a task but through api.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
+import platform
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ from plugin_scheduler import values
 from plugin_scheduler.browse import Filter
 from plugin_scheduler.desk import Desk, opened
 from plugin_scheduler.errors import BadTask, NotFound
+from plugin_scheduler.journal import Journal
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView, plain
 
@@ -220,6 +223,7 @@ def queue(
     if made.errors:
         errors = [f"{name}: {sentence}" for name, sentence in made.errors.items()]
         return Answer(facts, lambda screen: screen.complain(errors), USER_ERROR)
+    _note(desk, "queue", made.id, desk.scheduler.application_name)
     desk.scheduler.db.commit()
     if wait is not None:
         return _told(desk, desk.wait(made.uuid, wait), waited=True, **facts)
@@ -286,7 +290,7 @@ def stop(desk: Desk, refs: Sequence[str]) -> Answer:
         runs = task.status == TaskStatus.RUNNING
         return "told to stop; its worker ends it within seconds" if runs else "stopped"
 
-    return _each(desk, refs, one)
+    return _each(desk, refs, "stop", one)
 
 
 @_command(
@@ -308,16 +312,17 @@ def requeue(desk: Desk, refs: Sequence[str], stop_time: datetime | None) -> Answ
         others = desk.scheduler.requeue(task.id, stop_time) - 1
         return "queued again" + (f", and {others} that waited for it" if others > 0 else "")
 
-    return _each(desk, refs, one)
+    return _each(desk, refs, "requeue", one)
 
 
-def _each(desk: Desk, refs: Sequence[str], one: Callable[[TaskView], str]) -> Answer:
+def _each(desk: Desk, refs: Sequence[str], did: str, one: Callable[[TaskView], str]) -> Answer:
     """Do something to each task, and commit it; what cannot be done is told and spoils no other."""
     outcomes: list[dict[str, Any]] = []
     for ref in refs:
         try:
             task = desk.named(ref)
             said = one(task)
+            _note(desk, did, task.id, task.application)
             desk.scheduler.db.commit()
             outcomes.append(
                 {"ref": ref, "id": task.id, "name": task.name, "did": said, "error": None}
@@ -328,3 +333,13 @@ def _each(desk: Desk, refs: Sequence[str], one: Callable[[TaskView], str]) -> An
             )
     failed = any(outcome["error"] for outcome in outcomes)
     return Answer(outcomes, lambda screen: screen.outcomes(outcomes), USER_ERROR if failed else 0)
+
+
+def _note(desk: Desk, did: str, task_id: int, application: str) -> None:
+    """For those who ask later who did it."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # nobody that the system knows by name, as in many containers
+        user = "somebody"
+    who = f"{user}@{platform.node()} (terminal)"
+    Journal(desk.scheduler.db, desk.scheduler.now, application).note(who, did, task_id)

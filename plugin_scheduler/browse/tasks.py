@@ -91,8 +91,12 @@ class Tasks(Source):
         return query & self._with_text(wanted.text) if wanted.text else query
 
     def _with_text(self, text: str) -> Any:
+        """Arguments of tasks with secrets are not searched: whoever guesses would be told."""
         as_json = json.dumps(text)[1:-1]  # how args and vars have it stored
-        query = self._task.args.contains(as_json) | self._task.vars.contains(as_json)
-        for name in ("task_name", "function_name", "uuid", "args", "vars"):
-            query |= self._task[name].contains(text)
+        task = self._task
+        query = task.args.contains(as_json) | task.vars.contains(as_json)
+        query |= task.args.contains(text) | task.vars.contains(text)
+        query &= task.secret == None
+        for name in ("task_name", "function_name", "uuid"):
+            query |= task[name].contains(text)
         return query

@@ -218,10 +218,15 @@ class Chores:
             same = (self._task.id == task.id) & (self._task.times_run == task.times_run)
             if not self._tasks.move(move.name, same, **move.changes):
                 return 0
-            present = self._present(takers)
+            present, secret = self._present(takers), self._secret_of(task)
             for worker in present:
-                self._task.insert(**_copy_for(task, worker, now))
+                self._task.insert(**_copy_for(task, worker, now), secret=secret)
         return len(present)
+
+    def _secret_of(self, task: Task) -> Any:
+        """Which arguments nobody is shown; the copies are as discreet as their original."""
+        row = self._db(self._task.id == task.id).select(self._task.secret).first()
+        return row and row.secret
 
     def _present(self, workers: Sequence[Worker]) -> list[Worker]:
         """Those who have not left meanwhile. They are kept from it, or a copy would stay behind."""

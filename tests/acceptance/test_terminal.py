@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import textwrap
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 from kit import COMMAND, Lab, eventually
+
+from plugin_scheduler.journal import Journal
 
 TASKS = """
     def add(a, b=1):
@@ -200,6 +203,34 @@ def test_looking_at_a_wrong_place_is_one_line_and_leaves_no_file(
         assert terminal.errors.count("\n") == 1
     assert list(empty.iterdir()) == []
     assert terminal("run", "7", code=2) == "" and terminal.errors == "Error: there is no task 7\n"
+
+
+def test_what_is_done_at_a_terminal_is_kept_with_who_did_it(terminal: Terminal) -> None:
+    task_id = terminal.json("queue", "add", "1")["id"]
+    terminal("stop", str(task_id))
+    terminal("requeue", str(task_id))
+    notes = Journal(terminal.lab.db, terminal.lab.scheduler.now).of_task(task_id)
+    assert [note.did for note in notes] == ["requeue", "stop", "queue"]
+    assert {note.who.partition("@")[2] for note in notes} == {f"{platform.node()} (terminal)"}
+
+
+def test_secret_arguments_are_dots_wherever_a_task_is_shown(terminal: Terminal) -> None:
+    words = ("ann", "hunter2", "token=hunter2", "--set", 'secret=[1, "token"]')
+    task_id = terminal.json("queue", "add", *words)["id"]
+    for shown in (terminal("run", str(task_id)), terminal("tasks")):
+        assert 'add("ann", "••••••", token="••••••")' in shown and "hunter2" not in shown
+    for words in (("run", "--json", str(task_id)), ("tasks", "--json"), ("status", "--json")):
+        assert "hunter2" not in terminal(*words)
+    assert terminal("tasks", "--text", "hunter2") == "no such tasks\n"
+    assert terminal("queue", "add", "hunter2", "--set", "secret=password", code=2) == ""
+    assert "secret: must be a list" in terminal.errors and "hunter2" not in terminal.errors
+
+
+def test_no_log_tells_a_secret(terminal: Terminal) -> None:
+    worker = terminal.lab.start_worker("-L", "DEBUG")
+    queued = ("add", "hunter2", "--set", "secret=[0]", "--wait", "20")
+    assert "hunter2" not in terminal("queue", *queued, code=1)
+    assert "can only concatenate" in terminal("run", "1") and "hunter2" not in worker.log
 
 
 APP = """

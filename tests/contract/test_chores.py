@@ -162,6 +162,17 @@ def test_a_task_that_somebody_holds_keeps_no_worker_from_leaving(connect: Connec
         assert sorted(statuses(store)) == [TaskStatus.COMPLETED, TaskStatus.QUEUED, "STOPPED"]
 
 
+def test_copies_of_a_broadcast_are_as_discreet_as_their_original(connect: Connect) -> None:
+    with engine_on(connect) as store:
+        store.workers.register("w1", {})
+        task = store.db.scheduler_task
+        store.db(task.id == broadcast(store)).update(secret='["password", 0]')
+        store.db.commit()
+        assert store.chores.fan_out_broadcasts(store.workers.all()) == 1
+        [copy] = store.db(task.only_worker == "w1").select()
+        assert copy.secret == '["password", 0]'
+
+
 def test_nothing_is_broadcast_to_one_who_has_left_meanwhile(connect: Connect) -> None:
     with engine_on(connect) as store:
         ids = {name: store.workers.register(name, {}) for name in ("leaves", "stays")}

@@ -91,6 +91,7 @@ def test_every_column_can_be_given(scheduler: Scheduler) -> None:
         "priority": 5,
         "on_failure": "continue",
         "only_worker": "w1",
+        "secret": '["a", 0]',
         "run_id": 12,
         "times_lost": 1,
         "reason": "because",

@@ -23,7 +23,7 @@ FOLDERS = {
 #: Low to high; a room calls rooms of its own floor and of those below.
 FLOORS = (
     ("views", "errors", "clock", "records", "current", "log", "sentences"),
-    ("cron", "recurrence", "graph", "settings", "values", "catalog"),
+    ("cron", "recurrence", "graph", "settings", "values", "secrecy", "catalog"),
     ("lifecycle", "capture", "wire", "lines", "lane", "board"),
     ("models",),
     ("doorbell", "dialects"),
