@@ -128,11 +128,12 @@ def tell_addresses(password: str, count: int) -> None:
     base = f"http://{HOST}:{PORT}"
     print(
         f"""
-  The demo app        {base}/demo
-  Its tasks           {base}/_dashboard/dbadmin/demo/db/scheduler_task
-  Runs and results    {base}/_dashboard/dbadmin/demo/db/scheduler_run
-  Workers             {base}/_dashboard/dbadmin/demo/db/scheduler_worker
-  Dashboard password  {password}
+  The scheduler's pages   {base}/demo/scheduler
+  Sign in first           {base}/_dashboard
+  with the password       {password}
+
+  The demo app            {base}/demo
+  Its tables              {base}/_dashboard/dbadmin/demo/db/scheduler_task
 
 {count} task{"s" if count != 1 else ""} queued; results as they come; Ctrl+C ends everything.
 """,

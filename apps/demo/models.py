@@ -6,8 +6,10 @@ and rolled back when it raises. A task may run twice (a worker can die at any mo
 comes to the same end the second time.
 """
 
+import time
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from py4web import Field
 
@@ -102,6 +104,32 @@ def check_links(folder: str = "") -> dict[str, int]:
             print(f"{page.relative_to(root)}: {link} leads nowhere")
     print(f"pages: {len(pages)}, broken links: {broken}")
     return {"pages": len(pages), "broken": broken}
+
+
+@scheduler.task(timeout=300, secret=["mail_key"])
+def write_to_dealers(
+    subject: str, mail_key: str, pause: float = 0.5, tone: Literal["plain", "warm"] = "warm"
+) -> dict[str, int]:
+    """Write a letter to the dealers of every region and month, one after another.
+
+    Args:
+        subject: What stands above each letter.
+        mail_key: The key for the mail server; nobody is shown it.
+        pause: Seconds between two letters, since mail servers want peace.
+        tone: How the letters end.
+    """
+    outbox = PRIVATE / "outbox"
+    outbox.mkdir(exist_ok=True)
+    sums = sales.add_up(DATA / "orders.csv")
+    letters = [(month, region) for month in sums for region in sums[month]]
+    for at, (month, region) in enumerate(letters, start=1):
+        text = sales.letter(subject, region, sums[month][region])
+        end = "Warm regards\n" if tone == "warm" else "Regards\n"
+        (outbox / f"{month}-{region}.txt").write_text(text + end, encoding="utf-8")
+        print(f"{month} {region}: written")
+        progress(at, len(letters), f"{region}, {month}")
+        time.sleep(pause)
+    return {"letters": len(letters)}
 
 
 @scheduler.task(timeout=30)

@@ -42,3 +42,10 @@ def write_report(sums: Sums, target: Path) -> None:
             values = [by_region.get(region, Decimal("0.00")) for region in regions]
             writer.writerow([month, *values, sum(values)])
     unfinished.replace(target)
+
+
+def letter(subject: str, region: str, turnover: Decimal) -> str:
+    """What a dealer is told."""
+    return (
+        f"Subject: {subject}\n\nDear dealer in {region},\nyou sold for {turnover} EUR. Thank you!\n"
+    )

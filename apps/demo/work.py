@@ -20,6 +20,7 @@ from .models import (
     make_thumbnail,
     sales_report,
     scheduler,
+    write_to_dealers,
 )
 
 SAMPLES = 6
@@ -92,3 +93,15 @@ def queue_link_check() -> list[int]:
 def queue_statistics() -> list[int]:
     """The statistics, every ten seconds, for ever."""
     return queue_once("statistics", count_stock, period=10, repeats=0)
+
+
+def queue_letters() -> list[int]:
+    """Letters to all dealers, every two minutes: something long to look at while it runs."""
+    given = {"subject": "Your sales", "mail_key": "not for everybody"}
+    return queue_once("letters", write_to_dealers, pvars=given, period=120, repeats=0)
+
+
+def queue_large_picture() -> list[int]:
+    """For machines with a graphics card; no worker of the demo serves that group."""
+    large = {"filenames": ["large.jpg"]}
+    return queue_once("large-picture", draw_samples, pvars=large, group_name="gpu")
