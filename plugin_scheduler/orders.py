@@ -11,9 +11,12 @@ from typing import Any
 
 from pydal.objects import Row
 
-from plugin_scheduler.records import WorkerStatus
+from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.records import RunStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.workers import read_workers
+
+WATCH = 15.0  # seconds for which somebody counts as looking
 
 
 class Orders:
@@ -21,6 +24,7 @@ class Orders:
 
     db: Any
     settings: Settings
+    _dialect: Dialect
 
     def _set(self, query: Any) -> Any:
         """Rows of ours are never hidden by a filter that the app adds to all its tables."""
@@ -69,6 +73,17 @@ class Orders:
         """Have workers leave at once; what they run is given back; arguments as for `disable`."""
         kept = (WorkerStatus.KILL,)
         return self._order(WorkerStatus.KILL, kept, group_names, limit, worker_name)
+
+    def watch_run(self, run_id: int) -> int:
+        """Somebody looks at a run: for the next seconds its worker saves what it prints as it
+        comes, whatever its ``sync_output``; 0 when it is not running.
+
+        To be said again every few seconds for as long as somebody looks.
+        """
+        run = self.db.scheduler_run
+        at_work = (run.id == run_id) & (run.status == RunStatus.RUNNING)
+        until = self._dialect.epoch() + WATCH
+        return int(self._set(at_work).update(watched_until=until) or 0)
 
     def _order(
         self,

@@ -7,7 +7,8 @@ log. I never claim, and never end a run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.store import Store
 
 PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
+WATCHED_EVERY = 0.5  # seconds between two stores of a run's output while somebody looks at it
 HELD_AGAIN = 2.0  # seconds until a report is tried again whose task somebody holds
 MANY = 10  # runs that ended in one turn, from which on they share a line
 PORTER_EVERY = 0.02  # seconds between two looks at porters on their way
@@ -37,6 +39,7 @@ class Reporting:
         self._name, self._clock = worker_name, clock
         self._results: list[Result] = []
         self._held: dict[int, float] = {}
+        self._watched: dict[int, float] = {}  # until when, by the run's number
         self.total = self.errors = self.boot_errors = 0
         self.boot_error: str | None = None
 
@@ -118,17 +121,43 @@ class Reporting:
     # -- live --------------------
 
     def save_live(self, runs: Sequence[LiveRun]) -> None:
-        """Write what running tasks printed, where ``sync_output`` asks for it, and progress."""
+        """Write what running tasks printed, where ``sync_output`` or somebody who looks at it asks
+        for it, and progress."""
         now = self._clock.monotonic()
         for run in runs:
-            output = run.output.text() if _output_due(run) <= now and run.output.changed else None
-            progress = run.progress if run.progress_is_new else None
-            if progress is not None and output is None and now < run.saved + PROGRESS_EVERY:
+            prints = run.output.changed and self._output_due(run) <= now
+            moves = run.progress_is_new and (prints or run.progress_saved + PROGRESS_EVERY <= now)
+            if not prints and not moves:
                 continue
-            if output is not None or progress is not None:
-                with contextlib.suppress(Locked):  # it is kept, and there is a next time
-                    self._store.tasks.save_live(run.order.run_id, output, progress)
-                run.saved, run.progress_is_new = now, False
+            output = run.output.text() if prints else None
+            try:
+                self._store.tasks.save_live(
+                    run.order.run_id, output, run.progress if moves else None
+                )
+            except Locked:  # it is kept, and there is a next time
+                run.output.changed |= prints
+            else:
+                run.progress_is_new &= not moves
+            if prints:
+                run.output_saved = now
+            if moves:
+                run.progress_saved = now
+
+    def unwanted(self, orders: Iterable[int]) -> dict[int, str]:
+        """Of these runs those that are to end, and why. On the way it is noted whose output
+        somebody looks at."""
+        wishes = self._store.tasks.wishes(orders, self._name)
+        now = self._clock.monotonic()
+        self._watched = {run_id: now + left for run_id, left in wishes.watched.items()}
+        return wishes.ends
+
+    def _output_due(self, run: LiveRun) -> float:
+        """When what it printed is to be saved, if that is new; never, where nobody asks for it."""
+        every = run.order.task.sync_output
+        due = run.output_saved + every if every > 0 else math.inf
+        if self._watched.get(run.order.run_id, 0.0) > self._clock.monotonic():
+            due = min(due, run.output_saved + WATCHED_EVERY)
+        return due
 
     def next_deadline(self, runs: Sequence[LiveRun]) -> float | None:
         """The monotonic time at which something is to be written."""
@@ -138,9 +167,9 @@ class Reporting:
             times.append(now + PORTER_EVERY)
         for run in runs:
             if run.progress_is_new:
-                times.append(run.saved + PROGRESS_EVERY)
+                times.append(run.progress_saved + PROGRESS_EVERY)
             if run.output.changed:
-                times.append(_output_due(run))
+                times.append(self._output_due(run))
         return min(times) if times else None
 
     # -- log --------------------
@@ -191,11 +220,6 @@ class Reporting:
                 reason=report.reason,
                 status=move.target,
             )
-
-
-def _output_due(run: LiveRun) -> float:
-    every = run.order.task.sync_output
-    return run.saved + every if every > 0 else float("inf")
 
 
 def _report(result: Result, ended: datetime) -> Report:

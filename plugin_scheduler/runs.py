@@ -37,7 +37,7 @@ class LiveRun:
         self.order, self.began, self.output = order, began, output
         self.progress: dict[str, Any] | None = None
         self.progress_is_new = False
-        self.saved = began
+        self.output_saved = self.progress_saved = began
         self.ending: str | None = None
         self.reason: str | None = None
         self._ending_since = 0.0

@@ -237,7 +237,7 @@ class Supervisor:
         orders = {order.run_id: order for order in self._pool.orders()}
         if not orders:
             return
-        for run_id, why in self._store.tasks.asked_to_end(orders, self._me.name).items():
+        for run_id, why in self._reporting.unwanted(orders).items():
             if why == "stop":
                 self._pool.stop_run(run_id, Outcome.STOPPED, "stopped on request")
             else:

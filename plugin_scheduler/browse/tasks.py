@@ -1,4 +1,4 @@
-"""Tasks and their runs: a filter goes in, a page comes out.
+"""Tasks: a filter goes in, a page comes out.
 
 I own the filter and the paging. I call sight for the looks of a row. I never write.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from plugin_scheduler import sight
 from plugin_scheduler.browse.source import Source
-from plugin_scheduler.sight import RunView, TaskView
+from plugin_scheduler.sight import TaskView
 
 LARGEST_ID = 2**63 - 1
 
@@ -41,7 +41,7 @@ class Page:
 
 
 class Tasks(Source):
-    """Lists of tasks, one task, and its runs."""
+    """Lists of tasks, and one task."""
 
     def tasks(self, wanted: Filter) -> Page:
         """A page of the tasks that ``wanted`` describes."""
@@ -65,20 +65,6 @@ class Tasks(Source):
         rows = [sight.task_view(row) for row in self._set(named & self._mine()).select()]
         rows.sort(key=lambda task: task.uuid == str(ref))  # an id goes before a uuid of digits
         return rows[0] if rows else None
-
-    def latest_run(self, task_id: int) -> RunView | None:
-        """The newest run of a task whose row is kept."""
-        items = self.runs(task_id, limit=1).items
-        return items[0] if items else None
-
-    def runs(self, task_id: int, before: int | None = None, limit: int = 20) -> Page:
-        """A page of a task's runs."""
-        query = self._run.task_id == task_id
-        if before is not None:
-            query &= self._run.id < before
-        rows = list(self._set(query).select(orderby=~self._run.id, limitby=(0, limit + 1)))
-        items = [sight.run_view(row) for row in rows[:limit]]
-        return Page(items, items[-1].id if len(rows) > limit else None)
 
     def _matching(self, wanted: Filter) -> Any:
         query, task = self._mine(), self._task

@@ -129,6 +129,10 @@ class Dialect(Sayings):
         """As `select`, but as the driver gives them."""
         return list(self.db.executesql(self.db(query)._select(*fields, **options)))
 
+    def characters(self, field: Any) -> Any:
+        """The length of a text as an expression: in characters, as parts of it are counted."""
+        return field.len()
+
     def about(self) -> dict[str, Any]:
         """What a worker says of its connection in its row."""
         return {

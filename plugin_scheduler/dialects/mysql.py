@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from pydal.objects import Expression
+
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.literals import batches, fits, ids_of, ids_where, insert_into, values
 from plugin_scheduler.dialects.sayings import Changes
@@ -235,6 +237,10 @@ class MySQL(Server):
         connection = adapter.driver.connect(**options)
         connection.cursor().execute(f"SET SESSION lock_wait_timeout={TABLE_LOCK_S}")
         return connection
+
+    def characters(self, field: Any) -> Any:
+        # pydal's way to call a function of one column; its `len` counts bytes here
+        return Expression(self.db, field._dialect.aggregate, field, "CHAR_LENGTH", "integer")
 
     # -- the app's own connection --------------------
 

@@ -1,8 +1,8 @@
 """PostgreSQL's triggers: who writes a row, by whatever program, rings the bell when he commits.
 
 I own their text. Only what a worker must hear of rings: work that may be claimed, orders, requests
-to stop, and ends that others wait for. A worker's own way through the tables (claimed, started,
-completed) does not, since each ring wakes every worker up.
+to stop or to see what is printed, and ends that others wait for. A worker's own way through the
+tables (claimed, started, completed) does not, since each ring wakes every worker up.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def _changed(*columns: str) -> str:
 
 
 _QUEUED = f"NEW.status = '{TaskStatus.QUEUED}'"
+_NOW = "extract(epoch FROM clock_timestamp())"
 _PLAN = ("status", "enabled", "next_run_time", "stop_time", "group_name", "priority")
 _BAD = ", ".join(f"'{status}'" for status in TaskStatus.ENDED if status != TaskStatus.COMPLETED)
 
@@ -55,6 +56,13 @@ TRIGGERS = {
             "scheduler_run",
             "UPDATE",
             f"NEW.stop_requested = 'T' AND {_changed('stop_requested')}",
+        ),
+        # Who begins to watch, not who goes on; the column is empty where a worker made the row.
+        (
+            "scheduler_run_watch",
+            "scheduler_run",
+            "UPDATE",
+            f"NEW.watched_until > {_NOW} AND coalesce(OLD.watched_until, 0) < {_NOW}",
         ),
         (
             "scheduler_worker_order",

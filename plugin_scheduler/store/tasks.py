@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.dialects.statements import Holes
@@ -19,6 +19,14 @@ from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.batches import Batches, among, leaves_no_row
 from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.rows import Rows
+
+
+class Wishes(NamedTuple):
+    """What people want of runs at work: to end them ("stop", or "taken" where they are no longer
+    their worker's), and to see what they print, for so many seconds from now."""
+
+    ends: dict[int, str]
+    watched: dict[int, float]
 
 
 class Tasks:
@@ -262,14 +270,20 @@ class Tasks:
         with self._dialect.transaction():
             self._db(running).update(**changes)
 
-    def asked_to_end(self, run_ids: Iterable[int], worker_name: str) -> dict[int, str]:
-        """Of these runs: those somebody asked to stop, and those that are no longer ours, because
-        the row of the run or of its task says so, or is gone."""
+    def wishes(self, run_ids: Iterable[int], worker_name: str) -> Wishes:
+        """What people want of these runs. No longer ours are those where the row of the run or of
+        its task says so, or is gone."""
         values = {"ids": list(run_ids), "worker": worker_name}
         with self._dialect.reading():
-            stops = dict(self._dialect.ask("at work", self._at_work, **values))
-        ends = {run_id: "taken" for run_id in run_ids if run_id not in stops}
-        return ends | {run_id: "stop" for run_id, asked in stops.items() if asked in (True, "T")}
+            rows = list(self._dialect.ask("at work", self._at_work, **values))
+        here = {run_id for run_id, _, _ in rows}
+        ends = {run_id: "taken" for run_id in run_ids if run_id not in here}
+        ends |= {run_id: "stop" for run_id, asked, _ in rows if asked in (True, "T")}
+        if not any(until for _, _, until in rows):
+            return Wishes(ends, {})
+        now = self._dialect.epoch()
+        seen = {run_id: until - now for run_id, _, until in rows if until and until > now}
+        return Wishes(ends, seen)
 
     def _at_work(self, hole: Holes) -> str:
         run, task = self._run, self._task
@@ -277,7 +291,7 @@ class Tasks:
         ours &= (task.id == run.task_id) & (task.run_id == run.id)
         ours &= task.status == TaskStatus.RUNNING
         ours &= task.assigned_worker_name == hole.text("worker")
-        return str(self._db(ours)._select(run.id, run.stop_requested))
+        return str(self._db(ours)._select(run.id, run.stop_requested, run.watched_until))
 
     # -- the one writer --------------------
 

@@ -1,0 +1,199 @@
+"""Runs: one with its details, what it printed piece by piece, and those of a task.
+
+I own what of a run is read when: outputs and results may be large, and are read where somebody
+looks at them. I call sight for the looks of a row. I never write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from plugin_scheduler import sight
+from plugin_scheduler.browse.source import Source
+from plugin_scheduler.headway import TAIL as LAST_LINES
+from plugin_scheduler.headway import Headway, headway
+from plugin_scheduler.records import RunStatus
+from plugin_scheduler.sight import RunView
+
+PIECE = 1 << 17  # characters of output that are read at once
+RESULT = 1 << 16  # characters of a result that are shown
+COMPARED = 1 << 15  # characters of output that are compared as a whole; of longer ones, samples
+SAMPLES, SAMPLE = 16, 256
+GLIMPSE = 200  # characters of a result in a list
+LARGE = ("run_output", "run_result")
+
+
+@dataclass(frozen=True)
+class RunDetail(RunView):
+    """A run without its output, which may be large: `Runs.output` gives that piece by piece.
+
+    Of a result longer than ``RESULT`` only the beginning is there, as text (``result_cut``).
+    """
+
+    printed: int
+    result_cut: bool
+    headway: Headway
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """Newest first; ``older`` is the ``before`` of the page that follows, None on the last."""
+
+    items: list[RunView]
+    older: int | None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of an output, from character ``start`` on. ``marker`` is for the next question;
+    ``fresh`` says that it takes the place of all that was read before."""
+
+    text: str
+    start: int
+    total: int
+    marker: str
+    fresh: bool
+
+    @property
+    def end(self) -> int:
+        """Where the next piece begins."""
+        return self.start + len(self.text)
+
+
+class Runs(Source):
+    """Runs of this app's tasks."""
+
+    def run(self, run_id: int) -> RunDetail | None:
+        """A run with all but its output; None where this app has none of that number."""
+        run = self._run
+        size, length = self._size(run.run_output), self._size(run.run_result)
+        columns = [run[name] for name in run.fields if name not in LARGE]
+        shown = run.run_result[:RESULT]
+        row = self._set(self._of_app(run_id)).select(*columns, size, length, shown).first()
+        if row is None:
+            return None
+        plain, result = row.scheduler_run, row[shown]
+        plain.run_output, plain.run_result, cut = "", result, (row[length] or 0) > RESULT
+        view = vars(sight.run_view(plain))
+        if cut:
+            view["result"] = result
+        printed = row[size] or 0
+        return RunDetail(
+            **view, printed=printed, result_cut=cut, headway=self._headway(plain, printed)
+        )
+
+    def run_ids(self, run_id: int, task_id: int) -> tuple[int | None, int | None]:
+        """The runs of a task before and after one: older, newer."""
+        run, of_task = self._run, self._run.task_id == task_id
+        older, newer = run.id.max(), run.id.min()
+        before = self._set(of_task & (run.id < run_id)).select(older).first()
+        after = self._set(of_task & (run.id > run_id)).select(newer).first()
+        return before[older], after[newer]
+
+    def runs(self, task_id: int, before: int | None = None, limit: int = 20) -> RunPage:
+        """A page of a task's runs, newest first, without what they printed; of a result, the
+        beginning as text."""
+        run = self._run
+        query = run.task_id == task_id
+        if before is not None:
+            query &= run.id < before
+        columns = [run[name] for name in run.fields if name not in LARGE]
+        shown = run.run_result[:GLIMPSE]
+        rows = self._set(query).select(*columns, shown, orderby=~run.id, limitby=(0, limit + 1))
+        items = [_glimpse(row.scheduler_run, row[shown]) for row in rows[:limit]]
+        return RunPage(items, items[-1].id if len(rows) > limit else None)
+
+    def latest_run(self, task_id: int) -> RunView | None:
+        """The newest run of a task whose row is kept, with all that it left."""
+        rows = self._set(self._run.task_id == task_id).select(orderby=~self._run.id, limitby=(0, 1))
+        return sight.run_view(rows[0]) if rows else None
+
+    # -- what it printed --------------------
+
+    def output(self, run_id: int, after: int = 0, marker: str = "") -> Piece | None:
+        """What a run of this app printed from character ``after`` on.
+
+        Output may be cut, or cleared by ``!clear!``: then the ``marker`` of the piece before does
+        not fit any more, and the end of what is there now comes, to take the place of all.
+
+        >>> first = browser.output(7)
+        >>> more = browser.output(7, first.end, first.marker)
+        """
+        run, text = self._of_app(run_id), self._run.run_output
+        size = self._size(text)
+        row = self._set(run).select(size).first()
+        if row is None:
+            return None
+        total = row[size] or 0
+        if marker and after <= total:
+            end = min(total, after + PIECE)
+            more, before, here = self._read(run, slice(after, end), after, end)
+            if before == marker:
+                return Piece(more, after, total, here, fresh=False)
+        start = max(0, total - PIECE)
+        tail, _, here = self._read(run, slice(start, total), 0, total)
+        return Piece(tail, start, total, here, fresh=True)
+
+    def whole_output(self, run_id: int) -> str | None:
+        """All that a run of this app printed and that was kept."""
+        return self._whole(run_id, self._run.run_output)
+
+    def whole_result(self, run_id: int) -> str | None:
+        """A result as it is stored, however large."""
+        return self._whole(run_id, self._run.run_result)
+
+    def _whole(self, run_id: int, field: Any) -> str | None:
+        row = self._set(self._of_app(run_id)).select(field).first()
+        return None if row is None else row[field.name] or ""
+
+    def _read(self, run: Any, part: slice, *lengths: int) -> tuple[str, ...]:
+        """A part of an output, and for each length the marker of so much of its beginning."""
+        text = self._run.run_output
+        places = [[text[one] for one in _samples(length)] for length in lengths]
+        columns = {str(one): one for some in places for one in some}
+        row = self._set(run).select(text[part], *columns.values()).first()
+        if row is None:
+            return ("", *("" for _ in lengths))
+        found = row["_extra"]
+        markers = (_marker([found[str(one)] or "" for one in some]) for some in places)
+        return (found[str(text[part])] or "", *markers)
+
+    def _headway(self, row: Any, printed: int) -> Headway:
+        """Of a run at work; of one that ended nobody asks how far it is."""
+        if row.status != RunStatus.RUNNING:
+            return Headway()
+        end = ""
+        if not row.progress and printed:
+            tail = slice(max(0, printed - LAST_LINES), printed)
+            end = self._read(self._run.id == row.id, tail)[0]
+        return headway(row.progress, end, row.start_time, self.now())
+
+    def _of_app(self, run_id: int) -> Any:
+        task = self._task
+        return (self._run.id == run_id) & (self._run.task_id == task.id) & self._mine()
+
+    def _size(self, field: Any) -> Any:
+        return self._dialect.characters(field)
+
+
+def _samples(length: int) -> Iterator[slice]:
+    """Parts of a beginning that tell it from another one: all of it, where it is short."""
+    if length <= COMPARED:
+        yield slice(0, length)
+        return
+    for number in range(SAMPLES):
+        at = (length - SAMPLE) * number // (SAMPLES - 1)
+        yield slice(at, at + SAMPLE)
+
+
+def _marker(samples: list[str]) -> str:
+    text = "\0".join(samples).encode("utf-8", "replace")
+    return hashlib.blake2b(text, digest_size=9).hexdigest()
+
+
+def _glimpse(row: Any, result: str | None) -> RunView:
+    row.run_output, row.run_result = "", result
+    return sight.run_view(row)

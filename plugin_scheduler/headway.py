@@ -1,0 +1,133 @@
+"""How far is a run, and how long will it take? From what it told, or from what it printed.
+
+I own how progress is read: `progress()` first, else the last line of the output, where it is a
+percentage (web2py's ``!clear!50%``) or a progress bar as tqdm and its like draw them. I call
+sentences. I never ask a database or a clock: the row and the time are handed to
+me.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from plugin_scheduler.sentences import Sentence
+
+TAIL = 2000  # characters at the end of an output that are worth looking at
+WIDEST = 400  # characters of a line
+LONGEST = 120  # characters of a bar's words
+#: What terminals obey instead of showing it: colours, cursor moves, titles, links.
+ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]"
+    r"|\][^\x07\x1b]*(?:\x07|\x1b\\|$)"
+    r"|[PX^_][^\x1b]*(?:\x1b\\|$)"
+    r"|[ -/]*[0-~])"
+)
+_NUMBER = r"(?P<percent>\d{1,3}(?:\.\d+)?) ?%"
+_TQDM = re.compile(
+    rf"(?:(?P<words>.*?): )? *{_NUMBER}\|.*\| *(?P<count>[^ |/]+/[^ |]+) "
+    r"\[[\d:]+<(?P<left>[\d:?]+)(?:, *(?P<pace>[^\]]*))?\]"
+)
+_ENDLESS = re.compile(r"(?:.*?: )?\d\S* \[[\d:]+, [^\]]*\]")  # a bar that knows no end
+_PERCENT = re.compile(_NUMBER)
+_BAR = re.compile(r"[\[|(]? ?[█▓▒░━╸╺■#=>▏▎▍▌▋▊▉-]{3,}")
+
+
+@dataclass(frozen=True)
+class Headway:
+    """``share`` from 0 to 1, None where it is not known; ``left`` in seconds, None likewise."""
+
+    share: float | None = None
+    words: str = ""
+    left: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.share is not None or bool(self.words)
+
+
+def headway(progress: Any, output: str, started: datetime | None, now: datetime | None) -> Headway:
+    """How far a run is, by its row's ``progress`` and the end of its output.
+
+    >>> headway({"at": 3, "of": 12, "text": "third picture"}, "", started, started + minute)
+    Headway(share=0.25, words='third picture (3 of 12)', left=180.0)
+    >>> headway(None, "resize:  45%|████▌     | 45/100 [00:03<00:04, 13.1it/s]", started, now)
+    Headway(share=0.45, words='resize (45/100, 13.1it/s)', left=4.0)
+    """
+    spent = (now - started).total_seconds() if now and started else 0.0
+    if isinstance(progress, dict):
+        return _told(progress, spent)
+    return _printed(last_line(output), spent)
+
+
+def last_line(output: str) -> str:
+    """What a terminal would show in its last line that is not empty."""
+    text = ESCAPES.sub("", output[-TAIL:])
+    lines = [line.strip() for line in re.split(r"[\r\n]", text)]
+    return next((line[:WIDEST] for line in reversed(lines) if line), "")
+
+
+def _told(progress: dict[str, Any], spent: float) -> Headway:
+    at, of = _number(progress.get("at")), _number(progress.get("of"))
+    text = str(progress.get("text") or "")
+    if at is None:
+        return Headway(words=text)
+    values = {"text": text, "at": _plain(at), "of": _plain(of or 0)}
+    if not of or of <= 0:
+        return Headway(words=Sentence("{text} ({at})" if text else "{at}", **values))
+    template = "{text} ({at} of {of})" if text else "{at} of {of}"
+    share = min(1.0, max(0.0, at / of))
+    return Headway(share, Sentence(template, **values), _left(share, spent))
+
+
+def _printed(line: str, spent: float) -> Headway:
+    if found := _TQDM.match(line):
+        words = _joined(found["words"], found["count"], found["pace"])
+        return Headway(_share(found["percent"]), words, _seconds(found["left"]))
+    if _ENDLESS.match(line):
+        return Headway(words=line[:LONGEST])
+    found, bar = _PERCENT.search(line), _BAR.search(line)
+    if found and (bar or not found.start()):  # "disk is 93% full" is no progress
+        share = _share(found["percent"])
+        words = line[: bar.start()] if bar and found.start() else line[found.end() :]
+        if share is not None:
+            return Headway(share, words.strip(" :.|-[(")[:LONGEST], _left(share, spent))
+    return Headway()
+
+
+def _joined(words: str | None, *facts: str | None) -> str:
+    inside = ", ".join(fact for fact in facts if fact and "?" not in fact)
+    return f"{words} ({inside})"[:LONGEST] if words and inside else (words or inside)[:LONGEST]
+
+
+def _share(percent: str) -> float | None:
+    value = float(percent) / 100
+    return value if value <= 1 else None
+
+
+def _left(share: float, spent: float) -> float | None:
+    """By what it took until here; in the beginning that is anybody's guess."""
+    if share >= 1:
+        return 0.0
+    return spent * (1 - share) / share if share > 0 and spent > 0 else None
+
+
+def _seconds(clock: str) -> float | None:
+    """``01:02:03``; ``?`` where a bar does not know it itself."""
+    if "?" in clock:
+        return None
+    seconds = 0
+    for part in clock.split(":"):
+        seconds = seconds * 60 + int(part or 0)
+    return float(seconds)
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else None
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}" if number == int(number) else f"{number:,.2f}"
