@@ -6,6 +6,7 @@ needed for them, and for nothing else.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,9 @@ class Pages:
         """
         from plugin_scheduler.controllers import mount
 
+        if policy is not None:
+            with contextlib.suppress(AttributeError):  # no function: it cannot be taken for a task
+                policy.not_a_task = True  # type: ignore[attr-defined]
         mount(self, auth, policy, route)
 
     def zone(self) -> str | None:
