@@ -167,6 +167,26 @@ def _normal(cronline: str) -> str:
         raise ValueError(f"cron line '{cronline}': {problem}") from None
 
 
+@lru_cache(maxsize=512)
+def days_and_minutes(cronline: str) -> tuple[str, tuple[int, ...]]:
+    """The days of a line, as a line for their midnights, and its minutes of such a day.
+
+    So that somebody can count moments by days. Raises ``ValueError`` as ``CronParser`` does.
+
+    >>> days_and_minutes("*/30 9 * * 1-5")
+    ('0 0 * * 1,2,3,4,5', (540, 570))
+    """
+    minute, hour, *days = _normal(cronline).split()
+    minutes = tuple(
+        60 * h + m for h in _numbers(_FIELDS[1], hour) for m in _numbers(_FIELDS[0], minute)
+    )
+    return " ".join(["0 0", *days]), minutes
+
+
+def _numbers(field: _Field, text: str) -> list[int]:
+    return sorted({int(value) for value in field.values(text)})
+
+
 class CronParser:
     """The moments of a cron line, one after the other; web2py's name and web2py's use.
 

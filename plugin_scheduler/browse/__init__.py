@@ -11,18 +11,21 @@ from __future__ import annotations
 from typing import Any
 
 from plugin_scheduler.browse.explain import Explanations
+from plugin_scheduler.browse.graphs import Graphs
 from plugin_scheduler.browse.overview import Overview as Overview
 from plugin_scheduler.browse.overview import Overviews
 from plugin_scheduler.browse.runs import Piece as Piece
 from plugin_scheduler.browse.runs import RunDetail as RunDetail
 from plugin_scheduler.browse.runs import Runs
+from plugin_scheduler.browse.schedule import Schedules
 from plugin_scheduler.browse.tasks import Filter as Filter
 from plugin_scheduler.browse.tasks import Page as Page
 from plugin_scheduler.browse.tasks import Tasks
+from plugin_scheduler.browse.timeline import Timelines
 from plugin_scheduler.models import TABLES
 
 
-class Browser(Tasks, Runs, Explanations, Overviews):
+class Browser(Tasks, Runs, Explanations, Overviews, Schedules, Graphs, Timelines):
     """The tasks, runs and workers of one app; of all that share the database where it is "".
 
     >>> browser = Browser.of(scheduler)

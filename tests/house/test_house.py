@@ -24,7 +24,7 @@ FOLDERS = {
 FLOORS = (
     ("views", "errors", "clock", "records", "current", "log", "sentences"),
     ("cron", "recurrence", "graph", "settings", "values", "secrecy", "catalog"),
-    ("lifecycle", "capture", "wire", "lines", "lane", "board"),
+    ("lifecycle", "forecast", "columns", "capture", "wire", "lines", "lane", "board"),
     ("models",),
     ("doorbell", "dialects"),
     ("store", "sight", "blame", "headway", "browse", "journal"),

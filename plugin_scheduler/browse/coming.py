@@ -1,0 +1,196 @@
+"""How does it look, what will run? The views of schedules and calendars, and how they are made.
+
+I own the views and what is drawn together. I call forecast, recurrence and sight. I never ask a
+database or a clock: tasks and the time are handed to me.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from plugin_scheduler import forecast, recurrence
+from plugin_scheduler.forecast import Band
+from plugin_scheduler.sight import TaskView
+
+
+class Capped(NamedTuple):
+    """A number that nobody counted further than this."""
+
+    number: int
+    or_more: bool
+
+
+@dataclass(frozen=True)
+class Repeating:
+    """A task that repeats: its schedule in words, and what comes next."""
+
+    task: TaskView
+    words: str
+    following: list[datetime]
+    left: int | None
+    waits: bool
+    last_status: str | None
+    last_start: datetime | None
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Tasks that still repeat, for ever first; ``left_out`` are not among the items. ``ended`` are
+    some that were to repeat for ever and do not any more."""
+
+    at: datetime
+    items: list[Repeating]
+    left_out: Capped
+    ended: list[TaskView]
+
+
+@dataclass(frozen=True)
+class OneOff:
+    """A task that runs once, when its time comes."""
+
+    id: int
+    name: str
+    function: str
+    group: str
+    due: datetime
+
+
+@dataclass(frozen=True)
+class OneOffs:
+    """The first of them; where ``more``, others are due after the last item."""
+
+    items: list[OneOff]
+    more: bool
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A row of the drawing: a task, or (where ``task_id`` is None) all one-off tasks of a function.
+    ``ids`` has a task for each dot then."""
+
+    task_id: int | None
+    name: str
+    function: str
+    words: str
+    dots: list[datetime]
+    bands: list[Band]
+    ids: list[int]
+
+
+@dataclass(frozen=True)
+class Hours:
+    """The next hours, drawn; the lane with the nearest instant first."""
+
+    since: datetime
+    until: datetime
+    lanes: list[Lane]
+    repeating_left_out: Capped
+    one_offs_more: bool
+    one_offs_until: datetime | None
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """How often a task, or a function's one-off tasks, run on each day of a calendar."""
+
+    task_id: int | None
+    name: str
+    function: str
+    words: str
+    counts: list[int]
+
+
+@dataclass(frozen=True)
+class Days:
+    """The next days, counted: ``totals`` has a number for each day."""
+
+    since: datetime
+    days: list[date]
+    totals: list[int]
+    shares: list[Share]
+    repeating_left_out: Capped
+    one_offs_more: bool
+    one_offs_until: datetime | None
+    waiting: int
+
+
+class Plan(NamedTuple):
+    """What a calendar is made from."""
+
+    tasks: list[TaskView]
+    one_offs: OneOffs
+    left_out: Capped
+    waiting: int
+    found: list[OneOff]
+
+    @property
+    def limits(self) -> tuple[Capped, bool, datetime | None, int]:
+        """What is not shown: repeating tasks, one-off ones after a time, those that wait."""
+        more = self.one_offs.more
+        until = self.found[-1].due if more and self.found else None
+        return self.left_out, more, until, self.waiting
+
+
+def in_words(task: TaskView) -> str:
+    """A task's schedule as a person would say it."""
+    return recurrence.in_words(period=task.period, repeats=task.repeats, cronline=task.cronline)
+
+
+def as_repeating(task: TaskView, now: datetime, waits: bool, last: Any) -> Repeating:
+    return Repeating(
+        task=task,
+        words=in_words(task),
+        following=[] if waits else forecast.following(task, now),
+        left=max(0, task.repeats - task.times_run) if task.repeats else None,
+        waits=waits,
+        last_status=last.status if last else None,
+        last_start=last.start_time if last else task.last_run_time,
+    )
+
+
+def lane(task: TaskView, now: datetime, until: datetime) -> Lane:
+    dots, bands = forecast.drawn(task, now, until)
+    return Lane(task.id, task.name, task.function, in_words(task), dots, bands, [])
+
+
+def one_off(row: Any) -> OneOff:
+    return OneOff(
+        id=row.id,
+        name=row.task_name or row.function_name,
+        function=row.function_name,
+        group=row.group_name or "",
+        due=row.next_run_time,
+    )
+
+
+def by_function(items: list[OneOff]) -> list[tuple[str, list[OneOff]]]:
+    found: dict[str, list[OneOff]] = defaultdict(list)
+    for one in items:
+        found[one.function].append(one)
+    return list(found.items())
+
+
+def one_off_lane(function: str, items: list[OneOff], widest: timedelta) -> Lane:
+    bands = forecast.bands((one.due for one in items), widest)
+    dense = [one for one in bands if one.count > forecast.FEW]
+    alone = [one for one in items if not any(band.start <= one.due <= band.end for band in dense)]
+    dots = [one.due for one in alone]
+    return Lane(None, "", function, "", dots, dense, [one.id for one in alone])
+
+
+def first_of(lane: Lane) -> datetime:
+    return min([*lane.dots[:1], *(band.start for band in lane.bands[:1])])
+
+
+def share(task: TaskView, now: datetime, days: list[date]) -> Share:
+    counts = forecast.per_day(task, now, days)
+    return Share(task.id, task.name, task.function, in_words(task), counts)
+
+
+def one_off_share(function: str, items: list[OneOff], days: list[date]) -> Share:
+    counts = Counter(one.due.date() for one in items)
+    return Share(None, "", function, "", [counts[day] for day in days])

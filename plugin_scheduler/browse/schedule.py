@@ -1,0 +1,202 @@
+"""What will run when? Tasks that repeat, tasks that wait for their time, and a calendar of both.
+
+I own which tasks are looked at, and never more than a page can show: what is left out is said. I
+call forecast for all that lies ahead. I never write.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from plugin_scheduler import forecast, sight
+from plugin_scheduler.browse import coming
+from plugin_scheduler.browse.coming import (
+    Capped,
+    Days,
+    Hours,
+    OneOff,
+    OneOffs,
+    Plan,
+    Repeats,
+    as_repeating,
+)
+from plugin_scheduler.browse.source import Source
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.sight import TaskView
+from plugin_scheduler.store.due import Due
+
+MOST_REPEATING = 200
+MOST_ONE_OFF = 1000
+MOST_COUNTED = 10_000
+MOST_GROUPS, MOST_LEVELS = 50, 100  # of the claim's index, which is walked for one-off tasks
+
+
+class Schedules(Source):
+    """Tasks that repeat, and what will run when."""
+
+    def repeating(self, limit: int = MOST_REPEATING) -> Repeats:
+        """Tasks that still repeat, each with its schedule in words and its next five runs.
+
+        >>> browser.repeating().items[0].words
+        'every 5 minutes'
+        """
+        now, (rows, left_out) = self.now(), self._repeating(limit)
+        views = _views(rows)
+        waits, last = self._that_wait(views), self._last_runs_of(views)
+        items = [
+            as_repeating(one, now, one.id in waits, last.get(one.run_id or 0)) for one in views
+        ]
+        return Repeats(now, items, left_out, self._ended_repeating())
+
+    def one_offs(self, since: datetime, until: datetime, limit: int = MOST_ONE_OFF) -> OneOffs:
+        """The first tasks that run once and are due in [since, until), in the order of time."""
+        due = Due(self._dialect, self._settings, self.application)
+        levels = due.all_levels(
+            list(self._groups_waiting()), since
+        )  # in each tasks lie by their time
+        firsts = [
+            self._in_level(due.within(level.group, level.words), since, until, limit + 1)
+            for level in levels[:MOST_LEVELS]
+        ]
+        ids = [task_id for _, task_id in itertools.islice(heapq.merge(*firsts), limit + 1)]
+        more = len(ids) > limit or len(levels) > MOST_LEVELS
+        return OneOffs(self._one_offs_of(ids[:limit]), more)
+
+    # -- the calendar --------------------
+
+    def next_hours(self, hours: int = 24, most: int = MOST_ONE_OFF) -> Hours:
+        """What will run in the next hours, instant by instant, the nearest first.
+
+        Tasks that wait for others are only counted, since nobody knows when those will end.
+
+        >>> browser.next_hours(24).lanes[0].dots[0]
+        datetime.datetime(2026, 5, 1, 9, 0)
+        """
+        now = self.now()
+        until = now + timedelta(hours=hours)
+        plan, widest = self._plan(now, until, most), (until - now) / forecast.MOST_DOTS
+        lanes = [coming.lane(task, now, until) for task in plan.tasks]
+        for function, some in coming.by_function(plan.one_offs.items):
+            lanes.append(coming.one_off_lane(function, some, widest))
+        lanes = sorted((one for one in lanes if one.dots or one.bands), key=coming.first_of)
+        return Hours(now, until, lanes, *plan.limits)
+
+    def next_days(self, days: int = 30, most: int = MOST_ONE_OFF) -> Days:
+        """How much will run today and on the days that follow, task by task.
+
+        >>> browser.next_days(30).totals[0]
+        288
+        """
+        now = self.now()
+        dates = [now.date() + timedelta(days=one) for one in range(days)]
+        end = datetime.combine(dates[-1], time.min) + timedelta(days=1)
+        plan = self._plan(now, end, most)
+        shares = [coming.share(task, now, dates) for task in plan.tasks]
+        for function, some in coming.by_function(plan.one_offs.items):
+            shares.append(coming.one_off_share(function, some, dates))
+        shares = [one for one in shares if any(one.counts)]
+        totals = [sum(one.counts[place] for one in shares) for place in range(days)]
+        return Days(now, dates, totals, shares, *plan.limits)
+
+    def _plan(self, now: datetime, until: datetime, most: int) -> Plan:
+        rows, left_out = self._repeating(MOST_REPEATING)
+        views, one_offs = _views(rows), self.one_offs(now, until, most)
+        waits = self._that_wait([*views, *one_offs.items])
+        tasks = [one for one in views if one.id not in waits]
+        items = [one for one in one_offs.items if one.id not in waits]
+        return Plan(tasks, OneOffs(items, one_offs.more), left_out, len(waits), one_offs.items)
+
+    # -- what is read --------------------
+
+    def _repeating(self, limit: int) -> tuple[list[Any], Capped]:
+        """Rows in the order of their index, and how many more there are."""
+        task = self._task
+        # Said by what it is not: an index over the status would lead through all that waits.
+        query = self._forever_or_often() & ~task.status.belongs(TaskStatus.ENDED) & self._mine()
+        order = task.repeats | task.id
+        rows = list(self._set(query).select(task.ALL, orderby=order, limitby=(0, limit + 1)))
+        if len(rows) <= limit:
+            return rows, Capped(0, False)
+        window = (limit, limit + MOST_COUNTED + 1)
+        more = len(self._raw_rows(query, [task.id], orderby=order, limitby=window))
+        return rows[:limit], Capped(min(more, MOST_COUNTED), more > MOST_COUNTED)
+
+    def _forever_or_often(self) -> Any:
+        return self._task.repeats != 1  # in the words of its index, so that it is used
+
+    def _ended_repeating(self, limit: int = 20) -> list[TaskView]:
+        """Those that were to repeat for ever, and ended badly; the newest first."""
+        task = self._task
+        query = self._forever_or_often() & (task.repeats == 0)
+        others = set(TaskStatus.ALL) - set(TaskStatus.ENDED_BADLY)
+        query &= ~task.status.belongs(sorted(others)) & self._mine()
+        rows = self._set(query).select(task.ALL, orderby=~task.id, limitby=(0, limit))
+        return _views(rows)
+
+    def _that_wait(self, tasks: Iterable[TaskView | OneOff]) -> set[int]:
+        """The ids of those that wait for others."""
+        deps, ids = self._deps, [one.id for one in tasks]
+        found: set[int] = set()
+        for some in _portions(ids):
+            pending = deps.task_parent.belongs(some) & (deps.can_visit == False)
+            found.update(row[0] for row in self._raw_rows(pending, [deps.task_parent]))
+        return found
+
+    def _last_runs_of(self, tasks: list[TaskView]) -> dict[int, Any]:
+        run, found = self._run, {}
+        for some in _portions([one.run_id for one in tasks if one.run_id]):
+            rows = self._set(run.id.belongs(some)).select(run.id, run.status, run.start_time)
+            found.update({row.id: row for row in rows})
+        return found
+
+    def _raw_rows(self, query: Any, fields: list[Any], **options: Any) -> list[Any]:
+        return list(self._db.executesql(self._set(query)._select(*fields, **options)))
+
+    def _groups_waiting(self) -> Iterator[str]:
+        """Groups in which something waits, by steps in the index: DISTINCT would read all of it."""
+        task, query = self._task, self._task.status == TaskStatus.QUEUED
+        rows = self._first_group(query)
+        for _ in range(MOST_GROUPS):
+            if not rows:
+                return
+            group = rows[0][0]
+            yield group
+            rows = self._first_group(query & (task.group_name > group))
+
+    def _first_group(self, query: Any) -> list[Any]:
+        group, query = self._task.group_name, query & (self._task.group_name != None)
+        return self._raw_rows(query, [group], orderby=group, limitby=(0, 1))
+
+    def _in_level(self, level: Any, since: datetime, until: datetime, limit: int) -> list[Any]:
+        """Time, as the driver gives it, and id of the first of these."""
+        task = self._task
+        query = level & (task.next_run_time >= since) & (task.next_run_time < until)
+        query &= (task.repeats == 1) & (task.enabled == True) & self._mine()
+        query &= (task.stop_time == None) | (task.stop_time > task.next_run_time)
+        when = task.next_run_time
+        rows = self._raw_rows(query, [when, task.id], orderby=when, limitby=(0, limit))
+        return sorted(tuple(row) for row in rows)  # by their ids, too, where times are the same
+
+    def _one_offs_of(self, ids: list[int]) -> list[OneOff]:
+        task, found = self._task, []
+        names = ("id", "task_name", "function_name", "group_name", "next_run_time")
+        for some in _portions(ids):
+            rows = self._set(task.id.belongs(some)).select(*(task[name] for name in names))
+            found += [coming.one_off(row) for row in rows if row.next_run_time]
+        return sorted(found, key=lambda one: (one.due, one.id))
+
+
+def _views(rows: Iterable[Any]) -> list[TaskView]:
+    """What a row that was edited by hand lacks must not keep the others from being shown."""
+    views = [sight.task_view(row) for row in rows]
+    return [replace(one, period=one.period or 0, repeats=one.repeats or 0) for one in views]
+
+
+def _portions(ids: list[int], size: int = 500) -> Iterator[list[int]]:
+    for first in range(0, len(ids), size):
+        yield ids[first : first + size]

@@ -1,0 +1,255 @@
+"""Who did what when, and who was idle? Runs as bars, worker by worker.
+
+I own which runs are read: the newest, from the index over status and start, so that a million
+stored ones cost nothing. I never write.
+
+Of runs that began before the window and ended in it those are found that are among the last
+`LOOK_BACK` of their status that began before it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from plugin_scheduler.browse.source import Source
+from plugin_scheduler.records import RunStatus
+from plugin_scheduler.sight import WorkerView
+
+MOST_RUNS = 1000
+LOOK_BACK = 1000
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A run. ``stop`` is the present for one that runs; ``lane`` keeps bars of the same worker
+    apart that overlap."""
+
+    run_id: int
+    task_id: int
+    name: str
+    function: str
+    status: str
+    start: datetime
+    stop: datetime
+    seconds: float
+    lane: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A worker. ``known`` is False for one whose row is gone; ``busy`` is the share of its slots
+    that was at work since it came, and counts runs that were not kept, too."""
+
+    worker: str
+    known: bool
+    alive: bool
+    slots: int
+    lanes: int
+    busy: float
+    runs: int
+    bars: list[Bar]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Workers and their runs. Where ``cut``, runs that began before ``shown_since`` are missing."""
+
+    since: datetime
+    until: datetime
+    rows: list[Row]
+    cut: bool
+    shown_since: datetime
+    unkept: int
+
+
+class _Worked(NamedTuple):
+    """What the metrics tell of a worker."""
+
+    runs: int
+    seconds: float
+
+
+class Timelines(Source):
+    """Runs as bars."""
+
+    def timeline(self, seconds: int = 3600, most: int = MOST_RUNS) -> Timeline:
+        """What each worker ran in the last seconds.
+
+        >>> [(row.worker, row.busy) for row in browser.timeline(900).rows]
+        [('web1', 0.25), ('web2', 0.0)]
+        """
+        now = self.now()
+        since = now - timedelta(seconds=seconds)
+        rows = self._at_work_since(since, most + 1)
+        cut, rows = len(rows) > most, rows[:most]
+        shown_since = max(since, rows[-1].start_time) if cut else since
+        bars = self._bars_by_worker(rows, now)
+        workers = {one.name: one for one in self.workers() if self._is_ours(one)}
+        worked = self._metrics_by_worker(seconds)
+        names = sorted({*workers, *bars})
+        found = [
+            _row(name, bars.get(name, []), workers.get(name), worked.get(name), since, now)
+            for name in names
+        ]
+        unkept = sum(max(0, row.runs - len(row.bars)) for row in found)
+        return Timeline(since, now, found, cut, shown_since, 0 if cut else unkept)
+
+    # -- what is read --------------------
+
+    def _is_ours(self, worker: WorkerView) -> bool:
+        return self.application in ("", worker.application) or not worker.application
+
+    def _at_work_since(self, since: datetime, limit: int) -> list[Any]:
+        """Runs that were at work in the window, the newest start first."""
+        run, found = self._run, []
+        for status in RunStatus.ALL:
+            query = run.status == status
+            if status != RunStatus.RUNNING:
+                found.append(self._begun_before(query & (run.start_time < since), since))
+                query &= run.start_time >= since
+            found.append(self._runs_from(query & (run.start_time != None), limit))
+        merged = heapq.merge(*found, key=lambda row: row.start_time, reverse=True)
+        return list(merged)[:limit]
+
+    def _begun_before(self, query: Any, since: datetime) -> list[Any]:
+        return [row for row in self._runs_from(query, LOOK_BACK) if (_stop(row) or since) > since]
+
+    def _runs_from(self, query: Any, limit: int) -> list[Any]:
+        names = ("id", "task_id", "status", "start_time", "stop_time", "duration", "worker_name")
+        fields = [self._run[name] for name in names]
+        found = self._set(query).select(
+            *fields, orderby=~self._run.start_time, limitby=(0, limit), cacheable=True
+        )
+        return list(found)
+
+    def _bars_by_worker(self, rows: list[Any], now: datetime) -> dict[str, list[Bar]]:
+        """By worker; the runs of this app's tasks, each in a lane where it overlaps no other."""
+        names = self._tasks_of({row.task_id for row in rows})
+        found: dict[str, list[Bar]] = defaultdict(list)
+        ends: dict[str, list[datetime]] = defaultdict(list)
+        for row in sorted(rows, key=lambda one: (one.start_time, one.id)):
+            if row.task_id in names:
+                worker = row.worker_name or ""
+                stop = max(row.start_time, _stop(row) or now)
+                lane = free_lane(ends[worker], row.start_time, stop)
+                found[worker].append(_bar(row, names[row.task_id], stop, lane))
+        return found
+
+    def _tasks_of(self, ids: Collection[int]) -> dict[int, Any]:
+        task, found, mine = self._task, {}, self._mine()
+        whole = sorted(one for one in ids if one)
+        for first in range(0, len(whole), 500):
+            query = task.id.belongs(whole[first : first + 500]) & mine
+            rows = self._set(query).select(task.id, task.task_name, task.function_name)
+            found.update({row.id: row for row in rows})
+        return found
+
+    def _metrics_by_worker(self, seconds: int) -> dict[str, _Worked]:
+        """By worker, from the minutes' metrics: those count runs that were not kept."""
+        metric, minute = self._db.scheduler_metric, int(self._dialect.epoch() // 60)
+        query = (metric.minute > minute - seconds // 60) & (metric.minute <= minute)
+        if self.application:
+            query &= metric.application_name == self.application
+        sums = [metric.completed.sum(), metric.failed.sum(), metric.run_seconds.sum()]
+        rows = self._set(query).select(metric.worker_name, *sums, groupby=metric.worker_name)
+        return {
+            row.scheduler_metric.worker_name: _Worked(
+                int((row[sums[0]] or 0) + (row[sums[1]] or 0)), float(row[sums[2]] or 0)
+            )
+            for row in rows
+        }
+
+
+def free_lane(ends: list[datetime], start: datetime, stop: datetime) -> int:
+    """The first lane that is free at ``start``, which is taken until ``stop``.
+
+    >>> ends = []
+    >>> free_lane(ends, nine, ten), free_lane(ends, nine, ten), free_lane(ends, ten, eleven)
+    (0, 1, 0)
+    """
+    lane = next((number for number, end in enumerate(ends) if end <= start), len(ends))
+    ends[lane : lane + 1] = [stop]
+    return lane
+
+
+def _stop(row: Any) -> datetime | None:
+    """None for a run at work. Its duration is more exact than its stop_time of whole seconds."""
+    if row.status == RunStatus.RUNNING:
+        return None
+    if row.duration is not None:
+        row.stop_time = row.start_time + timedelta(seconds=row.duration)
+    moment: datetime = row.stop_time or row.start_time
+    return moment
+
+
+def _bar(row: Any, task: Any, stop: datetime, lane: int) -> Bar:
+    return Bar(
+        run_id=row.id,
+        task_id=row.task_id,
+        name=task.task_name or task.function_name,
+        function=task.function_name,
+        status=row.status,
+        start=row.start_time,
+        stop=stop,
+        seconds=(stop - row.start_time).total_seconds(),
+        lane=lane,
+    )
+
+
+def _row(
+    name: str,
+    bars: list[Bar],
+    worker: WorkerView | None,
+    worked: _Worked | None,
+    since: datetime,
+    now: datetime,
+) -> Row:
+    lanes = 1 + max((one.lane for one in bars), default=0)
+    slots = worker.slots if worker else lanes
+    ended = Counter(one.status == RunStatus.RUNNING for one in bars)[False]
+    runs = max(worked.runs if worked else 0, ended) + len(bars) - ended
+    return Row(
+        worker=name,
+        known=worker is not None,
+        alive=bool(worker and worker.alive),
+        slots=slots,
+        lanes=max(lanes, slots),
+        busy=_busy(bars, worker, worked, since, now, slots),
+        runs=runs,
+        bars=bars,
+    )
+
+
+def _busy(
+    bars: list[Bar],
+    worker: WorkerView | None,
+    worked: _Worked | None,
+    since: datetime,
+    now: datetime,
+    slots: int,
+) -> float:
+    """From 0 to 1."""
+    begun = worker.first_heartbeat if worker and worker.first_heartbeat else since
+    there = (now - max(begun, since)).total_seconds()
+    if there <= 0:
+        return 0.0
+    seconds = sum(_within(bars, since, now)) + _unkept_seconds(bars, worked)
+    return min(1.0, seconds / (there * slots))
+
+
+def _within(bars: Iterable[Bar], since: datetime, now: datetime) -> Iterator[float]:
+    for one in bars:
+        yield max(0.0, (min(one.stop, now) - max(one.start, since)).total_seconds())
+
+
+def _unkept_seconds(bars: list[Bar], worked: _Worked | None) -> float:
+    """The seconds of runs that ended, and of which no row was kept."""
+    if worked is None:
+        return 0.0
+    kept = sum(one.seconds for one in bars if one.status != RunStatus.RUNNING)
+    return max(0.0, worked.seconds - kept)
