@@ -36,6 +36,7 @@ setup(
         "pydal>=20250501",
         "click>=8.1",
         "cronsim>=2.6",
+        "docstring-parser>=0.16",
         "inotify_simple>=1.3; sys_platform == 'linux'",
         "portalocker>=2.7",
         "psutil>=5.9",

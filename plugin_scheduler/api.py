@@ -19,6 +19,7 @@ from plugin_scheduler.catalog import Catalog, Home
 from plugin_scheduler.checks import Checks
 from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
 from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.editing import Editing
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
@@ -33,7 +34,7 @@ from plugin_scheduler.store.workers import zone_of_workers
 ZONE_GOOD_FOR = 60.0  # seconds after which it is asked again in which zone the tables are kept
 
 
-class Scheduler(Home, Orders, Pages):
+class Scheduler(Home, Orders, Editing, Pages):
     """The scheduler of an app: queue tasks, ask for them, and order workers about.
 
     Signature and meaning of the first ten are web2py's; options of `Settings` follow by keyword

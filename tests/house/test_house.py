@@ -23,8 +23,8 @@ FOLDERS = {
 #: Low to high; a room calls rooms of its own floor and of those below.
 FLOORS = (
     ("views", "errors", "clock", "records", "current", "log", "sentences"),
-    ("cron", "recurrence", "graph", "settings", "values", "secrecy", "catalog"),
-    ("lifecycle", "forecast", "columns", "capture", "wire", "lines", "lane", "board"),
+    ("cron", "recurrence", "graph", "settings", "values", "secrecy", "catalog", "arguments"),
+    ("lifecycle", "forecast", "columns", "capture", "wire", "lines", "lane", "board", "typed"),
     ("models",),
     ("doorbell", "dialects"),
     ("store", "sight", "blame", "headway", "browse", "journal"),
@@ -43,7 +43,7 @@ FLOORS = (
     ),
     ("signals", "outage", "zones", "identity", "listening", "ticker", "staying"),
     ("intake", "reporting", "supervisor", "boot", "launch"),
-    ("checks", "queueing", "orders", "jobs"),
+    ("checks", "queueing", "editing", "orders", "jobs"),
     ("controllers",),  # they are handed a scheduler, and do not know its door
     ("pages",),
     ("api",),

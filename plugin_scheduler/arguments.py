@@ -1,0 +1,227 @@
+"""Which arguments does a function take? Names, kinds, defaults and help, by looking at it.
+
+I own what a signature, its hints and its docstring tell to somebody who fills in a form. I call
+docstring-parser. I never call the function, and never fail: what I cannot tell is of any kind.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import datetime
+import decimal
+import enum
+import inspect
+import types
+import typing
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import docstring_parser
+
+
+class Kind:
+    """How an argument is asked for."""
+
+    INT, FLOAT, DECIMAL, BOOL = "int", "float", "decimal", "bool"
+    TEXT, LONG_TEXT, CHOICE = "text", "long text", "choice"
+    DATE, DATETIME, TIME = "date", "datetime", "time"
+    LIST, DICT = "list", "dict"  # as JSON
+    ANY = "any"  # JSON where it can be read as JSON, text otherwise
+
+
+_KINDS: dict[Any, str] = {
+    bool: Kind.BOOL,
+    int: Kind.INT,
+    float: Kind.FLOAT,
+    decimal.Decimal: Kind.DECIMAL,
+    str: Kind.TEXT,
+    bytes: Kind.TEXT,
+    uuid.UUID: Kind.TEXT,
+    datetime.datetime: Kind.DATETIME,
+    datetime.date: Kind.DATE,
+    datetime.time: Kind.TIME,
+}
+#: What hints say where they cannot be resolved.
+_WORDS = {kind.__name__: kind for kind in (*_KINDS, list, dict, tuple, set)}
+_WORDS |= {f"datetime.{one}": _WORDS[one] for one in ("datetime", "date", "time")}
+#: Texts that are rarely one line.
+_LONG = {"text", "body", "message", "html", "content", "description", "notes", "query", "sql"}
+_NOTHING = type(None)
+ABSENT: Any = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument: how it is asked for, and what happens without it."""
+
+    name: str
+    kind: str = Kind.ANY
+    required: bool = True
+    nullable: bool = False  # None is good for it
+    default: Any = ABSENT
+    choices: tuple[tuple[str, Any], ...] = ()  # what is shown, and what is given
+    help: str = ""
+    by_place_only: bool = False
+    by_name_only: bool = False
+    gathers: str = ""  # "*" for all other positional arguments, "**" for all other named ones
+
+    @property
+    def has_default(self) -> bool:
+        return self.default is not ABSENT
+
+
+def arguments_of(function: Callable[..., Any]) -> list[Argument]:
+    """The arguments in their order; none where the function does not tell.
+
+    >>> def add(a: int, b: int = 1): ...
+    >>> [(one.name, one.kind, one.required) for one in arguments_of(add)]
+    [('a', 'int', True), ('b', 'int', False)]
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # some of those that are written in C tell nothing
+        return []
+    hints, helps = Hints(function), _helps(function)
+    return [_argument(one, hints, helps.get(one.name, "")) for one in parameters]
+
+
+def summary_of(function: Callable[..., Any]) -> str:
+    """The first sentence of its docstring, on one line."""
+    lines = (inspect.getdoc(function) or "").split("\n\n")[0]
+    return " ".join(lines.split())
+
+
+def _helps(function: Callable[..., Any]) -> dict[str, str]:
+    """What the docstring says of each argument, in whichever of the usual styles."""
+    try:
+        parsed = docstring_parser.parse(inspect.getdoc(function) or "")
+    except docstring_parser.ParseError:
+        return {}
+    return {
+        name.strip().lstrip("*"): " ".join((one.description or "").split())
+        for one in parsed.params
+        for name in one.arg_name.split(",")
+    }
+
+
+def _argument(parameter: inspect.Parameter, hints: Hints, text: str) -> Argument:
+    one = Argument(
+        parameter.name,
+        default=parameter.default,
+        required=parameter.default is ABSENT,
+        help=text,
+        by_place_only=parameter.kind is parameter.POSITIONAL_ONLY,
+        by_name_only=parameter.kind is parameter.KEYWORD_ONLY,
+    )
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return replace(one, kind=Kind.LIST, required=False, gathers="*")
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return replace(one, kind=Kind.DICT, required=False, gathers="**")
+    one = _of_hint(one, hints.of(parameter))
+    if one.kind == Kind.TEXT and (one.name in _LONG or "\n" in str(one.default)):
+        one = replace(one, kind=Kind.LONG_TEXT)
+    return replace(one, nullable=one.nullable or one.default is None)
+
+
+class Hints:
+    """A function's type hints, each resolved by itself: one that cannot be spoils no other."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        unwrapped = inspect.unwrap(function)
+        unwrapped = getattr(unwrapped, "func", unwrapped)  # a partial
+        self._names = getattr(unwrapped, "__globals__", {})
+
+    def of(self, parameter: inspect.Parameter) -> Any:
+        """The type that is hinted at; `ABSENT` where there is none, or where nobody knows it."""
+        hint = parameter.annotation
+        if hint is ABSENT:
+            return ABSENT
+        holder = types.SimpleNamespace(__annotations__={parameter.name: hint})
+        try:
+            found = typing.get_type_hints(holder, dict(self._names), include_extras=True)
+            return found[parameter.name]
+        except Exception:  # whatever a name means to somebody else's code
+            return self._by_words(hint)
+
+    def _by_words(self, hint: Any) -> Any:
+        if not isinstance(hint, str):
+            return hint
+        words = [word.strip() for word in hint.strip("'\"").split("|")]
+        known = [_WORDS.get(word.partition("[")[0]) for word in words if word != "None"]
+        if len(known) != 1 or known[0] is None:
+            return ABSENT
+        return typing.Optional[known[0]] if "None" in words else known[0]  # noqa: UP045
+
+
+def _of_hint(one: Argument, hint: Any) -> Argument:
+    """The argument with what its hint tells; where there is none its default tells something."""
+    if hint is ABSENT or hint is Any or hint is object:
+        return _of_default(one) if hint is ABSENT else one
+    if typing.get_origin(hint) is typing.Annotated:
+        plain, *notes = typing.get_args(hint)
+        words = next((note for note in notes if isinstance(note, str)), "")
+        return _of_hint(replace(one, help=one.help or words), plain)
+    if isinstance(hint, typing.NewType):
+        return _of_hint(one, hint.__supertype__)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return _of_union(one, typing.get_args(hint))
+    choices = tuple(_choices(hint))
+    if choices:
+        return replace(one, kind=Kind.CHOICE, choices=choices)
+    return replace(one, kind=_kind_of(hint))
+
+
+def _of_default(one: Argument) -> Argument:
+    default = one.default
+    if default is ABSENT or default is None:
+        return one
+    return _of_hint(one, type(default))
+
+
+def _of_union(one: Argument, members: tuple[Any, ...]) -> Argument:
+    others = [member for member in members if member is not _NOTHING]
+    one = replace(one, nullable=len(others) < len(members))
+    if len(others) == 1:
+        return _of_hint(one, others[0])
+    kinds = {_of_hint(one, member).kind for member in others}
+    if kinds <= {Kind.TEXT, Kind.LONG_TEXT}:
+        return replace(one, kind=Kind.TEXT)
+    return replace(one, kind=Kind.FLOAT) if kinds == {Kind.INT, Kind.FLOAT} else one
+
+
+def _choices(hint: Any) -> Iterator[tuple[str, Any]]:
+    if typing.get_origin(hint) is typing.Literal:
+        for value in typing.get_args(hint):
+            yield str(value), value
+    elif isinstance(hint, type) and issubclass(hint, enum.Enum):
+        for member in hint:
+            text = str(member.value)
+            is_telling = isinstance(member.value, str)
+            yield (text if is_telling else f"{member.name} ({text})"), member.value
+
+
+def _kind_of(hint: Any) -> str:
+    kind = typing.get_origin(hint) or hint
+    if not isinstance(kind, type):
+        return Kind.ANY
+    for one in kind.__mro__:
+        if one in _KINDS:
+            return _KINDS[one]
+    if issubclass(kind, collections.abc.Mapping) or typing.is_typeddict(kind):
+        return Kind.DICT
+    if issubclass(kind, collections.abc.Iterable):
+        return Kind.LIST
+    return Kind.TEXT if hasattr(kind, "__fspath__") else Kind.ANY
+
+
+def misfit(function: Callable[..., Any], pargs: Any, pvars: Any) -> str | None:
+    """Why the function cannot be called with these, in Python's words; None where it can."""
+    try:
+        inspect.signature(function).bind(*pargs, **pvars)
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # it does not tell what it takes
+        return None
+    return None

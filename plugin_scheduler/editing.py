@@ -1,0 +1,188 @@
+"""What may be changed in a task that waits, and what makes another one like it?
+
+I own both. I call queueing for the checks, which are those of a new task. I never commit, and never
+change what somebody else changed since it was looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydal.objects import Row
+
+from plugin_scheduler import secrecy
+from plugin_scheduler.errors import BadTask, NotFound
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.sentences import Sentence
+
+if TYPE_CHECKING:
+    from plugin_scheduler.queueing import Draft, Form
+
+#: What a person may say of a task; all else is for the scheduler to write.
+EDITABLE = (
+    "task_name",
+    "function_name",
+    "args",
+    "vars",
+    "secret",
+    "group_name",
+    "priority",
+    "enabled",
+    "broadcast",
+    "only_worker",
+    "start_time",
+    "next_run_time",
+    "stop_time",
+    "repeats",
+    "period",
+    "cronline",
+    "prevent_drift",
+    "timeout",
+    "retry_failed",
+    "on_failure",
+    "sync_output",
+)
+#: Of another task like it these are not the same.
+OWN = ("start_time", "next_run_time", "stop_time")
+#: What is checked against what: an error of the one may come from another.
+TOGETHER = {
+    "stop_time": {"stop_time", "start_time"},
+    "prevent_drift": {"prevent_drift", "period", "cronline"},
+    "secret": {"secret", "function_name", "args", "vars"},
+}
+CHANGED = Sentence("was changed meanwhile: look at the task as it is now, and try again")
+
+
+class Editing:
+    """The part of a scheduler that changes tasks."""
+
+    db: Any
+
+    if TYPE_CHECKING:
+
+        def _set(self, query: Any) -> Any: ...
+        def _query(self, ref: Any) -> Any: ...
+        def _form(self) -> Form: ...
+        def _draft(
+            self, form: Form, function: Any, pargs: Any, pvars: Any, given: Any
+        ) -> Draft: ...
+
+    def edit_task(self, ref: Any, shown: Mapping[str, Any] | None = None, **columns: Any) -> Row:
+        """Change columns of a task that waits; what is given is checked as by `queue_task`.
+
+        ``shown`` is what the caller saw in the columns: what was given as it was shown is no change
+        of the caller's, and where a column that he changed holds something else by now, nothing is
+        written and its error says so. A new cronline or start_time sets next_run_time, where that
+        is not given, too. Answers with ``id``, ``uuid``, ``errors``, and ``changed``: a dict of
+        column to what it held and holds now, with dots for secrets. Does not commit. BadTask for a
+        task that does not wait, NotFound where there is none.
+
+        >>> scheduler.edit_task(17, priority=5).changed
+        {'priority': [0, 5]}
+        """
+        row = self._waiting(ref)
+        current = {name: row[name] for name in EDITABLE}
+        seen, shown = _discreet(current, row.secret), shown or {}
+        given = {
+            name: value
+            for name, value in columns.items()
+            if name not in shown or as_text(value) != as_text(shown[name])
+        }
+        wanted, errors = self._checked(row, current, given)
+        for name in given.keys() & shown.keys():
+            if as_text(seen.get(name)) != as_text(shown[name]):
+                errors[name] = CHANGED
+        changes = {
+            name: value
+            for name, value in wanted.items()
+            if as_text(value) != as_text(current[name])
+        }
+        if changes and not errors and not self._write(row, current, changes):
+            errors = dict.fromkeys(changes, CHANGED)
+        if errors:
+            return Row(id=None, uuid=None, errors=errors, changed={})
+        after = _discreet({**current, **changes}, changes.get("secret", row.secret))
+        changed = {name: [seen[name], after[name]] for name in changes}
+        return Row(id=row.id, uuid=row.uuid, errors={}, changed=changed)
+
+    def like_task(self, ref: Any) -> dict[str, Any]:
+        """The columns of a task, as `queue_task` takes them, to queue another one like it: from
+        now on, and under a uuid of its own. Its secrets are among them. NotFound where there is
+        none.
+
+        >>> scheduler.queue_task(**{**scheduler.like_task(17), "args": "[5]"})
+        """
+        row = self._named(ref)
+        given = {name: row[name] for name in EDITABLE if name not in OWN}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _waiting(self, ref: Any) -> Any:
+        row = self._named(ref)
+        if row.status == TaskStatus.QUEUED:
+            return row
+        what = "task {id} has ended: {status}; run it again with other arguments instead"
+        if row.status in TaskStatus.HELD:
+            what = "task {id} is at work now; stop it, or wait until it has ended"
+        raise BadTask(Sentence(what, id=row.id, status=row.status))
+
+    def _named(self, ref: Any) -> Any:
+        row = self._set(self._query(ref)).select(limitby=(0, 1)).first()
+        if row is None:
+            raise NotFound(Sentence("there is no task {ref}", ref=str(ref)))
+        return row
+
+    def _checked(
+        self, row: Any, current: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Columns to write, and what is wrong with those that were given."""
+        whole, follows = {**current, "uuid": row.uuid, **given}, {"secret"}
+        if "next_run_time" not in given and (given.get("cronline") or given.get("start_time")):
+            whole["next_run_time"] = None
+            whole["start_time"] = given.get("start_time")  # a new line counts from now on
+            follows |= {"start_time", "next_run_time"}
+        form = self._form()
+        form.free_uuids = {row.uuid}
+        draft = self._draft(form, None, (), {}, whole)
+        errors = {
+            name: error
+            for name, error in draft.errors.items()
+            if name in given
+            or TOGETHER.get(name, set()) & given.keys()
+            or name in follows - {"secret"}
+        }
+        names = {name for name in (*given, *follows) if name in EDITABLE}
+        return {name: draft.columns.get(name) for name in names}, errors
+
+    def _write(self, row: Any, current: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+        """Only where the task still waits, with what was read in these columns."""
+        task = self.db.scheduler_task
+        query = (task.id == row.id) & (task.status == TaskStatus.QUEUED)
+        for name in changes:
+            query &= task[name] == current[name]
+        return bool(self._set(query).update(**changes))
+
+
+def as_text(value: Any) -> str:
+    """A column's value as a form has it, so that what was shown can be told from what is.
+
+    >>> as_text(None), as_text(True), as_text(datetime(2026, 1, 31, 9))
+    ('', 'true', '2026-01-31T09:00:00')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, (list, tuple)):
+        return json.dumps(value)
+    return str(value).replace("\r\n", "\n")
+
+
+def _discreet(columns: Mapping[str, Any], secret: Any) -> dict[str, Any]:
+    """The columns as they are shown."""
+    args, pvars = secrecy.masked(columns["args"] or "[]", columns["vars"] or "{}", secret)
+    return {**columns, "args": args, "vars": pvars}

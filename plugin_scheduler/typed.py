@@ -1,0 +1,329 @@
+"""What do typed texts mean as arguments? From a form to arguments, and back into a form.
+
+I own both ways, and the sentence for each text that is not what its argument needs. I call
+arguments, values and sentences. A sentence of mine never repeats a value: it may be a secret.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from plugin_scheduler import values
+from plugin_scheduler.arguments import Argument, Kind
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.sentences import Sentence
+
+YES, NO = "true", "false"
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_LONGEST_NUMBER = 4000  # digits; Python refuses to read much longer ones
+
+
+@dataclass
+class Reading:
+    """Positional and named arguments, and what is wrong with which argument."""
+
+    pargs: list[Any] = field(default_factory=list)
+    pvars: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+class _Wrong(Exception):
+    """Not what the argument needs; its argument is a sentence."""
+
+
+def read(
+    arguments: Sequence[Argument],
+    given: Mapping[str, str],
+    kept: Mapping[str, Any] | None = None,
+) -> Reading:
+    """What a form's texts mean. An empty text leaves an argument to the function's default;
+    ``kept`` has the values of those whose fields were left empty to keep what they hide.
+
+    >>> read(arguments_of(add), {"a": "3", "b": ""}).pvars
+    {'a': 3}
+    """
+    reading, found = Reading(), {}
+    for one in arguments:
+        text = given.get(one.name, "")
+        try:
+            if not text.strip() and one.name in (kept or {}):
+                found[one.name] = (kept or {})[one.name]
+            elif text.strip() or (text and one.kind in (Kind.TEXT, Kind.LONG_TEXT)):
+                found[one.name] = value_of(one, text)
+            elif one.required:
+                found[one.name] = _of_nothing(one)
+        except _Wrong as wrong:
+            reading.errors[one.name] = wrong.args[0]
+    _place(arguments, found, reading)
+    return reading
+
+
+def _of_nothing(one: Argument) -> Any:
+    if one.nullable:
+        return None
+    if one.kind == Kind.CHOICE:
+        raise _Wrong(Sentence("choose one"))
+    raise _Wrong(Sentence("fill this in: the function needs it"))
+
+
+def _place(arguments: Sequence[Argument], found: dict[str, Any], reading: Reading) -> None:
+    """Named arguments by their names, and by place only what must be."""
+    rest = next((one.name for one in arguments if one.gathers == "*"), "")
+    more = found.pop(rest, None) or []
+    by_place = [one for one in arguments if not (one.by_name_only or one.gathers)]
+    if not more:
+        by_place = _up_to_the_last([one for one in by_place if one.by_place_only], found)
+    for one in by_place:
+        if one.name in found:
+            reading.pargs.append(found.pop(one.name))
+        elif one.name not in reading.errors:
+            _leave_to_default(one, reading)
+    reading.pargs += more
+    for one in arguments:
+        if one.gathers == "**":
+            _add_others(one, arguments, found, reading)
+    reading.pvars.update(found)
+
+
+def _up_to_the_last(some: list[Argument], found: Mapping[str, Any]) -> list[Argument]:
+    given = [number for number, one in enumerate(some, 1) if one.name in found]
+    return some[: max(given, default=0)]
+
+
+def _leave_to_default(one: Argument, reading: Reading) -> None:
+    """There is something behind it, so that its own place cannot be left out."""
+    try:
+        value = one.default.value if isinstance(one.default, enum.Enum) else one.default
+        reading.pargs.append(json.loads(values.encode(value, one.name)))
+    except BadTask:
+        reading.errors[one.name] = Sentence("fill this in: arguments that follow it are given")
+
+
+def _add_others(
+    one: Argument, arguments: Sequence[Argument], found: dict[str, Any], reading: Reading
+) -> None:
+    others = found.pop(one.name, None) or {}
+    names = {each.name for each in arguments if not (each.gathers or each.by_place_only)}
+    twice = sorted(names & others.keys())
+    if twice:
+        reading.errors[one.name] = Sentence("{names}: there is a field for it", names=twice)
+    reading.pvars.update(others)
+
+
+# -- one text ----------------------------------------------------------------------------------
+
+
+def value_of(one: Argument, text: str) -> Any:
+    """The value that a text means for an argument, as JSON has it."""
+    if one.kind == Kind.CHOICE:
+        return _choice(one, text)
+    if one.kind in (Kind.TEXT, Kind.LONG_TEXT):
+        return text.replace("\r\n", "\n")
+    if one.nullable and text.strip() == "null":
+        return None
+    return _READERS[one.kind](text.strip())
+
+
+def _choice(one: Argument, text: str) -> Any:
+    for shown, value in one.choices:
+        if text in (shown, _as_json(value)):
+            return value
+    shown = ", ".join(shown for shown, _ in one.choices)
+    raise _Wrong(Sentence("must be one of {choices}", choices=shown))
+
+
+def _int(text: str) -> int:
+    if not _WHOLE.fullmatch(text) or len(text) > _LONGEST_NUMBER:
+        raise _Wrong(Sentence("must be a whole number, such as 3"))
+    return int(text)
+
+
+def _float(text: str) -> float:
+    if _WHOLE.fullmatch(text) and len(text) <= _LONGEST_NUMBER:
+        return int(text)  # as precise as it was typed
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or "_" in text:
+        raise _Wrong(Sentence("must be a number, such as 3.5"))
+    return number
+
+
+def _decimal(text: str) -> str:
+    """As text, which keeps every digit: so they are stored, too, when a program queues them."""
+    try:
+        number = decimal.Decimal(text)
+    except decimal.InvalidOperation:
+        number = decimal.Decimal("NaN")
+    if not number.is_finite() or "_" in text:
+        raise _Wrong(Sentence("must be a number, such as 3.5"))
+    return text
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in (YES, NO):
+        raise _Wrong(Sentence("must be yes or no"))
+    return text.lower() == YES
+
+
+def _date(text: str) -> str:
+    return _moment(datetime.date, text, Sentence("must be a date, such as 2026-12-31"))
+
+
+def _datetime(text: str) -> str:
+    # Python 3.10 knows no Z.
+    text = f"{text[:-1]}+00:00" if text[-1] in "zZ" else text
+    wrong = Sentence("must be a date with a time, such as 2026-12-31T23:00")
+    return _moment(datetime.datetime, text, wrong)
+
+
+def _time(text: str) -> str:
+    return _moment(datetime.time, text, Sentence("must be a time of day, such as 23:00"))
+
+
+def _moment(kind: Any, text: str, wrong: Sentence) -> str:
+    """As text, which is how times are stored, too, when a program queues them."""
+    try:
+        moment: str = kind.fromisoformat(text).isoformat()
+        return moment
+    except ValueError:
+        raise _Wrong(wrong) from None
+
+
+def _list(text: str) -> Any:
+    wrong = Sentence("must be a JSON list, such as {example}", example='[1, "two"]')
+    return _json_of(list, text, wrong)
+
+
+def _dict(text: str) -> Any:
+    wrong = Sentence("must be a JSON object, such as {example}", example='{"a": 1}')
+    return _json_of(dict, text, wrong)
+
+
+def _json_of(kind: type, text: str, wrong: Sentence) -> Any:
+    try:
+        found = from_json(text)
+    except ValueError:
+        raise _Wrong(wrong) from None
+    if not isinstance(found, kind):
+        raise _Wrong(wrong)
+    return found
+
+
+def _any(text: str) -> Any:
+    try:
+        return from_json(text)
+    except ValueError:
+        return text
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    Kind.INT: _int,
+    Kind.FLOAT: _float,
+    Kind.DECIMAL: _decimal,
+    Kind.BOOL: _bool,
+    Kind.DATE: _date,
+    Kind.DATETIME: _datetime,
+    Kind.TIME: _time,
+    Kind.LIST: _list,
+    Kind.DICT: _dict,
+    Kind.ANY: _any,
+}
+
+
+def from_json(text: str) -> Any:
+    """JSON as it is defined, without Python's NaN and Infinity; ValueError for anything else."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("too deep") from None
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+# -- back into a form --------------------------------------------------------------------------
+
+
+def text_of(one: Argument, value: Any) -> str:
+    """The text that means a value; "" for None, which is how it is left out.
+
+    >>> text_of(Argument("a", Kind.ANY), "3"), text_of(Argument("a", Kind.ANY), "three")
+    ('"3"', 'three')
+    """
+    if isinstance(value, enum.Enum):
+        value = value.value
+    if one.kind == Kind.CHOICE:
+        return next((shown for shown, each in one.choices if _same(each, value)), "")
+    if value is None:
+        means_more = one.has_default and one.default is not None and one.nullable
+        return "null" if one.kind == Kind.ANY or means_more else ""
+    if isinstance(value, str) and (one.kind != Kind.ANY or not _reads_otherwise(value)):
+        return value
+    try:
+        text = _as_json(value)
+    except BadTask:
+        return ""
+    return str(json.loads(text)) if text.startswith('"') and one.kind != Kind.ANY else text
+
+
+def _reads_otherwise(text: str) -> bool:
+    """Would it be taken for something else than this text, or for nothing?"""
+    return text != text.strip() or not text or _any(text) != text
+
+
+def _same(one: Any, other: Any) -> bool:
+    """1, 1.0 and True are equal, and yet not the same."""
+    return type(one) is type(other) and _as_json(one) == _as_json(other)
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(json.loads(values.encode(value, "it")), ensure_ascii=False)
+
+
+def texts(
+    arguments: Sequence[Argument], pargs: Sequence[Any], pvars: Mapping[str, Any]
+) -> dict[str, str] | None:
+    """A task's arguments as texts of a form; None where the form would make others of them."""
+    found = named(arguments, pargs, pvars)
+    if found is None:
+        return None
+    shown = {one.name: text_of(one, found[one.name]) for one in arguments if one.name in found}
+    again = read(arguments, shown)
+    same = named(arguments, again.pargs, again.pvars) or {}
+    defaults = {one.name: one.default for one in arguments if one.has_default}
+    is_same = all(_same({**defaults, **same}.get(name), found[name]) for name in found)
+    return shown if is_same and not again.errors else None
+
+
+def named(
+    arguments: Sequence[Argument], pargs: Sequence[Any], pvars: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """A task's arguments, each under the name of its field; None where they do not fit the form:
+    the function is another by now, or never took them."""
+    places = [one.name for one in arguments if not (one.by_name_only or one.gathers)]
+    gathers = {one.gathers: one.name for one in arguments if one.gathers}
+    by_name = {one.name for one in arguments if not (one.gathers or one.by_place_only)}
+    found = dict(zip(places, pargs, strict=False))
+    more = list(pargs[len(places) :])
+    others = {name: value for name, value in pvars.items() if name not in by_name}
+    if (more and "*" not in gathers) or (others and "**" not in gathers):
+        return None
+    if found.keys() & (pvars.keys() - others.keys()):
+        return None
+    found.update({name: value for name, value in pvars.items() if name in by_name})
+    if more:
+        found[gathers["*"]] = more
+    if others:
+        found[gathers["**"]] = others
+    return found
