@@ -47,6 +47,10 @@ class Births:
     def has_nursery(self) -> bool:
         return self._nursery is not None
 
+    @property
+    def nursery_pid(self) -> int | None:
+        return self._nursery.pid if self._nursery is not None else None
+
     def open_nursery(self) -> None:
         """Start to load the app."""
         self._nursery = Nursery(self._spec, self._world)

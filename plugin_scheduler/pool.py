@@ -17,7 +17,7 @@ from plugin_scheduler.births import Births
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News, Runner
 from plugin_scheduler.hosts import World
-from plugin_scheduler.lane import Sent, Told, pack_order, unpack_report
+from plugin_scheduler.lane import Told, unpack_report
 from plugin_scheduler.processes import end_group, ended_how, warn_runner
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result, result_of
@@ -25,7 +25,6 @@ from plugin_scheduler.settings import Settings
 from plugin_scheduler.spool import Spool
 from plugin_scheduler.wire import Closed
 
-LARGE = 1 << 15  # bytes; the arguments of a larger order go through a file
 LAPSED = "its worker could not renew its lease in time"
 ENDED_BEFORE = "its runner was ended for the run before it"
 
@@ -143,6 +142,11 @@ class Pool:
             self._hear_runner(runner)
         return runner.is_stuck(self._clock.monotonic())
 
+    def pids(self) -> list[int]:
+        """The processes that it has started, as far as they are known."""
+        known = [self._births.nursery_pid, *(runner.pid for runner in self.runners)]
+        return [pid for pid in known if pid is not None]
+
     def orders(self) -> list[Order]:
         """All that were handed out and not answered, begun or not."""
         return [order for runner in self.runners for order in runner.orders.values()]
@@ -163,21 +167,13 @@ class Pool:
         if self._clock.monotonic() >= self._allowed_until:
             return False
         takers = [runner for runner in self.runners if self._takes(runner)]
-        packet = self._packet(order) if takers else b""
+        packet = self._spool.packet(order) if takers else b""
         for runner in sorted(takers, key=lambda runner: len(runner.orders)):
             with contextlib.suppress(Closed):  # it is found out elsewhere
                 if runner.lane.send(packet):
                     runner.given(order, self._clock.monotonic())
                     return True
         return False
-
-    def _packet(self, order: Order) -> bytes:
-        task = order.task
-        sent = Sent(order.run_id, task.id, task.uuid, task.function_name, task.args, task.vars)
-        packet = pack_order(sent)
-        if len(packet) <= LARGE:
-            return packet
-        return pack_order(sent._replace(args=None, vars=None, file=self._spool.keep(packet)))
 
     def _hear_runner(self, runner: Runner) -> None:
         try:

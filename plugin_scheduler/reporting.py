@@ -1,7 +1,7 @@
 """What came back, on its way into the database: results, live output, progress, log lines.
 
-I own results until they are stored, and the worker's counters of them. I call store, porter and
-log. I never claim, and never end a run.
+I own results until they are stored, and the worker's counters of them. I call store, porter, tally
+and log. I never claim, and never end a run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from plugin_scheduler.porter import Delivery, Porters
 from plugin_scheduler.records import Outcome, Report
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.store import Store
+from plugin_scheduler.tally import Tally
 
 PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
 WATCHED_EVERY = 0.5  # seconds between two stores of a run's output while somebody looks at it
@@ -42,6 +43,18 @@ class Reporting:
         self._watched: dict[int, float] = {}  # until when, by the run's number
         self.total = self.errors = self.boot_errors = 0
         self.boot_error: str | None = None
+        self._tally = Tally()
+        self._minute = 0
+        self._uncounted: list[Result] = []
+
+    def about(self) -> dict[str, Any]:
+        """What the worker's row says of all that came back."""
+        return {
+            "total": self.total,
+            "errors": self.errors,
+            "boot_errors": self.boot_errors,
+            "boot_error": self.boot_error,
+        }
 
     @property
     def is_busy(self) -> bool:
@@ -74,7 +87,7 @@ class Reporting:
         """Write all reports in one transaction; they are kept until that has worked. Was any?"""
         if not self._results:
             return False
-        ended = self._store.dialect.now()
+        ended, self._minute = self._store.dialect.now(), self._store.metrics.minute()
         due = [result for result in self._results if not self._is_held(result)]
         reports = [_report(result, ended) for result in due]
         try:
@@ -117,6 +130,28 @@ class Reporting:
             why = f"its report could not be stored: {type(error).__name__}: {error!a}"
             plain = Report(report.order, Outcome.FAILED, report.ended, report.seconds, reason=why)
             return self._store.tasks.report([plain], self._name)[0]
+
+    # -- counts --------------------
+
+    def store_counts(self) -> None:
+        """Write how the work went; what cannot be written now is kept for the next time."""
+        metrics, tally = self._store.metrics, self._tally
+        if self._uncounted:
+            self._minute = metrics.minute()
+            self._count(self._uncounted)
+            self._uncounted = []
+        unasked = tally.unasked()
+        if unasked:
+            tally.told(metrics.of(self._name, unasked))
+        news = tally.news()
+        if news:
+            metrics.write(self._name, news)
+            tally.stored(news)
+
+    def _count(self, ends: Sequence[Report | Result]) -> None:
+        minute, add = self._minute, self._tally.add
+        for end in ends:
+            add(minute, end.order, end.outcome, end.seconds)
 
     # -- live --------------------
 
@@ -178,6 +213,7 @@ class Reporting:
         self.total += 1
         order = delivery.result.order
         if delivery.was_in_time:
+            self._uncounted.append(delivery.result)  # the database need not be there now
             seconds = delivery.result.seconds
             tell("run_completed", run=order.run_id, task=order.task.label, seconds=seconds)
         else:
@@ -185,6 +221,7 @@ class Reporting:
 
     def _tell_ends(self, done: Done) -> None:
         """A line for each, but one for all that completed where there are many."""
+        self._count([report for report, move in done if move is not None])
         if len(done) < MANY:
             for report, move in done:
                 self._tell_end(report, move)

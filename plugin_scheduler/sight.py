@@ -1,7 +1,8 @@
 """How does a row look to a person? Plain views of tasks, runs and workers, and spans in words.
 
-I own the views and the facts decided on them (may it be stopped? is it alive?). I call values and
-the words. I never ask a database or a clock: a row and the time are handed to me.
+I own the views and the facts decided on them (may it be stopped?); those of workers are in
+`presence`. I call values and the words. I never ask a database or a clock: a row and the time are
+handed to me.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 
 from plugin_scheduler import secrecy, values
 from plugin_scheduler.clock import alike, is_zone, own_zone
-from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.records import TaskStatus, WorkerStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.presence import WorkerView as WorkerView
+from plugin_scheduler.presence import worker_view as worker_view
+from plugin_scheduler.records import TaskStatus
 
 SKEWED = 2.0  # seconds by which a clock may be off before anybody is told
 
@@ -139,77 +140,6 @@ def _decoded(text: str | None) -> Any:
         return text
 
 
-@dataclass(frozen=True)
-class WorkerView:
-    """A worker; ``silent_for`` counts from its last heartbeat."""
-
-    name: str
-    status: str
-    is_ticker: bool
-    alive: bool
-    groups: list[str]
-    application: str
-    slots: int
-    running: list[dict[str, Any]]
-    first_heartbeat: datetime | None
-    last_heartbeat: datetime | None
-    silent_for: float
-    host: str | None
-    pid: int | None
-    total: int
-    errors: int
-    boot_error: str | None
-    clock_skew: float
-    time_zone: str | None
-    zone_trouble: str | None
-    wake_up_trouble: str | None
-
-    @property
-    def takes_work(self) -> bool:
-        """True for one that is alive and was not told to rest or to leave."""
-        resting = (WorkerStatus.DISABLED, *WorkerStatus.LEAVING)
-        return self.alive and self.status not in resting
-
-    def serves(self, application: str, group: str) -> bool:
-        """True when tasks of that app and group are meant for it (among others)."""
-        mine = application == self.application or application.startswith(self.application + "/")
-        return group in self.groups and (mine or not self.application)
-
-
-def worker_view(row: Any, now: datetime, epoch: float, foreign_lease: float) -> WorkerView:
-    """A row of ``scheduler_worker``; web2py's have no lease and are judged by their last beat."""
-    stats = row.worker_stats if isinstance(row.worker_stats, dict) else {}
-    beaten = (now - row.last_heartbeat).total_seconds() if row.last_heartbeat else 0.0
-    lease = _lease(stats.get("sleep"))
-    if row.lease_until:
-        # By the lease, for it is the same instant in every time zone.
-        alive, silent = row.lease_until > epoch, epoch - (row.lease_until - lease)
-    else:
-        alive, silent = bool(row.last_heartbeat) and beaten < foreign_lease, beaten
-    return WorkerView(
-        name=row.worker_name,
-        status=row.status,
-        is_ticker=bool(row.is_ticker),
-        alive=alive,
-        groups=list(row.group_names or ()),
-        application=stats.get("application") or "",
-        slots=stats.get("slots") or 1,
-        running=stats.get("running") or [],
-        first_heartbeat=row.first_heartbeat,
-        last_heartbeat=row.last_heartbeat,
-        silent_for=max(0.0, round(silent, 1)),
-        host=stats.get("host"),
-        pid=stats.get("pid"),
-        total=stats.get("total") or 0,
-        errors=stats.get("errors") or 0,
-        boot_error=stats.get("boot_error"),
-        clock_skew=_number(stats.get("clock_skew")),
-        time_zone=stats.get("time_zone"),
-        zone_trouble=stats.get("zone_trouble"),
-        wake_up_trouble=stats.get("wake_up_trouble"),
-    )
-
-
 def troubles(workers: Iterable[WorkerView]) -> Iterator[str]:
     """What the workers that are alive complain of, in sentences."""
     for worker in workers:
@@ -264,17 +194,6 @@ class RunningNow:
     since: datetime | None
     seconds: float
     progress: Any
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0
-
-
-def _lease(heartbeat: Any) -> float:
-    try:
-        return Settings().but(heartbeat=heartbeat).lease
-    except ConfigError:
-        return Settings().lease
 
 
 def span(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """A worker's folder for arguments and results that are too large to pass along.
 
-I own its making and removal; folders of workers that died are removed by the next that starts. I
-call portalocker. I never read what is in there.
+I own its making and removal, and which orders go through it; folders of workers that died are
+removed by the next that starts. I call lane and portalocker. I never read what is in there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from typing import IO, Any
 
 import portalocker
 
+from plugin_scheduler.lane import Sent, pack_order
+from plugin_scheduler.records import Order
+
+LARGE = 1 << 15  # bytes; the arguments of a larger order go through a file
 PREFIX = "plugin-scheduler-"
 _LOCK = "alive"  # a file that is locked as long as the worker lives
 _NOW = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
@@ -34,6 +38,15 @@ class Spool:
             if lock is not None and os.path.exists(os.path.join(folder, _LOCK)):
                 return folder, lock
         return folder, None
+
+    def packet(self, order: Order) -> bytes:
+        """An order as it goes through a lane."""
+        task = order.task
+        sent = Sent(order.run_id, task.id, task.uuid, task.function_name, task.args, task.vars)
+        packet = pack_order(sent)
+        if len(packet) <= LARGE:
+            return packet
+        return pack_order(sent._replace(args=None, vars=None, file=self.keep(packet)))
 
     def keep(self, data: bytes) -> str:
         """Put something there for somebody who takes it away; its path."""

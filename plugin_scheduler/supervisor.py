@@ -1,8 +1,8 @@
 """In what order? The event loop of a worker: one process, one thread, one selector.
 
 I own the turn: wait, heed signals, enforce deadlines, store reports, obey, claim, hand out, beat,
-lead. I call intake, reporting, pool, ticker and store. I never run user code, and never start a
-process myself.
+lead. I call intake, reporting, vitals, pool, ticker and store. I never run user code, and never
+start a process myself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from plugin_scheduler import zones
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.errors import ConfigError, Locked, StoreUnavailable
-from plugin_scheduler.identity import Identity, describe_me
+from plugin_scheduler.identity import Identity
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.log import tell
 from plugin_scheduler.outage import OFTEN, Outage
@@ -27,6 +27,7 @@ from plugin_scheduler.signals import Signals
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 from plugin_scheduler.ticker import Ticker
+from plugin_scheduler.vitals import Vitals
 
 AUDIT_EVERY = 0.2  # seconds at least between two looks at orders, however often the bell rings
 POLL_EVERY = 1.0  # seconds at most between two of them while something runs
@@ -55,6 +56,7 @@ class Supervisor:
         self._intake = Intake(store, pool, self._staying, settings, identity.name, clock)
         porters = Porters(identity.where, settings, identity.name)
         self._reporting = Reporting(store, porters, identity.name, clock)
+        self._vitals = Vitals(identity, settings, store, pool, clock)
         self._worker_id = 0
         self._next_beat = 0.0
         self._next_audit = self._last_audit = 0.0
@@ -277,6 +279,7 @@ class Supervisor:
         self._next_beat = now + self._settings.heartbeat
         with contextlib.suppress(Locked):  # there is a next beat
             self._look_after_rows()
+            self._reporting.store_counts()
         self._intake.look_now_and_then()
         self._leave_if_idle()
 
@@ -305,26 +308,18 @@ class Supervisor:
         self._staying.count_beat(pending, self._me.name)
 
     def _stats(self) -> dict[str, Any]:
-        runs, reporting = self._pool.live_runs(), self._reporting
+        """What this worker's row says of it."""
         return {
-            "status": self._staying.words(bool(runs)),
-            "sleep": self._settings.heartbeat,
-            "total": reporting.total,
-            "errors": reporting.errors,
+            "status": self._staying.words(bool(self._pool.live_runs())),
             "empty_runs": self._staying.empty_beats,
             "queue": len(self._intake),
             "distribution": None,
             "workers": self._ticker.alive,
-            "slots": self._settings.slots,
-            "running": [run.about() for run in runs],
-            "runner_deaths": self._pool.deaths,
-            **self._bell.about(),
-            **self._store.dialect.about(),
             "zone_trouble": self._zone_trouble,
             "database_errors": self._errors,
-            "boot_errors": reporting.boot_errors,
-            "boot_error": reporting.boot_error,
-            **describe_me(self._me),
+            **self._reporting.about(),
+            **self._bell.about(),
+            **self._vitals.read(),
         }
 
     def _depart(self) -> None:
@@ -342,6 +337,8 @@ class Supervisor:
 
     def _give_back_all(self) -> None:
         self._store.tasks.hand_back_unknown(self._me.name, ())
+        with contextlib.suppress(StoreUnavailable):  # the last seconds' counts are worth one try
+            self._reporting.store_counts()
         self._store.chores.leave(self._worker_id, self._me.name)
 
 

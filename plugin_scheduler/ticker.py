@@ -26,6 +26,8 @@ from plugin_scheduler.store.outlook import (
 )
 
 AT_LEAST_EVERY = 3.5  # seconds between two rounds, however seldom this worker beats
+PRUNE_EVERY = 600.0  # seconds between two looks for old counts; the rest of many comes sooner
+PRUNE_ON = 10.0  # seconds
 SOON = 0.5  # seconds at least between two rounds that a doorbell asked for
 
 
@@ -36,6 +38,7 @@ class Ticker:
         self._store, self._clock, self._name = store, clock, worker_name
         self._listening = Listening(settings, clock, worker_name)
         self._last_round = 0.0
+        self._next_pruning = clock.monotonic() + PRUNE_ON
         self._rang = False
         self.leads = False
         self.alive = 0
@@ -87,6 +90,7 @@ class Ticker:
         now, chores = self._store.dialect.epoch(), self._store.chores
         alive = [worker for worker in workers if worker.lease_until > now]
         self.alive = len(alive)
+        self._prune()
         recovered = self._recover(workers, now, todo)
         expired = self._unless_locked(chores.expire_overdue) if LATE in todo else 0
         if expired:
@@ -99,6 +103,12 @@ class Ticker:
         # What is left over (a round does so many, and passes over what is held) has another one.
         self._rang = bool(recovered + expired + decided + copies)
         return recovered + decided + copies
+
+    def _prune(self) -> None:
+        """Counts of runs that nobody looks at any more."""
+        if self._clock.monotonic() >= self._next_pruning:
+            more = self._unless_locked(self._store.metrics.prune)
+            self._next_pruning = self._clock.monotonic() + (PRUNE_ON if more else PRUNE_EVERY)
 
     def _unless_locked(self, chore: Callable[[], int]) -> int:
         """Somebody edits a row that the chore wants: it waits for the next round, and keeps nobody

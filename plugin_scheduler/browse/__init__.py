@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from plugin_scheduler.browse.charts import Charts as Charts
+from plugin_scheduler.browse.charts import Counts
+from plugin_scheduler.browse.charts import Usual as Usual
 from plugin_scheduler.browse.explain import Explanations
 from plugin_scheduler.browse.graphs import Graphs
 from plugin_scheduler.browse.overview import Overview as Overview
@@ -25,7 +28,7 @@ from plugin_scheduler.browse.timeline import Timelines
 from plugin_scheduler.models import TABLES
 
 
-class Browser(Tasks, Runs, Explanations, Overviews, Schedules, Graphs, Timelines):
+class Browser(Tasks, Runs, Explanations, Overviews, Schedules, Graphs, Timelines, Counts):
     """The tasks, runs and workers of one app; of all that share the database where it is "".
 
     >>> browser = Browser.of(scheduler)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -28,6 +29,8 @@ class Dialect(Sayings):
     """One open connection to one database."""
 
     name = "any"
+    #: As people call it, and how to ask for its version.
+    title = version_query = ""
     #: Can rows be locked, and locked ones be skipped? Then a claim takes what nobody else takes.
     locks_rows = False
     #: Does a transaction that was begun for writing keep all others from it?
@@ -141,6 +144,14 @@ class Dialect(Sayings):
             "time_zone": self.zone,
             "conflicts": self.conflicts,
         }
+
+    def version(self) -> str:
+        """The database by name and version, as far as it tells."""
+        if not self.version_query:
+            return str(self.db._adapter.dbengine)
+        told = str(self.db.executesql(self.version_query)[0][0])
+        title = "MariaDB" if "MariaDB" in told else self.title
+        return f"{title} {re.split('[ -]', told)[0]}"
 
     def pause(self, seconds: float) -> None:
         """Let others through."""

@@ -48,6 +48,7 @@ class MySQL(Server):
     """MySQL and MariaDB, by any driver that pydal has."""
 
     name = "mysql"
+    title, version_query = "MySQL", "SELECT VERSION()"
     part = "({})"
     steps_down = False  # it may begin at the index's end, and pass over all that is in between
     clock_query = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000"

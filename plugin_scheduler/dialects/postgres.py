@@ -61,6 +61,7 @@ class Postgres(Server):
     """PostgreSQL, by psycopg2."""
 
     name = "postgres"
+    title, version_query = "PostgreSQL", "SHOW server_version"
     nulls_are_alike = False
     part = "SELECT * FROM ({}) AS part"
     clock_query = "SELECT extract(epoch FROM clock_timestamp())"

@@ -31,6 +31,7 @@ class SQLite(Dialect):
     """The file beside the app."""
 
     name = "sqlite"
+    title, version_query = "SQLite", "SELECT sqlite_version()"
     asks_at_once = True
     inserts_at_once = True
     part = "SELECT * FROM ({})"

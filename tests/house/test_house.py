@@ -23,11 +23,11 @@ FOLDERS = {
 #: Low to high; a room calls rooms of its own floor and of those below.
 FLOORS = (
     ("views", "errors", "clock", "records", "current", "log", "sentences"),
-    ("cron", "recurrence", "graph", "settings", "values", "secrecy", "catalog", "arguments"),
+    ("cron", "recurrence", "graph", "settings", "values", "secrecy", "catalog", "arguments", "tally"),
     ("lifecycle", "forecast", "columns", "capture", "wire", "lines", "lane", "board", "typed"),
     ("models",),
     ("doorbell", "dialects"),
-    ("store", "sight", "blame", "headway", "browse", "journal"),
+    ("store", "presence", "sight", "blame", "headway", "browse", "journal"),
     (
         "hosts",
         "processes",
@@ -42,7 +42,7 @@ FLOORS = (
         "porter",
     ),
     ("signals", "outage", "zones", "identity", "listening", "ticker", "staying"),
-    ("intake", "reporting", "supervisor", "boot", "launch"),
+    ("intake", "reporting", "supervisor", "boot", "launch", "vitals"),
     ("checks", "queueing", "editing", "orders", "jobs"),
     ("controllers",),  # they are handed a scheduler, and do not know its door
     ("pages",),

@@ -1,0 +1,81 @@
+"""How the work went: the rows of ``scheduler_metric``.
+
+I own them. I call dialects. A worker writes only rows of its own name, and what it writes is a
+whole amount, never a difference: to write it again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from plugin_scheduler.dialects.base import Dialect, again
+from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.tally import Amount, Kind
+
+KEPT = 8 * 24 * 60  # minutes: the week that is shown, and a day to look back from
+AT_ONCE = 100  # rows in one statement
+PRUNED = 2000  # rows at most that one round removes
+
+ANY = "scheduler_metric.id > 0"
+
+
+class Metrics:
+    """Counts of runs by minute, worker, function and group."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect, self._db = dialect, dialect.db
+        self._metric = dialect.db.scheduler_metric
+
+    def minute(self) -> int:
+        """The number of this minute by the database's clock."""
+        return int(self._dialect.epoch() // 60)
+
+    def of(self, worker_name: str, kinds: Collection[Kind]) -> dict[Kind, Amount]:
+        """What is there of these kinds."""
+        with self._dialect.reading():
+            rows = self._rows(worker_name, kinds, Amount._fields)
+        found: dict[Kind, Amount] = {}
+        for row in rows:
+            kind, amount = _kind(row), Amount(*(row[name] or 0 for name in Amount._fields))
+            found[kind] = found.get(kind, Amount()).plus(amount)
+        return found
+
+    @again
+    def write(self, worker_name: str, amounts: Mapping[Kind, Amount]) -> None:
+        """Put these amounts in the place of what is there."""
+        with self._dialect.transaction():
+            ids = {_kind(row): row.id for row in self._rows(worker_name, amounts, ())}
+            known = [(ids[kind], *amounts[kind]) for kind in amounts if kind in ids]
+            for some in batches(sorted(known), AT_ONCE):
+                self._dialect.update_many("scheduler_metric", Amount._fields, some, ANY)
+            new = [
+                {"worker_name": worker_name, **kind._asdict(), **amount._asdict()}
+                for kind, amount in amounts.items()
+                if kind not in ids
+            ]
+            if new:
+                self._metric.bulk_insert(new)
+
+    def _rows(self, worker_name: str, kinds: Collection[Kind], columns: Collection[str]) -> Any:
+        metric = self._metric
+        mine = metric.minute.belongs(sorted({kind.minute for kind in kinds}))
+        mine &= metric.worker_name == worker_name
+        fields = [metric[name] for name in ("id", *Kind._fields, *columns)]
+        return self._db(mine).select(*fields, orderby=metric.id)
+
+    @again
+    def prune(self) -> bool:
+        """Remove some of what is too old; True where there may be more."""
+        metric, oldest = self._metric, self.minute() - KEPT
+        with self._dialect.reading():
+            old = self._db(metric.minute < oldest)
+            ids = [row.id for row in old.select(metric.id, limitby=(0, PRUNED))]
+        if ids:
+            with self._dialect.transaction():
+                self._dialect.delete_rows("scheduler_metric", ids, ANY)
+        return len(ids) == PRUNED
+
+
+def _kind(row: Any) -> Kind:
+    return Kind(row.minute, *(row[name] or "" for name in Kind._fields[1:]))

@@ -1,0 +1,138 @@
+"""How did the work go, minute by minute? The runs of one worker, counted by function and group.
+
+I own the counts that are not in the database yet, and how many of them are kept. I call the words.
+I never ask a database or a clock: the minute is handed to me. Each end of a run goes through here,
+so what I do for one takes about a microsecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from plugin_scheduler.records import Order, Outcome
+
+KINDS = 100  # of one minute; all others of an app are counted together, without names
+KEPT = 5000  # counts at most that wait for the database; the oldest are given up then
+_COMPLETED = Outcome.COMPLETED
+
+
+class Kind(NamedTuple):
+    """What is counted together."""
+
+    minute: int
+    function_name: str
+    group_name: str
+    application_name: str
+
+
+class Amount(NamedTuple):
+    """What was counted; seconds of all runs together, and of the longest."""
+
+    completed: int = 0
+    failed: int = 0
+    run_seconds: float = 0.0
+    run_longest: float = 0.0
+    wait_seconds: float = 0.0
+    wait_longest: float = 0.0
+
+    def plus(self, other: Amount) -> Amount:
+        """Both together.
+
+        >>> tuple(Amount(1, 0, 2.0, 2.0).plus(Amount(2, 1, 9.0, 5.0)))
+        (3, 1, 11.0, 5.0, 0.0, 0.0)
+        """
+        return Amount(
+            self.completed + other.completed,
+            self.failed + other.failed,
+            self.run_seconds + other.run_seconds,
+            max(self.run_longest, other.run_longest),
+            self.wait_seconds + other.wait_seconds,
+            max(self.wait_longest, other.wait_longest),
+        )
+
+
+class Count:
+    """Of one kind: all that this worker counted of it, and not only what is new. So it does no harm
+    to write it twice, where nobody knows whether the first time has worked."""
+
+    __slots__ = ("before", "completed", "failed", "is_new", "longest", "run", "wait", "waited")
+
+    def __init__(self) -> None:
+        self.completed = self.failed = 0
+        self.run = self.longest = self.wait = self.waited = 0.0
+        self.is_new = True
+        #: What the database had of the kind when it was asked; a worker may have had a predecessor.
+        self.before: Amount | None = None
+
+    def total(self) -> Amount:
+        """With what the database had."""
+        mine = (self.completed, self.failed, self.run, self.longest, self.wait, self.waited)
+        return Amount(*mine).plus(self.before or Amount())
+
+
+class Tally:
+    """Counts runs, and gives what is to be stored."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._current: dict[tuple[str | None, ...], Count] = {}
+        self._counts: dict[Kind, Count] = {}
+
+    def add(self, minute: int, order: Order, outcome: str, seconds: float) -> None:
+        """A run ended in that minute. One that was interrupted runs again, and does not count."""
+        task = order.task
+        if minute != self._minute:
+            self._minute, self._current = minute, {}
+        key = (task.function_name, task.group_name, task.application_name)
+        if outcome == _COMPLETED:
+            count = self._current.get(key) or self._begin(key)
+            count.completed += 1
+        elif outcome == Outcome.INTERRUPTED:
+            return
+        else:
+            count = self._current.get(key) or self._begin(key)
+            count.failed += 1
+        count.is_new = True
+        count.run += seconds
+        if seconds > count.longest:
+            count.longest = seconds
+        due, started = task.next_run_time, order.started
+        if due is not None and started > due:
+            waited = (started - due).total_seconds()
+            count.wait += waited
+            if waited > count.waited:
+                count.waited = waited
+
+    def _begin(self, key: tuple[str | None, ...]) -> Count:
+        function, group, application = (part or "" for part in key)
+        kind = Kind(self._minute, function, group, application.partition("/")[0])
+        has_room = len(self._current) < KINDS
+        if not has_room:
+            kind = kind._replace(function_name="", group_name="")
+        count = self._counts.setdefault(kind, Count())
+        if has_room:
+            self._current[key] = count
+        while len(self._counts) > KEPT:
+            del self._counts[next(iter(self._counts))]
+        return count
+
+    def unasked(self) -> list[Kind]:
+        """Kinds of which the database may have something from before."""
+        return [kind for kind, count in self._counts.items() if count.before is None]
+
+    def told(self, before: Mapping[Kind, Amount]) -> None:
+        """The database was asked for all those, and has this."""
+        for kind in self.unasked():
+            self._counts[kind].before = before.get(kind, Amount())
+
+    def news(self) -> dict[Kind, Amount]:
+        """What is to be stored, in the place of what is there."""
+        return {kind: count.total() for kind, count in self._counts.items() if count.is_new}
+
+    def stored(self, kinds: Collection[Kind]) -> None:
+        """That has worked; what belongs to the past is forgotten."""
+        for kind in kinds:
+            self._counts[kind].is_new = False
+            if kind.minute != self._minute:
+                del self._counts[kind]

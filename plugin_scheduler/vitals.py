@@ -1,0 +1,106 @@
+"""How is this worker? What its row says of its processes, its machine and its database.
+
+I own the measurements, and how often they are taken: they must cost next to nothing. I call the
+system through psutil, pool for the processes, and dialects for what they say of themselves. I
+never decide anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.identity import Identity, describe_me
+from plugin_scheduler.pool import Pool
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store import Store
+
+MEASURE_EVERY = 10.0  # seconds; to add up a process's memory takes the system a while
+
+
+class Vitals:
+    """The part of a worker's row that it knows without asking how its work goes."""
+
+    def __init__(
+        self, me: Identity, settings: Settings, store: Store, pool: Pool, clock: Clock
+    ) -> None:
+        self._me, self._settings, self._clock = me, settings, clock
+        self._store, self._pool = store, pool
+        self._processes: dict[int, psutil.Process] = {}
+        self._measured: dict[str, Any] = {}
+        self._next = 0.0
+        self._born: dict[str, Any] = {}
+
+    def read(self) -> dict[str, Any]:
+        """As it stands in the row."""
+        runs = self._pool.live_runs()
+        if not self._born:
+            self._born = self._at_birth()
+        return {
+            "sleep": self._settings.heartbeat,
+            "slots": self._settings.slots,
+            "running": [run.about() for run in runs],
+            "runner_deaths": self._pool.deaths,
+            **self._store.dialect.about(),
+            **self._born,
+            **self._now_and_then(),
+        }
+
+    def _at_birth(self) -> dict[str, Any]:
+        """What does not change while it lives."""
+        dialect = self._store.dialect
+        with dialect.reading():
+            database = dialect.version()
+        return {
+            **describe_me(self._me),
+            "python": platform.python_version(),
+            "database": database,
+            "cpus": os.cpu_count() or 1,
+            "started_at": dialect.now().isoformat(" ", "seconds"),
+        }
+
+    def _now_and_then(self) -> dict[str, Any]:
+        now = self._clock.monotonic()
+        if now >= self._next:
+            self._next = now + MEASURE_EVERY
+            self._measured = self._measure()
+        return self._measured
+
+    def _measure(self) -> dict[str, Any]:
+        """``cpu`` is per cent of one processor since the last time, ``memory`` bytes; both of this
+        process and of those that it started itself."""
+        known, pids = self._processes, {os.getpid(), *self._pool.pids()}
+        self._processes = {pid: known.get(pid) or one for pid, one in _found(pids)}
+        cpu = memory = 0.0
+        for process in self._processes.values():
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                cpu += process.cpu_percent()
+                memory += _memory(process)
+        return {"load": _load(), "cpu": round(cpu, 1), "memory": int(memory)}
+
+
+def _found(pids: set[int]) -> Iterator[tuple[int, psutil.Process]]:
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            yield pid, psutil.Process(pid)
+
+
+def _memory(process: psutil.Process) -> float:
+    """What is its own, and its part of what forked processes share; all of it where the system does
+    not tell that."""
+    with contextlib.suppress(psutil.AccessDenied, AttributeError):
+        return float(process.memory_full_info().pss)
+    return float(process.memory_info().rss)
+
+
+def _load() -> float | None:
+    """How many processes of this machine want a processor, by the minute."""
+    with contextlib.suppress(OSError, AttributeError):
+        return round(os.getloadavg()[0], 2)
+    return None
