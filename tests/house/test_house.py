@@ -21,36 +21,25 @@ FOLDERS = {
 }
 
 #: Low to high; a room calls rooms of its own floor and of those below.
-FLOORS = (
-    ("views", "errors", "clock", "records", "current", "log", "sentences"),
-    ("cron", "recurrence", "graph", "settings", "values", "secrecy", "catalog", "arguments", "tally"),
-    ("lifecycle", "forecast", "columns", "capture", "wire", "lines", "lane", "board", "typed"),
-    ("models",),
-    ("doorbell", "dialects"),
-    ("store", "presence", "sight", "blame", "headway", "browse", "journal"),
-    (
-        "hosts",
-        "processes",
-        "spool",
-        "streams",
-        "runs",
-        "runner",
-        "nursery",
-        "crew",
-        "births",
-        "pool",
-        "porter",
-    ),
-    ("signals", "outage", "zones", "identity", "listening", "ticker", "staying"),
-    ("intake", "reporting", "supervisor", "boot", "launch", "vitals"),
-    ("checks", "queueing", "editing", "orders", "jobs"),
-    ("controllers",),  # they are handed a scheduler, and do not know its door
-    ("pages",),
-    ("api",),
-    ("desk", "display"),
-    ("terminal", "cli"),
-    ("__main__", "entry", "__init__"),
-)
+_FLOORS = """
+views errors clock records current log sentences
+cron recurrence graph settings values secrecy catalog arguments tally
+lifecycle forecast columns capture wire lines lane board typed
+models
+doorbell dialects
+store presence sight blame headway browse journal
+hosts processes spool streams runs runner nursery crew births pool porter
+signals outage zones identity listening ticker staying
+intake reporting supervisor boot launch vitals
+checks queueing editing orders jobs
+controllers
+pages
+api
+desk display
+terminal cli
+__main__ entry __init__
+"""
+FLOORS = tuple(tuple(floor.split()) for floor in _FLOORS.strip().splitlines())
 HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 #: What is logged is decided by those who direct, not by their hands.
 TELL_FROM = HEIGHT["signals"]
