@@ -1,7 +1,7 @@
 """What may an app ask? web2py's API, with its names and meaning.
 
-I own `Scheduler`. I call queueing, orders, store's `move` and boot. I never commit but where
-web2py's documentation says so, and never run a task in the caller's process.
+I own `Scheduler`. I call queueing, questions, orders, store's `move` and boot. I never commit but
+where web2py's documentation says so, and never run a task in the caller's process.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydal.objects import Query, Row
+from pydal.objects import Row
 
-from plugin_scheduler import clock, values
+from plugin_scheduler import clock
 from plugin_scheduler.boot import run_worker
-from plugin_scheduler.catalog import Catalog, Home
+from plugin_scheduler.catalog import Catalog
 from plugin_scheduler.checks import Checks
 from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
 from plugin_scheduler.dialects.literals import batches
@@ -25,6 +25,7 @@ from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.orders import Orders, names
 from plugin_scheduler.pages import Pages
+from plugin_scheduler.questions import Questions
 from plugin_scheduler.queueing import Draft, Form
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
@@ -34,7 +35,7 @@ from plugin_scheduler.store.workers import zone_of_workers
 ZONE_GOOD_FOR = 60.0  # seconds after which it is asked again in which zone the tables are kept
 
 
-class Scheduler(Home, Orders, Editing, Pages):
+class Scheduler(Questions, Orders, Editing, Pages):
     """The scheduler of an app: queue tasks, ask for them, and order workers about.
 
     Signature and meaning of the first ten are web2py's; options of `Settings` follow by keyword
@@ -214,30 +215,7 @@ class Scheduler(Home, Orders, Editing, Pages):
         leads = (worker.is_ticker == True) & (worker.status == WorkerStatus.ACTIVE)
         self._set(leads).update(status=WorkerStatus.PICK)
 
-    # -- ask and stop --------------------
-
-    def task_status(self, ref: Any, output: bool = False) -> Row | None:
-        """The newest task that ``ref`` (id, uuid, Query or Row) means; None when there is none.
-
-        With ``output`` its newest run comes along: ``.scheduler_task``, ``.scheduler_run`` (all
-        fields None before the first run) and ``.result``, decoded. web2py's book, "task_status".
-        """
-        task, run = self.db.scheduler_task, self.db.scheduler_run
-        tasks = self._set(self._query(ref))
-        if not output:
-            return tasks.select(task.ALL, orderby=~task.id, limitby=(0, 1)).first()
-        runs = run.task_id == task.id
-        runs.ignore_common_filters = True  # a join has its own
-        row = tasks.select(
-            task.ALL,
-            run.ALL,
-            left=run.on(runs),
-            orderby=~task.id | ~run.id,
-            limitby=(0, 1),
-        ).first()
-        if row:
-            row.result = values.decode(row.scheduler_run.run_result)
-        return row
+    # -- stop --------------------
 
     def stop_task(self, ref: Any) -> int | None:
         """Say no: a waiting task is STOPPED at once, a running one is ended within seconds.
@@ -295,20 +273,6 @@ class Scheduler(Home, Orders, Editing, Pages):
         if not found:
             return 0
         return self._requeue(task.id.belongs(found), {}) + self._requeue_skipped(found)
-
-    def _query(self, ref: Any) -> Any:
-        task = self.db.scheduler_task
-        if isinstance(ref, Query):
-            return ref
-        if isinstance(ref, Row):
-            row = ref.get("scheduler_task") or ref
-            return task.id == row["id"]
-        if isinstance(ref, int) and not isinstance(ref, bool):
-            return task.id == int(ref)
-        if isinstance(ref, str):
-            return task.uuid == ref
-        kind = type(ref).__name__
-        raise BadTask(f"a task is named by id, uuid, Query or Row, not by {kind} {ref!r}")
 
     # -- work --------------------
 

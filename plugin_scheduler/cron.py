@@ -167,6 +167,17 @@ def _normal(cronline: str) -> str:
         raise ValueError(f"cron line '{cronline}': {problem}") from None
 
 
+def fields(cronline: str) -> list[str]:
+    """Its five fields, as lists of numbers; only bare stars, and steps of minute and hour, stay.
+
+    Raises ``ValueError`` as ``CronParser`` does.
+
+    >>> fields("*/5 8-10 * jan mon")
+    ['*/5', '10,8,9', '*', '1', '1']
+    """
+    return _normal(cronline).split()
+
+
 @lru_cache(maxsize=512)
 def days_and_minutes(cronline: str) -> tuple[str, tuple[int, ...]]:
     """The days of a line, as a line for their midnights, and its minutes of such a day.

@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from plugin_scheduler.browse import Overview
+from plugin_scheduler.browse import Explanation, Overview
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
-from plugin_scheduler.sight import RunView, TaskView, WorkerView, quantity, span
+from plugin_scheduler.recurrence import in_words
+from plugin_scheduler.sight import RunView, TaskView, WorkerView, amount, quantity, span
 
 UNBOUNDED = 100_000  # columns, where nobody's window limits them
 SOON = 24 * 3600  # seconds; nearer times are told as a distance, too
@@ -59,7 +60,7 @@ class Screen:
         self._running(seen)
         self._workers(seen.workers)
         for warning in seen.warnings:
-            self._line(Text("! ", style="bold red"), _clean(warning))
+            self._line(Text("! ", style="bold red"), _clean(warning.sentence))
 
     def _counts(self, seen: Overview) -> None:
         if not seen.counts:
@@ -68,9 +69,13 @@ class Screen:
         used = [one for one in TaskStatus.ALL if any(one in row.by_status for row in seen.counts)]
         table = _table("group", *used, "due", "late", right=(*used, "due", "late"))
         for row in seen.counts:
-            numbers = [_number(row.by_status.get(one, 0), _COLOURS.get(one, "")) for one in used]
-            late = _number(row.late, "bold red")
-            table.add_row(_clean(row.group), *numbers, _number(row.due, ""), late)
+            numbers = [
+                _number(row.by_status.get(one, 0), _COLOURS.get(one, ""), one in row.capped)
+                for one in used
+            ]
+            due = _number(row.due, "", "due" in row.capped)
+            late = _number(row.late, "bold red", "late" in row.capped)
+            table.add_row(_clean(row.group), *numbers, due, late)
         self._lay(table)
 
     def _running(self, seen: Overview) -> None:
@@ -136,6 +141,22 @@ class Screen:
         self._lay(table)
         if total > len(tasks):
             self._line(f"{len(tasks):,} of {quantity(total, 'task')}; --limit shows more")
+
+    def explanation(self, seen: Explanation) -> None:
+        """Why a task does not run: how it stands, and each condition with a mark."""
+        task = seen.task
+        self._line(
+            Text(_CONTROL.sub("?", f"task {task.id} {task.name}  "), style="bold"),
+            _status(task.status),
+        )
+        self._line("  ", _clean(seen.state))
+        for reason in seen.reasons:
+            self._line(Text("  - ", style="bold red"), _clean(reason))
+        if seen.checks:
+            self._line()
+        for check in seen.checks:
+            mark = Text("  yes  ", style="green") if check.met else Text("  no   ", style="red")
+            self._line(mark, _clean(check.sentence))
 
     # -- one task -------------------------------------------------------------------------------
 
@@ -239,8 +260,10 @@ def _clean(text: str) -> Text:
     return Text(_CONTROL.sub("?", text))
 
 
-def _number(number: int, style: str) -> Text:
-    return Text(f"{number:,}", style=style) if number else Text("-", style="dim")
+def _number(number: int, style: str, more: bool = False) -> Text:
+    if not number and not more:
+        return Text("-", style="dim")
+    return Text(amount(number, more), style=style)
 
 
 def _status(status: str) -> Text:
@@ -282,11 +305,13 @@ def _schedule(task: TaskView) -> str:
     done = f"ran {quantity(task.times_run, 'time')}"
     if task.times_failed:
         done += f", failed {quantity(task.times_failed, 'time')} in a row"
-    if task.repeats == 1 and not task.cronline:
-        return f"once; {done}"
-    how = f"cron {task.cronline}" if task.cronline else f"every {span(task.period or 0)}"
-    often = "without end" if not task.repeats else quantity(task.repeats, "time")
-    return f"{how}, {often}; {done}"
+    words = in_words(
+        period=task.period or 0,
+        repeats=task.repeats,
+        cronline=task.cronline,
+        until=task.stop_time,
+    )
+    return f"{words}; {done}"
 
 
 def _progress(progress: Any) -> str:

@@ -11,21 +11,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from plugin_scheduler import cron
+from plugin_scheduler import cron, cronwords
+from plugin_scheduler.sentences import Sentence
 
 _SLACK = timedelta(seconds=0.1)
 _SECOND = timedelta(seconds=1)
 
-_UNITS = ((604800, "week"), (86400, "day"), (3600, "hour"), (60, "minute"))
-_AT_WORDS = {
-    "@yearly": "on 1 January at 00:00",
-    "@annually": "on 1 January at 00:00",
-    "@monthly": "on the 1st of the month at 00:00",
-    "@weekly": "on Sunday at 00:00",
-    "@daily": "every day at 00:00",
-    "@midnight": "every day at 00:00",
-    "@hourly": "every hour at minute 0",
-}
+_UNITS = (
+    (604800, "every week", "every {count} weeks"),
+    (86400, "every day", "every {count} days"),
+    (3600, "every hour", "every {count} hours"),
+    (60, "every minute", "every {count} minutes"),
+    (1, "every second", "every {count} seconds"),
+)
 
 
 def next_run_time(
@@ -110,30 +108,53 @@ def may_retry(*, times_failed: int, retry_failed: int) -> bool:
     return retry_failed == -1 or times_failed < retry_failed
 
 
-def in_words(*, period: int, repeats: int, cronline: str | None = None) -> str:
-    """A schedule as a person would say it; ``period`` in seconds, ``repeats=0`` for ever.
+def in_words(
+    *,
+    period: int,
+    repeats: int,
+    cronline: str | None = None,
+    first: datetime | None = None,
+    until: datetime | None = None,
+) -> Sentence:
+    """A schedule as a person would say it; ``period`` in seconds, ``repeats=0`` for ever. ``first``
+    and ``until`` are told where they are given.
 
     >>> in_words(period=3600, repeats=3)
-    '3 times, every hour'
+    'every hour, 3 times'
     """
-    rhythm = _cron_words(cronline) if cronline else _period_words(period)
-    if repeats == 0:
-        return rhythm
-    if repeats > 1:
-        return f"{repeats} times, {rhythm}"
-    return f"once, {rhythm}" if cronline else "once"
+    words = _rhythm(period, repeats, cronline)
+    if first is not None:
+        words = Sentence("{words}, first on {when}", words=words, when=_minute(first))
+    if until is not None:
+        words = Sentence("{words}, until {when}", words=words, when=_minute(until))
+    return words
 
 
-def _cron_words(cronline: str) -> str:
-    meaning = _AT_WORDS.get(cronline.strip().lower())
-    return f"{cronline} ({meaning})" if meaning else cronline
+def _rhythm(period: int, repeats: int, cronline: str | None) -> Sentence:
+    if repeats == 1 and not cronline:
+        return Sentence("once")
+    words = _cron_words(cronline) if cronline else _period_words(period)
+    if repeats == 1:
+        return Sentence("{words}, once", words=words)
+    return Sentence("{words}, {count} times", words=words, count=repeats) if repeats else words
 
 
-def _period_words(period: int) -> str:
+def _cron_words(cronline: str) -> Sentence:
+    meaning = cronwords.in_words(cronline)
+    if meaning is None:
+        return Sentence("{line}", line=cronline)
+    return Sentence("{meaning} ({line})", meaning=meaning, line=cronline)
+
+
+def _period_words(period: int) -> Sentence:
     if period <= 0:
-        return "without a pause"
-    for seconds, unit in _UNITS:
+        return Sentence("without a pause")
+    for seconds, one, many in _UNITS:
         if period % seconds == 0:
             count = period // seconds
-            return f"every {unit}" if count == 1 else f"every {count} {unit}s"
-    return "every second" if period == 1 else f"every {period} s"
+            return Sentence(one if count == 1 else many, count=count)
+    return Sentence("every {count} seconds", count=period)
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"

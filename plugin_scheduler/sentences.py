@@ -29,6 +29,10 @@ class Sentence(str):
         one.template, one.values = template, values
         return one
 
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        """A copy is made of the same things, and never takes its own text for a template."""
+        return (self.template,), self.values
+
     def said(self, translate: Callable[[str], Any]) -> str:
         """The sentence in the language of ``translate``, which gives a template for a template."""
         return _filled(str(translate(self.template)), self.values, _sayer(translate))

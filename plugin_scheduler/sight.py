@@ -8,18 +8,15 @@ handed to me.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from plugin_scheduler import secrecy, values
-from plugin_scheduler.clock import alike, is_zone, own_zone
 from plugin_scheduler.presence import WorkerView as WorkerView
 from plugin_scheduler.presence import worker_view as worker_view
 from plugin_scheduler.records import TaskStatus
-
-SKEWED = 2.0  # seconds by which a clock may be off before anybody is told
+from plugin_scheduler.sentences import Sentence
 
 
 @dataclass(frozen=True)
@@ -140,50 +137,29 @@ def _decoded(text: str | None) -> Any:
         return text
 
 
-def troubles(workers: Iterable[WorkerView]) -> Iterator[str]:
-    """What the workers that are alive complain of, in sentences."""
-    for worker in workers:
-        if worker.alive:
-            yield from _troubles_of(worker)
-
-
-def _troubles_of(worker: WorkerView) -> Iterator[str]:
-    if worker.boot_error:
-        yield f"worker {worker.name} could not start a runner: {worker.boot_error}"
-    if abs(worker.clock_skew) >= SKEWED:
-        how = "ahead of" if worker.clock_skew > 0 else "behind"
-        off = span(abs(worker.clock_skew))
-        yield (
-            f"worker {worker.name}: the clock of {worker.host} is {off} {how} the database's "
-            "(the database's counts)"
-        )
-    if worker.zone_trouble:
-        yield f"worker {worker.name} on {worker.host}: {worker.zone_trouble}"
-    if worker.wake_up_trouble:
-        yield (
-            f"worker {worker.name} hears of new tasks up to a second late: {worker.wake_up_trouble}"
-        )
-
-
-def elsewhere(workers: Iterable[WorkerView], zone: str | None, now: float) -> Iterator[str]:
-    """Where whoever looks keeps other times than the workers do."""
-    here = zone or own_zone()
-    there = next((one.time_zone for one in workers if one.alive and one.time_zone), None)
-    if there and is_zone(there) and not alike(here, there, now):
-        yield (
-            f"the workers keep times in {there}, but here it is {here or 'another zone'}: what is "
-            "queued from here is due at another time; set time_zone or utc_time for all"
-        )
-
-
 @dataclass(frozen=True)
 class GroupCount:
-    """How many tasks of a group stand where; ``late`` were due a lease ago and still wait."""
+    """How many tasks of a group stand where; ``late`` were due a lease ago and still wait.
+
+    Of those that ``capped`` names there may be more: they were not counted to the end.
+    """
 
     group: str
     by_status: dict[str, int]
     due: int
     late: int
+    capped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FunctionCount:
+    """Tasks of one function that wait and that run, and its runs that failed in the last day."""
+
+    function: str
+    waiting: int
+    running: int
+    failed: int
+    capped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -196,31 +172,42 @@ class RunningNow:
     progress: Any
 
 
-def span(seconds: float) -> str:
+def span(seconds: float) -> Sentence:
     """A length of time in words, no more precise than a person cares for.
 
     >>> span(0.0125), span(40), span(11100)
     ('12 ms', '40 s', '3 h 5 min')
     """
     if 0 < seconds < 0.1:
-        return f"{1000 * seconds:.2g} ms"
+        return Sentence("{count} ms", count=f"{1000 * seconds:.2g}")
     if seconds < 10:
-        return f"{max(0.0, seconds):.2g} s"
+        return Sentence("{count} s", count=f"{max(0.0, seconds):.2g}")
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return Sentence("{count} s", count=f"{seconds:.0f}")
     minutes = round(seconds / 60)
     if minutes < 120:
-        return f"{minutes} min"
+        return Sentence("{count} min", count=minutes)
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+        long = "{hours} h {minutes} min" if minutes else "{hours} h"
+        return Sentence(long, hours=hours, minutes=minutes)
     days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+    return Sentence("{days} d {hours} h" if hours else "{days} d", days=days, hours=hours)
 
 
-def quantity(number: int, noun: str) -> str:
-    """``1 task``, ``2 tasks``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def quantity(number: int, noun: str, more: bool = False) -> Sentence:
+    """``1 task``, ``2 tasks``; with ``more`` the number was not counted to the end.
+
+    >>> quantity(10000, "task", more=True)
+    '10,000+ tasks'
+    """
+    one = number == 1 and not more
+    return Sentence("{number} " + noun + ("" if one else "s"), number=amount(number, more))
+
+
+def amount(number: int, more: bool = False) -> str:
+    """``10,000+`` where there are more than were counted."""
+    return f"{number:,}+" if more else f"{number:,}"
 
 
 def plain(view: Any) -> dict[str, Any]:

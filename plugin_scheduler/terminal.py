@@ -11,7 +11,6 @@ import contextlib
 import getpass
 import json
 import platform
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plugin_scheduler import values
+from plugin_scheduler.argv import arguments, column
 from plugin_scheduler.browse import Filter
 from plugin_scheduler.desk import Desk, opened
 from plugin_scheduler.errors import BadTask, NotFound
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 
 NOT_COMPLETED, USER_ERROR, WAIT_OVER = 1, 2, 3
-_PAIR = re.compile(r"[A-Za-z_]\w*=")
-_YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,9 @@ def _give(answer: Answer, as_json: bool) -> None:
 def status(desk: Desk) -> Answer:
     """How things stand: counts of tasks, what runs now, the workers, and warnings."""
     overview = desk.browser.overview()
-    return Answer(plain(overview), lambda screen: screen.overview(overview))
+    warnings = [one.sentence for one in overview.warnings]
+    document = {**plain(overview), "warnings": warnings}
+    return Answer(document, lambda screen: screen.overview(overview))
 
 
 @_command(
@@ -171,6 +171,16 @@ def run(desk: Desk, ref: str, wait: float | None) -> Answer:
     task that repeats has ended when its last repetition has.
     """
     return _told(desk, desk.wait(ref, wait), waited=wait is not None)
+
+
+@_command(click.argument("ref", metavar="ID|UUID"), example="explain 17 -K shop")
+def explain(desk: Desk, ref: str) -> Answer:
+    """Why a task does not run: each condition that must be met, and what hinders it.
+
+    Of one that runs or has ended it says since when, and how.
+    """
+    seen = desk.browser.explain(desk.named(ref))
+    return Answer(plain(seen), lambda screen: screen.explanation(seen))
 
 
 def _told(desk: Desk, task: TaskView, waited: bool, **more: Any) -> Answer:
@@ -215,9 +225,9 @@ def queue(
     An ARG is JSON where it can be read as JSON, and text otherwise; name=value is passed by name.
     Exit code 2 where something is wrong with it, with a line for each column.
     """
-    pargs, pvars = _arguments(args)
+    pargs, pvars = arguments(args)
     table = desk.scheduler.db.scheduler_task
-    settings = dict(_column(table, pair) for pair in columns)
+    settings = dict(column(table, pair) for pair in columns)
     made = desk.scheduler.queue_task(function, pargs, pvars, **settings)
     facts = {"id": made.id, "uuid": made.uuid, "errors": made.errors}
     if made.errors:
@@ -232,44 +242,6 @@ def queue(
     return Answer(
         {**facts, "waits_because": obstacles}, lambda screen: screen.queued(task, obstacles)
     )
-
-
-def _arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and named arguments, as they are written at a terminal.
-
-    >>> _arguments(["3", "ann", "to=[1, 2]"])
-    ([3, 'ann'], {'to': [1, 2]})
-    """
-    pargs = [_value(word) for word in words if not _PAIR.match(word)]
-    pairs = [word.partition("=") for word in words if _PAIR.match(word)]
-    return pargs, {name: _value(text) for name, _, text in pairs}
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _column(table: Any, pair: str) -> tuple[str, Any]:
-    """``column=value`` with the value as its column needs it; wrong ones are left to validation."""
-    name, equals, text = pair.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{pair!r} is not COLUMN=VALUE", param_hint="--set")
-    kind = str(table[name].type) if name in table.fields else "string"
-    if kind == "boolean":
-        if text.lower() not in _YES_NO:
-            raise click.BadParameter(f"{pair!r}: write true or false", param_hint="--set")
-        return name, _YES_NO[text.lower()]
-    readers: dict[str, Callable[[str], Any]] = {"integer": int, "datetime": datetime.fromisoformat}
-    with contextlib.suppress(ValueError):
-        return name, readers.get(kind, str)(text)
-    return name, text
 
 
 _REFS = click.argument("refs", metavar="ID|UUID...", nargs=-1, required=True)

@@ -13,6 +13,8 @@ from typing import Any
 from plugin_scheduler.browse.charts import Charts as Charts
 from plugin_scheduler.browse.charts import Counts
 from plugin_scheduler.browse.charts import Usual as Usual
+from plugin_scheduler.browse.explain import Check as Check
+from plugin_scheduler.browse.explain import Explanation as Explanation
 from plugin_scheduler.browse.explain import Explanations
 from plugin_scheduler.browse.graphs import Graphs
 from plugin_scheduler.browse.overview import Overview as Overview
@@ -25,6 +27,7 @@ from plugin_scheduler.browse.tasks import Filter as Filter
 from plugin_scheduler.browse.tasks import Page as Page
 from plugin_scheduler.browse.tasks import Tasks
 from plugin_scheduler.browse.timeline import Timelines
+from plugin_scheduler.browse.warnings import Notice as Notice
 from plugin_scheduler.models import TABLES
 
 

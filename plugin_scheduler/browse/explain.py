@@ -1,76 +1,318 @@
-"""Why does a task not run?
+"""Why does a task not run? Each condition of the claim, and what hinders it in words.
 
-I own the sentences for it. The conditions themselves are the claim's own, by name. I never write.
+I own the sentences. The conditions themselves are the claim's own, by name: I ask them of one row.
+I call counting and warnings for who could take it. I never write.
 """
 
 from __future__ import annotations
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse.source import Source
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.sight import TaskView, WorkerView, span
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from plugin_scheduler.browse.waiting import Waits
+from plugin_scheduler.browse.warnings import cannot_start, elsewhere, lack_of_workers, of_time
+from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.sight import TaskView, WorkerView, quantity, span
+from plugin_scheduler.store.due import FOR_THIS_WORKER, NO_BROADCAST, OF_THIS_APP
+
+QUEUED, TIME, ENABLED = "queued", "its time has come", "enabled"
+END, WAITS = "before its stop_time", "waits for nothing"
+SERVED, KNOWN, FREE = "a worker serves its group", "a worker knows its function", "a slot is free"
+
+#: A condition that holds, in words.
+HOLDS = {
+    QUEUED: Sentence("it is queued"),
+    TIME: Sentence("its time has come"),
+    ENABLED: Sentence("it is enabled"),
+    END: Sentence("its stop_time has not passed"),
+    OF_THIS_APP: Sentence("it belongs to this app"),
+    WAITS: Sentence("it waits for no other task"),
+    NO_BROADCAST: Sentence("it is no broadcast"),
+    FOR_THIS_WORKER: Sentence("it is for any worker of its group, or for one that is there"),
+    SERVED: Sentence("a worker that takes new work serves its group"),
+    KNOWN: Sentence("a worker knows its function"),
+    FREE: Sentence("a worker of its group has a free slot"),
+}
+#: The most telling reason first.
+TELLING = (
+    QUEUED,
+    OF_THIS_APP,
+    ENABLED,
+    END,
+    WAITS,
+    FOR_THIS_WORKER,
+    SERVED,
+    KNOWN,
+    TIME,
+    NO_BROADCAST,
+    FREE,
+)
 
 
-class Explanations(Source):
+@dataclass(frozen=True)
+class Check:
+    """One condition: whether it is met, and what there is to say of it."""
+
+    name: str
+    met: bool
+    sentence: Sentence
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a task does not run, or what it does instead.
+
+    ``state`` is one sentence on how it stands; ``at`` the time it is about: when it comes, since
+    when it runs, when it ended. ``checks`` are the conditions that must be met for it to run now,
+    ``reasons`` what hinders it, the most telling first.
+    """
+
+    task: TaskView
+    state: Sentence
+    at: datetime | None
+    checks: list[Check]
+    reasons: list[Sentence]
+
+
+class Explanations(Waits):
     """What hinders a task."""
 
-    def obstacles(self, task: TaskView) -> list[str]:
+    def obstacles(self, task: TaskView) -> list[Sentence]:
         """Why a waiting task does not run yet, each reason in words; empty when nothing hinders it.
 
         >>> browser.obstacles(task)
-        ['it is disabled', 'no live worker serves group "gpu"']
+        ['it is disabled', 'no live worker serves group "gpu"; start one: ...']
         """
-        if task.status != TaskStatus.QUEUED:
-            return []
-        this = self._task.id == task.id
-        unmet = [
-            self._sentence(name, task)
-            for name, condition in self._conditions(self.now()).items()
-            if not self._set(this & condition).count()
-        ]
-        if task.function not in (self._known or (task.function,)):
-            unmet.append(f'there is no task named "{task.function}" in this app')
-        return unmet + self._unserved(task)
+        return self.explain(task).reasons if task.status == TaskStatus.QUEUED else []
 
-    def _sentence(self, condition: str, task: TaskView) -> str:
-        if condition == "its time has come" and task.next_run_time:
-            away = (task.next_run_time - self.now()).total_seconds()
-            return f"its time comes in {span(away)}"
-        if condition == "waits for nothing":
-            return f"it waits for {', '.join(self._waited_for(task)) or 'a task that was deleted'}"
-        sentences = {
-            "its time has come": "it has no next_run_time",
-            "enabled": "it is disabled",
-            "before its stop_time": "its stop_time has passed",
-            "of this app": f"it belongs to app {task.application}",
-        }
-        return sentences.get(condition, f"not {condition}")
+    def explain(self, task: TaskView) -> Explanation:
+        """Why it does not run, or what it does instead.
 
-    def _waited_for(self, task: TaskView) -> list[str]:
-        pending = (self._deps.task_parent == task.id) & (self._deps.can_visit == False)
-        rows = self._set(pending & (self._task.id == self._deps.task_child)).select(
-            self._task.ALL, orderby=self._task.id
-        )
-        return [f"task {row.id} {row.task_name} ({row.status})" for row in rows]
+        >>> browser.explain(task).state
+        'it runs next in 4 h'
+        """
+        now = self.now()
+        if task.status == TaskStatus.QUEUED:
+            return self._of_waiting(task, now)
+        if task.status in TaskStatus.HELD:
+            return self._of_held(task, now)
+        return self._of_ended(task, now)
 
-    def _unserved(self, task: TaskView) -> list[str]:
+    # -- one that waits --------------------
+
+    def _of_waiting(self, task: TaskView, now: datetime) -> Explanation:
         workers = self.workers()
-        if task.only_worker:
-            workers = [one for one in workers if one.name == task.only_worker]
-        return why_unserved(workers, task.application, task.group, task.only_worker)
+        asked = self._ask(task, workers, now)
+        reasons = [one for name in TELLING for one in asked.get(name, ())]
+        checks = [
+            Check(name, not asked[name], asked[name][0] if asked[name] else HOLDS[name])
+            for name in HOLDS
+            if name in asked
+        ]
+        at = task.next_run_time
+        if not reasons:
+            state = Sentence("a worker takes it in a moment")
+        elif at is not None and [name for name in asked if asked[name]] == [TIME]:
+            state = Sentence("it runs next in {time}", time=span((at - now).total_seconds()))
+            reasons += self._of_clocks(task, workers)
+        else:
+            state = Sentence("it does not run now")
+        return Explanation(task, state, at, checks, reasons)
+
+    def _ask(
+        self, task: TaskView, workers: list[WorkerView], now: datetime
+    ) -> dict[str, list[Sentence]]:
+        """Each condition, with what is to be said where it is not met."""
+        found = {
+            name: [] if self._meets(task, one) else list(self._about(name, task, now))
+            for name, one in self._of_its_row(now).items()
+        }
+        takers = [one for one in workers if one.serves(task.application, task.group)]
+        takers, missing = self._meant(task, takers)
+        found[FOR_THIS_WORKER] = [missing] if missing else []
+        working = [one for one in takers if one.takes_work]
+        if not working and not missing:
+            found[SERVED] = self._nobody_takes(task, workers, takers)
+        if working:
+            found[SERVED] = []
+        found[KNOWN] = list(self._unknown(task, working, now))
+        if working and not any(found.values()):
+            found[FREE] = self._busy(task, working, now)
+        return found
+
+    def _of_its_row(self, now: datetime) -> dict[str, Any]:
+        """The claim's conditions that a task meets or not, whichever worker asks."""
+        nobody = self._due.conditions_of("")
+        return {**self._conditions(now), NO_BROADCAST: nobody[NO_BROADCAST]}
+
+    def _meets(self, task: TaskView, condition: Any) -> bool:
+        return bool(self._set((self._task.id == task.id) & condition).count())
+
+    def _meant(
+        self, task: TaskView, serving: list[WorkerView]
+    ) -> tuple[list[WorkerView], Sentence | None]:
+        """Of these workers those that may have it, and what is wrong where it is for another."""
+        if self._meets(task, self._due.conditions_of("")[FOR_THIS_WORKER]):
+            return serving, None
+        meant = [
+            one
+            for one in serving
+            if self._meets(task, self._due.conditions_of(one.name)[FOR_THIS_WORKER])
+        ]
+        if any(one.alive for one in meant):
+            return meant, None
+        return [], Sentence("worker {worker} is not alive", worker=task.only_worker)
+
+    def _about(self, condition: str, task: TaskView, now: datetime) -> Iterator[Sentence]:
+        """Why a condition of the claim is not met."""
+        if condition == TIME and task.next_run_time:
+            yield Sentence("its time comes in {time}", time=span(_until(task, now)))
+        elif condition == WAITS:
+            yield from self.waits_of(task)
+        elif condition == OF_THIS_APP:
+            yield Sentence("it belongs to app {app}", app=task.application)
+        elif condition == NO_BROADCAST:
+            yield Sentence(
+                'it is a broadcast: when it is due each live worker of group "{group}" gets a copy '
+                "of it, and itself it never runs",
+                group=task.group,
+            )
+        else:
+            yield _UNMET.get(condition) or Sentence("not {condition}", condition=condition)
+
+    def _nobody_takes(
+        self, task: TaskView, workers: list[WorkerView], takers: list[WorkerView]
+    ) -> list[Sentence]:
+        if task.only_worker and takers:
+            return [Sentence("worker {worker} takes nothing new", worker=task.only_worker)]
+        lack = lack_of_workers(workers, task.application, task.group)
+        return [Sentence("{why}; {remedy}", why=lack[0], remedy=lack[1])] if lack else []
+
+    def _unknown(
+        self, task: TaskView, working: list[WorkerView], now: datetime
+    ) -> Iterator[Sentence]:
+        """A function that nobody knows: its run would fail."""
+        known = [one for one in working if not one.tasks or task.function in one.tasks]
+        if working and not known:
+            one = working[0]
+            loaded = one.first_heartbeat
+            yield Sentence(
+                'worker {worker} does not know the function "{function}": it loaded the app {time} '
+                "ago; restart it if the function is newer",
+                worker=one.name,
+                function=task.function,
+                time=span((now - loaded).total_seconds() if loaded else 0),
+            )
+        elif not any(one.tasks for one in known) and task.function not in (
+            self._known or (task.function,)
+        ):
+            yield Sentence('there is no task named "{name}" in this app', name=task.function)
+
+    # -- who is before it --------------------
+
+    def _busy(self, task: TaskView, working: list[WorkerView], now: datetime) -> list[Sentence]:
+        """All slots are taken, or somebody is nearer to one."""
+        broken = [one for worker in working for one in cannot_start(worker)]
+        if len(broken) == len(working):
+            return broken
+        running = self.held_by_each([one.name for one in working])
+        if any(len(running[one.name]) < one.slots for one in working):
+            return []
+        slots = sum(one.slots for one in working)
+        what = [
+            f"{row.id} {row.task_name or row.function_name}"
+            for one in working
+            for row in running[one.name]
+        ]
+        sentence = Sentence(
+            'the {slots} slots of group "{group}" are busy with {tasks}'
+            if slots > 1
+            else 'the only slot of group "{group}" is busy with {tasks}',
+            slots=slots,
+            group=task.group,
+            tasks=_some(what),
+        )
+        return [sentence, *self._ahead(task, now)]
+
+    def _ahead(self, task: TaskView, now: datetime) -> Iterator[Sentence]:
+        tally = self.ahead_of(task, now)
+        if number := tally.total("ahead"):
+            yield Sentence(
+                "{tasks} of its group first: higher in priority, or longer due",
+                tasks=quantity(number, "due task", tally.capped),
+            )
+
+    def _of_clocks(self, task: TaskView, workers: list[WorkerView]) -> list[Sentence]:
+        """Where a clock is wrong, "in an hour" may mean now."""
+        serving = [one for one in workers if one.alive and one.serves(task.application, task.group)]
+        return [
+            *(trouble for worker in serving for trouble in of_time(worker)),
+            *elsewhere(serving, self._settings.zone, self._dialect.epoch()),
+        ]
+
+    # -- one that does not wait --------------------
+
+    def _of_held(self, task: TaskView, now: datetime) -> Explanation:
+        run = self.run_of(task)
+        since = run.start_time if run and run.start_time else task.last_run_time
+        facts = {"worker": task.worker or "-", "time": span(_since(since, now))}
+        if task.status == TaskStatus.RUNNING:
+            state = Sentence("it runs for {time} on worker {worker}", **facts)
+        else:
+            state = Sentence("worker {worker} has claimed it and starts it in a moment", **facts)
+            since = None
+        reasons = list(self._of_owner(task))
+        if run and run.stop_requested and run.status == RunStatus.RUNNING:
+            reasons.append(Sentence("somebody asked to stop it; its worker ends it within seconds"))
+        return Explanation(task, state, since, [], reasons)
+
+    def _of_owner(self, task: TaskView) -> Iterator[Sentence]:
+        owner = next((one for one in self.workers() if one.name == task.worker), None)
+        if owner is None:
+            yield Sentence(
+                "worker {worker} is gone: the leading worker gives the task back",
+                worker=task.worker or "-",
+            )
+        elif not owner.alive:
+            yield Sentence(
+                "worker {worker} is silent for {time}: the leading worker gives the task back",
+                worker=owner.name,
+                time=span(owner.silent_for),
+            )
+
+    def _of_ended(self, task: TaskView, now: datetime) -> Explanation:
+        run = self.run_of(task)
+        ended = run.stop_time if run else None
+        if ended:
+            ago = span(_since(ended, now))
+            state = Sentence("it ended {time} ago: {status}", time=ago, status=task.status)
+        else:
+            state = Sentence("it has ended: {status}", status=task.status)
+        reasons = [Sentence("{reason}", reason=task.reason)] if task.reason else []
+        return Explanation(task, state, ended, [], reasons)
 
 
-def why_unserved(
-    workers: list[WorkerView], application: str, group: str, only: str | None = None
-) -> list[str]:
-    serving = [one for one in workers if one.alive and one.serves(application, group)]
-    if any(one.takes_work for one in serving):
-        return []
-    who = f"worker {only}" if only else f'group "{group}"'
-    if serving:
-        return [f"{who} takes nothing new" if only else f"no worker of {who} takes anything new"]
-    if only:
-        return [f"{who} is not alive"]
-    others = any(one.alive and group in one.groups for one in workers)
-    of_app = f" of app {application}" if others else ""
-    return [f"no live worker serves {who}{of_app}; start one: {sight.command(application, group)}"]
+_UNMET = {
+    TIME: Sentence("it has no next_run_time"),
+    ENABLED: Sentence("it is disabled"),
+    END: Sentence("its stop_time has passed"),
+    QUEUED: Sentence("it is not queued any more"),
+}
+
+
+def _until(task: TaskView, now: datetime) -> float:
+    return (task.next_run_time - now).total_seconds() if task.next_run_time else 0.0
+
+
+def _since(moment: datetime | None, now: datetime) -> float:
+    return (now - moment).total_seconds() if moment else 0.0
+
+
+def _some(names: list[str], most: int = 5) -> list[str | Sentence]:
+    """The first of them, and how many there are besides."""
+    if len(names) <= most:
+        return list(names)
+    return [*names[:most], Sentence("{number} more", number=len(names) - most)]

@@ -1,23 +1,36 @@
-"""How do things stand? Counts, what runs now, who works, and what somebody should look at.
+"""How do things stand? Counting, what runs now, who works, and what somebody should look at.
 
-I own the overview and its warnings. I never write.
+I own the overview. I call counting and warnings. I never write.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from plugin_scheduler import sight
-from plugin_scheduler.browse.explain import why_unserved
-from plugin_scheduler.browse.source import Source
+from plugin_scheduler.browse.counting import Amounts, Tally
+from plugin_scheduler.browse.warnings import Notice, Warnings
 from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.sight import GroupCount, RunningNow, WorkerView, quantity, span
+from plugin_scheduler.sight import FunctionCount, GroupCount, RunningNow, WorkerView
 
 MANY = 100  # rows of what runs now
+DUE, LATE, FAILED = "due", "late", "failed"
+A_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Of all groups together; of those that ``capped`` names there are more. ``failed`` are runs of
+    the last day."""
+
+    waiting: int
+    due: int
+    late: int
+    running: int
+    failed: int
+    capped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -26,58 +39,41 @@ class Overview:
 
     at: datetime
     application: str
+    totals: Totals
     counts: list[GroupCount]
+    functions: list[FunctionCount]
     running: list[RunningNow]
     workers: list[WorkerView]
-    warnings: list[str]
+    warnings: list[Notice]
 
 
-class Overviews(Source):
+class Overviews(Warnings):
     """Everything at a glance."""
 
     def overview(self) -> Overview:
-        """Counts, what runs now, who works, and what somebody should look at."""
+        """Counting, what runs now, who works, and what somebody should look at. However many tasks
+        there are, it takes but a moment: of a kind not more than some thousands are counted."""
         now, workers = self.now(), self.workers()
-        due = self._due_at(now)
-        late = self._due_at(now - timedelta(seconds=self._settings.lease))
+        standing = {
+            (status, group): self.standing(status, group)
+            for status in TaskStatus.ALL
+            for group in self.groups_with(status)
+        }
+        waiting = sorted({group for status, group in standing if status == TaskStatus.QUEUED})
+        due = list(self.due(waiting, now, self._settings.lease))
+        groups = _of_groups(standing, due)
+        failed = self.failed_runs(now - A_DAY)
+        functions = _of_functions(standing, failed)
         return Overview(
             at=now,
             application=self.application,
-            counts=self._counts(due, late),
+            totals=_totals(groups, failed),
+            counts=groups,
+            functions=functions,
             running=self._running(now),
             workers=workers,
-            warnings=[
-                *_unserved_groups(due, workers),
-                *self._silent(workers),
-                *self._unknown_functions(),
-                *sight.troubles(workers),
-                *sight.elsewhere(workers, self._settings.zone, self._dialect.epoch()),
-            ],
+            warnings=list(self.warnings(workers, _by_app_and_group(due), functions, now)),
         )
-
-    def _due_at(self, moment: datetime) -> Counter[tuple[str, str]]:
-        """Tasks that could be claimed at that moment, by application and group."""
-        task, query = self._task, self._task.id > 0
-        for condition in self._conditions(moment).values():
-            query &= condition
-        return self._tally(query, task.application_name, task.group_name)
-
-    def _counts(self, due: Counter[Any], late: Counter[Any]) -> list[GroupCount]:
-        found = self._tally(self._mine(), self._task.group_name, self._task.status)
-        groups = sorted({group for group, _ in found})
-        return [
-            GroupCount(
-                group=group,
-                by_status={
-                    status: found[group, status]
-                    for status in TaskStatus.ALL
-                    if (group, status) in found
-                },
-                due=sum(number for (_, one), number in due.items() if one == group),
-                late=sum(number for (_, one), number in late.items() if one == group),
-            )
-            for group in groups
-        ]
 
     def _running(self, now: datetime) -> list[RunningNow]:
         task, run = self._task, self._run
@@ -99,26 +95,70 @@ class Overviews(Source):
             found.append(RunningNow(view, since, seconds, row.scheduler_run.progress))
         return found
 
-    def _silent(self, workers: list[WorkerView]) -> Iterator[str]:
-        for worker in workers:
-            if not worker.alive:
-                held = self._task.assigned_worker_name == worker.name
-                number = self._set(held & self._task.status.belongs(TaskStatus.HELD)).count()
-                holds = f" and holds {quantity(number, 'task')}" if number else ""
-                yield f"worker {worker.name} is silent for {span(worker.silent_for)}{holds}"
 
-    def _unknown_functions(self) -> Iterator[str]:
-        if not self._known:
-            return
-        name = self._task.function_name
-        unknown = self._task.status.belongs(TaskStatus.WAITING) & ~name.belongs(self._known)
-        for (function,), number in sorted(self._tally(unknown & self._mine(), name).items()):
-            yield f'no worker knows the function "{function}" of {quantity(number, "waiting task")}'
+def _of_groups(standing: dict[tuple[str, str], Tally], due: Iterable[Tally]) -> list[GroupCount]:
+    found = Amounts()
+    for (status, group), tally in standing.items():
+        found.add((group, status), tally.total("mine"), tally.capped)
+    for tally in due:
+        for key, numbers in tally.rows:
+            for name in (DUE, LATE):
+                found.add((key[1], name), numbers[name], tally.capped and numbers[name] > 0)
+    return [_group(group, found) for group in sorted({group for group, _ in found.numbers})]
 
 
-def _unserved_groups(due: Counter[tuple[str, str]], workers: list[WorkerView]) -> Iterator[str]:
-    for (application, group), number in sorted(due.items()):
-        for why in why_unserved(workers, application, group):
-            wait = "waits" if number == 1 else "wait"
-            what, semicolon, remedy = why.partition("; ")
-            yield f"{what}; {quantity(number, 'due task')} {wait} there{semicolon}{remedy}"
+def _group(group: str, found: Amounts) -> GroupCount:
+    numbers, names = found.numbers, (*TaskStatus.ALL, DUE, LATE)
+    return GroupCount(
+        group=group,
+        by_status={
+            status: numbers[group, status]
+            for status in TaskStatus.ALL
+            if (group, status) in numbers
+        },
+        due=numbers[group, DUE],
+        late=numbers[group, LATE],
+        capped=tuple(name for name in names if (group, name) in found.capped),
+    )
+
+
+def _of_functions(standing: dict[tuple[str, str], Tally], failed: Amounts) -> list[FunctionCount]:
+    found = Amounts()
+    names = {TaskStatus.RUNNING: "running", **dict.fromkeys(TaskStatus.WAITING, "waiting")}
+    for (status, _), tally in standing.items():
+        for (function,), number in tally.by_key("mine").items():
+            if status in names:
+                found.add((function, names[status]), number, tally.capped and number > 0)
+    for function, number in failed.numbers.items():
+        found.add((function, FAILED), number, function in failed.capped)
+    return [_function(name, found) for name in sorted({one for one, _ in found.numbers})]
+
+
+def _function(name: str, found: Amounts) -> FunctionCount:
+    numbers = {kind: found.numbers[name, kind] for kind in ("waiting", "running", FAILED)}
+    capped = tuple(kind for kind in numbers if (name, kind) in found.capped)
+    return FunctionCount(name, capped=capped, **numbers)
+
+
+def _totals(groups: Iterable[GroupCount], failed: Amounts) -> Totals:
+    found = Amounts()
+    for group in groups:
+        for status, number in group.by_status.items():
+            found.add(_KINDS.get(status), number, status in group.capped)
+        for name, number in ((DUE, group.due), (LATE, group.late)):
+            found.add(name, number, name in group.capped)
+    for function, number in failed.numbers.items():
+        found.add(FAILED, number, function in failed.capped)
+    numbers = {kind: found.numbers[kind] for kind in ("waiting", DUE, LATE, "running", FAILED)}
+    return Totals(capped=tuple(kind for kind in numbers if kind in found.capped), **numbers)
+
+
+_KINDS = {TaskStatus.RUNNING: "running", **dict.fromkeys(TaskStatus.WAITING, "waiting")}
+
+
+def _by_app_and_group(due: Iterable[Tally]) -> Amounts:
+    found = Amounts()
+    for tally in due:
+        for key, number in tally.by_key(DUE).items():
+            found.add(key, number, tally.capped and number > 0)
+    return found

@@ -5,7 +5,6 @@ I own which rows are this app's. I call dialects and the store's named condition
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -34,7 +33,8 @@ class Source:
         self.application, self._known = application, frozenset(known)
         self._dialect = dialect_for(db, clock, settings)
         self._clock = clock
-        self._conditions = Due(self._dialect, settings, application).conditions
+        self._due = Due(self._dialect, settings, application)
+        self._conditions = self._due.conditions
         self._task, self._run = db.scheduler_task, db.scheduler_run
         self._deps = db.scheduler_task_deps
 
@@ -58,13 +58,3 @@ class Source:
 
     def _set(self, query: Any) -> Any:
         return self._db(query, ignore_common_filters=True)
-
-    def _tally(self, query: Any, *columns: Any) -> Counter[Any]:
-        number = self._task.id.count()
-        rows = self._set(query).select(*columns, number, groupby=list(columns))
-        return Counter(
-            {
-                tuple(row.scheduler_task[one.name] or "" for one in columns): row[number]
-                for row in rows
-            }
-        )

@@ -123,9 +123,10 @@ class Claims:
 
     def _for(self, worker_name: str, now: Any) -> Any:
         """What is due, and this worker may take."""
-        task = self._task
-        for_me = (task.only_worker == None) | (task.only_worker.belongs(("", worker_name)))
-        return self._due.at(now) & for_me & ((task.broadcast == None) | (task.broadcast == False))
+        query = self._due.at(now)
+        for condition in self._due.conditions_of(worker_name).values():
+            query &= condition
+        return query
 
     def _read(self, level: Stretch, query: Any, lock: str = "", **select: Any) -> list[Task]:
         within = self._due.within(level.group, level.words)

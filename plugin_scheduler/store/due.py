@@ -29,7 +29,7 @@ from plugin_scheduler.store.levels import (
     Texts,
 )
 
-OF_THIS_APP = "of this app"
+OF_THIS_APP, NO_BROADCAST, FOR_THIS_WORKER = "of this app", "no broadcast", "for this worker"
 ERA = datetime(2000, 1, 1)
 
 
@@ -81,6 +81,15 @@ class Due:
             "before its stop_time": (task.stop_time == None) | (task.stop_time > now),
             OF_THIS_APP: self.of_this_app(),
             "waits for nothing": ~task.id.belongs(self._waiting()),
+        }
+
+    def conditions_of(self, worker_name: str) -> dict[str, Any]:
+        """What must hold besides for one worker to take a task, by name."""
+        task = self._task
+        meant = (task.only_worker == None) | (task.only_worker.belongs(("", worker_name)))
+        return {
+            NO_BROADCAST: (task.broadcast == None) | (task.broadcast == False),
+            FOR_THIS_WORKER: meant,
         }
 
     # -- the way through the index --------------------

@@ -183,6 +183,23 @@ def test_why_a_new_task_waits_is_told_at_once(terminal: Terminal) -> None:
     assert '  waits: no live worker serves group "gpu"; start one: scheduler.py -' in shown
 
 
+def test_why_a_task_does_not_run_is_explained_condition_by_condition(terminal: Terminal) -> None:
+    task_id = terminal.lab.queue("add", 1, enabled=False, task_name="[red]x\x1b")
+    lines = terminal("explain", str(task_id)).splitlines()
+    assert lines[:3] == [
+        f"task {task_id} [red]x?  QUEUED",
+        "  it does not run now",
+        "  - it is disabled",
+    ]
+    assert "  no   it is disabled" in lines and "  yes  its time has come" in lines
+    seen = terminal.json("explain", str(task_id))
+    assert seen["task"]["id"] == task_id and seen["reasons"][0] == "it is disabled"
+    checks = {check["name"]: check["met"] for check in seen["checks"]}
+    assert checks["enabled"] is False and checks["its time has come"] is True
+    assert terminal("explain", "99", code=2) == ""
+    assert terminal.errors == "Error: there is no task 99\n"
+
+
 def test_looking_at_a_wrong_place_is_one_line_and_leaves_no_file(
     terminal: Terminal, tmp_path: Path
 ) -> None:
@@ -260,7 +277,7 @@ def test_json_of_an_app_that_prints_is_one_document(terminal: Terminal) -> None:
     assert "known: greet" in terminal.errors
 
 
-@pytest.mark.parametrize("name", ["status", "tasks", "run", "queue", "stop", "requeue"])
+@pytest.mark.parametrize("name", ["status", "tasks", "run", "explain", "queue", "stop", "requeue"])
 def test_help_teaches_with_an_example(terminal: Terminal, name: str) -> None:
     shown = terminal.says(name, "--help")
     assert f"  scheduler.py {name} " in shown.partition("Examples:")[2]

@@ -9,6 +9,7 @@ import pytest
 from databases import KINDS, Database, Shared
 from home import Connect, connections, lab_on, scheduler_on
 from kit import Lab
+from shelf import Shelf
 
 from plugin_scheduler import Scheduler
 
@@ -34,3 +35,8 @@ def scheduler(connect: Connect) -> Scheduler:
 def lab(database: Database, tmp_path: Path) -> Iterator[Lab]:
     with lab_on(database, tmp_path) as one:
         yield one
+
+
+@pytest.fixture
+def shelf(lab: Lab) -> Shelf:
+    return Shelf(lab)

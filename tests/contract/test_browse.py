@@ -2,55 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
-from kit import Lab
+from shelf import NOW, Shelf
 
-from plugin_scheduler.browse import Browser, Filter
-from plugin_scheduler.clock import TurnedClock
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.browse import Filter
+from plugin_scheduler.records import RunStatus, TaskStatus
 from plugin_scheduler.sight import span
-
-NOW = datetime(2026, 1, 31, 12, 0)
-
-
-class Shelf:
-    """A lab's tables, and a browser whose clock stands still."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.db, self.clock = lab.db, TurnedClock(NOW)
-        self.browser = self.browser_of("lab")
-
-    def browser_of(self, application: str, known: tuple[str, ...] = ()) -> Browser:
-        browser = Browser(self.db, Settings(), application, known, self.clock)
-        browser._dialect.epoch = self.clock.epoch  # also where a server has a clock of its own
-        return browser
-
-    def task(self, **columns: Any) -> int:
-        given = {"function_name": "add", "task_name": "add", "next_run_time": NOW, **columns}
-        return int(self.db.scheduler_task.insert(**given))
-
-    def worker(self, name: str = "w1", lives: float = 5, **columns: Any) -> None:
-        columns = {"group_names": ["main"], "status": WorkerStatus.ACTIVE, **columns}
-        columns.setdefault("worker_stats", {"sleep": 1, "slots": 2, "application": "lab"})
-        until = self.clock.epoch() + lives
-        self.db.scheduler_worker.insert(worker_name=name, lease_until=until, **columns)
-
-    def obstacles(self, task_id: int) -> list[str]:
-        task = self.browser.task(task_id)
-        assert task is not None
-        return self.browser.obstacles(task)
-
-    def ids(self, **parts: Any) -> list[int]:
-        return [task.id for task in self.browser.tasks(Filter(**parts)).items]
-
-
-@pytest.fixture
-def shelf(lab: Lab) -> Shelf:
-    return Shelf(lab)
 
 
 def test_pages_go_from_the_newest_to_the_oldest_and_end(shelf: Shelf) -> None:
@@ -116,59 +75,6 @@ def test_a_row_with_holes_as_web2py_wrote_it_can_be_shown(shelf: Shelf) -> None:
     assert (task.name, task.args, task.priority, task.worker) == ("add", "[]", 0, None)
 
 
-def test_nothing_hinders_a_due_task_whose_group_is_served(shelf: Shelf) -> None:
-    shelf.worker()
-    assert shelf.obstacles(shelf.task()) == []
-    assert shelf.obstacles(shelf.task(status=TaskStatus.COMPLETED)) == []
-
-
-def test_every_obstacle_is_told_in_words(shelf: Shelf) -> None:
-    shelf.worker()
-    shelf.worker("resting", status=WorkerStatus.DISABLED, group_names=["slow"])
-    shelf.worker("foreign", group_names=["gpu"], worker_stats={"application": "shop"})
-    hour = timedelta(hours=1)
-    told = {
-        "its time comes in 60 min": {"next_run_time": NOW + hour},
-        "it has no next_run_time": {"next_run_time": None},
-        "it is disabled": {"enabled": False},
-        "its stop_time has passed": {"stop_time": NOW - hour},
-        ('no live worker serves group "mail"; start one: scheduler.py -K lab:mail'): {
-            "group_name": "mail"
-        },
-        ('no live worker serves group "gpu" of app lab; start one: scheduler.py -K lab:gpu'): {
-            "group_name": "gpu"
-        },
-        'no worker of group "slow" takes anything new': {"group_name": "slow"},
-        "worker w9 is not alive": {"only_worker": "w9"},
-    }
-    for sentence, columns in told.items():
-        assert shelf.obstacles(shelf.task(**columns)) == [sentence]
-
-
-def test_a_waiting_task_names_what_it_waits_for(shelf: Shelf) -> None:
-    shelf.worker()
-    child = shelf.task(task_name="print", status=TaskStatus.RUNNING)
-    parent = shelf.task()
-    shelf.db.scheduler_task_deps.insert(task_parent=parent, task_child=child)
-    assert shelf.obstacles(parent) == [f"it waits for task {child} print (RUNNING)"]
-    shelf.db.scheduler_task_deps.truncate()
-    shelf.db.scheduler_task_deps.insert(task_parent=parent, task_child=None)
-    assert shelf.obstacles(parent) == ["it waits for a task that was deleted"]
-
-
-def test_due_tasks_become_late_after_a_lease(shelf: Shelf) -> None:
-    shelf.task()
-    shelf.task(enabled=False)
-    shelf.task(next_run_time=NOW + timedelta(hours=1))
-    shelf.task(status=TaskStatus.COMPLETED, group_name="mail")
-    mail, main = (shelf.browser.overview().counts[index] for index in (0, 1))
-    assert (mail.group, mail.by_status, mail.due) == ("mail", {TaskStatus.COMPLETED: 1}, 0)
-    assert (main.group, main.by_status) == ("main", {TaskStatus.QUEUED: 3})
-    assert (main.due, main.late) == (1, 0)
-    shelf.clock.turn(Settings().lease + 1)
-    assert shelf.browser.overview().counts[1].late == 1
-
-
 def test_what_runs_now_is_told_with_its_worker_time_and_progress(shelf: Shelf) -> None:
     started = NOW - timedelta(seconds=90)
     run_id = shelf.db.scheduler_run.insert(start_time=started, progress={"at": 1, "of": 2})
@@ -195,32 +101,6 @@ def test_a_worker_of_web2py_is_judged_by_its_heartbeat(shelf: Shelf) -> None:
         shelf.worker(name, last_heartbeat=NOW - timedelta(seconds=silent), worker_stats=None)
     shelf.db(shelf.db.scheduler_worker).update(lease_until=None)
     assert [worker.alive for worker in shelf.browser.workers()] == [False, True]
-
-
-def test_warnings_name_groups_without_a_worker_and_silent_workers(shelf: Shelf) -> None:
-    for _ in range(3):
-        shelf.task(group_name="gpu")
-    shelf.worker("w2", lives=-35)
-    shelf.task(status=TaskStatus.RUNNING, assigned_worker_name="w2")
-    assert shelf.browser.overview().warnings == [
-        'no live worker serves group "gpu"; 3 due tasks wait there; '
-        "start one: scheduler.py -K lab:gpu",
-        "worker w2 is silent for 40 s and holds 1 task",
-    ]
-
-
-def test_warnings_name_functions_that_nobody_knows(shelf: Shelf) -> None:
-    shelf.worker()
-    shelf.task(function_name="gone", next_run_time=NOW + timedelta(days=1))
-    shelf.task(function_name="gone", status=TaskStatus.FAILED)
-    browser = shelf.browser_of("lab", known=("add",))
-    assert browser.overview().warnings == ['no worker knows the function "gone" of 1 waiting task']
-    assert shelf.browser.overview().warnings == []  # where none is known, none is unknown
-
-
-def test_a_worker_that_cannot_start_runners_is_told(shelf: Shelf) -> None:
-    shelf.worker(worker_stats={"sleep": 1, "application": "lab", "boot_error": "no module x"})
-    assert shelf.browser.overview().warnings == ["worker w1 could not start a runner: no module x"]
 
 
 def test_runs_are_paged_and_their_results_decoded(shelf: Shelf) -> None:

@@ -23,7 +23,7 @@ FOLDERS = {
 #: Low to high; a room calls rooms of its own floor and of those below.
 _FLOORS = """
 views errors clock records current log sentences
-cron recurrence graph settings values secrecy catalog arguments tally
+cron cronwords recurrence graph settings values secrecy catalog arguments tally
 lifecycle forecast columns capture wire lines lane board typed
 models
 doorbell dialects
@@ -31,11 +31,11 @@ store presence sight blame headway browse journal
 hosts processes spool streams runs runner nursery crew births pool porter
 signals outage zones identity listening ticker staying
 intake reporting supervisor boot launch vitals
-checks queueing editing orders jobs
+checks queueing questions editing orders jobs
 controllers
 pages
 api
-desk display
+desk display argv
 terminal cli
 __main__ entry __init__
 """
@@ -54,7 +54,7 @@ DOORS = {
 }
 
 STATUS_WORDS = set("QUEUED ASSIGNED RUNNING COMPLETED FAILED TIMEOUT STOPPED EXPIRED".split())
-QUERIES = {"models", "store", "dialects", "browse", "journal", "api", "orders", "jobs"}
+QUERIES = {"models", "store", "dialects", "browse", "journal", "api", "questions", "orders", "jobs"}
 PROCESSES = {
     "nursery",
     "processes",

@@ -171,16 +171,17 @@ def test_minus_one_means_tried_again_for_ever() -> None:
         (60, 1, None, "once"),
         (300, 0, None, "every 5 minutes"),
         (60, 0, None, "every minute"),
-        (90, 0, None, "every 90 s"),
+        (90, 0, None, "every 90 seconds"),
         (1, 0, None, "every second"),
-        (3600, 3, None, "3 times, every hour"),
+        (3600, 3, None, "every hour, 3 times"),
         (172800, 0, None, "every 2 days"),
-        (604800, 2, None, "2 times, every week"),
+        (604800, 2, None, "every week, 2 times"),
         (0, 0, None, "without a pause"),
-        (60, 0, "*/5 8-18 * * *", "*/5 8-18 * * *"),
-        (60, 1, "0 6 * * 1", "once, 0 6 * * 1"),
-        (60, 0, "@daily", "@daily (every day at 00:00)"),
-        (60, 4, "@Weekly", "4 times, @Weekly (on Sunday at 00:00)"),
+        (60, 0, "0 3 * * *", "at 03:00 every day (0 3 * * *)"),
+        (60, 1, "0 6 * * 1", "at 06:00 on Monday (0 6 * * 1), once"),
+        (60, 4, "@Weekly", "at 00:00 on Sunday (@Weekly), 4 times"),
+        (60, 0, "1,2,3,5,8,13,21 * * * *", "1,2,3,5,8,13,21 * * * *"),
+        (60, 0, "not {a} cron line", "not {a} cron line"),
     ],
 )
 def test_a_schedule_is_told_in_words(
@@ -189,6 +190,11 @@ def test_a_schedule_is_told_in_words(
     assert in_words(period=period, repeats=repeats, cronline=cronline) == words
 
 
+def test_when_a_schedule_begins_and_ends_is_told_where_it_is_known() -> None:
+    words = in_words(period=60, repeats=0, first=NINE, until=NINE + timedelta(hours=1))
+    assert words == f"every minute, first on {NINE:%Y-%m-%d} 09:00, until {NINE:%Y-%m-%d} 10:00"
+
+
 @pytest.mark.parametrize("form", AT_FORMS)
 def test_every_at_form_is_explained(form: str) -> None:
-    assert in_words(period=60, repeats=0, cronline=form).startswith(f"{form} (")
+    assert in_words(period=60, repeats=0, cronline=form).endswith(f" ({form})")

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
 from plugin_scheduler.sentences import Sentence
 
 ITALIAN = {"{what} waits": "{what} aspetta", "{n} h": "{n} ore", "a, b": "no"}
@@ -29,3 +35,9 @@ def test_a_plain_text_in_a_sentence_is_never_a_template() -> None:
 
 def test_numbers_keep_their_format() -> None:
     assert Sentence("{n:,} tasks", n=12345) == "12,345 tasks"
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_can_still_be_translated_and_takes_no_text_for_a_template(copied: Any) -> None:
+    one = copied(Sentence("{what} waits", what="{n}"))
+    assert one == "{n} waits" and one.said(italian) == "{n} aspetta"

@@ -1,0 +1,56 @@
+"""What was typed at a terminal: words made into arguments and values of columns.
+
+I own that reading. I call click for what is wrong with a word. I never ask a database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+_PAIR = re.compile(r"[A-Za-z_]\w*=")
+_YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and named arguments, as they are written at a terminal.
+
+    >>> arguments(["3", "ann", "to=[1, 2]"])
+    ([3, 'ann'], {'to': [1, 2]})
+    """
+    pargs = [_value(word) for word in words if not _PAIR.match(word)]
+    pairs = [word.partition("=") for word in words if _PAIR.match(word)]
+    return pargs, {name: _value(text) for name, _, text in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+def column(table: Any, pair: str) -> tuple[str, Any]:
+    """``column=value`` with the value as its column needs it; wrong ones are left to validation."""
+    name, equals, text = pair.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{pair!r} is not COLUMN=VALUE", param_hint="--set")
+    kind = str(table[name].type) if name in table.fields else "string"
+    if kind == "boolean":
+        if text.lower() not in _YES_NO:
+            raise click.BadParameter(f"{pair!r}: write true or false", param_hint="--set")
+        return name, _YES_NO[text.lower()]
+    readers: dict[str, Callable[[str], Any]] = {"integer": int, "datetime": datetime.fromisoformat}
+    with contextlib.suppress(ValueError):
+        return name, readers.get(kind, str)(text)
+    return name, text

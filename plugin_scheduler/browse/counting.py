@@ -1,0 +1,203 @@
+"""How many, without reading everything? Counts that end at a cap, and what is in use.
+
+I own the counting behind every page: no question of mine reads more rows than the cap, however many
+the tables have. I call the store's way through the claim's index. I never write.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from plugin_scheduler.browse.source import Source
+from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.store.levels import Stretch
+
+#: Rows that one count looks at: of what waits, and of what is done or was. Each may be on a page of
+#: the file of its own, and there is a count for each group in use.
+MOST, MOST_DONE = 3_000, 1_000
+MANY_GROUPS = 200  # groups of one status that are told apart
+
+#: What a count may be asked to tell apart; the others are long, and stay in their table.
+COLUMNS = (
+    "id",
+    "application_name",
+    "status",
+    "group_name",
+    "function_name",
+    "enabled",
+    "broadcast",
+    "only_worker",
+    "next_run_time",
+    "stop_time",
+)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Rows by the values of some columns: how many meet each condition. ``capped`` says that there
+    may be more than were looked at."""
+
+    rows: list[tuple[tuple[str, ...], dict[str, int]]]
+    capped: bool
+
+    def total(self, name: str) -> int:
+        return sum(counts[name] for _, counts in self.rows)
+
+    def by_key(self, name: str) -> Counter[tuple[str, ...]]:
+        found: Counter[tuple[str, ...]] = Counter()
+        for key, counts in self.rows:
+            found[key] += counts[name]
+        return found
+
+
+@dataclass
+class Amounts:
+    """Numbers that are added up, and the keys whose numbers are but the least it can be."""
+
+    numbers: Counter[Any] = field(default_factory=Counter)
+    capped: set[Any] = field(default_factory=set)
+
+    def add(self, key: Any, number: int, capped: bool) -> None:
+        if number or capped:
+            self.numbers[key] += number
+        if capped:
+            self.capped.add(key)
+
+
+class Counting(Source):
+    """Counting."""
+
+    most, most_done = MOST, MOST_DONE
+
+    def tally(
+        self,
+        query: Any,
+        conditions: Mapping[str, Any],
+        by: Sequence[str] = (),
+        order: Any = None,
+        most: int | None = None,
+    ) -> Tally:
+        """Of the first tasks of ``query``, how many meet each condition, by some columns. In
+        ``order``, so that the database goes along its index and not through the table."""
+        most = self.most if most is None else most
+        fields = [self._task[name] for name in COLUMNS]
+        how = {"limitby": (0, most), "orderby": order, "orderby_on_limitby": False}
+        some = str(self._set(query)._select(*fields, **how)).rstrip("; ")
+        sums = [f"SUM(CASE WHEN {one} THEN 1 ELSE 0 END)" for one in conditions.values()]
+        keys = [str(self._task[name]) for name in by]
+        # By the table's own name the conditions mean the rows that were picked.
+        sql = f"SELECT {', '.join([*keys, 'COUNT(*)', *sums])} FROM ({some}) AS scheduler_task"
+        found = self._db.executesql(sql + (f" GROUP BY {', '.join(keys)}" if keys else ""))
+        rows: list[tuple[tuple[str, ...], dict[str, int]]] = []
+        looked = 0
+        for row in found:
+            looked += row[len(keys)]
+            numbers = (int(one or 0) for one in row[len(keys) + 1 :])
+            key = tuple(str(one or "") for one in row[: len(keys)])
+            rows.append((key, dict(zip(conditions, numbers, strict=True))))
+        return Tally(rows, looked >= most)
+
+    def groups_with(self, status: str) -> list[str]:
+        """The groups that tasks of a status have, by steps in the claim's index: DISTINCT would
+        read all of it."""
+        name = self._task.group_name
+        found: list[str] = []
+        query = self._task.status == status
+        while len(found) < MANY_GROUPS:
+            beyond = query & (name > found[-1]) if found else query & (name != None)
+            row = self._set(beyond).select(name, orderby=name, limitby=(0, 1)).first()
+            if row is None or row.group_name in found:
+                break
+            found.append(row.group_name)
+        return found
+
+    def standing(self, status: str, group: str) -> Tally:
+        """This app's tasks of a status and group, by function."""
+        query = (self._task.status == status) & (self._task.group_name == group)
+        order = self._task.priority | self._task.next_run_time
+        most = self.most_done if status in TaskStatus.ENDED else self.most
+        return self.tally(query, {"mine": self._mine()}, ("function_name",), order, most)
+
+    def due(self, groups: Sequence[str], now: datetime, late_by: float) -> Iterator[Tally]:
+        """What could be claimed in these groups, and what could have been ``late_by`` seconds ago;
+        by application and group."""
+        conditions = {
+            "due": self._due.at(now),
+            "late": self._due.at(now - timedelta(seconds=late_by)),
+        }
+        left: dict[str, int] = {}
+        for level in self._levels_of(groups, now):
+            most = left.get(level.group, self.most)
+            if most > 0:
+                query = self._within(level, now)
+                by = ("application_name", "group_name")
+                tally = self.tally(query, conditions, by, self._due.order, most)
+                left[level.group] = 0 if tally.capped else most - tally.total("due")
+                yield tally
+
+    def ahead_of(self, task: Any, now: datetime) -> Tally:
+        """Due tasks of its group that a worker takes before this one: the same order as the
+        claim's, level by level. The first count that is capped says enough."""
+        number, capped = 0, False
+        for level in self._levels_of([task.group], now):
+            priority = 0 if level.low is None else level.low
+            head_start = self._settings.ageing * (priority - task.priority)
+            alike = _later(task.next_run_time, head_start)
+            query = self._within(level, min(now, alike))
+            if alike <= now:  # among those that count the same, the order is that of their ids
+                query &= (self._task.next_run_time < alike) | (self._task.id < task.id)
+            tally = self.tally(query, {"ahead": self._due.at(now)}, (), self._due.order)
+            number, capped = number + tally.total("ahead"), capped or tally.capped
+            if capped:
+                break
+        return Tally([((), {"ahead": number})], capped)
+
+    def _levels_of(self, groups: Sequence[str], now: datetime) -> list[Stretch]:
+        return [
+            level for level in self._due.levels(groups, now) if isinstance(level.low, _PRIORITY)
+        ]
+
+    def _within(self, level: Stretch, until: datetime) -> Any:
+        return self._due.within(level.group, level.words) & (self._task.next_run_time <= until)
+
+    def failed_runs(self, since: datetime) -> Amounts:
+        """Runs that failed since then, by function."""
+        found, run, task = Amounts(), self._run, self._task
+        for status in (RunStatus.FAILED, RunStatus.TIMEOUT):
+            recent = (run.status == status) & (run.start_time > since)
+            how = {"limitby": (0, self.most_done), "orderby": run.start_time}
+            some = str(self._set(recent)._select(run.task_id, **how)).rstrip("; ")
+            rows = self._db.executesql(
+                f"SELECT {task.function_name}, COUNT(*) FROM ({some}) AS failed_run, "
+                f"scheduler_task WHERE {task.id} = failed_run.task_id AND {self._mine()} "
+                f"GROUP BY {task.function_name}"
+            )
+            capped = sum(number for _, number in rows) >= self.most_done
+            for function, number in rows:
+                found.add(str(function or ""), int(number), capped)
+        return found
+
+    def past_their_end(self, now: datetime) -> Tally:
+        """Tasks that did not start before their stop_time, and that nobody has ended yet."""
+        late = self._task.status.belongs(TaskStatus.WAITING) & (self._task.stop_time < now)
+        return self.tally(late, {"mine": self._mine()})
+
+    def held_by(self, worker: str) -> int:
+        """How many tasks a worker has in its hands."""
+        held = self._task.assigned_worker_name == worker
+        held &= self._task.status.belongs(TaskStatus.HELD)
+        return self.tally(held, {"all": self._task.id > 0}).total("all")
+
+
+_PRIORITY = (int, type(None))
+
+
+def _later(moment: datetime, seconds: float) -> datetime:
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max if seconds > 0 else datetime.min

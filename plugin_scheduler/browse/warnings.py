@@ -1,0 +1,211 @@
+"""What should somebody look at? Warnings in words, each with the page that shows more.
+
+I own the warnings of the overview, and what workers complain of. I call counting. I never write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from plugin_scheduler import sight
+from plugin_scheduler.browse.counting import Amounts, Counting
+from plugin_scheduler.clock import alike, is_zone, own_zone
+from plugin_scheduler.records import TaskStatus, WorkerStatus
+from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.sight import FunctionCount, WorkerView, amount, quantity, span
+
+SKEWED = 2.0  # seconds by which a clock may be off before anybody is told
+TASKS, WORKERS = "tasks", "workers"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A warning, and which page shows more of it under which filter."""
+
+    sentence: Sentence
+    page: str = WORKERS
+    query: dict[str, str] = field(default_factory=dict)
+
+
+class Warnings(Counting):
+    """What is not as it should be."""
+
+    def warnings(
+        self,
+        workers: list[WorkerView],
+        due: Amounts,
+        functions: Iterable[FunctionCount],
+        now: datetime,
+    ) -> Iterator[Notice]:
+        """``due`` are tasks by application and group."""
+        yield from _unserved_groups(due, workers)
+        yield from self._silent(workers)
+        yield from self._without_a_leader(workers)
+        yield from self._unknown_functions(functions, workers)
+        yield from self._overdue(now)
+        for trouble in troubles(workers):
+            yield Notice(trouble)
+        for trouble in elsewhere(workers, self._settings.zone, self._dialect.epoch()):
+            yield Notice(trouble)
+
+    def _silent(self, workers: list[WorkerView]) -> Iterator[Notice]:
+        for worker in workers:
+            if worker.alive:
+                continue
+            silence = {"worker": worker.name, "time": span(worker.silent_for)}
+            held = self.held_by(worker.name)
+            if held:
+                silence["tasks"] = quantity(held, "task")
+                yield Notice(
+                    Sentence("worker {worker} is silent for {time} and holds {tasks}", **silence)
+                )
+            else:
+                yield Notice(Sentence("worker {worker} is silent for {time}", **silence))
+
+    def _without_a_leader(self, workers: list[WorkerView]) -> Iterator[Notice]:
+        alive = [worker for worker in workers if worker.alive]
+        if alive and not any(worker.is_ticker for worker in alive):
+            yield Notice(
+                Sentence(
+                    "no worker leads: nobody looks after lost tasks, broadcasts, stop times, and "
+                    "tasks that wait for others"
+                )
+            )
+
+    def known_names(self, workers: Iterable[WorkerView]) -> frozenset[str]:
+        """The functions that somebody can run: what the workers that are alive have loaded, or
+        else what this program knows; empty where nobody tells."""
+        app = self.application
+        told = [
+            worker.tasks
+            for worker in workers
+            if worker.alive and (not app or worker.application in ("", app))
+        ]
+        return frozenset().union(*told) if told and all(told) else self._known
+
+    def _unknown_functions(
+        self, functions: Iterable[FunctionCount], workers: list[WorkerView]
+    ) -> Iterator[Notice]:
+        known = self.known_names(workers)
+        for one in functions:
+            if known and one.waiting and one.function not in known:
+                yield Notice(
+                    Sentence(
+                        'no worker knows the function "{function}" of {tasks}',
+                        function=one.function,
+                        tasks=quantity(one.waiting, "waiting task", "waiting" in one.capped),
+                    ),
+                    TASKS,
+                    {"function": one.function, "status": TaskStatus.QUEUED},
+                )
+
+    def _overdue(self, now: datetime) -> Iterator[Notice]:
+        tally = self.past_their_end(now)
+        if number := tally.total("mine"):
+            yield Notice(
+                Sentence(
+                    "{tasks} past the stop_time, never started, and not ended by a leading worker",
+                    tasks=quantity(number, "task", tally.capped),
+                ),
+                TASKS,
+                {"status": TaskStatus.QUEUED},
+            )
+
+
+def _unserved_groups(due: Amounts, workers: list[WorkerView]) -> Iterator[Notice]:
+    for (application, group), number in sorted(due.numbers.items()):
+        lack = lack_of_workers(workers, application, group)
+        if lack:
+            wait = Sentence(
+                "{number} due task waits there" if number == 1 else "{number} due tasks wait there",
+                number=amount(number, (application, group) in due.capped),
+            )
+            sentence = Sentence("{why}; {wait}; {remedy}", why=lack[0], wait=wait, remedy=lack[1])
+            yield Notice(sentence, TASKS, {"group": group, "status": TaskStatus.QUEUED})
+
+
+def lack_of_workers(
+    workers: Iterable[WorkerView], application: str, group: str
+) -> tuple[Sentence, Sentence] | None:
+    """Why nobody takes tasks of an app's group, and what helps; None where somebody does."""
+    workers = list(workers)
+    serving = [one for one in workers if one.alive and one.serves(application, group)]
+    if any(one.takes_work for one in serving):
+        return None
+    if serving:
+        why = Sentence('no worker of group "{group}" takes anything new', group=group)
+        return why, _what_wakes(serving, application, group)
+    why = Sentence('no live worker serves group "{group}"', group=group)
+    if any(one.alive and group in one.groups for one in workers):
+        why = Sentence("{why} of app {app}", why=why, app=application)
+    return why, Sentence("start one: {command}", command=sight.command(application, group))
+
+
+def _what_wakes(serving: list[WorkerView], application: str, group: str) -> Sentence:
+    resting = [one.name for one in serving if one.status == WorkerStatus.DISABLED]
+    leaving = [one.name for one in serving if one.status in WorkerStatus.LEAVING]
+    start = Sentence("start another: {command}", command=sight.command(application, group))
+    if resting:
+        return Sentence("resume {workers}, or {start}", workers=resting, start=start)
+    return Sentence("{workers} is told to leave; {start}", workers=leaving, start=start)
+
+
+def troubles(workers: Iterable[WorkerView]) -> Iterator[Sentence]:
+    """What the workers that are alive complain of."""
+    for worker in workers:
+        if worker.alive:
+            yield from cannot_start(worker)
+            yield from of_time(worker)
+            if worker.wake_up_trouble:
+                yield Sentence(
+                    "worker {worker} hears of new tasks up to a second late: {why}",
+                    worker=worker.name,
+                    why=worker.wake_up_trouble,
+                )
+
+
+def cannot_start(worker: WorkerView) -> Iterator[Sentence]:
+    """A runner that does not come up runs nothing."""
+    if worker.boot_error:
+        yield Sentence(
+            "worker {worker} could not start a runner: {why}",
+            worker=worker.name,
+            why=worker.boot_error,
+        )
+
+
+def of_time(worker: WorkerView) -> Iterator[Sentence]:
+    """Clock and time zone of a worker."""
+    if abs(worker.clock_skew) >= SKEWED:
+        yield Sentence(
+            "worker {worker}: the clock of {host} is {time} ahead of the database's "
+            "(the database's counts)"
+            if worker.clock_skew > 0
+            else "worker {worker}: the clock of {host} is {time} behind the database's "
+            "(the database's counts)",
+            worker=worker.name,
+            host=str(worker.host),
+            time=span(abs(worker.clock_skew)),
+        )
+    if worker.zone_trouble:
+        yield Sentence(
+            "worker {worker} on {host}: {why}",
+            worker=worker.name,
+            host=str(worker.host),
+            why=worker.zone_trouble,
+        )
+
+
+def elsewhere(workers: Iterable[WorkerView], zone: str | None, now: float) -> Iterator[Sentence]:
+    """Where whoever looks keeps other times than the workers do."""
+    here = zone or own_zone()
+    there = next((one.time_zone for one in workers if one.alive and one.time_zone), None)
+    if there and is_zone(there) and not alike(here, there, now):
+        yield Sentence(
+            "the workers keep times in {there}, but here it is {here}: what is queued from here is "
+            "due at another time; set time_zone or utc_time for all",
+            there=there,
+            here=here or Sentence("another zone"),
+        )

@@ -1,0 +1,164 @@
+"""What does a cron line mean? The lines that people write, in words.
+
+I own the wording. I call cron to read a line. A line that is too strange for one short sentence
+gets none: then the line itself says it best.
+"""
+
+from __future__ import annotations
+
+from plugin_scheduler import cron
+from plugin_scheduler.sentences import Sentence
+
+MOST = 6  # values that are listed
+
+WEEKDAYS = (
+    Sentence("Sunday"),
+    Sentence("Monday"),
+    Sentence("Tuesday"),
+    Sentence("Wednesday"),
+    Sentence("Thursday"),
+    Sentence("Friday"),
+    Sentence("Saturday"),
+)
+MONTHS = (
+    Sentence("January"),
+    Sentence("February"),
+    Sentence("March"),
+    Sentence("April"),
+    Sentence("May"),
+    Sentence("June"),
+    Sentence("July"),
+    Sentence("August"),
+    Sentence("September"),
+    Sentence("October"),
+    Sentence("November"),
+    Sentence("December"),
+)
+Values = list[int]
+
+
+def in_words(cronline: str) -> Sentence | None:
+    """The meaning of a cron line; None for one that is wrong or would need a long sentence.
+
+    >>> in_words("0 3 * * mon-fri")
+    'at 03:00 on weekdays'
+    """
+    try:
+        minute, hour, day, month, weekday = cron.fields(cronline)
+    except ValueError:
+        return None
+    words = _time(_values(minute, 60), _values(hour, 24))
+    days = _days(day, weekday)
+    if words is None or days is None:
+        return None
+    if days:
+        words = Sentence("{time} {days}", time=words, days=days)
+    elif words.template == "at {times}":
+        words = Sentence("{time} every day", time=words)
+    return words if month == "*" else _in_months(words, _values(month, 12))
+
+
+def _values(text: str, size: int) -> Values:
+    """All of a field; of an open one, every value."""
+    if text == "*":
+        return list(range(size))
+    if text.startswith("*/"):
+        return list(range(0, size, int(text[2:])))
+    return sorted(map(int, text.split(",")))
+
+
+def _step(values: Values, size: int) -> int | None:
+    """5 for 0, 5, 10, ... to the end, where that goes on evenly behind it."""
+    step = values[1] - values[0] if len(values) > 1 else 0
+    even = step and size % step == 0 and values == list(range(0, size, step))
+    return step if even else None
+
+
+def _is_unbroken(values: Values) -> bool:
+    return values[-1] - values[0] == len(values) - 1
+
+
+def _time(minutes: Values, hours: Values) -> Sentence | None:
+    every = _step(minutes, 60)
+    if every:
+        return _all_along(every, hours)
+    if len(hours) == 24:
+        return _each_hour(minutes)
+    if len(minutes) == 1 and (step := _step(hours, 24)):
+        return Sentence("every {count} hours at minute {minute}", count=step, minute=minutes[0])
+    if len(minutes) * len(hours) <= MOST:
+        clock = [f"{hour:02}:{minute:02}" for hour in hours for minute in minutes]
+        return Sentence("at {times}", times=clock)
+    if len(minutes) == 1 and _is_unbroken(hours):
+        first, last = (f"{hour:02}:{minutes[0]:02}" for hour in (hours[0], hours[-1]))
+        return Sentence("every hour from {first} to {last}", first=first, last=last)
+    return None
+
+
+def _all_along(step: int, hours: Values) -> Sentence | None:
+    often = every_minutes(step)
+    if len(hours) == 24:
+        return often
+    if not _is_unbroken(hours):
+        return None
+    first, last = f"{hours[0]:02}:00", f"{hours[-1]:02}:59"
+    return Sentence("{often} from {first} to {last}", often=often, first=first, last=last)
+
+
+def every_minutes(count: int) -> Sentence:
+    """``every 5 minutes``."""
+    return Sentence("every minute" if count == 1 else "every {count} minutes", count=count)
+
+
+def _each_hour(minutes: Values) -> Sentence | None:
+    if len(minutes) > MOST:
+        return None
+    if len(minutes) == 1:
+        return Sentence("every hour at minute {minute}", minute=minutes[0])
+    return Sentence("every hour at minutes {minutes}", minutes=list(map(str, minutes)))
+
+
+def _days(day: str, weekday: str) -> Sentence | str | None:
+    """ "" for every day."""
+    parts = [
+        words
+        for text, words in ((day, _month_days(day)), (weekday, _week_days(weekday)))
+        if text != "*"
+    ]
+    if None in parts:
+        return None
+    if len(parts) == 2:
+        return Sentence("{one} or {other}", one=parts[0], other=parts[1])
+    return parts[0] if parts else ""
+
+
+def _month_days(text: str) -> Sentence | None:
+    days = text.split(",")
+    if days == ["L"]:
+        return Sentence("on the last day of the month")
+    if "L" in days or text == "*" or len(days) > MOST:
+        return None
+    numbers = list(map(str, sorted(map(int, days))))
+    if len(numbers) == 1:
+        return Sentence("on day {days} of the month", days=numbers)
+    return Sentence("on days {days} of the month", days=numbers)
+
+
+def _week_days(text: str) -> Sentence | None:
+    if text == "*":
+        return None
+    days = sorted({int(day) % 7 for day in text.split(",")})
+    if days == [1, 2, 3, 4, 5]:
+        return Sentence("on weekdays")
+    if days == [0, 6]:
+        return Sentence("at weekends")
+    if len(days) == 7:
+        return Sentence("every day")
+    return Sentence("on {days}", days=[WEEKDAYS[day] for day in days])
+
+
+def _in_months(words: Sentence, months: Values) -> Sentence | None:
+    if len(months) > MOST:
+        return None
+    names = [MONTHS[month - 1] for month in months]
+    return Sentence("{when} in {months}", when=words, months=names)
