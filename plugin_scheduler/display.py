@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from plugin_scheduler.browse import Explanation, Overview
+from plugin_scheduler.browse import Count, Explanation, Listing, Overview
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.recurrence import in_words
 from plugin_scheduler.sight import RunView, TaskView, WorkerView, amount, quantity, span
@@ -120,11 +120,18 @@ class Screen:
 
     # -- tasks ----------------------------------------------------------------------------------
 
-    def tasks(self, tasks: Sequence[TaskView], total: int, now: datetime) -> None:
+    def tasks(self, page: Listing, total: Count, now: datetime) -> None:
         """A list, and how much of it is left out."""
-        if not tasks:
+        if page.looked_to is not None:
+            self._line(f"there are too many: searched back to task {page.looked_to} only")
+        if page.items:
+            self._tasks(page.items, now)
+        else:
             self._line("no such tasks")
-            return
+        if total.number > len(page.items):
+            self._line(f"{len(page.items):,} of {total} tasks; --limit shows more")
+
+    def _tasks(self, tasks: Sequence[TaskView], now: datetime) -> None:
         names = ("id", "name", "call", "status", "group", "next run", "runs", "reason")
         table = _table(*names, right=("id", "runs"))
         for one in tasks:
@@ -139,8 +146,6 @@ class Screen:
                 _clean(one.reason or ""),
             )
         self._lay(table)
-        if total > len(tasks):
-            self._line(f"{len(tasks):,} of {quantity(total, 'task')}; --limit shows more")
 
     def explanation(self, seen: Explanation) -> None:
         """Why a task does not run: how it stands, and each condition with a mark."""

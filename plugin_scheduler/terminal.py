@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, click.Command] = {}
 
 NOT_COMPLETED, USER_ERROR, WAIT_OVER = 1, 2, 3
+PATIENCE = 5.0  # seconds for a list
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,11 @@ def status(desk: Desk) -> Answer:
 def tasks(desk: Desk, statuses: Sequence[str], **parts: Any) -> Answer:
     """List tasks, the newest first."""
     wanted = Filter(status=statuses, **parts)
-    page, total = desk.browser.tasks(wanted), desk.browser.count(wanted)
+    page, total = desk.browser.tasks(wanted, PATIENCE), desk.browser.count(wanted, PATIENCE)
     now = desk.browser.now()
-    document = {"total": total, "tasks": [plain(task) for task in page.items]}
-    return Answer(document, lambda screen: screen.tasks(page.items, total, now))
+    counted = {"total": total.number, "total_is_more": total.more}
+    document = {**counted, "looked_to": page.looked_to, "tasks": list(map(plain, page.items))}
+    return Answer(document, lambda screen: screen.tasks(page, total, now))
 
 
 @_command(

@@ -12,4 +12,5 @@ NAMES = (
     "memory",
     "killed",
     "growth",
+    "pages",
 )

@@ -1,61 +1,81 @@
-"""Tasks: a filter goes in, a page comes out.
+"""Tasks: a filter goes in, a page comes out, in time.
 
-I own the filter and the paging. I call sight for the looks of a row. I never write.
+I own the paging. I call sight for the looks of a row. I never write. Whatever is asked for, of
+however many tasks, I read for a moment only: what I found by then is the page, and it says how far
+I came.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from plugin_scheduler import sight
-from plugin_scheduler.browse.source import Source
+from plugin_scheduler.browse.matching import MANY, Matching
+from plugin_scheduler.browse.walk import Few, Pace, Span
+from plugin_scheduler.browse.wanted import (
+    NEWEST,
+    OLDEST,
+    SORTS,
+    Count,
+    Filter,
+    Listing,
+    Place,
+    place_of,
+)
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import TaskView
 
 LARGEST_ID = 2**63 - 1
+PAGE_SECONDS, COUNT_SECONDS = 0.15, 0.06
+TO_SORT = 0.6  # of the time for a page; where there are too many, it is read unsorted after that
+FIRST, FIRST_WITH_TEXT, FIRST_WITH_OUTPUT = 2000, 500, 100  # ids of a first step
 
 
-@dataclass(frozen=True)
-class Filter:
-    """Which tasks: every part that is given must hold. ``before`` asks for those older than an id.
+class Some(NamedTuple):
+    """What a walk found, in its order; ``is_all`` where it came to its end."""
 
-    >>> Filter(status=("FAILED",), text="invoice", limit=50)
-    """
-
-    status: Collection[str] = ()
-    group: str | None = None
-    function: str | None = None
-    text: str | None = None
-    before: int | None = None
-    limit: int = 20
+    rows: list[tuple[Any, ...]]
+    reached: int
+    is_all: bool
 
 
-@dataclass(frozen=True)
-class Page:
-    """Newest first; ``older`` is the ``before`` of the page that follows, None on the last."""
-
-    items: list[Any]
-    older: int | None
-
-
-class Tasks(Source):
+class Tasks(Matching):
     """Lists of tasks, and one task."""
 
-    def tasks(self, wanted: Filter) -> Page:
-        """A page of the tasks that ``wanted`` describes."""
-        query = self._matching(wanted)
-        if wanted.before is not None:
-            query &= self._task.id < wanted.before
-        window = (0, wanted.limit + 1)
-        rows = list(self._set(query).select(self._task.ALL, orderby=~self._task.id, limitby=window))
-        items = [sight.task_view(row) for row in rows[: wanted.limit]]
-        return Page(items, items[-1].id if len(rows) > wanted.limit else None)
+    def tasks(self, wanted: Filter, seconds: float = PAGE_SECONDS) -> Listing:
+        """A page of the tasks that ``wanted`` describes, with what is found in that time."""
+        if wanted.sort in SORTS:
+            return self._sorted(wanted, seconds)
+        if wanted.sort not in (NEWEST, OLDEST):
+            raise BadTask(f"sort={wanted.sort!r}: one of {', '.join((NEWEST, OLDEST, *SORTS))}")
+        return self._by_age(wanted, seconds)
 
-    def count(self, wanted: Filter) -> int:
-        """How many tasks ``wanted`` describes, on whichever page."""
-        return int(self._set(self._matching(wanted)).count())
+    def count(self, wanted: Filter, seconds: float = COUNT_SECONDS) -> Count:
+        """How many tasks ``wanted`` describes, on whichever page: so many, or more than so many."""
+        span, number, total = self._span(wanted, down=True), self._task.id.count(), 0
+        for size in self._pace(wanted, seconds).steps():
+            if span.is_over or total > MANY:
+                break
+            step = self._matching(wanted, span.next(self._task.id, size))
+            total += int(self._told(step, [number])[0][0])
+        return Count(min(total, MANY), more=total > MANY or not span.is_over)
+
+    def ids(
+        self, wanted: Filter, above: int, upto: int, most: int, seconds: float = PAGE_SECONDS
+    ) -> tuple[list[int], int | None]:
+        """Ids from above one to another, rising, at most so many; and the id as far as which was
+        looked, None where that was the last."""
+        span = self._span(wanted, down=False, low=above + 1, high=upto)
+        some = self._walk(wanted, span, most, seconds)
+        ids = [row[0] for row in some.rows]
+        return ids, None if some.is_all else ids[-1] if len(ids) == most else some.reached
+
+    def newest_id(self) -> int:
+        """The highest id of all tasks, 0 where there is none."""
+        return self._told(self._task.id > 0, [self._task.id.max()])[0][0] or 0
 
     def task(self, ref: int | str) -> TaskView | None:
         """The task with that id or uuid; None when this app has none."""
@@ -66,23 +86,123 @@ class Tasks(Source):
         rows.sort(key=lambda task: task.uuid == str(ref))  # an id goes before a uuid of digits
         return rows[0] if rows else None
 
-    def _matching(self, wanted: Filter) -> Any:
-        query, task = self._mine(), self._task
-        if wanted.status:
-            query &= task.status.belongs(list(wanted.status))
-        if wanted.group is not None:
-            query &= task.group_name == wanted.group
-        if wanted.function is not None:
-            query &= task.function_name == wanted.function
-        return query & self._with_text(wanted.text) if wanted.text else query
+    # -- by age: as the ids are --------------------
 
-    def _with_text(self, text: str) -> Any:
-        """Arguments of tasks with secrets are not searched: whoever guesses would be told."""
-        as_json = json.dumps(text)[1:-1]  # how args and vars have it stored
-        task = self._task
-        query = task.args.contains(as_json) | task.vars.contains(as_json)
-        query |= task.args.contains(text) | task.vars.contains(text)
-        query &= task.secret == None
-        for name in ("task_name", "function_name", "uuid"):
-            query |= task[name].contains(text)
-        return query
+    def _by_age(self, wanted: Filter, seconds: float) -> Listing:
+        back = place_of(wanted.before)
+        start = back or place_of(wanted.after)
+        down = (wanted.sort == NEWEST) == (back is None)
+        edge = {} if start is None else {"high": start.id - 1} if down else {"low": start.id + 1}
+        some = self._walk(wanted, self._span(wanted, down, **edge), wanted.limit + 1, seconds)
+        ids = [row[0] for row in some.rows]
+        if back and some.is_all and len(ids) <= wanted.limit:
+            return self._by_age(replace(wanted, before=None, after=None), seconds)
+        more, ids = len(ids) > wanted.limit, ids[: wanted.limit]
+        onward = ids[-1] if more else None if some.is_all else some.reached
+        return self._listing(
+            wanted,
+            ids[::-1] if back else ids,
+            after=(ids[0] if ids else None) if back else onward,
+            before=onward if back else ids[0] if start and ids else None,
+            looked_to=None if more or some.is_all else some.reached,
+        )
+
+    def _listing(self, wanted: Filter, ids: Sequence[int], **more: Any) -> Listing:
+        for side in ("after", "before"):
+            more[side] = None if more[side] is None else str(more[side])
+        items, notes = self._read_all(ids)
+        return Listing(items, sort=wanted.sort, notes=notes, **more)
+
+    # -- sorted: where there are few enough --------------------
+
+    def _sorted(self, wanted: Filter, seconds: float) -> Listing:
+        sort, span = SORTS[wanted.sort], self._span(wanted, down=False)
+        if not isinstance(span, Few) and not self._is_narrow(wanted):
+            return self._unsorted(wanted, seconds)
+        some = self._walk(wanted, span, MANY + 1, seconds * TO_SORT, sort.columns)
+        if not some.is_all:
+            return self._unsorted(wanted, seconds)
+        places = sorted(Place(sort.key(*values), row_id) for row_id, *values in some.rows)
+        first, last = _stretch(places, wanted)
+        return self._listing(
+            wanted,
+            [place.id for place in places[first:last]],
+            after=places[last - 1] if last < len(places) else None,
+            before=places[first] if first else None,
+        )
+
+    def _unsorted(self, wanted: Filter, seconds: float) -> Listing:
+        """The cursors of one order mean nothing in another one, but for their ids."""
+        why = Sentence(
+            "These are the newest first: there are too many to sort them by {sort}. "
+            "A narrower filter helps.",
+            sort=Sentence(wanted.sort),
+        )
+        page = self._by_age(replace(wanted, sort=NEWEST), seconds * TO_SORT)
+        return replace(page, notes=(*page.notes, why))
+
+    # -- the way through the tasks --------------------
+
+    def _span(self, wanted: Filter, down: bool, low: int = 0, high: int = LARGEST_ID) -> Span:
+        """What is to be looked through: all tasks there are, or the few that an index knows."""
+        task_id = self._task.id
+        # Two questions: asked for both at once, SQLite reads the whole table.
+        [(lowest,)] = self._told(task_id > 0, [task_id.min()])
+        whole = Span(max(low, lowest or 1), min(high, self.newest_id()), down)
+        few = None if whole.is_over else self._few(wanted)
+        return whole if few is None else Few(few, whole)
+
+    def _walk(
+        self, wanted: Filter, span: Span, most: int, seconds: float, columns: Sequence[str] = ()
+    ) -> Some:
+        """The first ``most`` that match, or as many as are found in that time."""
+        task_id, rows = self._task.id, list[tuple[Any, ...]]()
+        fields = [task_id, *(self._task[name] for name in columns)]
+        order = ~task_id if span.down else task_id
+        for size in self._pace(wanted, seconds).steps():
+            if span.is_over or len(rows) >= most:
+                break
+            step, limit = span.next(task_id, size), (0, most - len(rows))
+            step = self._matching(wanted, step)
+            rows += self._told(step, fields, orderby=order, limitby=limit)
+        return Some(rows, span.reached, span.is_over and len(rows) < most)
+
+    def _pace(self, wanted: Filter, seconds: float) -> Pace:
+        first = FIRST_WITH_TEXT if wanted.text else FIRST
+        return Pace(self._clock, seconds, FIRST_WITH_OUTPUT if wanted.in_output else first)
+
+    def _read_all(self, ids: Sequence[int]) -> tuple[list[TaskView], list[Sentence]]:
+        """The tasks with these ids, in their order; and what cannot be read, in words."""
+        if not ids:
+            return [], []
+        try:
+            views = self._views(ids)
+            return [views[one] for one in ids if one in views], []
+        except (TypeError, ValueError):  # pydal's words for a row that was edited by hand
+            return self._one_by_one(ids)
+
+    def _views(self, ids: Sequence[int]) -> dict[int, TaskView]:
+        rows = self._set(self._task.id.belongs(list(ids))).select(self._task.ALL)
+        return {row.id: sight.task_view(row) for row in rows}
+
+    def _one_by_one(self, ids: Sequence[int]) -> tuple[list[TaskView], list[Sentence]]:
+        items, notes = list[TaskView](), list[Sentence]()
+        for one in ids:
+            try:
+                items += self._views([one]).values()
+            except (TypeError, ValueError) as error:
+                told = Sentence("Task {id} cannot be read: {why}", id=one, why=str(error))
+                notes.append(told)
+        return items, notes
+
+
+def _stretch(places: Sequence[Place], wanted: Filter) -> tuple[int, int]:
+    """From where to where a page of sorted places goes."""
+    back, start = place_of(wanted.before), place_of(wanted.after)
+    if back is not None:
+        last = sum(place < back for place in places)
+        if last > wanted.limit:
+            return last - wanted.limit, last
+        start = None
+    first = sum(place <= start for place in places) if start else 0
+    return first, min(len(places), first + wanted.limit)

@@ -136,6 +136,11 @@ class Dialect(Sayings):
         """The length of a text as an expression: in characters, as parts of it are counted."""
         return field.len()
 
+    def by_id(self, field: Any) -> Any:
+        """A column in a condition on rows that are to be found by their ids, not by an index on
+        it. Most databases know by themselves which is shorter."""
+        return field
+
     def about(self) -> dict[str, Any]:
         """What a worker says of its connection in its row."""
         return {

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from pydal.objects import Expression
+
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.dialects.literals import (
     Literals,
@@ -87,6 +89,9 @@ class SQLite(Dialect):
     @functools.cached_property
     def _literals(self) -> Literals:
         return Literals(self.db._adapter, _meant)
+
+    def by_id(self, field: Any) -> Any:
+        return Expression(self.db, f"+{field}", None, None, field.type)
 
     def passes(self, error: Exception) -> bool:
         unreadable = "Could not decode" in str(error)  # a text in a row that is no UTF-8

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from databases import SERVERS, Database, Shared
 from home import Connect, scheduler_on
+from plans import SORTING, WHOLE, heard, is_mysql, plan
 from plugin_scheduler.models import INDEXES, TABLES
 
 from plugin_scheduler.clock import SYSTEM
@@ -24,11 +24,6 @@ NOW = datetime(2026, 5, 1, 9)
 COLUMNS = "uuid, status, group_name, priority, enabled, broadcast, next_run_time, function_name, "
 COLUMNS += "application_name"
 CLAIM_INDEX = "scheduler_task_claim_idx"
-READS = ("SELECT", "(SELECT", "INSERT", "UPDATE", "DELETE")
-SORTING = ("TEMP B-TREE", "Sort", "filesort")
-#: All of the tasks, or all of an index over them.
-WHOLE = r"Seq Scan on scheduler_task\b|SCAN scheduler_task\b|'scheduler_task', '(ALL|index)'"
-Statement = tuple[str, Any]
 
 
 @pytest.fixture(params=["sqlite", *SERVERS])
@@ -73,35 +68,6 @@ def fill(db: Any, status: str, count: int, first: datetime) -> None:
 def set_priorities(db: Any, priority: str, where: str = "status = 'QUEUED'") -> None:
     db.executesql(f"UPDATE scheduler_task SET priority = {priority} WHERE {where}")
     db.commit()
-
-
-def is_mysql(db: Any) -> bool:
-    return bool(db._uri.startswith("mysql"))
-
-
-@contextmanager
-def heard(db: Any) -> Iterator[list[Statement]]:
-    """The statements that were sent meanwhile, with their values; not what begins and ends."""
-    sent: list[Statement] = []
-    send = db._adapter.execute
-
-    def listen(sql: str, values: Any = None) -> Any:
-        if sql.startswith(READS):
-            sent.append((sql, values))
-        return send(sql, values) if values else send(sql)
-
-    db._adapter.execute = listen
-    try:
-        yield sent
-    finally:
-        del db._adapter.execute
-
-
-def plan(db: Any, sql: str, values: Any = None) -> str:
-    """What the database would do, in its own words."""
-    how = "EXPLAIN QUERY PLAN" if db._uri.startswith("sqlite") else "EXPLAIN"
-    more = {"placeholders": values} if values else {}
-    return "\n".join(str(row) for row in db.executesql(f"{how} {sql}", **more))
 
 
 def claim(store: Store, limit: int = 100, name: str = "web1") -> int:

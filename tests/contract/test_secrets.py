@@ -195,7 +195,7 @@ def test_a_search_does_not_find_what_is_hidden(scheduler: Scheduler) -> None:
     plain_one = scheduler.queue_task(log_in, ["bob", "hunter2"]).id
     browser = Browser.of(scheduler)
     found = [task.id for task in browser.tasks(Filter(text="hunter2")).items]
-    assert found == [plain_one] and browser.count(Filter(text="hunter2")) == 1
+    assert found == [plain_one] and browser.count(Filter(text="hunter2")).number == 1
     assert [task.id for task in browser.tasks(Filter(text="join")).items] == [secret]
 
 
