@@ -25,10 +25,10 @@ from plugin_scheduler.browse.runs import Runs
 from plugin_scheduler.browse.schedule import Schedules
 from plugin_scheduler.browse.tasks import Tasks
 from plugin_scheduler.browse.timeline import Timelines
-from plugin_scheduler.browse.warnings import Notice as Notice
 from plugin_scheduler.browse.wanted import Count as Count
 from plugin_scheduler.browse.wanted import Filter as Filter
 from plugin_scheduler.browse.wanted import Listing as Listing
+from plugin_scheduler.browse.warnings import Notice as Notice
 from plugin_scheduler.models import TABLES
 
 
