@@ -47,4 +47,11 @@ def _same_origin(headers: Mapping[str, str], host: str) -> bool:
     origin = headers.get("Origin") or headers.get("Referer")
     if site and site != "same-origin":
         return False
-    return bool(origin) and urlsplit(origin).netloc.lower() == host.lower()
+    return bool(origin) and _host_of(origin).lower() == host.lower()
+
+
+def _host_of(address: str | None) -> str:
+    try:
+        return urlsplit(address or "").netloc
+    except ValueError:  # no address at all
+        return ""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any
 
-from plugin_scheduler.controllers import guard
+from plugin_scheduler.controllers import body, guard
 from plugin_scheduler.controllers.languages import Languages
 from plugin_scheduler.controllers.rights import ACT, VIEW, Door, Person, Policy
 from plugin_scheduler.controllers.shown import Shown
@@ -54,6 +54,8 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+#: Before a session, and with it a language, is known.
+UNREADABLE = "The request is not what it says it is, or too long."
 
 Handler = Callable[..., Any]
 
@@ -118,14 +120,22 @@ class Site:
 
     def _action(self, path: str, method: str, role: str, show: Any) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:
+            @self._uses
             @wraps(handler)
             def answer(**places: Any) -> Any:
-                response.headers.update(HEADERS)
                 return self._answer(handler, method, role, show, places)
+
+            @wraps(handler)
+            def asked(**places: Any) -> Any:
+                response.headers.update(HEADERS)
+                if method == "POST" and not body.is_readable():
+                    response.status = 400
+                    return _json({"error": UNREADABLE})
+                return answer(**{name: _cleaned(value) for name, value in places.items()})
 
             self.paths.add(path)
             whole_path = f"{self.route}/{path}".rstrip("/")
-            action(whole_path, method=method)(self._uses(answer))
+            action(whole_path, method=method)(asked)
             return handler
 
         return register
@@ -192,7 +202,7 @@ class Site:
             "app": self.scheduler.application_name,
             "zone": shown.zone,
             "language": self._translator.local.tag or "en",
-            "words": {text: shown.T(text) for text in script_texts()},
+            "words": {text: shown.word(text) for text in script_texts()},
             **given,
         }
         return self._rendered(template, context)
@@ -209,7 +219,7 @@ def script_texts() -> tuple[str, ...]:
     """Our own words in scripts: their translations go along with each page."""
     texts: set[str] = set()
     for path in sorted(STATIC.glob("*.js")):
-        texts.update(re.findall(r'Scheduler\.T\("([^"]+)"', path.read_text("utf-8")))
+        texts.update(re.findall(r'\bT\("([^"]+)"', path.read_text("utf-8")))
     return tuple(sorted(texts))
 
 
@@ -229,6 +239,11 @@ def _body(visit: Visit) -> dict[str, Any]:
         return visit.given
     except SchedulerError:
         return {}
+
+
+def _cleaned(place: Any) -> Any:
+    """What stands in an address, as every database takes it."""
+    return values.clean(place) if isinstance(place, str) else place
 
 
 def _host() -> str:

@@ -16,6 +16,7 @@ from plugin_scheduler.controllers.rights import Person
 from plugin_scheduler.controllers.shown import Shown
 from py4web import request
 
+from plugin_scheduler import values
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.errors import BadTask, NotFound
 from plugin_scheduler.journal import Journal
@@ -127,4 +128,4 @@ def _json_body() -> Any:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value)
+    return values.clean(value if isinstance(value, str) else str(value))

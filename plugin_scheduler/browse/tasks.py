@@ -80,7 +80,7 @@ class Tasks(Matching):
     def task(self, ref: int | str) -> TaskView | None:
         """The task with that id or uuid; None when this app has none."""
         named = self._task.uuid == str(ref)
-        if str(ref).isdecimal() and int(ref) <= LARGEST_ID:
+        if str(ref).isdecimal() and len(str(ref)) < 20 and int(ref) <= LARGEST_ID:
             named |= self._task.id == int(ref)
         rows = [sight.task_view(row) for row in self._set(named & self._mine()).select()]
         rows.sort(key=lambda task: task.uuid == str(ref))  # an id goes before a uuid of digits

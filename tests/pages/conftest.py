@@ -37,7 +37,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(kept).absolute() if kept else tmp_path_factory.mktemp("screenshots")
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A file whose tests are the same everywhere may say in ``DATABASES`` which are enough."""
+    if "site" in metafunc.fixturenames:
+        kinds = getattr(metafunc.module, "DATABASES", ("sqlite", "postgres"))
+        metafunc.parametrize("site", kinds, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def site(
     request: pytest.FixtureRequest, servers: Shared, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
