@@ -16,6 +16,8 @@ from plugin_scheduler.browse.charts import Usual as Usual
 from plugin_scheduler.browse.explain import Check as Check
 from plugin_scheduler.browse.explain import Explanation as Explanation
 from plugin_scheduler.browse.explain import Explanations
+from plugin_scheduler.browse.failures import FailedRuns
+from plugin_scheduler.browse.failures import Failures as Failures
 from plugin_scheduler.browse.graphs import Graphs
 from plugin_scheduler.browse.overview import Overview as Overview
 from plugin_scheduler.browse.overview import Overviews
@@ -32,7 +34,9 @@ from plugin_scheduler.browse.warnings import Notice as Notice
 from plugin_scheduler.models import TABLES
 
 
-class Browser(Tasks, Runs, Explanations, Overviews, Schedules, Graphs, Timelines, Counts):
+class Browser(
+    Tasks, Runs, FailedRuns, Explanations, Overviews, Schedules, Graphs, Timelines, Counts
+):
     """The tasks, runs and workers of one app; of all that share the database where it is "".
 
     >>> browser = Browser.of(scheduler)

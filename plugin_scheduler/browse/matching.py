@@ -114,11 +114,6 @@ class Matching(Source):
     def _numbers(self, query: Any, **options: Any) -> list[int]:
         return [row[0] for row in self._told(query, [self._task.id], **options)]
 
-    def _told(self, query: Any, fields: list[Any], **options: Any) -> list[tuple[Any, ...]]:
-        """Rows as the driver gives them: thousands of pydal's would take too long."""
-        sql = self._set(query)._select(*fields, **options)
-        return list(self._db.executesql(sql) or ())
-
 
 def _as_stored(text: str) -> list[str]:
     """As it is, and as JSON has it, where that differs."""

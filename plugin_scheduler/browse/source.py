@@ -5,13 +5,16 @@ I own which rows are this app's. I call dialects and the store's named condition
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
+
+from pydal.objects import Query
 
 from plugin_scheduler import sight
 from plugin_scheduler.catalog import Home
 from plugin_scheduler.clock import SYSTEM, Clock
 from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.dialects.statements import listed
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import WorkerView
 from plugin_scheduler.store.due import Due
@@ -58,3 +61,12 @@ class Source:
 
     def _set(self, query: Any) -> Any:
         return self._db(query, ignore_common_filters=True)
+
+    def _told(self, query: Any, fields: list[Any], **options: Any) -> list[tuple[Any, ...]]:
+        """Rows as the driver gives them: thousands of pydal's would take too long."""
+        sql = self._set(query)._select(*fields, **options)
+        return list(self._db.executesql(sql) or ())
+
+    def _among(self, column: Any, ids: Iterable[int]) -> Any:
+        """As pydal's ``belongs``, which takes ten times as long for many."""
+        return Query(self._db, f"({column} IN ({listed(list(ids))}))")

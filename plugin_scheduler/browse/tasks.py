@@ -73,6 +73,10 @@ class Tasks(Matching):
         ids = [row[0] for row in some.rows]
         return ids, None if some.is_all else ids[-1] if len(ids) == most else some.reached
 
+    def some(self, ids: Sequence[int]) -> list[TaskView]:
+        """Those of this app's tasks that have these ids, and can be read; in their order."""
+        return self._read_all(ids)[0]
+
     def newest_id(self) -> int:
         """The highest id of all tasks, 0 where there is none."""
         return self._told(self._task.id > 0, [self._task.id.max()])[0][0] or 0
@@ -182,7 +186,7 @@ class Tasks(Matching):
             return self._one_by_one(ids)
 
     def _views(self, ids: Sequence[int]) -> dict[int, TaskView]:
-        rows = self._set(self._task.id.belongs(list(ids))).select(self._task.ALL)
+        rows = self._set(self._task.id.belongs(list(ids)) & self._mine()).select(self._task.ALL)
         return {row.id: sight.task_view(row) for row in rows}
 
     def _one_by_one(self, ids: Sequence[int]) -> tuple[list[TaskView], list[Sentence]]:

@@ -31,7 +31,7 @@ store presence sight blame headway browse journal
 hosts processes spool streams runs runner nursery crew births pool porter
 signals outage zones identity listening ticker staying
 intake reporting supervisor boot launch vitals
-checks queueing questions editing orders jobs
+checks queueing questions editing orders jobs acts
 controllers
 pages
 api
@@ -54,7 +54,8 @@ DOORS = {
 }
 
 STATUS_WORDS = set("QUEUED ASSIGNED RUNNING COMPLETED FAILED TIMEOUT STOPPED EXPIRED".split())
-QUERIES = {"models", "store", "dialects", "browse", "journal", "api", "questions", "orders", "jobs"}
+_QUERIES = "models store dialects browse journal api questions orders jobs acts"
+QUERIES = set(_QUERIES.split())
 PROCESSES = {
     "nursery",
     "processes",

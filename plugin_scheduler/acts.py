@@ -1,0 +1,255 @@
+"""What a person does to many tasks at once: stop, requeue, run now, delete, ...
+
+I own these acts: for which tasks each is meant, why the others are skipped, and the steps in which
+"all that match" are gone through. I call browse, the journal and the scheduler's own verbs. I never
+commit: a step is one transaction, which whoever asked for it ends.
+
+None of them takes a task away from a worker but a stop, which asks, and a delete: a worker ends the
+run of a task that is gone. Whether it is enabled, its priority and its group count when it is
+claimed, so a task that runs is left in peace by these, and they hold for its next run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from plugin_scheduler.browse import Browser, Filter
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.journal import Journal
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.sight import TaskView
+
+MOST = 500  # tasks in a step
+
+ENDED = Sentence("has ended")
+NOT_ENDED = Sentence("has not ended")
+TOO_LATE = Sentence("its stop time has passed")
+TAKEN = Sentence("a worker has it")
+DUE = Sentence("is due already")
+DISABLED = Sentence("is disabled")
+SAME = Sentence("is so already")
+GONE = Sentence("is not there any more")
+CHANGED = Sentence("changed in the meantime")
+
+
+@dataclass(frozen=True)
+class Acted:
+    """To how many tasks it was done, and how many were skipped for which reason."""
+
+    done: int
+    skipped: Mapping[Sentence, int]
+
+    def sentence(self, name: str) -> Sentence:
+        """What came of it, in words."""
+        done = Sentence(ACTS[name].said, number=f"{self.done:,}")
+        if not self.skipped:
+            return done
+        why = [
+            Sentence("{why} ({number})", why=why, number=f"{number:,}")
+            for why, number in self.skipped.items()
+        ]
+        number = f"{sum(self.skipped.values()):,}"
+        return Sentence("{done} Skipped: {number}; {why}.", done=done, number=number, why=why)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of what a filter means; ``at`` is where the next one begins, None after the last."""
+
+    acted: Acted
+    at: int | None
+
+
+class Act(NamedTuple):
+    """``skips`` says why a task is none of its, None for one that is; ``do`` does it to many."""
+
+    said: str
+    skips: Callable[[TaskView, datetime, Any], Sentence | None]
+    do: Callable[[Acts, list[int], Any], int]
+    column: str = ""  # that it writes a given value to
+
+
+class Acts:
+    """What somebody does to tasks of a scheduler.
+
+    >>> acts = Acts(scheduler, Browser.of(scheduler), journal, "ann")
+    >>> acts.act("stop", [3, 4, 5]).sentence("stop")
+    'Stopped, or told to stop: 2. Skipped: 1; has ended (1).'
+    """
+
+    def __init__(self, scheduler: Any, browser: Browser, journal: Journal, who: str) -> None:
+        self.scheduler, self.task = scheduler, scheduler.db.scheduler_task
+        self._browser, self._journal, self._who = browser, journal, who
+
+    def act(self, name: str, ids: Sequence[int], value: Any = None) -> Acted:
+        """Do it to these, at most `MOST`."""
+        act = self._named(name, ids)
+        value = self._checked(act, value)
+        fit, skipped = self._sorted_out(act, dict.fromkeys(ids), value)
+        done = min(len(fit), act.do(self, fit, value)) if fit else 0
+        if fit:
+            self._journal.note_many(
+                self._who, name, fit, **({} if value is None else {"value": value})
+            )
+        if len(fit) > done:
+            skipped[CHANGED] += len(fit) - done
+        return Acted(done, dict(skipped))
+
+    def act_on_matching(
+        self, name: str, wanted: Filter, above: int, upto: int, value: Any = None
+    ) -> Step:
+        """Do it to the next of those that match, from above one id to another.
+
+        Ids only rise, and the last one is told at the start: so nothing is done twice or left out,
+        whether the act makes tasks match no more, and whatever is queued meanwhile.
+        """
+        ids, at = self._browser.ids(wanted, above, upto, MOST)
+        return Step(self.act(name, ids, value), at)
+
+    def _named(self, name: str, ids: Sequence[int]) -> Act:
+        if name not in ACTS:
+            raise BadTask(Sentence("There is nothing called {name} to be done.", name=name))
+        if len(ids) > MOST:
+            raise BadTask(Sentence("At most {most} tasks at a time.", most=MOST))
+        return ACTS[name]
+
+    def _checked(self, act: Act, value: Any) -> Any:
+        """The value as its column takes it; BadTask in words where it does not."""
+        if not act.column:
+            return None
+        column = self.task[act.column]
+        if act.column == "group_name":  # any name may be the first of its group
+            value = str(value or "").strip()
+        found, error = column.validate(value)
+        if error:
+            raise BadTask(f"{act.column}: {error}")
+        return found
+
+    def _sorted_out(
+        self, act: Act, ids: Mapping[int, None], value: Any
+    ) -> tuple[list[int], Counter[Sentence]]:
+        """Those it is meant for, and how many it is not, by reason."""
+        now, skipped = self.scheduler.now(), Counter[Sentence]()
+        tasks = self._browser.some(list(ids))
+        fit = []
+        for task in tasks:
+            why = act.skips(task, now, value)
+            if why is None:
+                fit.append(task.id)
+            else:
+                skipped[why] += 1
+        if len(ids) > len(tasks):
+            skipped[GONE] = len(ids) - len(tasks)
+        return fit, skipped
+
+    # -- how it is done: to those that still stand where they stood --------------------
+
+    def write(self, ids: list[int], guard: Any, **columns: Any) -> int:
+        return int(self._set(self.task.id.belongs(ids) & guard).update(**columns) or 0)
+
+    def stop(self, ids: list[int], _: Any) -> int:
+        return self.scheduler.stop_task(self.task.id.belongs(ids)) or 0
+
+    def requeue(self, ids: list[int], _: Any) -> int:
+        return int(self.scheduler.requeue(self.task.id.belongs(ids)))
+
+    def run_now(self, ids: list[int], _: Any) -> int:
+        """What waits becomes due; what has ended runs again."""
+        now, queued = self.scheduler.now(), self.task.status == TaskStatus.QUEUED
+        done = self.write(ids, queued & (self.task.next_run_time > now), next_run_time=now)
+        done += self.write(ids, queued & (self.task.next_run_time == None), next_run_time=now)
+        return done + self.requeue(ids, None)
+
+    def enable(self, ids: list[int], _: Any) -> int:
+        return self.write(ids, self._not_ended(), enabled=True)
+
+    def disable(self, ids: list[int], _: Any) -> int:
+        return self.write(ids, self._not_ended(), enabled=False)
+
+    def delete(self, ids: list[int], _: Any) -> int:
+        return int(self._set(self.task.id.belongs(ids)).delete() or 0)
+
+    def set_priority(self, ids: list[int], value: Any) -> int:
+        return self.write(ids, self.task.id > 0, priority=value)
+
+    def set_group(self, ids: list[int], value: Any) -> int:
+        return self.write(ids, self.task.id > 0, group_name=value)
+
+    def _not_ended(self) -> Any:
+        return ~self.task.status.belongs(TaskStatus.ENDED)
+
+    def _set(self, query: Any) -> Any:
+        return self.scheduler.db(query, ignore_common_filters=True)
+
+
+# -- whom it is meant for ------------------------------------------------------------------------
+
+
+def _is_over(task: TaskView) -> bool:
+    return task.status in TaskStatus.ENDED
+
+
+def _no_stop(task: TaskView, now: datetime, _: Any) -> Sentence | None:
+    return ENDED if _is_over(task) else None
+
+
+def _no_requeue(task: TaskView, now: datetime, _: Any) -> Sentence | None:
+    if not _is_over(task):
+        return NOT_ENDED
+    return TOO_LATE if task.stop_time and task.stop_time < now else None
+
+
+def _no_run_now(task: TaskView, now: datetime, _: Any) -> Sentence | None:
+    if _is_over(task):
+        return _no_requeue(task, now, None)
+    return next(_not_now(task, now), None)
+
+
+def _not_now(task: TaskView, now: datetime) -> Iterator[Sentence]:
+    if task.status != TaskStatus.QUEUED:
+        yield TAKEN
+    if task.stop_time and task.stop_time < now:
+        yield TOO_LATE
+    if not task.enabled:
+        yield DISABLED
+    if task.next_run_time and task.next_run_time <= now:
+        yield DUE
+
+
+def _no_enable(task: TaskView, now: datetime, _: Any) -> Sentence | None:
+    return ENDED if _is_over(task) else SAME if task.enabled else None
+
+
+def _no_disable(task: TaskView, now: datetime, _: Any) -> Sentence | None:
+    return ENDED if _is_over(task) else None if task.enabled else SAME
+
+
+def _anyway(task: TaskView, now: datetime, _: Any) -> Sentence | None:
+    return None
+
+
+def _same_priority(task: TaskView, now: datetime, value: Any) -> Sentence | None:
+    return SAME if task.priority == value else None
+
+
+def _same_group(task: TaskView, now: datetime, value: Any) -> Sentence | None:
+    return SAME if task.group == value else None
+
+
+ACTS: Mapping[str, Act] = {
+    "stop": Act("Stopped, or told to stop: {number}.", _no_stop, Acts.stop),
+    "requeue": Act("Queued again: {number}.", _no_requeue, Acts.requeue),
+    "run_now": Act("Made due now: {number}.", _no_run_now, Acts.run_now),
+    "enable": Act("Enabled: {number}.", _no_enable, Acts.enable),
+    "disable": Act("Disabled: {number}.", _no_disable, Acts.disable),
+    "delete": Act("Deleted: {number}.", _anyway, Acts.delete),
+    "set_priority": Act(
+        "Priority changed: {number}.", _same_priority, Acts.set_priority, "priority"
+    ),
+    "set_group": Act("Group changed: {number}.", _same_group, Acts.set_group, "group_name"),
+}

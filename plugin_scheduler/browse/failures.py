@@ -1,0 +1,211 @@
+"""What goes wrong, where, and how often? Failed runs, grouped by where they failed.
+
+I own the groups. I call blame to read tracebacks. I never write. However much has failed, I look at
+the newest for a moment only, and say how many these were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from plugin_scheduler.blame import Blame, blame
+from plugin_scheduler.browse.source import Source
+from plugin_scheduler.browse.walk import Pace
+from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.sentences import Sentence
+
+DAYS, NEWEST_RUNS, FIRST = 7, 2000, 200
+SECONDS = 0.15
+_BY_THEMSELVES = (RunStatus.FAILED, RunStatus.TIMEOUT)
+#: What a stopped run's reason says where nobody stopped it.
+_DIED = re.compile(r"\bdied\b")
+_WORKERS_NAME = re.compile(r"^its worker .* died")
+
+
+class Failed(NamedTuple):
+    """A run that failed, and how its task stands now."""
+
+    run_id: int
+    task_id: int
+    status: str
+    at: datetime
+    reason: str
+    function: str
+    can_requeue: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one function that failed in the same place, or for the same reason.
+
+    ``what`` is the kind of exception, or the reason; ``message``, ``code`` and the ids of run and
+    task are those of the latest. ``task_ids`` have ended with such a run and may be requeued.
+    """
+
+    key: str
+    function: str
+    what: str
+    message: str
+    file: str
+    line: int
+    inside: str
+    code: str
+    count: int
+    first: datetime
+    last: datetime
+    run_id: int
+    task_id: int
+    task_ids: tuple[int, ...]
+
+    @property
+    def where(self) -> Sentence | None:
+        """``sales.py, line 31, in report``; None where no place is known."""
+        if not self.file:
+            return None
+        name = re.split(r"[\\/]", self.file)[-1]
+        told = "{file}, line {line}, in {inside}" if self.inside else "{file}, line {line}"
+        return Sentence(told, file=name, line=self.line, inside=self.inside)
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Groups, those of the latest failure first; made of so many runs, ``is_all`` or the newest."""
+
+    groups: list[Group]
+    runs: int
+    is_all: bool
+    days: int
+
+    @property
+    def sentence(self) -> Sentence:
+        """How much was looked at."""
+        told = (
+            "All {runs} failed runs of the last {days} days."
+            if self.is_all
+            else "Among the newest {runs} failed runs of the last {days} days."
+        )
+        return Sentence(told, runs=f"{self.runs:,}", days=self.days)
+
+
+class FailedRuns(Source):
+    """Failed runs by where they failed."""
+
+    def failures(
+        self, days: int = DAYS, most: int = NEWEST_RUNS, seconds: float = SECONDS
+    ) -> Failures:
+        """What failed in these days, of the newest ``most`` runs as many as there is time for."""
+        found, is_all = self._newest(days, most)
+        members: dict[str, list[Failed]] = {}
+        blamed: dict[str, Blame] = {}
+        seen = 0
+        for size in Pace(self._clock, seconds, FIRST).steps():
+            if seen >= len(found):
+                break
+            for run, told in self._tracebacks(found[seen : seen + size]):
+                key = _key(run, told)
+                members.setdefault(key, []).append(run)
+                blamed.setdefault(key, told)
+            seen += size
+        groups = [_group(key, runs, blamed[key]) for key, runs in members.items()]
+        return Failures(groups, min(seen, len(found)), is_all and seen >= len(found), days)
+
+    def failed_like(self, key: str, days: int = DAYS) -> Group | None:
+        """The group of that key, as it is now."""
+        groups = self.failures(days).groups
+        return next((group for group in groups if group.key == key), None)
+
+    def _newest(self, days: int, most: int) -> tuple[list[Failed], bool]:
+        """Newest first, and whether these are all; each kind is read from an index, in order."""
+        since = self.now() - timedelta(days=days)
+        kinds = [self._of_status(one, since, most) for one in (*_BY_THEMSELVES, RunStatus.STOPPED)]
+        runs = [run for kind in kinds for run in kind if _is_failure(run)]
+        runs.sort(key=lambda run: (str(run[3]), run[0]), reverse=True)
+        is_all = len(runs) <= most and not any(len(kind) > most for kind in kinds)
+        return list(self._with_their_tasks(runs[:most])), is_all
+
+    def _of_status(self, status: str, since: datetime, most: int) -> list[tuple[Any, ...]]:
+        run = self._run
+        fields = [run.id, run.task_id, run.status, run.start_time, run.stop_time, run.reason]
+        newest = {"orderby": ~run.start_time, "limitby": (0, most + 1)}
+        return self._told((run.status == status) & (run.start_time >= since), fields, **newest)
+
+    def _with_their_tasks(self, runs: Sequence[tuple[Any, ...]]) -> Iterator[Failed]:
+        tasks = self._their_tasks({row[1] for row in runs})
+        ended = (TaskStatus.FAILED, TaskStatus.TIMEOUT)
+        for run_id, task_id, status, start, stop, reason in runs:
+            if task_id in tasks:
+                function, task_status, latest = tasks[task_id]
+                again = latest == run_id and task_status in ended
+                at = _moment(stop or start)
+                yield Failed(run_id, task_id, status, at, reason or "", function or "", again)
+
+    def _their_tasks(self, ids: Iterable[int]) -> dict[int, tuple[Any, ...]]:
+        task = self._task
+        fields = [task.id, task.function_name, task.status, task.run_id]
+        mine = self._mine() & self._among(task.id, ids)
+        return {row_id: tuple(row) for row_id, *row in self._told(mine, fields)}
+
+    def _tracebacks(self, runs: Sequence[Failed]) -> Iterator[tuple[Failed, Blame]]:
+        run = self._run
+        these = self._among(run.id, [one.run_id for one in runs])
+        texts = dict(self._told(these, [run.id, run.traceback]))
+        for one in runs:
+            yield one, _read(texts.get(one.run_id) or "")
+
+
+@lru_cache(maxsize=500)
+def _read(text: str) -> Blame:
+    """Most are alike, and to read one takes longer than to fetch it."""
+    return blame(text)
+
+
+def _is_failure(run: tuple[Any, ...]) -> bool:
+    """A run that was stopped is one where its runner or worker died, and none where somebody
+    stopped it, or its worker left."""
+    return run[2] != RunStatus.STOPPED or bool(_DIED.search(run[5] or ""))
+
+
+def _moment(value: Any) -> datetime:
+    return datetime.fromisoformat(str(value)[:19])
+
+
+def _what(run: Failed, told: Blame) -> str:
+    """The error, or the reason where the run was ended from outside, wherever it was then."""
+    if run.status == RunStatus.FAILED and told.kind:
+        return told.kind
+    if run.status == RunStatus.FAILED and not run.reason:
+        return told.message or Sentence("no reason is known")
+    return _WORKERS_NAME.sub("its worker died", run.reason) or run.status
+
+
+def _key(run: Failed, told: Blame) -> str:
+    place = told.place if run.status == RunStatus.FAILED else ""
+    parts = (run.function, run.status, _what(run, told), place, told.function if place else "")
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _group(key: str, runs: list[Failed], told: Blame) -> Group:
+    """``runs`` from the latest to the first, ``told`` is what is known of the latest."""
+    latest = runs[0]
+    return Group(
+        key=key,
+        function=latest.function,
+        what=_what(latest, told),
+        message=told.message if told.kind else "",
+        file=told.file,
+        line=told.line,
+        inside=told.function,
+        code=told.code,
+        count=len(runs),
+        first=min(run.at for run in runs),
+        last=max(run.at for run in runs),
+        run_id=latest.run_id,
+        task_id=latest.task_id,
+        task_ids=tuple(sorted({run.task_id for run in runs if run.can_requeue})),
+    )
