@@ -31,6 +31,7 @@ def main() -> int:
         print(f"Port {PORT} is in use; choose another: make demo PORT=8001", file=sys.stderr)
         return 2
     password = secrets.token_urlsafe(6)
+    os.environ["DEMO_KEY"] = secrets.token_urlsafe(12)  # for the web server that we start
     folder = prepare(password)
     with contextlib.ExitStack() as running, contextlib.suppress(KeyboardInterrupt):
         scheduler, queued = queue_work(folder)
@@ -128,12 +129,10 @@ def tell_addresses(password: str, count: int) -> None:
     base = f"http://{HOST}:{PORT}"
     print(
         f"""
-  The scheduler's pages   {base}/demo/scheduler
-  Sign in first           {base}/_dashboard
-  with the password       {password}
-
+  The scheduler's pages   {base}/demo/open/{os.environ["DEMO_KEY"]}
   The demo app            {base}/demo
   Its tables              {base}/_dashboard/dbadmin/demo/db/scheduler_task
+  Dashboard password      {password}
 
 {count} task{"s" if count != 1 else ""} queued; results as they come; Ctrl+C ends everything.
 """,

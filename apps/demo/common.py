@@ -21,4 +21,6 @@ db = DAL(
     pool_size=10,
 )
 session = Session()
+#: The login to py4web's dashboard, which opens the scheduler's pages, too.
+dashboard = Session(name="_dashboard_session")
 flash = Flash()
