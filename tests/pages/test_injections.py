@@ -1,0 +1,160 @@
+"""Whatever stands in a table is text in every page: it runs nowhere, and breaks nothing.
+
+No page is named here: the routes come from the code that mounts them (`test_rights` sees to it
+that the router knows no others).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from nasty import LINK, PRODUCT, SCRIPT, SHORT, Nasty
+from pages_kit import Page, Site
+from playwright.sync_api import TimeoutError as NotIdle
+from routes import JSON, Asker, Route, meant
+
+ROUTES = [route for route in meant() if route.method == "GET"]
+LARGEST_PAGE = 4_000_000  # characters: with a megabyte of output, and not with several
+LARGEST_LIST = 1_000_000
+HAND_WRITTEN = ("odd-status", "odd-json", "odd-cron", "no-times", "odd")
+#: What a text may have become, in a document that knows nothing of our names for it.
+BECAME = """() => {
+    const found = [];
+    if (window.pwned !== undefined) found.push(`a script ran: ${window.pwned}`);
+    for (const one of document.querySelectorAll("*")) {
+        const tag = one.outerHTML.slice(0, 200);
+        if (one.classList.contains("pwned")) found.push(`became an element: ${tag}`);
+        for (const { name, value } of one.attributes) {
+            if (name.startsWith("on")) found.push(`became a handler: ${tag}`);
+            if (/^\\s*javascript:/i.test(value) && ["href", "src", "action"].includes(name))
+                found.push(`became a link: ${tag}`);
+        }
+        if (one.tagName === "SCRIPT" && !one.src && one.type !== "application/json")
+            found.push(`became a script: ${tag}`);
+    }
+    return found.slice(0, 5);
+}"""
+
+
+@pytest.fixture(scope="module")
+def nasty(site: Site) -> Nasty:
+    return Nasty(site)
+
+
+@pytest.fixture(scope="module")
+def asker(site: Site, nasty: Nasty) -> Iterator[Asker]:
+    one = Asker(site, "adele")
+    yield one
+    one.session.close()
+
+
+@pytest.fixture
+def loose(visit: Callable[..., Page]) -> Page:
+    """A browser that heeds no policy: here a script would really run."""
+    page = visit(bypass_csp=True)
+    page.add_init_script("window.alert = window.print = () => { window.pwned = 'a dialog'; };")
+    return page
+
+
+def fillings(nasty: Nasty, route: Route) -> list[str]:
+    """The route's path with things that are there; all of them have texts of ours."""
+    names = (SHORT, f"{SHORT}ACTIVE", f"FAILED{SHORT}", "large", "cron")
+    ids = [*nasty.tasks.values(), *nasty.runs.values(), nasty.large_run]
+    places = [*sorted({str(one) for one in ids}), *(quote(name, safe="") for name in names)]
+    return list(dict.fromkeys(route.filled(place) for place in places))
+
+
+def shown(asker: Asker, nasty: Nasty) -> Iterator[tuple[Route, str, Any]]:
+    """Every answer that shows something."""
+    for route in ROUTES:
+        for path in fillings(nasty, route):
+            answer = asker.ask("GET", path)
+            assert answer.status_code in (200, 400, 404), f"{path}: {answer.status_code}"
+            if answer.status_code == 200:
+                yield route, path, answer
+
+
+@pytest.fixture(scope="module")
+def pages(asker: Asker, nasty: Nasty) -> list[str]:
+    """The addresses of what is HTML; of each route four, and what is large."""
+    found: dict[str, list[str]] = {}
+    for route, path, answer in shown(asker, nasty):
+        if answer.headers["Content-Type"].startswith("text/html"):
+            found.setdefault(route.path, []).append(path)
+    return [path for paths in found.values() for path in {*paths[:3], *paths[-2:]}]
+
+
+def open_wholly(page: Page, path: str) -> None:
+    """With what its scripts ask for, and with the mouse over whatever is drawn."""
+    page.open(path)
+    with contextlib.suppress(NotIdle):  # a page that follows something is never idle
+        page.wait_for_load_state("networkidle", timeout=3000)
+    for canvas in page.locator("canvas").all():
+        box = canvas.bounding_box()
+        for part in (0.2, 0.5, 0.8) if box else ():
+            page.mouse.move(box["x"] + box["width"] * part, box["y"] + box["height"] / 2)
+
+
+def test_no_text_becomes_anything_else(loose: Page, pages: list[str]) -> None:
+    became = []
+    for path in pages:
+        open_wholly(loose, path)
+        became += [f"{path}: {one}" for one in loose.evaluate(BECAME)]
+    assert not became, "\n".join(became)
+
+
+def test_a_strict_browser_has_nothing_to_complain_about(page: Page, pages: list[str]) -> None:
+    """The policy is the second wall: nothing of ours, and no text, ever runs into it."""
+    for path in pages:
+        open_wholly(page, path)
+        assert not page.troubles, f"{path}: {page.troubles}"
+
+
+def test_no_template_looks_into_a_text(asker: Asker, nasty: Nasty) -> None:
+    wrong, seen = [], 0
+    for _, path, answer in shown(asker, nasty):
+        seen += SCRIPT in answer.text.replace("&lt;", "<").replace("&gt;", ">")
+        if PRODUCT in answer.text:
+            wrong.append(path)
+    assert not wrong
+    assert seen, "none of the texts is shown anywhere"
+
+
+def test_json_is_json_and_shown_as_such(asker: Asker, nasty: Nasty) -> None:
+    for _, path, answer in shown(asker, nasty):
+        kind = answer.headers["Content-Type"]
+        if not kind.startswith("text/html"):
+            assert kind.startswith(JSON) and answer.headers["X-Content-Type-Options"] == "nosniff"
+            json.loads(answer.text)
+        else:
+            assert SCRIPT not in answer.text, f"{path} has it as it is"
+            assert f'href="{LINK}' not in answer.text
+
+
+def test_a_large_text_makes_no_endless_page(asker: Asker, nasty: Nasty) -> None:
+    large = []
+    for route, path, answer in shown(asker, nasty):
+        limit = LARGEST_PAGE if route.places else LARGEST_LIST
+        if len(answer.text) > limit:
+            large.append(f"{path}: {len(answer.text)}")
+    assert not large
+
+
+def test_rows_written_by_hand_break_no_page(site: Site, asker: Asker, nasty: Nasty) -> None:
+    """Last, since it adds them: a status that is none, JSON that is none, no times, no names."""
+    site.forget_tickets()
+    nasty.unreadable()
+    assert list(shown(asker, nasty))
+    for route in ROUTES:
+        for odd in (
+            ("odd-status", "odd-json", "odd-cron", "no-times", "odd") if route.places else ()
+        ):
+            path = route.filled(odd)
+            status = asker.ask("GET", path).status_code
+            assert status in (200, 400, 404), f"{path}: {status}"
+    assert not site.tickets()
