@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from plugin_scheduler.controllers import history
+from plugin_scheduler.controllers import explain, history, overview
 from plugin_scheduler.controllers.rights import Policy
 from plugin_scheduler.controllers.site import Site
 
-PAGES = (history,)
+PAGES = (overview, explain, history)
 
 
 def mount(scheduler: Any, auth: Any, policy: Policy | None, route: str) -> Site:

@@ -155,7 +155,7 @@ class Screen:
             _status(task.status),
         )
         self._line("  ", _clean(seen.state))
-        for reason in seen.reasons:
+        for reason in seen.besides:
             self._line(Text("  - ", style="bold red"), _clean(reason))
         if seen.checks:
             self._line()

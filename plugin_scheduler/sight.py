@@ -8,6 +8,7 @@ handed to me.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -192,6 +193,8 @@ def span(seconds: float) -> Sentence:
         long = "{hours} h {minutes} min" if minutes else "{hours} h"
         return Sentence(long, hours=hours, minutes=minutes)
     days, hours = divmod(hours, 24)
+    if days >= 30:
+        return Sentence("{days} d", days=f"{days:,}")
     return Sentence("{days} d {hours} h" if hours else "{days} d", days=days, hours=hours)
 
 
@@ -222,5 +225,6 @@ def command(application: str, group: str) -> str:
     'scheduler.py -K shop:mail'
     """
     if application in ("", "standalone"):  # no app: whoever asks knows the database and the file
-        return f"scheduler.py -u ... -t ... -g {group}"
-    return f"scheduler.py -K {application}" + ("" if group == "main" else f":{group}")
+        return f"scheduler.py -u ... -t ... -g {shlex.quote(group)}"
+    where = application if group == "main" else f"{application}:{group}"
+    return f"scheduler.py -K {shlex.quote(where)}"

@@ -22,6 +22,8 @@ QUEUED, TIME, ENABLED = "queued", "its time has come", "enabled"
 END, WAITS = "before its stop_time", "waits for nothing"
 SERVED, KNOWN, FREE = "a worker serves its group", "a worker knows its function", "a slot is free"
 
+RUNS_NEXT = "it runs next in {time}"
+
 #: A condition that holds, in words.
 HOLDS = {
     QUEUED: Sentence("it is queued"),
@@ -65,7 +67,7 @@ class Check:
 class Explanation:
     """Why a task does not run, or what it does instead.
 
-    ``state`` is one sentence on how it stands; ``at`` the time it is about: when it comes, since
+    ``state`` is one sentence on how it stands; ``at`` the time it is about: when it is due, since
     when it runs, when it ended. ``checks`` are the conditions that must be met for it to run now,
     ``reasons`` what hinders it, the most telling first.
     """
@@ -75,6 +77,11 @@ class Explanation:
     at: datetime | None
     checks: list[Check]
     reasons: list[Sentence]
+
+    @property
+    def besides(self) -> list[Sentence]:
+        """The reasons that `state` does not tell already."""
+        return self.reasons[1:] if self.state.template == RUNS_NEXT else self.reasons
 
 
 class Explanations(Waits):
@@ -112,11 +119,12 @@ class Explanations(Waits):
             for name in HOLDS
             if name in asked
         ]
-        at = task.next_run_time
+        later = task.next_run_time
+        at = later if later is not None and later > now else None
         if not reasons:
             state = Sentence("a worker takes it in a moment")
         elif at is not None and [name for name in asked if asked[name]] == [TIME]:
-            state = Sentence("it runs next in {time}", time=span((at - now).total_seconds()))
+            state = Sentence(RUNS_NEXT, time=span((at - now).total_seconds()))
             reasons += self._of_clocks(task, workers)
         else:
             state = Sentence("it does not run now")
@@ -240,8 +248,11 @@ class Explanations(Waits):
     def _ahead(self, task: TaskView, now: datetime) -> Iterator[Sentence]:
         tally = self.ahead_of(task, now)
         if number := tally.total("ahead"):
+            one = number == 1 and not tally.capped
             yield Sentence(
-                "{tasks} of its group first: higher in priority, or longer due",
+                "{tasks} of its group goes first: higher in priority, or longer due"
+                if one
+                else "{tasks} of its group go first: higher in priority, or longer due",
                 tasks=quantity(number, "due task", tally.capped),
             )
 
@@ -260,7 +271,7 @@ class Explanations(Waits):
         since = run.start_time if run and run.start_time else task.last_run_time
         facts = {"worker": task.worker or "-", "time": span(_since(since, now))}
         if task.status == TaskStatus.RUNNING:
-            state = Sentence("it runs for {time} on worker {worker}", **facts)
+            state = Sentence("it has been running for {time} on worker {worker}", **facts)
         else:
             state = Sentence("worker {worker} has claimed it and starts it in a moment", **facts)
             since = None

@@ -106,7 +106,7 @@ class Warnings(Counting):
         if number := tally.total("mine"):
             yield Notice(
                 Sentence(
-                    "{tasks} past the stop_time, never started, and not ended by a leading worker",
+                    "{tasks} past the stop_time that no leading worker has ended yet",
                     tasks=quantity(number, "task", tally.capped),
                 ),
                 TASKS,

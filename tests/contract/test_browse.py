@@ -133,6 +133,7 @@ def test_looking_neither_commits_nor_rolls_back(shelf: Shelf) -> None:
         (7200, "2 h"),
         (11100, "3 h 5 min"),
         (180000, "2 d 2 h"),
+        (98_000_000, "1,134 d"),
     ],
 )
 def test_a_span_is_as_precise_as_a_person_cares_for(seconds: float, words: str) -> None:

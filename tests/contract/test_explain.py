@@ -70,7 +70,7 @@ def test_a_task_that_is_not_due_yet_says_when(shelf: Shelf) -> None:
     shelf.worker()
     seen = shelf.explain(shelf.task(next_run_time=NOW + 4 * HOUR))
     assert (seen.state, seen.at) == ("it runs next in 4 h", NOW + 4 * HOUR)
-    assert seen.reasons == ["its time comes in 4 h"]
+    assert seen.reasons == ["its time comes in 4 h"] and seen.besides == []
 
 
 def test_the_most_telling_reason_comes_first(shelf: Shelf) -> None:
@@ -201,7 +201,7 @@ def test_tasks_that_go_first_are_counted_in_the_order_of_the_claim(shelf: Shelf)
     task_id = shelf.task()
     shelf.task()
     assert shelf.obstacles(task_id)[1:] == [
-        "3 due tasks of its group first: higher in priority, or longer due"
+        "3 due tasks of its group go first: higher in priority, or longer due"
     ]
     assert "2 due tasks" in shelf.obstacles(before)[1]
     shelf.browser.most = 1
@@ -233,7 +233,7 @@ def test_a_running_task_says_for_how_long_and_where(shelf: Shelf) -> None:
     )
     held = {"status": TaskStatus.RUNNING, "assigned_worker_name": "w1"}
     seen = shelf.explain(shelf.task(**held, run_id=run_id))
-    assert (seen.state, seen.checks) == ("it runs for 90 s on worker w1", [])
+    assert (seen.state, seen.checks) == ("it has been running for 90 s on worker w1", [])
     assert seen.at == NOW - timedelta(seconds=90)
     assert seen.reasons == ["somebody asked to stop it; its worker ends it within seconds"]
 

@@ -1,0 +1,131 @@
+"""How things stand: the page that people land on.
+
+I own which facts the overview shows, and where its warnings lead. I call browse. I never write.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.visit import Visit
+
+from plugin_scheduler import sight
+from plugin_scheduler.browse import Notice, Overview
+from plugin_scheduler.browse.overview import MANY
+from plugin_scheduler.records import TaskStatus, WorkerStatus
+from plugin_scheduler.sight import RunningNow, WorkerView
+
+#: Columns of the groups' table, as far as there is such a task.
+STATUSES = TaskStatus.ALL
+MOST_FUNCTIONS = 100
+
+
+def mount(site: Site) -> None:
+    """The overview, for people and for scripts."""
+
+    @site.page("", "overview.html")
+    def scheduler_overview(visit: Visit) -> dict[str, Any]:
+        seen = visit.browser.overview()
+        return {
+            "seen": seen,
+            "numbers": _numbers(visit, seen),
+            "warnings": [_warning(visit, one) for one in seen.warnings],
+            "workers": [_worker(one, seen) for one in seen.workers],
+            "statuses": [one for one in STATUSES if any(one in g.by_status for g in seen.counts)],
+            "groups": seen.counts,
+            "functions": seen.functions[:MOST_FUNCTIONS],
+            "running": [_running(one) for one in seen.running],
+            "amount": sight.amount,
+            "command": sight.command(seen.application, "main"),
+            "is_new": not seen.counts,
+        }
+
+    @site.data("api/overview")
+    def scheduler_api_overview(visit: Visit) -> dict[str, Any]:
+        """How things stand: ``totals``, ``groups`` and ``functions`` with their counts (those that
+        ``capped`` names are but the least it can be), what is ``running``, the ``workers``, and
+        ``warnings``, each with the page (``href``) that shows more."""
+        seen = visit.browser.overview()
+        return {
+            "at": visit.iso(seen.at),
+            "totals": sight.plain(seen.totals),
+            "groups": [sight.plain(one) for one in seen.counts],
+            "functions": [sight.plain(one) for one in seen.functions],
+            "running": [{**_running(one), "since": visit.iso(one.since)} for one in seen.running],
+            "workers": [_worker(one, seen) for one in seen.workers],
+            "warnings": [_warning(visit, one) for one in seen.warnings],
+        }
+
+
+def _numbers(visit: Visit, seen: Overview) -> list[dict[str, Any]]:
+    """The large ones: a name, how many, where they are listed, and how alarming they are."""
+    totals = seen.totals
+    queued = visit.url("tasks", status=TaskStatus.QUEUED)
+    told = (
+        ("waiting", visit.T("waiting"), queued, ""),
+        ("due", visit.T("due now"), queued, ""),
+        ("late", visit.T("late"), queued, "warn" if totals.late else ""),
+        ("running", visit.T("running"), visit.url("tasks", status=TaskStatus.RUNNING), "busy"),
+        (
+            "failed",
+            visit.T("failed in the last 24 hours"),
+            visit.url("failures"),
+            "bad" if totals.failed else "",
+        ),
+    )
+    return [
+        {
+            "name": name,
+            "words": words,
+            "number": sight.amount(getattr(totals, name), name in totals.capped),
+            "href": href,
+            "tone": tone if getattr(totals, name) else "",
+        }
+        for name, words, href, tone in told
+    ]
+
+
+def _warning(visit: Visit, one: Notice) -> dict[str, str]:
+    return {"sentence": visit.say(one.sentence), "href": visit.url(one.page, **one.query)}
+
+
+def _running(one: RunningNow) -> dict[str, Any]:
+    """``at`` and ``of`` are what `progress` was told; None where it was not."""
+    progress = one.progress if isinstance(one.progress, dict) else {}
+    at, of = progress.get("at"), progress.get("of")
+    counted = isinstance(at, (int, float)) and isinstance(of, (int, float)) and of > 0
+    return {
+        "id": one.task.id,
+        "name": one.task.name,
+        "function": one.task.function,
+        "worker": one.task.worker,
+        "since": one.since,
+        "seconds": one.seconds,
+        "at": at if counted else None,
+        "of": of if counted else None,
+        "text": str(progress.get("text") or ""),
+    }
+
+
+def _worker(one: WorkerView, seen: Overview) -> dict[str, Any]:
+    """``order`` is what somebody told it, where it is not simply at work."""
+    mine = sum(task.task.worker == one.name for task in seen.running)
+    busy = max(mine, len(one.running)) if _may_run_others(one, seen) else mine
+    return {
+        "name": one.name,
+        "order": "" if one.status == WorkerStatus.ACTIVE else one.status,
+        "alive": one.alive,
+        "leads": one.is_ticker,
+        "groups": one.groups,
+        "slots": one.slots,
+        "running": min(busy, one.slots),
+        "silent_for": one.silent_for,
+    }
+
+
+def _may_run_others(one: WorkerView, seen: Overview) -> bool:
+    """What it runs is known from its last heartbeat only, where its tasks are another app's, or too
+    many to be listed."""
+    of_us = not seen.application or one.application == seen.application
+    return not of_us or len(seen.running) >= MANY
