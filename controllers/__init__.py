@@ -8,11 +8,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from plugin_scheduler.controllers import explain, history, overview
+from plugin_scheduler.controllers import (
+    explain,
+    history,
+    overview,
+    run,
+    task,
+)
 from plugin_scheduler.controllers.rights import Policy
 from plugin_scheduler.controllers.site import Site
 
-PAGES = (overview, explain, history)
+PAGES = (
+    overview,
+    task,
+    run,
+    explain,
+    history,
+)
+from plugin_scheduler.controllers.rights import Policy
+from plugin_scheduler.controllers.site import Site
+
 
 
 def mount(scheduler: Any, auth: Any, policy: Policy | None, route: str) -> Site:

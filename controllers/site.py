@@ -92,6 +92,17 @@ class Site:
 
         return self._action(path, "GET", role, show)
 
+    def text(self, path: str, role: str = VIEW) -> Callable[[Handler], Handler]:
+        """A text to keep: GET; the action gives the name of a file, plain, and what is in it."""
+
+        def show(person: Person, visit: Visit, answer: tuple[str, str]) -> str:
+            name, text = answer
+            response.headers["Content-Type"] = "text/plain; charset=utf-8"
+            response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+            return text
+
+        return self._action(path, "GET", role, show)
+
     def change(self, path: str, role: str = ACT) -> Callable[[Handler], Handler]:
         """A change: POST with a token, from a page of ours; the action gives a `Done`."""
 

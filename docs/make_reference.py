@@ -353,6 +353,9 @@ class Listing:
     def data(self, path: str, role: str = "view") -> Callable[..., Any]:
         return self._note("GET", path, role, is_data=True)
 
+    def text(self, path: str, role: str = "view") -> Callable[..., Any]:
+        return self._note("GET", path, role, is_data=False)
+
     def change(self, path: str, role: str = "act") -> Callable[..., Any]:
         return self._note("POST", path, role, is_data=True)
 

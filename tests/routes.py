@@ -60,6 +60,9 @@ class Listing:
     def data(self, path: str, role: str = "view") -> Callable[[Any], Any]:
         return self._note(path, "GET", role)
 
+    def text(self, path: str, role: str = "view") -> Callable[[Any], Any]:
+        return self._note(path, "GET", role)
+
     def change(self, path: str, role: str = "act") -> Callable[[Any], Any]:
         return self._note(path, "POST", role)
 

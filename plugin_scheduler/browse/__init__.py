@@ -19,6 +19,8 @@ from plugin_scheduler.browse.explain import Explanations
 from plugin_scheduler.browse.failures import FailedRuns
 from plugin_scheduler.browse.failures import Failures as Failures
 from plugin_scheduler.browse.graphs import Graphs
+from plugin_scheduler.browse.links import Link as Link
+from plugin_scheduler.browse.links import Links
 from plugin_scheduler.browse.overview import Overview as Overview
 from plugin_scheduler.browse.overview import Overviews
 from plugin_scheduler.browse.runs import Piece as Piece
@@ -35,7 +37,7 @@ from plugin_scheduler.models import TABLES
 
 
 class Browser(
-    Tasks, Runs, FailedRuns, Explanations, Overviews, Schedules, Graphs, Timelines, Counts
+    Tasks, Runs, Links, FailedRuns, Explanations, Overviews, Schedules, Graphs, Timelines, Counts
 ):
     """The tasks, runs and workers of one app; of all that share the database where it is "".
 

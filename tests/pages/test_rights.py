@@ -218,7 +218,11 @@ def faults_of(answer: Any) -> Iterator[str]:
     )
     if given.get("Referrer-Policy") not in ("same-origin", "no-referrer"):
         yield f"Referrer-Policy {given.get('Referrer-Policy')}"
-    if not given.get("Content-Type", "").startswith(("text/html; charset=utf-8", JSON)):
+    kind = given.get("Content-Type", "")
+    kept = given.get("Content-Disposition", "").startswith("attachment;")
+    if not kind.startswith(("text/html; charset=utf-8", JSON)) and not (
+        kept and kind == "text/plain; charset=utf-8"
+    ):
         yield f"Content-Type {given.get('Content-Type')}"
 
 

@@ -1,0 +1,160 @@
+"""One run: how far it is, what it prints as it prints it, what became of it and why.
+
+I own the actions of the run page. I call browse, headway's and blame's readings, and the scheduler
+to say that somebody looks. I never stop a run: that is done to its task.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from plugin_scheduler.controllers.rights import VIEW
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.visit import Done, Visit, whole
+
+from plugin_scheduler.blame import Blame, blame
+from plugin_scheduler.browse import RunDetail
+from plugin_scheduler.errors import NotFound
+from plugin_scheduler.records import RunStatus
+from plugin_scheduler.sight import TaskView
+
+
+def mount(site: Site) -> None:
+    """The page of a run, what it is kept up to date with, and its texts to keep."""
+    _page(site)
+    _data(site)
+    _texts(site)
+
+
+def _page(site: Site) -> None:
+    @site.page("runs/<run_id>", "run.html")
+    def scheduler_run(visit: Visit, run_id: str) -> dict[str, Any]:
+        run, task = found(visit, run_id)
+        older, newer = visit.browser.run_ids(run.id, run.task_id)
+        return {
+            "run": run,
+            "task": task,
+            "older": older,
+            "newer": newer,
+            "facts": facts_of(visit, run),
+            "usual": usual_of(visit, task),
+            "running": run.status == RunStatus.RUNNING,
+            "blame": blame(run.traceback) if run.traceback else None,
+            "result": pretty(run),
+        }
+
+
+def _data(site: Site) -> None:
+    @site.data("api/runs/<run_id>")
+    def scheduler_api_run(visit: Visit, run_id: str) -> dict[str, Any]:
+        """A run: its times, state and result, how far it is, and what is to blame if it failed."""
+        run, task = found(visit, run_id)
+        return {
+            **facts_of(visit, run),
+            "usual": usual_of(visit, task),
+            "result": run.result,
+            "result_cut": run.result_cut,
+            "traceback": run.traceback,
+            "blame": _plain(blame(run.traceback)) if run.traceback else None,
+        }
+
+    @site.data("api/runs/<run_id>/output")
+    def scheduler_api_output(visit: Visit, run_id: str) -> dict[str, Any]:
+        """What a run printed from character `after` on, and how it is by now. With the `marker` of
+        the answer before it is told whether that goes on (`fresh` is false) or begins anew."""
+        run, _ = found(visit, run_id)
+        after = max(0, visit.number("after") or 0)
+        piece = visit.browser.output(run.id, after, visit.query.get("marker", ""))
+        if piece is None:
+            raise gone(visit)
+        shown = {name: getattr(piece, name) for name in ("text", "start", "end", "total")}
+        return {
+            **shown,
+            "marker": piece.marker,
+            "fresh": piece.fresh,
+            "run": facts_of(visit, run),
+        }
+
+    @site.change("runs/<run_id>/watch", role=VIEW)
+    def scheduler_watch_run(visit: Visit, run_id: str) -> Done:
+        """Somebody looks: for the next 15 seconds the worker saves what the run prints as it
+        prints it."""
+        run, _ = found(visit, run_id)
+        watched = bool(visit.scheduler.watch_run(run.id))
+        return Done("", to=f"runs/{run.id}", data={"watched": watched})
+
+
+def _texts(site: Site) -> None:
+    @site.text("runs/<run_id>/output.txt")
+    def scheduler_run_output(visit: Visit, run_id: str) -> tuple[str, str]:
+        run, _ = found(visit, run_id)
+        return f"run-{run.id}-output.txt", visit.browser.whole_output(run.id) or ""
+
+    @site.text("runs/<run_id>/result.txt")
+    def scheduler_run_result(visit: Visit, run_id: str) -> tuple[str, str]:
+        run, _ = found(visit, run_id)
+        return f"run-{run.id}-result.txt", visit.browser.whole_result(run.id) or ""
+
+
+def found(visit: Visit, run_id: str) -> tuple[RunDetail, TaskView]:
+    """A run of this app and its task; NotFound where there is none."""
+    run = visit.browser.run(whole(run_id, "the number of a run"))
+    if run is None:
+        raise gone(visit)
+    return run, visit.task(run.task_id)
+
+
+def gone(visit: Visit) -> NotFound:
+    return NotFound(
+        visit.T(
+            "There is no such run. One that returned nothing leaves no row when it ends, "
+            "unless the scheduler is told to keep_empty_runs."
+        )
+    )
+
+
+def facts_of(visit: Visit, run: RunDetail) -> dict[str, Any]:
+    """What changes while a run is at work, in plain values for scripts."""
+    running = run.status == RunStatus.RUNNING
+    return {
+        "id": run.id,
+        "task": run.task_id,
+        "status": run.status,
+        "running": running,
+        "stopping": running and run.stop_requested,
+        "worker": run.worker,
+        "started": visit.iso(run.start_time),
+        "ended": visit.iso(run.stop_time),
+        "seconds": _seconds(visit, run),
+        "reason": run.reason,
+        "share": run.headway.share,
+        "words": visit.say(run.headway.words),
+        "left": run.headway.left,
+    }
+
+
+def usual_of(visit: Visit, task: TaskView) -> dict[str, Any] | None:
+    """What runs of the same function take; None where there were none lately."""
+    usual = visit.browser.usual(task.function)
+    return None if usual is None else vars(usual)
+
+
+def _plain(guilty: Blame) -> dict[str, Any]:
+    names = ("kind", "message", "file", "line", "function", "code")
+    return {name: getattr(guilty, name) for name in names}
+
+
+def _seconds(visit: Visit, run: RunDetail) -> float | None:
+    if run.duration is not None or run.start_time is None:
+        return run.duration
+    if run.status != RunStatus.RUNNING:
+        return None
+    return max(0.0, (visit.now - run.start_time).total_seconds())
+
+
+def pretty(run: RunDetail) -> str:
+    """A result to be read by people."""
+    if run.result_cut or isinstance(run.result, str):
+        return str(run.result)
+    return json.dumps(run.result, indent=2, ensure_ascii=False, default=str)

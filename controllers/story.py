@@ -1,0 +1,81 @@
+"""What happened to a task, in the order of time: its runs, what people did, and what is to come.
+
+I own the order and the words. I call sight. I am given rows, and ask nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from plugin_scheduler.browse.runs import RunPage
+from plugin_scheduler.journal import Note
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.sight import RunView, TaskView, span
+
+SLOW = 1.0  # seconds of waiting that are worth a word
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, or will. ``kind`` is run, person (``who`` did ``text``), plan or
+    coming."""
+
+    at: datetime
+    kind: str
+    text: str
+    status: str = ""
+    run_id: int | None = None
+    who: str = ""
+    more: str = ""
+
+
+def story(task: TaskView, runs: RunPage, notes: list[Note]) -> list[Event]:
+    """The newest first; what is to come stands above all."""
+    first = runs.items[-1] if runs.items and runs.older is None else None
+    events = [*_coming(task), *(_of_run(run, task, run is first) for run in runs.items)]
+    events += [_of_note(note) for note in notes if note.at]
+    if runs.older is None and task.start_time and not _is_coming(task, task.start_time):
+        events.append(Event(task.start_time, "plan", Sentence("may run from here on")))
+    dated = [one for one in events if one.at is not None]
+    order = {"plan": 0, "person": 1, "run": 2, "coming": 3}
+    return sorted(dated, key=lambda one: (one.at, order[one.kind]), reverse=True)
+
+
+def _is_coming(task: TaskView, moment: datetime) -> bool:
+    return task.status in TaskStatus.WAITING and task.next_run_time == moment
+
+
+def _coming(task: TaskView) -> list[Event]:
+    if task.status not in TaskStatus.WAITING:
+        return []
+    found = []
+    if task.next_run_time:
+        text = "due" if task.enabled else "due, were it enabled"
+        found.append(Event(task.next_run_time, "coming", Sentence(text)))
+    if task.stop_time:
+        found.append(Event(task.stop_time, "coming", Sentence("too late to begin after this")))
+    return found
+
+
+def _of_run(run: RunView, task: TaskView, is_first: bool) -> Event:
+    at: Any = run.start_time or run.stop_time
+    facts: list[str] = []
+    if is_first and at and task.start_time and not task.cronline:
+        waited = (at - task.start_time).total_seconds()
+        if waited >= SLOW:
+            facts.append(Sentence("waited {span}", span=span(waited)))
+    if run.duration is not None:
+        facts.append(Sentence("took {span}", span=span(run.duration)))
+    if run.worker:
+        facts.append(Sentence("on {worker}", worker=run.worker))
+    text = Sentence("{facts}", facts=facts) if facts else ""
+    return Event(at, "run", text, run.status, run.id, more=run.reason or "")
+
+
+def _of_note(note: Note) -> Event:
+    detail = ", ".join(f"{name}: {value}" for name, value in note.detail.items())
+    at: Any = note.at
+    return Event(at, "person", note.did, who=note.who, more=detail)

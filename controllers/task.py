@@ -1,0 +1,142 @@
+"""One task: what it is, how it stands and why, when it runs next, its runs and all that happened.
+
+I own the actions of the task page. I call browse, acts, the journal and what is foretold. What is
+done to many tasks at once, and deleting, are not mine.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.story import story
+from plugin_scheduler.controllers.visit import Done, Visit
+
+from plugin_scheduler import forecast, recurrence, sight
+from plugin_scheduler.acts import Acts
+from plugin_scheduler.browse import RunDetail
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.sight import TaskView
+
+BUTTONS = {
+    "stop": ("Stop", "danger"),
+    "run_now": ("Run now", "quiet"),
+    "requeue": ("Requeue", "quiet"),
+    "enable": ("Enable", ""),
+    "disable": ("Disable", "quiet"),
+}
+RUNS = 20
+NEXT = 5
+
+
+def mount(site: Site) -> None:
+    """The page of a task, the same for scripts, and its buttons."""
+    _page(site)
+    _data(site)
+
+
+def _page(site: Site) -> None:
+    @site.page("tasks/<ref>", "task.html")
+    def scheduler_task(visit: Visit, ref: str) -> dict[str, Any]:
+        task, before = visit.task(ref), visit.number("before")
+        runs = visit.browser.runs(task.id, before, RUNS)
+        notes = visit.journal.of_task(task.id) if before is None else []
+        return {
+            "task": task,
+            "why": visit.browser.explain(task),
+            "current": _current(visit, task),
+            "schedule": words_of(task),
+            "following": forecast.following(task, visit.now, NEXT),
+            "now": visit.now,
+            "has_run": bool(task.run_id or task.times_run or task.times_failed),
+            "lasts": task.status not in TaskStatus.ENDED,
+            "call": _call(task),
+            "waits_for": visit.browser.waits_for(task.id),
+            "waited_by": visit.browser.waited_by(task.id),
+            "usual": visit.browser.usual(task.function),
+            "runs": runs,
+            "newest": before is None,
+            "story": story(task, runs, notes) if before is None else [],
+            "buttons": buttons(visit, task),
+        }
+
+
+def _data(site: Site) -> None:
+    @site.data("api/tasks/<ref>")
+    def scheduler_api_task(visit: Visit, ref: str) -> dict[str, Any]:
+        """A task: its columns, its schedule in words and its next runs, its newest runs, and what
+        it waits for. Secret arguments are dots."""
+        task = visit.task(ref)
+        runs = visit.browser.runs(task.id, visit.number("before"), RUNS)
+        links = {"waits_for": visit.browser.waits_for, "waited_by": visit.browser.waited_by}
+        return {
+            **_plain(visit, sight.plain(task)),
+            "schedule": visit.say(words_of(task)),
+            "following": [visit.iso(one) for one in forecast.following(task, visit.now, NEXT)],
+            "runs": [_plain(visit, _without_texts(sight.plain(run))) for run in runs.items],
+            "older": runs.older,
+            **{name: [vars(link) for link in look(task.id)] for name, look in links.items()},
+        }
+
+    @site.change("tasks/<ref>/act")
+    def scheduler_task_act(visit: Visit, ref: str) -> Done:
+        """Do `act` (stop, requeue, run_now, enable, disable) to one task. Answers with `done`, 0
+        where it could not be done; the message says why."""
+        task, name = visit.task(ref), str(visit.given.get("act") or "")
+        if name not in BUTTONS:
+            raise BadTask(visit.T("There is nothing called {name} to be done.", name=name))
+        acts = Acts(visit.scheduler, visit.browser, visit.journal, visit.person.name)
+        acted = acts.act(name, [task.id])
+        words = visit.say(acted.sentence(name))
+        return Done(words, to=f"tasks/{task.id}", data={"done": acted.done})
+
+
+def words_of(task: TaskView) -> str:
+    """When it runs, as a person would say it."""
+    return recurrence.in_words(period=task.period, repeats=task.repeats, cronline=task.cronline)
+
+
+def buttons(visit: Visit, task: TaskView) -> list[tuple[str, str, str]]:
+    """What may be done to it now: act, what the button says, and its look."""
+    if not visit.person.can_act:
+        return []
+    waits = task.status == TaskStatus.QUEUED
+    shown = {
+        "stop": task.can_stop,
+        "run_now": waits,
+        "requeue": task.can_requeue,
+        "enable": not task.enabled and not task.can_requeue,
+        "disable": task.enabled and (waits or (task.can_stop and task.repeats != 1)),
+    }
+    return [(act, visit.T(words), look) for act, (words, look) in BUTTONS.items() if shown[act]]
+
+
+def _current(visit: Visit, task: TaskView) -> RunDetail | None:
+    """The run it is at, with how far that is."""
+    if task.status != TaskStatus.RUNNING or task.run_id is None:
+        return None
+    return visit.browser.run(task.run_id)
+
+
+def _call(task: TaskView) -> list[tuple[str, str]]:
+    """The arguments, each with its name or place; as stored where they cannot be read."""
+    try:
+        args, kwargs = json.loads(task.args), json.loads(task.vars)
+        places = [(str(number), one) for number, one in enumerate(args, 1)] + [*kwargs.items()]
+        return [(name, json.dumps(one, ensure_ascii=False)) for name, one in places]
+    except (ValueError, TypeError, AttributeError):
+        return [("args", task.args), ("vars", task.vars)]
+
+
+def _plain(visit: Visit, view: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: visit.iso(value) if hasattr(value, "isoformat") else value
+        for name, value in view.items()
+    }
+
+
+def _without_texts(view: dict[str, Any]) -> dict[str, Any]:
+    """What is large is asked for run by run."""
+    return {name: value for name, value in view.items() if name not in ("output", "traceback")}
