@@ -12,6 +12,7 @@ from plugin_scheduler.controllers import (
     explain,
     history,
     overview,
+    queue,
     run,
     task,
 )
@@ -22,9 +23,13 @@ PAGES = (
     overview,
     task,
     run,
+    queue,
     explain,
     history,
 )
+from plugin_scheduler.controllers.rights import Policy
+from plugin_scheduler.controllers.site import Site
+
 from plugin_scheduler.controllers.rights import Policy
 from plugin_scheduler.controllers.site import Site
 

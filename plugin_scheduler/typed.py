@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from plugin_scheduler import values
 from plugin_scheduler.arguments import Argument, Kind
@@ -243,12 +243,16 @@ _READERS: dict[str, Callable[[str], Any]] = {
 def from_json(text: str) -> Any:
     """JSON as it is defined, without Python's NaN and Infinity; ValueError for anything else."""
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("too deep") from None
 
 
-def _refuse(word: str) -> Any:
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse(text)
+
+
+def _refuse(word: str) -> NoReturn:
     raise ValueError(f"{word} is not JSON")
 
 
@@ -279,7 +283,8 @@ def text_of(one: Argument, value: Any) -> str:
 
 def _reads_otherwise(text: str) -> bool:
     """Would it be taken for something else than this text, or for nothing?"""
-    return text != text.strip() or not text or _any(text) != text
+    is_odd = text != text.strip() or "\r" in text or values.clean(text) != text
+    return not text or is_odd or bool(_any(text) != text)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -288,7 +293,13 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _as_json(value: Any) -> str:
-    return json.dumps(json.loads(values.encode(value, "it")), ensure_ascii=False)
+    return written(json.loads(values.encode(value, "it")))
+
+
+def written(value: Any, indent: int | None = None) -> str:
+    """JSON that people can read: letters as they are, but for what no page can hold."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text if values.clean(text) == text else json.dumps(value, indent=indent)
 
 
 def texts(
@@ -302,8 +313,10 @@ def texts(
     again = read(arguments, shown)
     same = named(arguments, again.pargs, again.pvars) or {}
     defaults = {one.name: one.default for one in arguments if one.has_default}
+    if any(values.clean(text) != text or "\r" in text for text in shown.values()):
+        return None  # no browser would send that back
     is_same = all(_same({**defaults, **same}.get(name), found[name]) for name in found)
-    return shown if is_same and not again.errors else None
+    return shown if is_same and not again.errors.keys() & found.keys() else None
 
 
 def named(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plugin_scheduler.arguments import Argument, Kind, arguments_of
-from plugin_scheduler.typed import named, read, text_of, texts
+from plugin_scheduler.typed import named, read, text_of, texts, written
 
 
 def mail(
@@ -167,6 +167,17 @@ def test_what_a_form_would_change_is_not_put_into_it() -> None:
     assert texts(arguments, ["x"], {"a": "y"}) is None
 
 
+def test_what_no_browser_sends_back_is_not_put_into_a_form() -> None:
+    for text in ("caf\udce9", "a\rb", "a\x00b"):
+        assert texts(MAIL, [text], {}) is None
+    assert texts(MAIL, ["a\nb"], {}) == {"to": "a\nb"}
+    assert written("é") == '"é"' and written("caf\udce9\u00e9") == '"caf\\udce9\\u00e9"'
+
+
+def test_what_a_task_lacks_is_left_empty() -> None:
+    assert texts(MAIL, [], {"at": "noon"}) == {"at": "noon"}
+
+
 def test_defaults_are_shown_as_they_would_be_typed() -> None:
     moment = datetime.datetime(2026, 12, 31, 23)
     assert text_of(Argument("a", Kind.DATETIME), moment) == "2026-12-31T23:00:00"
@@ -189,7 +200,7 @@ BY_KIND = {
     Kind.INT: st.integers(),
     Kind.FLOAT: st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
     Kind.BOOL: st.booleans(),
-    Kind.TEXT: st.text(st.characters(exclude_characters="\r"), min_size=1),
+    Kind.TEXT: st.text(st.characters(exclude_characters="\r\0"), min_size=1),
     Kind.DATE: st.dates().map(str),
     Kind.DATETIME: st.datetimes().map(datetime.datetime.isoformat),
     Kind.TIME: st.times().map(datetime.time.isoformat),

@@ -1,0 +1,192 @@
+"""Queue a task, edit one that waits, or run one again with other arguments.
+
+I own these actions, for people and for scripts. I call queue_form for what is shown, queue_read for
+what was sent, and the scheduler for what is done. I never write a row.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from plugin_scheduler.controllers.queue_form import EVERY, UNITS, TaskForm, form_for, functions
+from plugin_scheduler.controllers.queue_read import LARGEST, Sent, of_document, of_form, of_text
+from plugin_scheduler.controllers.rights import ACT
+from plugin_scheduler.controllers.shown import NOTHING
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.visit import Done, Visit
+
+from plugin_scheduler import cron, recurrence, values
+from plugin_scheduler.editing import as_text
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.sentences import Sentence
+
+TIMES_SHOWN = 5
+LONGEST = 80  # characters of a value in the history
+WRONG = 422
+
+
+def mount(site: Site) -> None:
+    """The form, its actions, and the same for scripts."""
+    _mount_queue(site)
+    _mount_edit(site)
+    _mount_api(site)
+
+
+def _mount_queue(site: Site) -> None:
+    @site.page("queue", "queue.html")
+    def scheduler_queue_form(visit: Visit) -> dict[str, Any]:
+        form = form_for(visit)
+        if form is None:
+            return {"form": None, "functions": functions(visit)}
+        return {"form": form.context(), "functions": []}
+
+    @site.change("queue", role=ACT)
+    def scheduler_queue(visit: Visit) -> Done:
+        """Queue what the form says."""
+        like = values.clean(str(visit.given.get("like") or ""))
+        task = visit.task(like) if like else None
+        form = TaskForm(visit, str(visit.given.get("function") or ""), task)
+        return _queued(visit, form, _sent(form, visit.given))
+
+
+def _mount_edit(site: Site) -> None:
+    @site.page("tasks/<ref>/edit", "queue.html")
+    def scheduler_edit_form(visit: Visit, ref: str) -> dict[str, Any]:
+        form = TaskForm(visit, "", visit.task(ref), edits=True)
+        _check_waits(form)
+        return {"form": form.context(), "functions": []}
+
+    @site.change("tasks/<ref>/edit", role=ACT)
+    def scheduler_edit(visit: Visit, ref: str) -> Done:
+        """Change what the form changed."""
+        form = TaskForm(visit, "", visit.task(ref), edits=True)
+        _check_waits(form)
+        return _edited(visit, form, _sent(form, visit.given))
+
+
+def _mount_api(site: Site) -> None:
+    @site.data("api/functions")
+    def scheduler_api_functions(visit: Visit) -> dict[str, Any]:
+        """The functions that can be queued, each with its arguments: name, kind, default, help."""
+        return {"functions": functions(visit)}
+
+    @site.change("api/tasks", role=ACT)
+    def scheduler_api_queue(visit: Visit) -> Done:
+        """Queue a task: `function`, `pargs`, `pvars` and columns, as `queue_task` takes them."""
+        given = {name: value for name, value in visit.given.items() if not name.startswith("_")}
+        form = TaskForm(visit, "")
+        return _queued(visit, form, of_document(form, given))
+
+    @site.data("api/next")
+    def scheduler_api_next(visit: Visit) -> dict[str, Any]:
+        """What a schedule means: in words, and when it runs next; `line`, or `every` and `unit`."""
+        return _next(visit)
+
+
+def _check_waits(form: TaskForm) -> None:
+    """A page that cannot be saved is not shown."""
+    assert form.task is not None
+    form.visit.scheduler.edit_task(form.task.id)
+
+
+def _sent(form: TaskForm, given: Mapping[str, Any]) -> Sent:
+    if given.get("mode") == "json":
+        return of_text(form, str(given.get("document") or ""))
+    return of_form(form, given)
+
+
+# -- what is done ------------------------------------------------------------------------------
+
+
+def _queued(visit: Visit, form: TaskForm, sent: Sent) -> Done:
+    if sent.errors:
+        return _wrong(visit, sent.errors)
+    scheduler = visit.scheduler
+    made = scheduler.queue_task(sent.function, sent.pargs, sent.pvars, **sent.columns)
+    if made.errors:
+        return _wrong(visit, made.errors)
+    like = {"like": form.task.id} if form.task else {}
+    visit.journal.note(visit.person.name, "queue", made.id, function=sent.function, **like)
+    data = {"id": made.id, "uuid": made.uuid, "url": visit.url(f"tasks/{made.id}")}
+    return Done(visit.T("Task {id} is queued.", id=made.id), to=f"tasks/{made.id}", data=data)
+
+
+def _edited(visit: Visit, form: TaskForm, sent: Sent) -> Done:
+    if sent.errors:
+        return _wrong(visit, sent.errors)
+    assert form.task is not None
+    task, columns = form.task, dict(sent.columns)
+    if sent.function != form.name:
+        columns["function_name"] = sent.function
+    if sent.has_arguments:
+        columns["args"] = values.encode(sent.pargs, "pargs")
+        columns["vars"] = values.encode(sent.pvars, "pvars")
+    answer = visit.scheduler.edit_task(task.id, _shown(visit), **columns)
+    if answer.errors:
+        return _wrong(visit, answer.errors)
+    if answer.changed:
+        detail = {name: _change(*pair) for name, pair in answer.changed.items()}
+        visit.journal.note(visit.person.name, "edit", task.id, **detail)
+    message = visit.T("Saved.") if answer.changed else visit.T("Nothing was changed.")
+    data = {"id": task.id, "changed": list(answer.changed), "url": visit.url(f"tasks/{task.id}")}
+    return Done(message, to=f"tasks/{task.id}", data=data)
+
+
+def _shown(visit: Visit) -> dict[str, Any]:
+    """What the form had when it was opened."""
+    try:
+        found = values.decode(str(visit.given.get("shown") or "{}"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise BadTask(Sentence("This page is too old: reload it, and try again."))
+    return found
+
+
+def _change(before: Any, after: Any) -> str:
+    one, other = (as_text(value)[:LONGEST] or NOTHING for value in (before, after))
+    return f"{one} → {other}"
+
+
+def _wrong(visit: Visit, errors: Mapping[str, str]) -> Done:
+    """Nothing was done; which field is why. (A browser without scripts gets it as one text.)"""
+    said = {_field_of(name): visit.say(error) for name, error in errors.items()}
+    first = "; ".join(f"{name}: {sentence}" for name, sentence in said.items())
+    message = visit.T("Nothing was saved. {what}", what=first)
+    return Done(message, to="queue", data={"errors": said}, status=WRONG)
+
+
+def _field_of(name: str) -> str:
+    """The engine's names of what people call otherwise."""
+    return {"args": "pargs", "vars": "pvars", "function_name": "function"}.get(name, name)
+
+
+# -- what a schedule means ---------------------------------------------------------------------
+
+
+def _next(visit: Visit) -> dict[str, Any]:
+    line, repeats = visit.query.get("line", "").strip(), visit.query.get("repeats", "")
+    often = int(repeats) if repeats.isdigit() and len(repeats) < 10 else 0
+    if visit.query.get("mode") == EVERY:
+        every, unit = visit.query.get("every", ""), UNITS.get(visit.query.get("unit", ""), 1)
+        period = int(every) * unit if every.isdigit() and len(every) < 11 else -1
+        if not 0 <= period <= LARGEST:
+            return {"words": "", "times": [], "error": visit.say(Sentence("write a whole number"))}
+        words = recurrence.in_words(period=period, repeats=often)
+        steps = min(often or TIMES_SHOWN, TIMES_SHOWN) if period else 1
+        moments = [visit.now + timedelta(seconds=period * step) for step in range(steps)]
+    else:
+        error = cron.check(line) if line else Sentence("write a cron line")
+        if error:
+            return {"words": "", "times": [], "error": visit.say(error)}
+        words = recurrence.in_words(period=60, repeats=often, cronline=line)
+        count = min(often or TIMES_SHOWN, TIMES_SHOWN)
+        moments = _moments(line, visit.now, count)
+    return {"words": visit.say(words), "times": [visit.iso(one) for one in moments], "error": ""}
+
+
+def _moments(line: str, now: Any, count: int) -> list[Any]:
+    return list(itertools.islice(cron.CronParser(line, now), count))

@@ -1,0 +1,318 @@
+"""What does the form of a task show? A field for each argument, and what the columns hold.
+
+I own the plain values of the template. I call arguments, typed and what a visit gives. I never put
+a secret into a page: its field is empty, and says that what it hides is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import Any
+
+from plugin_scheduler.controllers.visit import Visit
+
+from plugin_scheduler import clock, typed, values
+from plugin_scheduler.arguments import Argument, Kind, arguments_of, summary_of
+from plugin_scheduler.editing import EDITABLE, OWN, as_text
+from plugin_scheduler.errors import BadTask, NotFound
+from plugin_scheduler.records import OnFailure
+from plugin_scheduler.secrecy import HIDDEN, NOWHERE, listed
+from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.sight import TaskView
+
+NOW, AT, EVERY, CRON = "now", "at", "every", "cron"
+UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+TIMES = ("start_time", "next_run_time", "stop_time")
+#: How a browser asks for each kind; what is not here is asked for as text.
+INPUTS = {
+    Kind.INT: "number",
+    Kind.FLOAT: "number",
+    Kind.DATE: "date",
+    Kind.DATETIME: "datetime-local",
+    Kind.TIME: "time",
+}
+EXAMPLES = {Kind.LIST: '[1, "two"]', Kind.DICT: '{"a": 1}'}
+#: What is said of the ways to say when; of a task that is edited, behind its next run.
+MODES = ((NOW, "Now"), (AT, "At a time"), (EVERY, "Repeat"), (CRON, "By a cron line"))
+MODES_OF_OLD = ((AT, "Once"), *MODES[2:])
+AREAS = (Kind.LONG_TEXT, Kind.LIST, Kind.DICT)
+
+
+class TaskForm:
+    """The form of a new task, of one like another, or of one that waits and is edited."""
+
+    def __init__(
+        self,
+        visit: Visit,
+        function: str,
+        task: TaskView | None = None,
+        edits: bool = False,
+        once: bool = False,
+    ) -> None:
+        self.visit, self.task, self.edits, self.once = visit, task, edits, once
+        self.name = values.clean(task.function if task and not function else function)
+        catalog = visit.scheduler.catalog
+        self.functions = catalog.functions()
+        self.function = self.functions.get(self.name)
+        self.declared = catalog.defaults(self.name)
+
+    # -- arguments --------------------
+
+    @cached_property
+    def arguments(self) -> list[Argument]:
+        """What the function takes; nothing where it is not known here."""
+        return arguments_of(self.function) if self.function else []
+
+    @cached_property
+    def original(self) -> dict[str, Any]:
+        """The columns of the task that this is about, secrets and all: for the server's eyes."""
+        return self.visit.scheduler.like_task(self.task.id) if self.task else {}
+
+    @cached_property
+    def before(self) -> tuple[list[Any], dict[str, Any]]:
+        """The task's arguments as they are; empty ones for a new task."""
+        return _decoded(self.original.get("args"), []), _decoded(self.original.get("vars"), {})
+
+    @cached_property
+    def secret(self) -> set[Any]:
+        """Names of arguments that nobody is shown."""
+        found: set[Any] = set()
+        for given in (self.declared.get("secret"), self.original.get("secret")):
+            try:
+                found.update(listed(given))
+            except BadTask:  # written by hand: everything is secret then
+                found.update(one.name for one in self.arguments)
+        places = [one for one in self.arguments if not (one.by_name_only or one.gathers)]
+        found.update(one.name for place, one in enumerate(places) if place in found)
+        return found
+
+    @cached_property
+    def kept(self) -> dict[str, Any]:
+        """Secrets that the task has, by name."""
+        found = typed.named(self.arguments, *self.before) or {}
+        return {name: value for name, value in found.items() if name in self.secret}
+
+    @cached_property
+    def texts(self) -> dict[str, str] | None:
+        """What the fields hold; None where the form cannot say what the task was given."""
+        pargs, pvars = self.before
+        if not self.task:
+            return {}
+        if not self.function:
+            return None
+        return typed.texts(self.arguments, pargs, pvars)
+
+    def fields(self) -> list[dict[str, Any]]:
+        """A field for each argument."""
+        return [self._field(one) for one in self.arguments]
+
+    def _field(self, one: Argument) -> dict[str, Any]:
+        text = (self.texts or {}).get(one.name, "")
+        is_secret, default = one.name in self.secret, _default_text(one)
+        is_kept, example = one.name in self.kept, EXAMPLES.get(one.kind, "")
+        return {
+            "name": one.name,
+            "id": f"arg-{one.name}",
+            "kind": one.kind,
+            "input": "password" if is_secret else INPUTS.get(one.kind, "text"),
+            "is_area": (one.kind in AREAS or "\n" in text) and not is_secret,
+            "is_choice": one.kind in (Kind.CHOICE, Kind.BOOL),
+            "choices": self._choices(one),
+            "value": "" if is_secret else text,
+            "required": one.required and not one.nullable and not is_kept,
+            "placeholder": HIDDEN if is_kept else "" if is_secret else default or example,
+            "default": "" if is_secret else default,
+            "has_default": one.has_default,
+            "help": one.help,
+            "gathers": one.gathers,
+            "is_secret": is_secret,
+            "is_kept": is_kept,
+        }
+
+    def _choices(self, one: Argument) -> list[tuple[str, str]]:
+        """What can be chosen: what is sent, and what is shown."""
+        if one.kind == Kind.BOOL:
+            return [(typed.YES, self.visit.T("yes")), (typed.NO, self.visit.T("no"))]
+        return [(shown, shown) for shown, _ in one.choices]
+
+    # -- columns --------------------
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """Every other column, as the text of its field."""
+        table, settings = self.visit.scheduler.db.scheduler_task, self.visit.scheduler.settings
+        found = {name: table[name].default for name in EDITABLE}
+        found |= {"on_failure": settings.on_failure, "task_name": ""}
+        found |= {name: self.declared[name] for name in EDITABLE if name in self.declared}
+        found |= self.original
+        if not self.edits:
+            found |= dict.fromkeys(OWN)
+        elif self.task:
+            found |= {name: getattr(self.task, name) for name in OWN}
+        if self.once:
+            found |= {"repeats": 1, "cronline": None, "enabled": True}
+        return {name: as_text(None if callable(value) else value) for name, value in found.items()}
+
+    def when(self) -> str:
+        """Which of the ways to say when it runs."""
+        if self.columns["cronline"]:
+            return CRON
+        if self.columns["repeats"] != "1":
+            return EVERY
+        return AT if self.edits else NOW
+
+    def every(self) -> tuple[str, str]:
+        """The period in its largest unit."""
+        seconds = int(self.columns["period"] or 0)
+        for unit, length in reversed(UNITS.items()):
+            if seconds and seconds % length == 0:
+                return str(seconds // length), unit
+        return str(seconds), "seconds"
+
+    def _how_often(self) -> str:
+        """Nothing where it has no end, or is no matter of this task so far."""
+        is_told = self.when() in (EVERY, CRON) and self.columns["repeats"] != "0"
+        return self.columns["repeats"] if is_told else ""
+
+    def secret_text(self) -> str:
+        """What is secret besides what the function's author calls so; names, and lone places."""
+        try:
+            told, places = listed(self.declared.get("secret")), listed(self.columns["secret"])
+        except BadTask:
+            return self.columns["secret"]
+        by_place = [one.name for one in self.arguments if not (one.by_name_only or one.gathers)]
+        for name in (one for one in (*told, *places) if one in by_place):
+            told.append(by_place.index(str(name)))
+        return ", ".join(str(place) for place in places if place not in (*told, NOWHERE))
+
+    def shown(self) -> dict[str, str]:
+        """What the columns hold as they are shown: sent back, so that a late form is found out."""
+        assert self.task is not None
+        return {**self.columns, "args": self.task.args, "vars": self.task.vars}
+
+    def document(self) -> str:
+        """The same as JSON: what `queue_task` takes, or the columns of a task that is edited."""
+        columns = {name: _plain(name, text) for name, text in self.columns.items()}
+        pargs, pvars = [], {}
+        if self.task:
+            pargs, pvars = _decoded(self.task.args, []), _decoded(self.task.vars, {})
+        else:
+            pvars = {one.name: _example(one) for one in self.arguments if one.required}
+        kept = ("group_name", "timeout", "retry_failed", "priority")
+        for name in ("args", "vars", "function_name", *(() if self.edits else OWN)):
+            columns.pop(name)
+        if not self.edits:
+            usual = {
+                name: _plain(name, as_text(field.default))
+                for name, field in self.visit.scheduler.db.scheduler_task.iteritems()
+                if name in columns and not callable(field.default)
+            }
+            columns = {
+                name: value
+                for name, value in columns.items()
+                if name in kept or (value not in (None, "") and value != usual.get(name))
+            }
+        whole = {"function": self.name, "pargs": pargs, "pvars": pvars, **columns}
+        return typed.written(whole, indent=2)
+
+    # -- all of it --------------------
+
+    def context(self) -> dict[str, Any]:
+        """For the template."""
+        columns = self.columns
+        return {
+            "edits": self.edits,
+            "once": self.once,
+            "task": self.task,
+            "function": self.name,
+            "is_known": self.function is not None,
+            "summary": summary_of(self.function) if self.function else "",
+            "fields": self.fields(),
+            "fits": self.texts is not None,
+            "columns": columns,
+            "when_mode": self.when(),
+            "modes": MODES_OF_OLD if self.edits else MODES,
+            "how_often": self._how_often(),
+            "every": self.every(),
+            "units": list(UNITS),
+            "groups": self._groups(),
+            "on_failures": OnFailure.ALL,
+            "secret_text": self.secret_text(),
+            "shown": json.dumps(self.shown()) if self.edits else "",
+            "document": self.document(),
+            "zone_name": self.visit.shown.zone or clock.own_zone() or "",
+            "usual_name": self.name,
+        }
+
+    def _groups(self) -> list[str]:
+        """Groups to offer: those that somebody serves, and the scheduler's own."""
+        served = {name for worker in self.visit.browser.workers() for name in worker.groups}
+        own = {*self.visit.scheduler.settings.group_names, "main"}
+        return sorted({*served, *own, self.columns["group_name"]} - {""})
+
+
+def form_for(visit: Visit) -> TaskForm | None:
+    """The form that the address asks for; None where no function is chosen yet."""
+    like, function = values.clean(visit.query.get("like", "")), visit.query.get("function", "")
+    task = visit.task(like) if like else None
+    if task is None and not function:
+        return None
+    form = TaskForm(visit, function, task, once=bool(visit.query.get("once")))
+    if form.function is None and task is None:
+        raise NotFound(Sentence('this app has no task named "{name}"', name=function))
+    return form
+
+
+def functions(visit: Visit) -> list[dict[str, Any]]:
+    """Every function that can be queued, with what it takes."""
+    return [_about(name, one) for name, one in sorted(visit.scheduler.catalog.functions().items())]
+
+
+def _about(name: str, function: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "summary": summary_of(function),
+        "arguments": [
+            {
+                "name": one.name,
+                "kind": one.kind,
+                "required": one.required,
+                "default": _default_text(one) if one.has_default else None,
+                "choices": [shown for shown, _ in one.choices],
+                "gathers": one.gathers,
+                "help": one.help,
+            }
+            for one in arguments_of(function)
+        ],
+    }
+
+
+def _default_text(one: Argument) -> str:
+    return typed.text_of(one, one.default) if one.has_default and one.default is not None else ""
+
+
+def _example(one: Argument) -> Any:
+    if one.kind in (Kind.LIST, Kind.DICT):
+        return [] if one.kind == Kind.LIST else {}
+    return one.choices[0][1] if one.choices else None
+
+
+def _decoded(text: Any, empty: Any) -> Any:
+    """What was given to a task; nothing where its row cannot be read."""
+    try:
+        found = values.decode(text) if text else empty
+    except ValueError:
+        return empty
+    return found if isinstance(found, type(empty)) else empty
+
+
+def _plain(name: str, text: str) -> Any:
+    """A column's text as JSON has it."""
+    if name in ("enabled", "broadcast", "prevent_drift"):
+        return text == "true"
+    if name == "secret":
+        return _decoded(text, [])
+    if name in ("task_name", "group_name", "cronline", "only_worker", "on_failure", *TIMES):
+        return text or None
+    return int(text) if text.lstrip("-").isdigit() else text or None

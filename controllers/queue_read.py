@@ -1,0 +1,250 @@
+"""What did somebody send? The fields of the form, or a JSON document, as columns of a task.
+
+I own the way from there to the arguments of `queue_task` and `edit_task`, with an error for each
+field. I call typed, secrecy and queue_form. I never write, and never repeat a value in an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from plugin_scheduler.controllers.queue_form import AT, CRON, EVERY, TIMES, UNITS, TaskForm
+
+from plugin_scheduler import secrecy, typed, values
+from plugin_scheduler.arguments import misfit
+from plugin_scheduler.editing import EDITABLE
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.sentences import Sentence
+
+NUMBERS = ("priority", "timeout", "retry_failed", "sync_output", "repeats", "period")
+FLAGS = ("enabled", "broadcast", "prevent_drift")
+NAMES = ("task_name", "group_name", "on_failure", "only_worker")
+LARGEST = 2**31 - 1  # what every database takes as a number
+YEARS = range(1970, 3000)
+#: What a document may say besides columns.
+OF_CALL = ("function", "pargs", "pvars")
+DOCUMENT = (*OF_CALL, "uuid", *(one for one in EDITABLE if one not in ("args", "vars")))
+
+
+@dataclass
+class Sent:
+    """What to queue or to write, and what is wrong, by the name of its field."""
+
+    function: str
+    pargs: list[Any] = field(default_factory=list)
+    pvars: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    has_arguments: bool = True  # others than the task has
+
+
+# -- the form ----------------------------------------------------------------------------------
+
+
+def of_form(form: TaskForm, given: Mapping[str, Any]) -> Sent:
+    """What the fields say."""
+    sent, texts = Sent(form.name), {name: str(value) for name, value in given.items()}
+    if form.texts is None:  # its arguments are shown, and can only be changed as JSON
+        sent.pargs, sent.pvars = form.before
+    else:
+        typed_in = {one.name: texts.get(f"arg.{one.name}", "") for one in form.arguments}
+        reading = typed.read(form.arguments, typed_in, form.kept)
+        sent.pargs, sent.pvars = reading.pargs, reading.pvars
+        sent.errors = {f"arg.{name}": error for name, error in reading.errors.items()}
+    sent.has_arguments = _by_name(form, sent.pargs, sent.pvars) != _by_name(form, *form.before)
+    _read_columns(sent, texts, form.edits)
+    _read_when(sent, texts, form.edits)
+    sent.columns["secret"] = _places(texts.get("secret", ""))
+    return sent
+
+
+def _by_name(form: TaskForm, pargs: list[Any], pvars: dict[str, Any]) -> str:
+    """The same text for the same arguments, however they are given."""
+    found = typed.named(form.arguments, pargs, pvars)
+    return json.dumps([pargs, pvars] if found is None else found, sort_keys=True)
+
+
+def _read_columns(sent: Sent, texts: Mapping[str, str], edits: bool) -> None:
+    for name in (*NAMES, *NUMBERS):
+        text = values.clean(texts.get(name, "")).strip()
+        if text or edits:
+            sent.columns[name] = text or (None if name == "only_worker" else text)
+    for name in FLAGS:
+        sent.columns[name] = texts.get(name) in ("true", "on")
+    for name in TIMES:
+        if name in texts:
+            _read_time(sent, name, texts[name].strip())
+    for name in NUMBERS:
+        _check_number(sent, name)
+
+
+def _read_time(sent: Sent, name: str, text: str) -> None:
+    if not text:
+        sent.columns[name] = None
+        return
+    try:
+        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text[-1] in "zZ" else text)
+    except ValueError:
+        sent.errors[name] = Sentence("must be a date with a time, such as 2026-12-31T23:00")
+        return
+    if moment.year not in YEARS:
+        sent.errors[name] = Sentence("must be a year from 1970 to 2999")
+    sent.columns[name] = moment
+
+
+def _check_number(sent: Sent, name: str) -> None:
+    text = str(sent.columns.get(name) or "").strip()
+    if text.lstrip("-").isdigit() and (len(text) > 11 or abs(int(text)) > LARGEST):
+        sent.errors[name] = Sentence("is too large: at most {most}", most=LARGEST)
+
+
+def _read_when(sent: Sent, texts: Mapping[str, str], edits: bool) -> None:
+    """The four ways to say when, as columns."""
+    columns, mode = sent.columns, texts.get("when", "")
+    columns["cronline"] = None
+    if mode in (EVERY, CRON):
+        columns["repeats"] = columns.get("repeats") or 0
+    else:
+        columns["repeats"] = 1
+    if mode == EVERY:
+        _read_period(sent, texts)
+    elif mode == CRON:
+        columns["cronline"] = values.clean(texts.get("cronline", "")).strip() or None
+        if not columns["cronline"]:
+            sent.errors["cronline"] = Sentence(
+                "write a cron line, such as {line}", line="0 3 * * *"
+            )
+    elif mode == AT:
+        name = "next_run_time" if edits else "start_time"
+        if columns.get(name) is None and name not in sent.errors:
+            sent.errors[name] = Sentence("say when")
+    if mode != AT and not edits and columns.get("start_time") is None:
+        columns.pop("start_time", None)
+    if edits and columns.get("next_run_time") is None:
+        sent.errors.setdefault("next_run_time", Sentence("say when"))
+
+
+def _read_period(sent: Sent, texts: Mapping[str, str]) -> None:
+    text, unit = texts.get("every", "").strip(), UNITS.get(texts.get("unit", ""), 1)
+    if not text.isdigit() or len(text) > 10:
+        sent.errors["every"] = Sentence("must be a whole number, such as 3")
+        return
+    sent.columns["period"] = int(text) * unit
+    if sent.columns["period"] > LARGEST:
+        sent.errors["every"] = Sentence("is too large: at most {most}", most=LARGEST // unit)
+
+
+def _places(text: str) -> list[Any]:
+    """Names with commas between them; numbers are places."""
+    words = [word.strip() for word in text.split(",")]
+    return [int(word) if word.isdigit() and len(word) < 5 else word for word in words if word]
+
+
+# -- JSON --------------------------------------------------------------------------------------
+
+
+def of_text(form: TaskForm, text: str) -> Sent:
+    """What a document says that somebody typed."""
+    try:
+        document = typed.from_json(text)
+    except json.JSONDecodeError as error:
+        where = {"line": error.lineno, "column": error.colno, "what": error.msg}
+        sentence = Sentence("is no JSON: line {line}, column {column}: {what}", **where)
+        return Sent(form.name, errors={"document": sentence})
+    except ValueError as error:
+        return Sent(form.name, errors={"document": Sentence("is no JSON: {what}", what=str(error))})
+    return of_document(form, document)
+
+
+def of_document(form: TaskForm, document: Any) -> Sent:
+    """What a document says: `queue_task`'s arguments."""
+    sent = Sent(form.name)
+    if not isinstance(document, dict):
+        example = '{"function": "add", "pargs": [3, 4]}'
+        sent.errors["document"] = Sentence(
+            "must be a JSON object, such as {example}", example=example
+        )
+        return sent
+    sent.function = _function_of(form, document, sent)
+    _read_call(form, document, sent)
+    for name, value in document.items():
+        if name not in OF_CALL:
+            _read_column(sent, name, value, form.edits)
+    _check_fit(form, sent)
+    return sent
+
+
+def _function_of(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> str:
+    name = document.get("function", document.get("function_name", form.name))
+    if not isinstance(name, str) or not name.strip():
+        sent.errors["function"] = Sentence("name the function to run")
+        return ""
+    return values.clean(name).strip()
+
+
+def _read_call(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> None:
+    """The arguments; dots stand for the secrets of the task that it is like."""
+    sent.has_arguments = "pargs" in document or "pvars" in document or not form.edits
+    before_args, before_vars = form.before
+    pargs = document.get("pargs", before_args if form.edits else [])
+    pvars = document.get("pvars", before_vars if form.edits else {})
+    if not isinstance(pargs, list):
+        sent.errors["pargs"] = Sentence(
+            "must be a JSON list, such as {example}", example='[1, "two"]'
+        )
+        pargs = []
+    if not isinstance(pvars, dict):
+        sent.errors["pvars"] = Sentence(
+            "must be a JSON object, such as {example}", example='{"a": 1}'
+        )
+        pvars = {}
+    try:
+        sent.pargs = secrecy.unmasked(pargs, before_args)
+    except BadTask as error:
+        sent.errors["pargs"] = error.args[0]
+    try:
+        sent.pvars = secrecy.unmasked(pvars, before_vars)
+    except BadTask as error:
+        sent.errors["pvars"] = error.args[0]
+
+
+def _read_column(sent: Sent, name: str, value: Any, edits: bool) -> None:
+    allowed = DOCUMENT if not edits else tuple(one for one in DOCUMENT if one != "uuid")
+    if name not in allowed:
+        sent.errors[values.clean(name)] = _not_to_be_said(name, allowed)
+    elif name == "function_name":
+        return
+    elif name == "secret":
+        sent.columns[name] = value
+    elif isinstance(value, (dict, list)):
+        sent.errors[name] = Sentence("must be a text, a number, true, false or null")
+    elif name in TIMES and isinstance(value, str):
+        _read_time(sent, name, value.strip())
+    else:
+        sent.columns[name] = values.clean(value) if isinstance(value, str) else value
+        if name in NUMBERS:
+            _check_number(sent, name)
+
+
+def _not_to_be_said(name: str, allowed: tuple[str, ...]) -> Sentence:
+    near = difflib.get_close_matches(name, allowed, 1)
+    if near:
+        return Sentence("is nothing that can be said here; did you mean {near}?", near=near[0])
+    return Sentence("is nothing that can be said here; there are: {names}", names=allowed)
+
+
+def _check_fit(form: TaskForm, sent: Sent) -> None:
+    """Would Python call the function with these?"""
+    function = form.functions.get(sent.function)
+    if function is None or sent.errors.keys() & {"pargs", "pvars"}:
+        return
+    why = misfit(function, sent.pargs, sent.pvars)
+    if why:
+        sent.errors["pargs"] = Sentence(
+            "{function} cannot be called like this: {why}", function=sent.function, why=why
+        )
