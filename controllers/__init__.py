@@ -27,12 +27,6 @@ PAGES = (
     explain,
     history,
 )
-from plugin_scheduler.controllers.rights import Policy
-from plugin_scheduler.controllers.site import Site
-
-from plugin_scheduler.controllers.rights import Policy
-from plugin_scheduler.controllers.site import Site
-
 
 
 def mount(scheduler: Any, auth: Any, policy: Policy | None, route: str) -> Site:
