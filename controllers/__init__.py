@@ -10,11 +10,14 @@ from typing import Any
 
 from plugin_scheduler.controllers import (
     explain,
+    graph,
     history,
     overview,
     queue,
     run,
+    schedule,
     task,
+    timeline,
 )
 from plugin_scheduler.controllers.rights import Policy
 from plugin_scheduler.controllers.site import Site
@@ -25,6 +28,9 @@ PAGES = (
     run,
     queue,
     explain,
+    schedule,
+    timeline,
+    graph,
     history,
 )
 

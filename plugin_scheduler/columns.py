@@ -7,6 +7,7 @@ ids only.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
@@ -16,6 +17,11 @@ from plugin_scheduler.errors import DependencyCycle
 
 TALLEST = 24  # a layer with more is folded into several columns
 SWEEPS = 6  # there and back; after a few nothing gets better
+MOST_PASSING = 2000  # places that are kept free for lines; beyond, lines go straight
+
+Edge = tuple[int, int]
+#: A task, or a line that passes a layer on its way: who waits, for whom, and which layer.
+Key = int | tuple[int, int, int]
 
 
 class Place(NamedTuple):
@@ -26,13 +32,15 @@ class Place(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """The place of each task, and the rings that keep their tasks waiting for ever."""
+    """The place of each task; those that a line passes which is longer than to the next layer, from
+    left to right; and the rings that keep their tasks waiting for ever."""
 
     places: dict[int, Place]
+    ways: dict[Edge, list[Place]]
     rings: list[tuple[int, ...]]
 
 
-def drawing(ids: Iterable[int], edges: Iterable[tuple[int, int]]) -> Drawing:
+def drawing(ids: Iterable[int], edges: Iterable[Edge]) -> Drawing:
     """Places for tasks; an edge is (who waits, for whom), as in `graph`.
 
     Who waits stands to the right of all that it waits for, where no ring forbids it.
@@ -42,21 +50,13 @@ def drawing(ids: Iterable[int], edges: Iterable[tuple[int, int]]) -> Drawing:
     """
     names, links = list(dict.fromkeys(ids)), {(one, other) for one, other in edges if one != other}
     layers, rings = _layers(names, links)
-    ordered = _ordered(layers, links)
-    places: dict[int, Place] = {}
-    column = 0
-    for layer in ordered:
-        for first in range(0, len(layer), TALLEST):
-            some = layer[first : first + TALLEST]
-            for row, one in enumerate(some):
-                places[one] = Place(column, row - (len(some) - 1) / 2)
-            column += 1
-    return Drawing({one: places[one] for one in names}, rings)
+    pieces, passing = _with_passing(layers, links)
+    places = _placed(_ordered(pieces, _friends(links, passing)))
+    ways = {edge: [places[one] for one in keys] for edge, keys in passing.items()}
+    return Drawing({one: places[one] for one in names}, ways, rings)
 
 
-def _layers(
-    names: list[int], links: set[tuple[int, int]]
-) -> tuple[list[list[int]], list[tuple[int, ...]]]:
+def _layers(names: list[int], links: set[Edge]) -> tuple[list[list[int]], list[tuple[int, ...]]]:
     """Layers in the order of ids; of each ring one edge is passed over, and the ring told."""
     left, rings = set(links), list[tuple[int, ...]]()
     while True:
@@ -74,9 +74,38 @@ def _layers(
     return found, rings
 
 
-def _ordered(layers: list[list[int]], links: Collection[tuple[int, int]]) -> list[list[int]]:
-    """Each layer's tasks near those that they are linked with: the usual sweeps by mean place."""
-    friends: Mapping[int, list[int]] = _friends(links)
+def _with_passing(
+    layers: list[list[int]], links: set[Edge]
+) -> tuple[list[list[Key]], dict[Edge, list[Key]]]:
+    """The layers with a place for each line that passes one, so that it crosses no task there."""
+    found: list[list[Key]] = [list(layer) for layer in layers]
+    level = {one: number for number, layer in enumerate(layers) for one in layer}
+    passing: dict[Edge, list[Key]] = {}
+    number = sum(max(0, level[one] - level[other] - 1) for one, other in links)
+    if number > MOST_PASSING:
+        return found, passing
+    for one, other in sorted(links):
+        keys: list[Key] = [(one, other, at) for at in range(level[other] + 1, level[one])]
+        for at, key in enumerate(keys, start=level[other] + 1):
+            found[at].append(key)
+        if keys:
+            passing[one, other] = keys
+    return found, passing
+
+
+def _friends(links: set[Edge], passing: Mapping[Edge, list[Key]]) -> Mapping[Key, list[Key]]:
+    """Who is to stand near whom: what a line joins, piece by piece."""
+    found: dict[Key, list[Key]] = defaultdict(list)
+    for one, other in sorted(links):
+        chain: list[Key] = [other, *passing.get((one, other), []), one]
+        for left, right in itertools.pairwise(chain):
+            found[left].append(right)
+            found[right].append(left)
+    return found
+
+
+def _ordered(layers: list[list[Key]], friends: Mapping[Key, list[Key]]) -> list[list[Key]]:
+    """Each layer's pieces near those that they are joined with: the usual sweeps by mean place."""
     for sweep in range(SWEEPS):
         there = range(1, len(layers)) if sweep % 2 == 0 else range(len(layers) - 2, -1, -1)
         for number in there:
@@ -85,18 +114,22 @@ def _ordered(layers: list[list[int]], links: Collection[tuple[int, int]]) -> lis
     return layers
 
 
-def _friends(links: Collection[tuple[int, int]]) -> Mapping[int, list[int]]:
-    found: dict[int, list[int]] = defaultdict(list)
-    for one, other in sorted(links):
-        found[one].append(other)
-        found[other].append(one)
-    return found
-
-
-def _heights(layers: list[list[int]]) -> dict[int, float]:
+def _heights(layers: list[list[Key]]) -> dict[Key, float]:
     return {one: row - len(layer) / 2 for layer in layers for row, one in enumerate(layer)}
 
 
-def _mean(one: int, friends: Mapping[int, list[int]], level: dict[int, float]) -> float:
+def _mean(one: Key, friends: Mapping[Key, list[Key]], level: dict[Key, float]) -> float:
     near = [level[other] for other in friends.get(one, ()) if other in level]
     return sum(near) / len(near) if near else level[one]
+
+
+def _placed(layers: Collection[list[Key]]) -> dict[Key, Place]:
+    places: dict[Key, Place] = {}
+    column = 0
+    for layer in layers:
+        for first in range(0, len(layer), TALLEST):
+            some = layer[first : first + TALLEST]
+            for row, one in enumerate(some):
+                places[one] = Place(column, row - (len(some) - 1) / 2)
+            column += 1
+    return places

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from plugin_scheduler import columns
@@ -39,13 +39,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """``after`` waits for ``before``. ``on_failure`` is what becomes of it when that one fails."""
+    """``after`` waits for ``before``. ``on_failure`` is what becomes of it when that one fails.
+    ``via`` are places that the line passes on its way, so that it crosses no task."""
 
     before: int
     after: int
     fulfilled: bool
     on_failure: str
     job: str
+    via: tuple[columns.Place, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,8 @@ class Graphs(Source):
         drawing = columns.drawing(
             [*sorted(found), *gone], [(one.after, one.before) for one in edges]
         )
+        ways = drawing.ways
+        edges = [replace(one, via=tuple(ways.get((one.after, one.before), ()))) for one in edges]
         progress = self._progress_of(list(found.values()))
         nodes = [
             _node(found[one], progress, place) if one in found else _gone(one, place)

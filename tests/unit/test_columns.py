@@ -33,7 +33,7 @@ def test_tasks_that_nothing_is_known_of_stand_in_the_first_column() -> None:
 
 
 def test_nothing_gives_an_empty_drawing() -> None:
-    assert drawing([], []) == ({}, [])
+    assert drawing([], []) == ({}, {}, [])
 
 
 def test_a_column_is_centred() -> None:
@@ -45,6 +45,22 @@ def test_rows_are_ordered_so_that_lines_do_not_cross_without_need() -> None:
     edges = [(11, 3), (12, 2), (13, 1), (21, 13), (22, 12), (23, 11)]
     ids = [1, 2, 3, 11, 12, 13, 21, 22, 23]
     assert crossings(drawing(ids, edges).places, edges) == 0
+
+
+def test_a_line_that_passes_a_layer_has_a_place_there_that_no_task_has() -> None:
+    found = drawing([1, 2, 3, 4], [(2, 1), (3, 2), (4, 3), (4, 1)])
+    passed = found.ways[4, 1]
+    assert [place.column for place in passed] == [1, 2]
+    assert not set(passed) & set(found.places.values())
+    assert list(found.ways) == [(4, 1)]
+
+
+def test_where_too_many_lines_would_pass_they_go_straight() -> None:
+    chain = [(one, one - 1) for one in range(2, 60)]
+    found = drawing(range(1, 60), [*chain, *((59, one) for one in range(1, 58))])
+    assert found.ways
+    many = [(one, other) for one in range(2, 60) for other in range(1, one)]
+    assert drawing(range(1, 60), many).ways == {}
 
 
 def test_a_tall_layer_is_folded_and_what_waits_for_it_still_stands_to_the_right() -> None:
@@ -68,7 +84,7 @@ def test_each_of_several_rings_is_told() -> None:
 
 
 def test_a_task_that_waits_for_itself_is_taken_as_not_waiting() -> None:
-    assert drawing([1], [(1, 1)]) == ({1: (0, 0)}, [])
+    assert drawing([1], [(1, 1)]) == ({1: (0, 0)}, {}, [])
 
 
 def test_the_same_job_is_drawn_in_the_same_way_each_time() -> None:

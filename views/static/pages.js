@@ -118,7 +118,7 @@ window.Scheduler = (function () {
     };
     return {
       color: ["good", "bad", "accent", "warn", "busy"].map(colour),
-      textStyle: { fontFamily: "inherit", color: text },
+      textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, color: text },
       legend: { textStyle: { color: text }, inactiveColor: faint },
       tooltip: {
         backgroundColor: colour("card"), borderColor: line, textStyle: { color: text, fontSize: 12 },
@@ -140,7 +140,7 @@ window.Scheduler = (function () {
   }
 
   document.addEventListener("themechange", () => {
-    for (const [element, { chart: one, make }] of drawn) {
+    for (const [element, { chart: one, make }] of [...drawn]) {  // a copy: each comes back at the end
       one.dispose();
       drawn.delete(element);
       if (element.isConnected) { chart(element, make); }

@@ -1,0 +1,175 @@
+"""What waits for what: the list of jobs, and the drawing of one, or of what is around a task.
+
+I call browse for tasks and their places, and turn places into points of a picture. I never decide
+who waits for whom.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from plugin_scheduler.controllers.shown import TONES
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.visit import Visit
+
+from plugin_scheduler.browse.graphs import Edge, Graph, Node
+from plugin_scheduler.records import OnChildFailure, TaskStatus
+
+# Sizes in the picture's own units, which are pixels where nobody zooms.
+WIDTH, HEIGHT = 172, 46
+ACROSS, DOWN = 236, 64  # from a task to the next
+MARGIN, ARROW = 24, 5
+LONGEST = 18  # characters of a name
+
+#: What stands before a status: not everybody sees colours.
+SIGNS = {
+    TaskStatus.QUEUED: "○",
+    TaskStatus.ASSIGNED: "◐",
+    TaskStatus.RUNNING: "▶",
+    TaskStatus.COMPLETED: "✓",
+    TaskStatus.FAILED: "✕",
+    TaskStatus.TIMEOUT: "✕",
+    TaskStatus.STOPPED: "■",
+    TaskStatus.EXPIRED: "■",
+}
+
+#: What becomes of who waits when the other one fails, as templates ask for it.
+ON_FAILURE = {
+    OnChildFailure.STOP: "is stopped if that fails",
+    OnChildFailure.RUN: "runs all the same if that fails",
+    OnChildFailure.WAIT: "goes on waiting if that fails",
+}
+
+
+def mount(site: Site) -> None:
+    """The graph."""
+
+    @site.page("graph", "graph.html")
+    def scheduler_graph(visit: Visit) -> dict[str, Any]:
+        task_id, job = visit.number("task"), visit.query.get("job")
+        if task_id is None and job is None:
+            return {"jobs": visit.browser.jobs(), "picture": None}
+        task = visit.task(task_id) if task_id is not None else None
+        graph = _graph(visit, task_id, job)
+        going_on = (*TaskStatus.WAITING, TaskStatus.RUNNING)
+        moving = any(one.status in going_on for one in graph.nodes)
+        return {
+            "task": task,
+            "job": job,
+            "graph": graph,
+            "picture": _picture(graph, task.id if task else None),
+            "names": {one.id: one.name for one in graph.nodes},
+            "moving": moving,
+            "tone": lambda status: TONES.get(status, "calm"),
+            "on_failure": ON_FAILURE,
+        }
+
+    @site.data("api/graph")
+    def scheduler_api_graph(visit: Visit) -> dict[str, Any]:
+        """Tasks (``nodes``) and what waits for what (``edges``: ``after`` waits for ``before``),
+        around the ``task`` of that id, or of the ``job`` of that name; without both, the newest
+        jobs with the states of their tasks. ``column`` and ``row`` are places in a drawing."""
+        task_id, job = visit.number("task"), visit.query.get("job")
+        if task_id is None and job is None:
+            found = visit.browser.jobs()
+            return {"jobs": [vars(one) for one in found.items], "more": found.more}
+        if task_id is not None:
+            visit.task(task_id)
+        graph = _graph(visit, task_id, job)
+        return {
+            "nodes": [vars(one) for one in graph.nodes],
+            "edges": [vars(one) for one in graph.edges],
+            "cut": graph.cut,
+            "rings": graph.rings,
+        }
+
+
+def _graph(visit: Visit, task_id: int | None, job: str | None) -> Graph:
+    if task_id is not None:
+        return visit.browser.graph_of(task_id)
+    return visit.browser.graph_of_job(job or "")
+
+
+# -- the picture ------------------
+
+
+class Box(NamedTuple):
+    """A task in the picture; ``share`` is how much of it is done, where it told."""
+
+    node: Node
+    x: float
+    y: float
+    label: str
+    sign: str
+    share: float | None
+    chosen: bool
+
+
+class Line(NamedTuple):
+    """From a task to one that waits for it; ``path`` as SVG has it."""
+
+    path: str
+    kind: str
+    edge: Edge
+
+
+class Picture(NamedTuple):
+    """All of it, with its size."""
+
+    width: float
+    height: float
+    boxes: list[Box]
+    lines: list[Line]
+
+
+def _picture(graph: Graph, chosen: int | None) -> Picture:
+    columns = 1 + max((one.column for one in graph.nodes), default=0)
+    rows = [one.row for one in graph.nodes]
+    rows += [place.row for one in graph.edges for place in one.via]
+    reach = max(map(abs, rows), default=0)
+    middle = MARGIN + HEIGHT / 2 + reach * DOWN
+    boxes = [
+        Box(
+            node=one,
+            x=MARGIN + one.column * ACROSS,
+            y=middle + one.row * DOWN - HEIGHT / 2,
+            label=one.name if len(one.name) <= LONGEST else f"{one.name[: LONGEST - 1]}…",
+            sign=SIGNS.get(one.status, "?"),
+            share=_share(one.progress),
+            chosen=one.id == chosen,
+        )
+        for one in graph.nodes
+    ]
+    places = {one.node.id: one for one in boxes}
+    lines = [_line(one, places, middle) for one in graph.edges]
+    width = 2 * MARGIN + (columns - 1) * ACROSS + WIDTH
+    return Picture(width, 2 * middle, boxes, lines)
+
+
+def _line(edge: Edge, places: dict[int, Box], middle: float) -> Line:
+    """From the right side of a task to the left side of another, level at both, and level past
+    those between."""
+    one, other = places[edge.before], places[edge.after]
+    points = [(one.x + WIDTH, one.y + HEIGHT / 2)]
+    for place in edge.via:
+        left, y = MARGIN + place.column * ACROSS, middle + place.row * DOWN
+        points += [(left, y), (left + WIDTH, y)]
+    points.append((other.x - ARROW, other.y + HEIGHT / 2))
+    path = "".join(_curve(*points[at : at + 2]) for at in range(0, len(points), 2))
+    x, y = points[0]
+    return Line(f"M{x:g},{y:g}{path}", "done" if edge.fulfilled else edge.on_failure, edge)
+
+
+def _curve(start: tuple[float, float], end: tuple[float, float]) -> str:
+    """Through a gap between columns; and level to where the next gap begins."""
+    (x, top), (until, bottom) = start, end
+    bend = (until - x) / 2 if until > x else 60.0
+    return f" L{x:g},{top:g} C{x + bend:g},{top:g} {until - bend:g},{bottom:g} {until:g},{bottom:g}"
+
+
+def _share(progress: Any) -> float | None:
+    """From 0 to 1, of what a run told with `progress`."""
+    try:
+        return min(1.0, max(0.0, progress["at"] / progress["of"]))
+    except (TypeError, KeyError, ZeroDivisionError):
+        return None

@@ -1,0 +1,204 @@
+"""What will run when: the next hours drawn, the next days counted, and the tasks that repeat.
+
+I call browse for what lies ahead, and scheduler and journal to put a task on or off. I decide how
+much is drawn, never what will run.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import date
+from typing import Any
+
+from plugin_scheduler.controllers.rights import ACT
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.visit import Done, Visit, whole
+
+from plugin_scheduler.browse.coming import Days, Hours, Lane, Share, first_of
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.sentences import Sentence
+
+HOURS, DAYS = 24, 30
+MOST_HOURS, MOST_DAYS = 7 * 24, 92
+HEAT = 4  # shades of a day
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def mount(site: Site) -> None:
+    """The schedule."""
+
+    @site.page("schedule", "schedule.html")
+    def scheduler_schedule(visit: Visit) -> dict[str, Any]:
+        by_day = visit.query.get("view") == "days"
+        calendar = visit.browser.next_days(DAYS) if by_day else visit.browser.next_hours(HOURS)
+        return {
+            "by_day": by_day,
+            "calendar": calendar,
+            "month": _month(visit, calendar) if by_day else None,
+            "drawing": None if by_day else _hours(visit, calendar),
+            "repeats": visit.browser.repeating(),
+            "waiting_status": TaskStatus.QUEUED,
+            "first_of": first_of,
+        }
+
+    @site.data("api/schedule")
+    def scheduler_api_schedule(visit: Visit) -> dict[str, Any]:
+        """What will run when: in the next ``hours`` (24) instant by instant; with ``days`` instead
+        so many days, counted. ``lanes`` or ``shares`` has an entry for each task that repeats, and
+        one for all one-off tasks of a function, whose ``task`` is null."""
+        days = visit.number("days")
+        if days is not None:
+            return _days(visit, visit.browser.next_days(_within(days, MOST_DAYS, "days")))
+        hours = _within(visit.number("hours", HOURS), MOST_HOURS, "hours")
+        return _hours(visit, visit.browser.next_hours(hours))
+
+    @site.data("api/schedule/repeating")
+    def scheduler_api_repeating(visit: Visit) -> dict[str, Any]:
+        """Tasks that still repeat: schedule in words, next five runs, how the last one ended."""
+        found = visit.browser.repeating()
+        return {
+            "tasks": [_repeating(visit, one) for one in found.items],
+            "left_out": found.left_out.number,
+        }
+
+    @site.change("schedule/<task_id>/switch", role=ACT)
+    def scheduler_schedule_switch(visit: Visit, task_id: str) -> Done:
+        """Put a waiting task on or off: ``enabled`` is "on" or "off"."""
+        enabled = str(visit.given.get("enabled")).lower() in ("on", "true", "1")
+        answer = visit.scheduler.edit_task(whole(task_id, "task"), enabled=enabled)
+        if answer.errors:
+            raise BadTask(", ".join(map(str, answer.errors.values())))
+        visit.journal.note(visit.person.name, "enable" if enabled else "disable", answer.id)
+        said = "Task {id} is enabled." if enabled else "Task {id} is disabled."
+        view = "days" if visit.given.get("view") == "days" else None
+        return Done(visit.T(said, id=answer.id), to=f"schedule{'?view=days' if view else ''}")
+
+
+def _within(number: int | None, most: int, name: str) -> int:
+    if number is None or not 1 <= number <= most:
+        raise BadTask(Sentence("{name} must be from 1 to {most}", name=name, most=most))
+    return number
+
+
+# -- for the drawing ------------------
+
+
+def _hours(visit: Visit, found: Hours) -> dict[str, Any]:
+    return {
+        "since": visit.iso(found.since),
+        "until": visit.iso(found.until),
+        "lanes": [_lane(visit, one) for one in found.lanes],
+        **_limits(visit, found),
+    }
+
+
+def _lane(visit: Visit, lane: Lane) -> dict[str, Any]:
+    return {
+        "task": lane.task_id,
+        "name": lane.name,
+        "function": lane.function,
+        "words": visit.say(lane.words),
+        "dots": [visit.iso(one) for one in lane.dots],
+        "tasks": lane.ids,
+        "bands": [
+            {
+                "start": visit.iso(one.start),
+                "end": visit.iso(one.end),
+                "count": one.count,
+                "every": round(one.every, 1),
+            }
+            for one in lane.bands
+        ],
+    }
+
+
+def _limits(visit: Visit, found: Hours | Days) -> dict[str, Any]:
+    return {
+        "repeating_left_out": found.repeating_left_out.number,
+        "one_offs_until": visit.iso(found.one_offs_until),
+        "waiting": found.waiting,
+    }
+
+
+def _days(visit: Visit, found: Days) -> dict[str, Any]:
+    return {
+        "days": [day.isoformat() for day in found.days],
+        "totals": found.totals,
+        "shares": [
+            {
+                "task": one.task_id,
+                "name": one.name,
+                "function": one.function,
+                "words": visit.say(one.words),
+                "counts": one.counts,
+            }
+            for one in found.shares
+        ],
+        **_limits(visit, found),
+    }
+
+
+def _repeating(visit: Visit, one: Any) -> dict[str, Any]:
+    return {
+        "task": one.task.id,
+        "name": one.task.name,
+        "function": one.task.function,
+        "status": one.task.status,
+        "enabled": one.task.enabled,
+        "words": visit.say(one.words),
+        "next": [visit.iso(moment) for moment in one.following],
+        "left": one.left,
+        "waits": one.waits,
+        "last_status": one.last_status,
+        "last_start": visit.iso(one.last_start),
+    }
+
+
+# -- for the page of days ------------------
+
+
+def _month(visit: Visit, found: Days) -> dict[str, Any]:
+    """Weeks from Monday to Sunday, and the tasks of the day that was chosen."""
+    cells = [_cell(found, place) for place in range(len(found.days))]
+    chosen = _chosen(visit, found)
+    padded: list[Any] = [None] * found.days[0].weekday() + cells
+    padded += [None] * (-len(padded) % 7)
+    shares = [(one, one.counts[chosen]) for one in found.shares if one.counts[chosen]]
+    return {
+        "weekdays": WEEKDAYS,
+        "weeks": [padded[first : first + 7] for first in range(0, len(padded), 7)],
+        "day": found.days[chosen],
+        "total": found.totals[chosen],
+        "shares": sorted(shares, key=_by_number),
+    }
+
+
+def _chosen(visit: Visit, found: Days) -> int:
+    try:
+        return found.days.index(date.fromisoformat(visit.query.get("day", "")))
+    except ValueError:
+        return 0
+
+
+def _by_number(one: tuple[Share, int]) -> tuple[int, str]:
+    return -one[1], one[0].name or one[0].function
+
+
+def _cell(found: Days, place: int) -> dict[str, Any]:
+    total, most = found.totals[place], max(found.totals)
+    heat = math.ceil(HEAT * math.log1p(total) / math.log1p(most)) if total else 0
+    numbers = [(one.task_id is None, one.counts[place]) for one in found.shares]
+    tasks = sum(number if once else min(number, 1) for once, number in numbers)
+    day = found.days[place]
+    return {"day": day, "total": total, "tasks": tasks, "short": _short(total), "heat": heat}
+
+
+def _short(number: int) -> str:
+    """A number that fits into a day of a calendar on a telephone."""
+    for size, letter in ((1_000_000, "M"), (1_000, "k")):
+        if number >= 10 * size:
+            return f"{number // size}{letter}"
+        if number >= size:
+            return f"{number / size:.1f}{letter}"
+    return str(number)

@@ -1,0 +1,93 @@
+"""Who did what when: runs as bars, worker by worker.
+
+I call browse for the runs of a window of time. I never decide which are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.visit import Visit
+
+from plugin_scheduler.browse.timeline import Bar, Row, Timeline
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.records import RunStatus
+from plugin_scheduler.sentences import Sentence
+
+#: Seconds, and what they are called.
+SPANS = ((900, "15 minutes"), (3600, "1 hour"), (6 * 3600, "6 hours"), (24 * 3600, "24 hours"))
+LISTED = 100
+
+
+def mount(site: Site) -> None:
+    """The timeline."""
+
+    @site.page("timeline", "timeline.html")
+    def scheduler_timeline(visit: Visit) -> dict[str, Any]:
+        seconds = _seconds(visit)
+        found = visit.browser.timeline(seconds)
+        bars = [(row.worker, bar) for row in found.rows for bar in row.bars]
+        bars.sort(key=lambda one: (one[1].start, one[1].run_id), reverse=True)
+        return {
+            "spans": SPANS,
+            "seconds": seconds,
+            "found": found,
+            "listed": bars[:LISTED],
+            "number": len(bars),
+            "drawing": _timeline(visit, found),
+            "running": RunStatus.RUNNING,
+        }
+
+    @site.data("api/timeline")
+    def scheduler_api_timeline(visit: Visit) -> dict[str, Any]:
+        """Each worker of the last ``span`` seconds (3600), how ``busy`` it was (from 0 to 1), and
+        its runs as ``bars``; ``seconds`` is how long a run took, or has taken until now. Where
+        ``cut``, only runs since ``shown_since`` are told; ``unkept`` runs returned nothing, and
+        were not kept."""
+        return _timeline(visit, visit.browser.timeline(_seconds(visit)))
+
+
+def _seconds(visit: Visit) -> int:
+    seconds = visit.number("span", 3600)
+    known = [number for number, _ in SPANS]
+    if seconds not in known:
+        raise BadTask(Sentence("span must be one of {numbers}", numbers=list(map(str, known))))
+    return int(seconds)
+
+
+def _timeline(visit: Visit, found: Timeline) -> dict[str, Any]:
+    return {
+        "since": visit.iso(found.since),
+        "until": visit.iso(found.until),
+        "cut": found.cut,
+        "shown_since": visit.iso(found.shown_since),
+        "unkept": found.unkept,
+        "workers": [_row(visit, one) for one in found.rows],
+    }
+
+
+def _row(visit: Visit, row: Row) -> dict[str, Any]:
+    return {
+        "worker": row.worker,
+        "known": row.known,
+        "alive": row.alive,
+        "slots": row.slots,
+        "lanes": row.lanes,
+        "busy": round(row.busy, 4),
+        "runs": row.runs,
+        "bars": [_bar(visit, one) for one in row.bars],
+    }
+
+
+def _bar(visit: Visit, bar: Bar) -> dict[str, Any]:
+    return {
+        "run": bar.run_id,
+        "task": bar.task_id,
+        "name": bar.name,
+        "function": bar.function,
+        "status": bar.status,
+        "start": visit.iso(bar.start),
+        "seconds": round(bar.seconds, 3),
+        "lane": bar.lane,
+    }
