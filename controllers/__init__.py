@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from plugin_scheduler.controllers import (
+    charts,
     explain,
     graph,
     history,
@@ -18,6 +19,7 @@ from plugin_scheduler.controllers import (
     schedule,
     task,
     timeline,
+    workers,
 )
 from plugin_scheduler.controllers.rights import Policy
 from plugin_scheduler.controllers.site import Site
@@ -31,8 +33,11 @@ PAGES = (
     schedule,
     timeline,
     graph,
+    workers,
+    charts,
     history,
 )
+
 
 
 def mount(scheduler: Any, auth: Any, policy: Policy | None, route: str) -> Site:

@@ -33,11 +33,23 @@ from plugin_scheduler.browse.wanted import Count as Count
 from plugin_scheduler.browse.wanted import Filter as Filter
 from plugin_scheduler.browse.wanted import Listing as Listing
 from plugin_scheduler.browse.warnings import Notice as Notice
+from plugin_scheduler.browse.workers import Staff as Staff
+from plugin_scheduler.browse.workers import Workforce
 from plugin_scheduler.models import TABLES
 
 
 class Browser(
     Tasks, Runs, Links, FailedRuns, Explanations, Overviews, Schedules, Graphs, Timelines, Counts
+    Workforce,
+    Tasks,
+    Runs,
+    FailedRuns,
+    Explanations,
+    Overviews,
+    Schedules,
+    Graphs,
+    Timelines,
+    Counts,
 ):
     """The tasks, runs and workers of one app; of all that share the database where it is "".
 

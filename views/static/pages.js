@@ -102,6 +102,11 @@ window.Scheduler = (function () {
     }
   });
 
+  // While somebody is asked, live parts stand still: what it is about must still be there then.
+  for (const name of ["htmx:beforeRequest", "htmx:beforeSwap"]) {
+    document.addEventListener(name, (event) => document.getElementById("confirm").open && event.preventDefault());
+  }
+
   // -- charts --
 
   const drawn = new Map();

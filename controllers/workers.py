@@ -1,0 +1,250 @@
+"""The workers: what each is at and how it is, and orders to them.
+
+I own which orders make sense for whom, and how they are asked for. I call browse to look, and the
+scheduler to order. I never touch a process: a worker reads its row, and obeys.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugin_scheduler.controllers.rights import ADMIN
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.visit import Done, Visit
+
+from plugin_scheduler import sight
+from plugin_scheduler.browse.workers import AtWork, Member
+from plugin_scheduler.errors import BadTask, NotFound
+from plugin_scheduler.records import WorkerStatus
+from plugin_scheduler.sentences import Sentence
+
+ORDERS = ("resume", "disable", "terminate", "kill")
+GIGABYTE = 1e9
+
+
+def mount(site: Site) -> None:
+    """All workers, one of them, and orders to them."""
+
+    @site.page("workers", "workers.html")
+    def scheduler_workers(visit: Visit) -> dict[str, Any]:
+        staff = visit.browser.staff()
+        command = sight.command(visit.scheduler.application_name, "main")
+        return {
+            "cards": [_card(visit, one) for one in staff.members],
+            "groups": _groups(visit, staff.members),
+            "others": staff.others,
+            "command": command,
+        }
+
+    @site.page("workers/<name:path>", "worker.html")
+    def scheduler_worker(visit: Visit, name: str) -> dict[str, Any]:
+        members = [one for one in visit.browser.staff().members if one.worker.name == name]
+        return {
+            "called": name,
+            "card": _card(visit, members[0]) if members else None,
+            "notes": visit.journal.of_worker(name, 20),
+        }
+
+    @site.data("api/workers")
+    def scheduler_api_workers(visit: Visit) -> dict[str, Any]:
+        """Every worker of this app, dead or alive: state or order (``status``), groups, slots and
+        what each is at, load, memory, versions, and ``troubles`` in words."""
+        staff = visit.browser.staff()
+        return {"workers": [_plain(visit, one) for one in staff.members], "others": staff.others}
+
+    @site.change("workers/order", role=ADMIN)
+    def scheduler_order(visit: Visit) -> Done:
+        """Tell one ``worker``, or all workers of this app that serve a ``group``, to ``disable``
+        (take nothing new), ``resume``, ``terminate`` (finish, then leave) or ``kill`` (leave at
+        once, what runs is given back). ``workers`` are the names of those that were told."""
+        order, group = str(visit.given.get("order")), visit.given.get("group")
+        if order not in ORDERS:
+            raise BadTask(Sentence("order must be one of {orders}", orders=list(ORDERS)))
+        if group:
+            members = [one for one in visit.browser.staff().members if group in one.worker.groups]
+        else:
+            members = [_member(visit, str(visit.given.get("worker") or ""))]
+        told = [name for one in members if (name := _told(visit, order, one, group))]
+        to = str(visit.given.get("to") or "workers")
+        return Done(_answer(visit, order, told), to=_safe(to), data={"workers": told})
+
+
+# -- orders ------------------------------------------------------------------------------------
+
+
+def _member(visit: Visit, name: str) -> Member:
+    for one in visit.browser.staff().members:
+        if one.worker.name == name:
+            return one
+    raise NotFound(visit.T("There is no such worker; it may have left."))
+
+
+def _told(visit: Visit, order: str, member: Member, group: Any) -> str | None:
+    """The worker's name, where it was told; None where the order makes no sense for it now."""
+    name = member.worker.name
+    if order not in _possible(member) or not getattr(visit.scheduler, order)(worker_name=name):
+        return None
+    detail = {"group": str(group)} if group else {}
+    visit.journal.note(visit.person.name, order, worker_name=name, **detail)
+    return name
+
+
+def _possible(member: Member) -> list[str]:
+    """What a worker can be told as it stands."""
+    status = member.worker.status
+    if not member.worker.alive or status == WorkerStatus.KILL:
+        return []
+    if status == WorkerStatus.TERMINATE:
+        return ["kill"]
+    rest = "resume" if status == WorkerStatus.DISABLED else "disable"
+    return [rest, "terminate", "kill"]
+
+
+def _answer(visit: Visit, order: str, told: list[str]) -> str:
+    if not told:
+        return visit.T("Nobody had to be told that.")
+    who = ", ".join(told)
+    said = {
+        "disable": visit.T("Told to take nothing new: {who}.", who=who),
+        "resume": visit.T("Told to take work again: {who}.", who=who),
+        "terminate": visit.T("Told to finish what runs, then leave: {who}.", who=who),
+        "kill": visit.T("Told to leave at once: {who}.", who=who),
+    }
+    return said[order]
+
+
+def _safe(to: str) -> str:
+    """Back to one of our pages, whatever a form says."""
+    return to if to.startswith("workers/") and "\\" not in to else "workers"
+
+
+def _buttons(visit: Visit, orders: list[str], who: str) -> list[dict[str, str]]:
+    """What is offered, and the question before what cannot be undone."""
+    T = visit.T
+    labels = {
+        "resume": T("Resume"),
+        "disable": T("Disable"),
+        "terminate": T("Terminate"),
+        "kill": T("Kill"),
+    }
+    questions = {
+        "terminate": T("Have {who} finish what runs, then leave?", who=who),
+        "kill": T(
+            "Have {who} leave at once? What runs is ended, and begins anew elsewhere.", who=who
+        ),
+    }
+    return [
+        {"order": one, "label": labels[one], "question": questions.get(one, "")} for one in orders
+    ]
+
+
+# -- looks -------------------------------------------------------------------------------------
+
+
+def _card(visit: Visit, member: Member) -> dict[str, Any]:
+    """A worker as its card shows it."""
+    worker = member.worker
+    can_order = visit.person.can_admin
+    who = visit.T("worker {name}", name=worker.name)
+    return {
+        "worker": worker,
+        "address": f"workers/{worker.name}",
+        "slots": [_slot(one) for one in member.at_work],
+        "idle": max(0, worker.slots - len(member.at_work) - member.for_others),
+        "for_others": member.for_others,
+        "troubles": member.troubles,
+        "leaving": worker.status in WorkerStatus.LEAVING,
+        "resting": worker.status == WorkerStatus.DISABLED,
+        "buttons": _buttons(visit, _possible(member), who) if can_order else [],
+        "meters": _meters(visit, member) if worker.alive else [],
+        "versions": _versions(member),
+    }
+
+
+def _slot(run: AtWork) -> dict[str, Any]:
+    share = run.headway.share
+    percent = None if share is None else round(100 * share)
+    return {"run": run, "percent": percent, "words": run.headway.words, "left": run.headway.left}
+
+
+def _meters(visit: Visit, member: Member) -> list[dict[str, Any]]:
+    """Label, words, and per cent where there is a whole."""
+    worker = member.worker
+    cpus = max(1, worker.cpus)
+    meters = [{"label": visit.T("Memory"), "words": _size(worker.memory), "percent": None}]
+    told = visit.T("{percent} % of one", percent=f"{worker.cpu:.0f}")
+    share = min(100, round(worker.cpu / cpus))
+    meters.append({"label": visit.T("Processor"), "words": told, "percent": share})
+    if worker.load is not None:
+        words = visit.T("{load} of {cpus}", load=f"{worker.load:.2f}", cpus=cpus)
+        percent = min(100, round(100 * worker.load / cpus))
+        meters.append({"label": visit.T("Host's load"), "words": words, "percent": percent})
+    return meters if worker.memory else []
+
+
+def _size(size: float) -> str:
+    """Bytes in words.
+
+    >>> _size(84_200_000), _size(1_500_000_000)
+    ('84 MB', '1.5 GB')
+    """
+    return f"{size / GIGABYTE:.1f} GB" if size >= GIGABYTE else f"{size / 1e6:,.0f} MB"
+
+
+def _versions(member: Member) -> str:
+    worker = member.worker
+    python = f"Python {worker.python}" if worker.python else ""
+    plugin = f"plugin_scheduler {worker.version}" if worker.version else ""
+    return " · ".join(filter(None, (plugin, python, worker.database)))
+
+
+def _groups(visit: Visit, members: list[Member]) -> list[dict[str, Any]]:
+    """Each group with its workers that live, and what they can be told together."""
+    alive = [one for one in members if one.worker.alive]
+    names = sorted({group for one in alive for group in one.worker.groups})
+    return [
+        _group(visit, name, [one for one in alive if name in one.worker.groups]) for name in names
+    ]
+
+
+def _group(visit: Visit, name: str, members: list[Member]) -> dict[str, Any]:
+    possible = {order for one in members for order in _possible(one)}
+    who = visit.T("all workers of group {name}", name=name)
+    orders = [one for one in ORDERS if one in possible]
+    return {
+        "name": name,
+        "workers": len(members),
+        "taking": sum(1 for one in members if one.worker.takes_work),
+        "slots": sum(one.worker.slots for one in members),
+        "busy": sum(len(one.at_work) + one.for_others for one in members),
+        "buttons": _buttons(visit, orders, who) if visit.person.can_admin else [],
+    }
+
+
+def _plain(visit: Visit, member: Member) -> dict[str, Any]:
+    """A worker for scripts."""
+    told = sight.plain(member.worker)
+    times = ("first_heartbeat", "last_heartbeat", "started_at")
+    return {
+        **told,
+        **{name: visit.iso(told[name]) for name in times},
+        "running": [_plain_run(visit, one) for one in member.at_work],
+        "for_others": member.for_others,
+        "takes_work": member.worker.takes_work,
+        "troubles": [visit.say(one) for one in member.troubles],
+        "orders": _possible(member) if visit.person.can_admin else [],
+    }
+
+
+def _plain_run(visit: Visit, run: AtWork) -> dict[str, Any]:
+    return {
+        "run": run.run_id,
+        "task": run.task_id,
+        "name": run.name,
+        "function": run.function,
+        "since": visit.iso(run.since),
+        "seconds": run.seconds,
+        "share": run.headway.share,
+        "words": visit.say(run.headway.words),
+        "left": run.headway.left,
+    }

@@ -1,0 +1,123 @@
+"""Who works, and at what? Workers with what each of their slots is at now.
+
+I own which workers are this app's. I call sight for the looks of a row, and runs for how far one
+is. I never write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from plugin_scheduler import sight
+from plugin_scheduler.browse.runs import Runs
+from plugin_scheduler.headway import Headway
+from plugin_scheduler.records import RunStatus
+from plugin_scheduler.sight import WorkerView
+
+MOST = 200  # runs at work that are looked at
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """What a slot is at; ``seconds`` since it began."""
+
+    run_id: int
+    task_id: int
+    name: str
+    function: str
+    since: datetime | None
+    seconds: float
+    headway: Headway
+
+
+@dataclass(frozen=True)
+class Member:
+    """A worker of this app; what it runs for other apps is only counted. ``troubles`` are
+    sentences, as long as it lives."""
+
+    worker: WorkerView
+    at_work: list[AtWork]
+    for_others: int
+    troubles: list[str]
+
+
+@dataclass(frozen=True)
+class Staff:
+    """The workers of this app, and how many live that work for other apps alone."""
+
+    members: list[Member]
+    others: int
+
+
+class Workforce(Runs):
+    """Workers, and what they are at."""
+
+    def staff(self) -> Staff:
+        """Everybody who works for this app, dead or alive; by name.
+
+        >>> [(one.worker.name, len(one.at_work)) for one in browser.staff().members]
+        [('w1', 2)]
+        """
+        workers = self.workers()
+        mine = [one for one in workers if self._works_here(one)]
+        ids = [number for one in mine for number in _runs_of(one)]
+        at_work = self._at_work(ids[:MOST])
+        others = sum(1 for one in workers if one.alive and not self._works_here(one))
+        return Staff([self._member(one, at_work) for one in mine], others)
+
+    def _works_here(self, worker: WorkerView) -> bool:
+        return not self.application or worker.application in ("", self.application)
+
+    def _member(self, worker: WorkerView, at_work: dict[int, tuple[str, AtWork]]) -> Member:
+        ids = _runs_of(worker) if worker.alive else []
+        here = [at_work[number] for number in ids if number in at_work]
+        return Member(
+            worker=worker,
+            at_work=[run for owner, run in here if owner == worker.name],
+            for_others=len(self._foreign(ids)),
+            troubles=list(sight.troubles([worker])),
+        )
+
+    def _foreign(self, ids: list[int]) -> list[int]:
+        """Of runs at work those of other apps."""
+        if not (ids and self.application):
+            return []
+        run, task = self._run, self._task
+        theirs = run.id.belongs(ids) & (run.task_id == task.id) & ~self._mine()
+        return [row.id for row in self._set(theirs).select(run.id)]
+
+    def _at_work(self, ids: list[int]) -> dict[int, tuple[str, AtWork]]:
+        """Runs of this app that are still at work, with their worker's name."""
+        if not ids:
+            return {}
+        run, task, now = self._run, self._task, self.now()
+        ours = run.id.belongs(ids) & (run.status == RunStatus.RUNNING)
+        ours &= (run.task_id == task.id) & self._mine()
+        size = self._size(run.run_output)
+        columns = [run[name] for name in ("id", "status", "start_time", "progress", "worker_name")]
+        columns += [task[name] for name in ("id", "task_name", "function_name")]
+        return {
+            row.scheduler_run.id: (row.scheduler_run.worker_name, self._slot(row, row[size], now))
+            for row in self._set(ours).select(*columns, size)
+        }
+
+    def _slot(self, row: Any, printed: int | None, now: datetime) -> AtWork:
+        run, task = row.scheduler_run, row.scheduler_task
+        since = run.start_time
+        return AtWork(
+            run_id=run.id,
+            task_id=task.id,
+            name=task.task_name or task.function_name,
+            function=task.function_name,
+            since=since,
+            seconds=max(0.0, (now - since).total_seconds()) if since else 0.0,
+            headway=self._headway(run, printed or 0),
+        )
+
+
+def _runs_of(worker: WorkerView) -> list[int]:
+    """By its row; somebody may have put there what is no number."""
+    found = [one.get("run") for one in worker.running if isinstance(one, dict)]
+    return [number for number in found if isinstance(number, int)]
