@@ -39,7 +39,6 @@ PAGES = (
 )
 
 
-
 def mount(scheduler: Any, auth: Any, policy: Policy | None, route: str) -> Site:
     """Make every page an action of the app that is being loaded."""
     site = Site(scheduler, auth, policy, route.strip("/"))

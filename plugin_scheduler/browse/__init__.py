@@ -39,10 +39,10 @@ from plugin_scheduler.models import TABLES
 
 
 class Browser(
-    Tasks, Runs, Links, FailedRuns, Explanations, Overviews, Schedules, Graphs, Timelines, Counts
     Workforce,
     Tasks,
     Runs,
+    Links,
     FailedRuns,
     Explanations,
     Overviews,
