@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler import sight
 from plugin_scheduler.browse.runs import Runs
+from plugin_scheduler.browse.warnings import troubles
 from plugin_scheduler.headway import Headway
 from plugin_scheduler.records import RunStatus
 from plugin_scheduler.sight import WorkerView
@@ -77,7 +77,7 @@ class Workforce(Runs):
             worker=worker,
             at_work=[run for owner, run in here if owner == worker.name],
             for_others=len(self._foreign(ids)),
-            troubles=list(sight.troubles([worker])),
+            troubles=list(troubles([worker])),
         )
 
     def _foreign(self, ids: list[int]) -> list[int]:
