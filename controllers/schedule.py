@@ -30,17 +30,13 @@ def mount(site: Site) -> None:
 
     @site.page("schedule", "schedule.html")
     def scheduler_schedule(visit: Visit) -> dict[str, Any]:
-        by_day = visit.query.get("view") == "days"
-        calendar = visit.browser.next_days(DAYS) if by_day else visit.browser.next_hours(HOURS)
-        return {
-            "by_day": by_day,
-            "calendar": calendar,
-            "month": _month(visit, calendar) if by_day else None,
-            "drawing": None if by_day else _hours(visit, calendar),
-            "repeats": visit.browser.repeating(),
-            "waiting_status": TaskStatus.QUEUED,
-            "first_of": first_of,
-        }
+        hours = visit.browser.next_hours(HOURS)
+        return {**_shared(visit, hours), "drawing": _hours(visit, hours), "month": None}
+
+    @site.page("schedule/days", "schedule.html")
+    def scheduler_schedule_days(visit: Visit) -> dict[str, Any]:
+        days = visit.browser.next_days(DAYS)
+        return {**_shared(visit, days), "drawing": None, "month": _month(visit, days)}
 
     @site.data("api/schedule")
     def scheduler_api_schedule(visit: Visit) -> dict[str, Any]:
@@ -71,8 +67,18 @@ def mount(site: Site) -> None:
             raise BadTask(", ".join(map(str, answer.errors.values())))
         visit.journal.note(visit.person.name, "enable" if enabled else "disable", answer.id)
         said = "Task {id} is enabled." if enabled else "Task {id} is disabled."
-        view = "days" if visit.given.get("view") == "days" else None
-        return Done(visit.T(said, id=answer.id), to=f"schedule{'?view=days' if view else ''}")
+        back = "schedule/days" if visit.given.get("back") == "days" else "schedule"
+        return Done(visit.T(said, id=answer.id), to=back)
+
+
+def _shared(visit: Visit, calendar: Hours | Days) -> dict[str, Any]:
+    return {
+        "calendar": calendar,
+        "by_day": isinstance(calendar, Days),
+        "repeats": visit.browser.repeating(),
+        "waiting_status": TaskStatus.QUEUED,
+        "first_of": first_of,
+    }
 
 
 def _within(number: int | None, most: int, name: str) -> int:

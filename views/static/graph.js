@@ -9,10 +9,9 @@
   const drawing = () => document.getElementById("drawing");
   let scale = 1;
 
+  // Said to the frame, so that a drawing that comes anew has the same size.
   function apply() {
-    const one = drawing();
-    one.setAttribute("width", one.dataset.width * scale);
-    one.setAttribute("height", one.dataset.height * scale);
+    canvas.style.setProperty("--scale", scale);
   }
 
   function zoom(to) {
@@ -67,5 +66,4 @@
   }
 
   begin();
-  document.addEventListener("htmx:afterSwap", apply);
 })();
