@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from plugin_scheduler.controllers import (
+    batch,
     charts,
     explain,
+    failures,
     graph,
     history,
     overview,
@@ -18,6 +20,7 @@ from plugin_scheduler.controllers import (
     run,
     schedule,
     task,
+    tasks,
     timeline,
     workers,
 )
@@ -26,16 +29,19 @@ from plugin_scheduler.controllers.site import Site
 
 PAGES = (
     overview,
+    tasks,
     task,
     run,
     queue,
     explain,
+    failures,
     schedule,
     timeline,
     graph,
     workers,
     charts,
     history,
+    batch,
 )
 
 

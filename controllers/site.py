@@ -111,7 +111,7 @@ class Site:
                 response.status = answer.status
                 return _json({"message": answer.message, **(answer.data or {})})
             self._session["flash"] = answer.message
-            response.headers["Location"] = visit.url(answer.to)
+            response.headers["Location"] = visit.url(answer.to, **(answer.query or {}))
             response.status = 303
             return ""
 

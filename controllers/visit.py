@@ -27,7 +27,8 @@ LARGEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Done:
-    """What a change came to: a sentence, the page to go on with, and facts for scripts.
+    """What a change came to: a sentence, the page to go on with (``query`` is the end of its
+    address), and facts for scripts.
 
     ``status`` is the HTTP status for scripts where nothing, or not all, was done.
     """
@@ -36,6 +37,7 @@ class Done:
     to: str = ""
     data: Mapping[str, Any] | None = None
     status: int = 200
+    query: Mapping[str, Any] | None = None
 
 
 class Visit:
@@ -71,11 +73,11 @@ class Visit:
     @cached_property
     def query(self) -> dict[str, str]:
         """The parameters of the address; the last one where a name is given twice."""
-        return {name: _text(value) for name, value in request.query.items()}
+        return {name: _text(_all(value)[-1]) for name, value in request.query.items()}
 
     def several(self, name: str) -> list[str]:
         """All values of a parameter of the address."""
-        return [_text(value) for value in request.query.getall(name)]
+        return [_text(value) for value in _all(request.query.get(name, []))]
 
     @cached_property
     def given(self) -> dict[str, Any]:
@@ -85,14 +87,14 @@ class Visit:
             if not isinstance(body, dict):
                 raise BadTask("the body must be a JSON object")
             return body
-        return {name: _text(value) for name, value in request.forms.items()}
+        return {name: _text(_all(value)[-1]) for name, value in request.forms.items()}
 
     def listed(self, name: str) -> list[Any]:
         """A member of the body as a list: a JSON list, or a form's field that is there often."""
         if "json" in (request.content_type or ""):
             value = self.given.get(name) or []
             return value if isinstance(value, list) else [value]
-        return [_text(value) for value in request.forms.getall(name)]
+        return [_text(value) for value in _all(request.forms.get(name, []))]
 
     def number(self, name: str, default: int | None = None) -> int | None:
         """A parameter that must be a whole number; BadTask says so where it is none."""
@@ -125,6 +127,11 @@ def _json_body() -> Any:
         return request.json
     except Exception as error:  # the server's own kinds, for each way of being no JSON
         raise BadTask("the body is not valid JSON") from error
+
+
+def _all(value: Any) -> list[Any]:
+    """The server gives a list for what is there several times, and else the value itself."""
+    return value if isinstance(value, list) else [value]
 
 
 def _text(value: Any) -> str:

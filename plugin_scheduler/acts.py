@@ -32,7 +32,7 @@ TOO_LATE = Sentence("its stop time has passed")
 TAKEN = Sentence("a worker has it")
 DUE = Sentence("is due already")
 DISABLED = Sentence("is disabled")
-SAME = Sentence("is so already")
+SAME = Sentence("needs no change")
 GONE = Sentence("is not there any more")
 CHANGED = Sentence("changed in the meantime")
 

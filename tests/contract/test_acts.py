@@ -102,7 +102,7 @@ def test_enable_and_disable_hold_for_the_next_run_of_what_runs_now(
     acts: Acts, task: Insert, scheduler: Scheduler
 ) -> None:
     ids = [task(), task(TaskStatus.RUNNING), task(enabled=False), task(TaskStatus.FAILED)]
-    assert told(acts.act("disable", ids)) == (2, {"is so already": 1, "has ended": 1})
+    assert told(acts.act("disable", ids)) == (2, {"needs no change": 1, "has ended": 1})
     assert [row(scheduler, one).enabled for one in ids] == [False, False, False, True]
     assert row(scheduler, ids[1]).status == TaskStatus.RUNNING
     assert told(acts.act("enable", ids)) == (3, {"has ended": 1})
@@ -112,9 +112,9 @@ def test_priority_and_group_are_checked_as_their_columns_are(
     acts: Acts, task: Insert, scheduler: Scheduler
 ) -> None:
     one, other = task(priority=5), task(group_name="mail")
-    assert told(acts.act("set_priority", [one, other], "5")) == (1, {"is so already": 1})
+    assert told(acts.act("set_priority", [one, other], "5")) == (1, {"needs no change": 1})
     assert told(acts.act("set_priority", [one], 0)) == (1, {})
-    assert told(acts.act("set_group", [one, other], " mail ")) == (1, {"is so already": 1})
+    assert told(acts.act("set_group", [one, other], " mail ")) == (1, {"needs no change": 1})
     assert (row(scheduler, one).priority, row(scheduler, one).group_name) == (0, "mail")
     for name, wrong in (("set_priority", "high"), ("set_priority", 5000), ("set_group", " ")):
         with pytest.raises(BadTask, match=r"priority|group_name"):

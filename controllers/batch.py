@@ -1,0 +1,102 @@
+"""What is done to many tasks at once: those that were picked, or all that fit a filter.
+
+A script asks for one step after the other and shows how far it is; a form without a script is done
+as far as a request may take. I call acts. I never decide for which tasks an act is meant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from plugin_scheduler.controllers.rights import ADMIN
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.tasks import wanted_of
+from plugin_scheduler.controllers.visit import Done, Visit, whole
+
+from plugin_scheduler import values
+from plugin_scheduler.acts import ACTS, Acted, Acts
+from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.errors import BadTask
+
+DELETE = "delete"  # for admins, and so at an address of its own
+PATIENCE = 5.0  # seconds for a form without a script
+#: Where the value of an act stands in a form.
+VALUES = {"set_priority": "priority", "set_group": "group_name"}
+
+
+def mount(site: Site) -> None:
+    """What is done to tasks that exist, and what ends their existence."""
+
+    @site.change("tasks/act")
+    def scheduler_tasks_act(visit: Visit) -> Done:
+        """Do `act` (stop, requeue, run_now, enable, disable, set_priority with `priority`,
+        set_group with `group_name`) to the tasks of `id`, a list; or with `all` to a step of those
+        that fit `query`, a filter as in an address, from above the id `above` up to the id `upto`.
+        Answers with `done`, `skipped` (reasons, each with a number), `upto`, and `above` for the
+        next step, null after the last."""
+        name = str(visit.given.get("act") or "")
+        if name == DELETE:
+            raise BadTask(visit.T("To delete has an address of its own."))
+        return _act(visit, name)
+
+    @site.change("tasks/delete", role=ADMIN)
+    def scheduler_tasks_delete(visit: Visit) -> Done:
+        """Delete tasks with their runs; what is given and answered is that of `tasks/act`."""
+        return _act(visit, DELETE)
+
+
+def _act(visit: Visit, name: str) -> Done:
+    acts = Acts(visit.scheduler, visit.browser, visit.journal, visit.person.name)
+    value = visit.given.get(VALUES.get(name, ""))
+    query = _query(visit)
+    if not visit.given.get("all"):
+        acted = acts.act(name, _ids(visit), value)
+        return _done(visit, name, acted, query)
+    wanted = wanted_of(visit, query)
+    upto = whole(visit.given.get("upto") or visit.browser.newest_id(), "upto")
+    above: int | None = whole(visit.given.get("above") or 0, "above")
+    until = SYSTEM.monotonic() + (0 if "above" in visit.given else PATIENCE)
+    total = Acted(0, {})
+    while True:
+        step = acts.act_on_matching(name, wanted, above or 0, upto, value)
+        visit.scheduler.db.commit()
+        total, above = _sum(total, step.acted), step.at
+        if above is None or SYSTEM.monotonic() >= until:
+            return _done(visit, name, total, query, above=above, upto=upto)
+
+
+def _query(visit: Visit) -> dict[str, str]:
+    """The filter that the list had, and only that: which page it was is of no account."""
+    text = values.clean(str(visit.given.get("query") or ""))
+    try:
+        pairs = parse_qsl(text, strict_parsing=bool(text), max_num_fields=50)
+    except ValueError as error:
+        raise BadTask(visit.T("The filter cannot be read.")) from error
+    return {name: value for name, value in pairs if value}
+
+
+def _ids(visit: Visit) -> list[int]:
+    ids = [whole(one, "id") for one in visit.listed("id")]
+    if not ids:
+        raise BadTask(visit.T("No task is selected."))
+    return ids
+
+
+def _sum(one: Acted, other: Acted) -> Acted:
+    return Acted(one.done + other.done, Counter(one.skipped) + Counter(other.skipped))
+
+
+def _done(visit: Visit, name: str, acted: Acted, query: Mapping[str, str], **more: Any) -> Done:
+    words = visit.say(acted.sentence(name))
+    if more.get("above") is not None:
+        words += " " + visit.T("There are more: press again to go on.")
+    data = {
+        "done": acted.done,
+        "skipped": {visit.say(why): number for why, number in acted.skipped.items()},
+        "said": visit.shown.word(ACTS[name].said),
+        **more,
+    }
+    return Done(words, to="tasks", query=query, data=data)

@@ -1,0 +1,75 @@
+"""Failures, grouped by where they happened.
+
+I call browse for the groups, and acts to run again what they ended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.visit import Done, Visit, whole
+
+from plugin_scheduler.acts import Acted, Acts
+from plugin_scheduler.browse.failures import DAYS, Failures, Group
+from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.errors import NotFound
+
+SPANS = (1, 7, 30)  # days that are offered
+
+
+def mount(site: Site) -> None:
+    """The page, the same for scripts, and "requeue all"."""
+
+    @site.page("failures", "failures.html")
+    def scheduler_failures(visit: Visit) -> dict[str, Any]:
+        return {"found": _found(visit), "spans": SPANS}
+
+    @site.data("api/failures")
+    def scheduler_api_failures(visit: Visit) -> dict[str, Any]:
+        """Groups of failed runs of the last `days`, the latest first; `runs` is how many were
+        looked at, `is_all` whether these are all."""
+        found = _found(visit)
+        groups = [_as_json(visit, group) for group in found.groups]
+        return {"groups": groups, "runs": found.runs, "is_all": found.is_all, "days": found.days}
+
+    @site.change("failures/requeue")
+    def scheduler_failures_requeue(visit: Visit) -> Done:
+        """Run again the tasks that ended with a failure of the group `key`, of those of the last
+        `days`; answers with `done` and `skipped`."""
+        days = _days(visit.given.get("days"))
+        group = visit.browser.failed_like(str(visit.given.get("key") or ""), days)
+        if group is None:
+            raise NotFound(visit.T("There is no such failure any more."))
+        acted = _requeue(visit, group)
+        words = visit.say(acted.sentence("requeue"))
+        skipped = {visit.say(why): number for why, number in acted.skipped.items()}
+        return Done(words, to="failures", data={"done": acted.done, "skipped": skipped})
+
+
+def _found(visit: Visit) -> Failures:
+    return visit.browser.failures(_days(visit.query.get("days")))
+
+
+def _days(asked: Any) -> int:
+    return max(1, min(whole(asked or DAYS, "days"), 365))
+
+
+def _requeue(visit: Visit, group: Group) -> Acted:
+    acts = Acts(visit.scheduler, visit.browser, visit.journal, visit.person.name)
+    done, skipped = 0, Counter[Any]()
+    for some in batches(group.task_ids):
+        acted = acts.act("requeue", some)
+        visit.scheduler.db.commit()
+        done, skipped = done + acted.done, skipped + Counter(acted.skipped)
+    return Acted(done, skipped)
+
+
+def _as_json(visit: Visit, group: Group) -> dict[str, Any]:
+    return {
+        name: visit.iso(value) if isinstance(value, datetime) else value
+        for name, value in asdict(group).items()
+    }

@@ -1,0 +1,204 @@
+"""The list of tasks: what fits a filter, page by page.
+
+I own what a filter is called in an address. I call browse, and `listing` for the ways to other
+pages of the list. I never write: `batch` has what is done to many tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from plugin_scheduler.controllers.listing import LIMIT, links, times
+from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.visit import Visit, whole
+
+from plugin_scheduler import clock, values
+from plugin_scheduler.browse import Count, Filter, Listing
+from plugin_scheduler.browse.wanted import NEWEST, ORDERS, TIMES
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.sight import TaskView, plain
+
+#: The parts of a filter, as they are called in an address.
+PARTS = (
+    "status",
+    "text",
+    "in_output",
+    "group",
+    "function",
+    "worker",
+    "time",
+    "since",
+    "until",
+    "enabled",
+    "repeating",
+)
+#: What else an address may have: which page of it.
+PLACES = ("sort", "limit", "after", "before")
+LIMITS = (20, 50, 100, 200)
+LONGEST, SHORT = 400, 70  # characters of a text that is looked for; of a call that is shown
+SWITCHES = {"": None, "yes": True, "no": False}
+
+
+def mount(site: Site) -> None:
+    """The page, and the same for scripts."""
+
+    @site.page("tasks", "tasks.html")
+    def scheduler_tasks(visit: Visit) -> dict[str, Any]:
+        parts = parts_asked(visit)
+        wanted = _paged(visit, parts)
+        page, count = visit.browser.tasks(wanted), visit.browser.count(wanted)
+        return {
+            "parts": parts,
+            "query": urlencode(parts),
+            "wanted": wanted,
+            "page": page,
+            "rows": [_row(visit, one) for one in page.items],
+            "total": count,
+            "can_queue": "queue" in site.paths,
+            **_choices(visit),
+            **links(visit, parts, wanted, page),
+        }
+
+    @site.data("api/tasks")
+    def scheduler_api_tasks(visit: Visit) -> dict[str, Any]:
+        """Tasks that fit the filter: `status` (several), `text`, `in_output`, `group`, `function`,
+        `worker`, `since` and `until` of `time`, `enabled`, `repeating`, in the order of `sort`,
+        `limit` of them. The next page is `after`; `looked_to` is the id as far as which was
+        searched, where there was no time for more."""
+        wanted = _paged(visit, parts_asked(visit))
+        return _as_json(visit, visit.browser.tasks(wanted), visit.browser.count(wanted))
+
+
+# -- from an address to a filter ---------------------------------------------------------------
+
+
+def parts_asked(visit: Visit) -> dict[str, str]:
+    """The parts of the filter that were given, as texts; statuses with commas."""
+    given = {name: values.clean(visit.query.get(name, "")).strip() for name in PARTS}
+    given["status"] = ",".join(visit.several("status")).strip(",")
+    return {name: text for name, text in given.items() if text}
+
+
+def wanted_of(visit: Visit, parts: Mapping[str, str]) -> Filter:
+    """The filter that these mean. What cannot be understood is refused, and never left out: all
+    tasks would fit then, and somebody is about to delete what fits."""
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        raise BadTask(visit.T("There is no such filter: {names}", names=", ".join(unknown)))
+    return Filter(
+        status=_statuses(visit, parts.get("status", "")),
+        group=parts.get("group"),
+        function=parts.get("function"),
+        worker=parts.get("worker"),
+        text=parts.get("text", "")[:LONGEST] or None,
+        in_output="in_output" in parts,
+        time=_one_of(visit, TIMES, parts.get("time") or "next_run_time"),
+        since=_moment(visit, parts.get("since")),
+        until=_moment(visit, parts.get("until")),
+        enabled=SWITCHES[_one_of(visit, tuple(SWITCHES), parts.get("enabled", ""))],
+        repeating=SWITCHES[_one_of(visit, tuple(SWITCHES), parts.get("repeating", ""))],
+    )
+
+
+def _paged(visit: Visit, parts: Mapping[str, str]) -> Filter:
+    asked = {name: values.clean(visit.query.get(name, "")) for name in PLACES}
+    limit = whole(asked["limit"] or LIMIT, "limit")
+    changes = {
+        "sort": _one_of(visit, ORDERS, asked["sort"] or NEWEST),
+        "limit": max(1, min(limit, max(LIMITS))),
+        "after": asked["after"] or None,
+        "before": asked["before"] or None,
+    }
+    return Filter(**{**vars(wanted_of(visit, parts)), **changes})
+
+
+def _statuses(visit: Visit, text: str) -> tuple[str, ...]:
+    asked = [one.strip().upper() for one in text.split(",") if one.strip()]
+    return tuple(_one_of(visit, TaskStatus.ALL, one) for one in dict.fromkeys(asked))
+
+
+def _one_of(visit: Visit, known: tuple[str, ...], text: str) -> str:
+    if text not in known:
+        names = ", ".join(filter(None, known))
+        raise BadTask(visit.T("{text} is none of {names}", text=repr(text)[:80], names=names))
+    return text
+
+
+def _moment(visit: Visit, text: str | None) -> datetime | None:
+    """A time as the tables keep it; one with an offset is brought there."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return clock.naive(moment, visit.shown.zone)
+    except (ValueError, OverflowError, OSError):
+        raise BadTask(visit.T("{text} is no time", text=repr(text)[:80])) from None
+
+
+# -- what the form offers ------------------------------------------------------------------------
+
+
+def _choices(visit: Visit) -> dict[str, Any]:
+    home = visit.scheduler
+    served = {group for worker in visit.browser.workers() for group in worker.groups}
+    return {
+        "functions": sorted(home.catalog.names()),
+        "groups": sorted({*home.settings.group_names, *served}),
+        "limits": LIMITS,
+        "times": times(visit),
+    }
+
+
+# -- from a page to what is shown --------------------------------------------------------------
+
+
+def _row(visit: Visit, task: TaskView) -> dict[str, Any]:
+    """A task, and what is said of it besides."""
+    return {"task": task, "call": call_of(task), "when": _how_soon(visit, task)}
+
+
+def _how_soon(visit: Visit, task: TaskView) -> str:
+    if task.status != TaskStatus.QUEUED or task.next_run_time is None:
+        return ""
+    if not task.enabled:
+        return visit.T("disabled")
+    away = (task.next_run_time - visit.now).total_seconds()
+    span = visit.shown.span(abs(away))
+    return visit.T("in {span}", span=span) if away > 0 else visit.T("due for {span}", span=span)
+
+
+def call_of(task: TaskView, most: int = SHORT) -> str:
+    """How a task would be written in Python, shortened.
+
+    >>> call_of(task)
+    'send_mail("ann@example.com", {"copies": 2})'
+    """
+    inside = [
+        text for text in (task.args.strip()[1:-1], task.vars.strip()) if text and text != "{}"
+    ]
+    call = f"{task.function}({', '.join(inside)})"
+    return call if len(call) <= most else f"{call[: most - 1]}…"
+
+
+def _as_json(visit: Visit, page: Listing, count: Count) -> dict[str, Any]:
+    return {
+        "tasks": [_instants(visit, one) for one in page.items],
+        "total": count.number,
+        "total_is_more": count.more,
+        "sort": page.sort,
+        "after": page.after,
+        "before": page.before,
+        "looked_to": page.looked_to,
+        "notes": [visit.say(note) for note in page.notes],
+    }
+
+
+def _instants(visit: Visit, task: TaskView) -> dict[str, Any]:
+    return {
+        name: visit.iso(value) if isinstance(value, datetime) else value
+        for name, value in plain(task).items()
+    }
