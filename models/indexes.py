@@ -5,12 +5,14 @@ I own the list. I call nobody: `dialects` makes them, each in its database's wor
 
 from __future__ import annotations
 
+CLAIM_INDEX = "scheduler_task_claim_idx"
+
 #: Asked often: the claim, what a worker holds, the runs of a task, who waits for whom. A fourth
 #: part is a condition, for databases that can leave all other rows out of an index.
 INDEXES = (
     (
         "scheduler_task",
-        "scheduler_task_claim_idx",
+        CLAIM_INDEX,
         ("status", "group_name", "priority", "next_run_time"),
     ),
     ("scheduler_task", "scheduler_task_owner_idx", ("assigned_worker_name", "status")),

@@ -102,17 +102,12 @@ class Counting(Source):
         return Tally(rows, looked >= most)
 
     def groups_with(self, status: str) -> list[str]:
-        """The groups that tasks of a status have, by steps in the claim's index: DISTINCT would
-        read all of it."""
-        name = self._task.group_name
+        """The groups that tasks of a status have."""
         found: list[str] = []
-        query = self._task.status == status
-        while len(found) < MANY_GROUPS:
-            beyond = query & (name > found[-1]) if found else query & (name != None)
-            row = self._set(beyond).select(name, orderby=name, limitby=(0, 1)).first()
-            if row is None or row.group_name in found:
-                break
-            found.append(row.group_name)
+        group = self._dialect.group_after(status)
+        while group and group not in found and len(found) < MANY_GROUPS:
+            found.append(group)
+            group = self._dialect.group_after(status, group)
         return found
 
     def standing(self, status: str, group: str) -> Tally:

@@ -22,7 +22,7 @@ from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.probe import Probe
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.lines import has_news
-from plugin_scheduler.models import TABLES
+from plugin_scheduler.models import CLAIM_INDEX, TABLES
 from plugin_scheduler.settings import Settings
 
 IN_TRANSACTION = 1  # the server's flag for that
@@ -41,6 +41,7 @@ _TOO_LARGE = 1153
 _DOWN = (1053,)  # shutting down
 _LOST = 2013  # the connection, in the middle of a question
 _REFUSED = ("Connection refused", "[Errno 2]")  # the latter: no such socket
+_NO_INDEX = 1176
 _EXISTS = (1061,)  # another worker was quicker
 
 
@@ -130,6 +131,21 @@ class MySQL(Server):
         # By the key, as above.
         keyed = f"{table} FROM {table} FORCE INDEX (PRIMARY)"
         self.db.executesql(f"DELETE {keyed} WHERE id IN ({listed(ids)}) AND {only}")
+
+    def group_after(self, status: str, group: str | None = None) -> str | None:
+        # An index over the first characters of names has no order that SELECT could use.
+        edge = f"{self.literal(status, 'string')}, {self.literal(group or '', 'string')}"
+        step = f"HANDLER claim_steps READ {CLAIM_INDEX} > ({edge}) LIMIT 1"
+        self.db.executesql("HANDLER scheduler_task OPEN AS claim_steps")
+        try:
+            found = self.db.executesql(step, as_dict=True)
+        except Exception as error:  # each driver's own
+            if _number(error) != _NO_INDEX:
+                raise
+            return super().group_after(status, group)
+        finally:
+            self.db.executesql("HANDLER claim_steps CLOSE")
+        return found[0]["group_name"] if found and found[0]["status"] == status else None
 
     def _believes_proxies(self) -> bool:
         """May a proxy tell the server whose port it is to see?"""

@@ -184,6 +184,15 @@ class Sayings:
     def _locking(self, sql: str, lock: str) -> str:
         return sql
 
+    def group_after(self, status: str, group: str | None = None) -> str | None:
+        """One step in the claim's index: the group that comes next among tasks of a status. (To
+        ask for all of them, DISTINCT, reads all of that index.)"""
+        task = self.db.scheduler_task
+        query = (task.status == status) & (task.group_name > (group or ""))
+        rows = self.db(query, ignore_common_filters=True)
+        row = rows.select(task.group_name, orderby=task.group_name, limitby=(0, 1)).first()
+        return row.group_name if row else None
+
     def literal(self, value: Any, kind: str) -> str:
         """A value of one of pydal's types, as it stands in a statement."""
         return str(self.db._adapter.represent(value, kind))

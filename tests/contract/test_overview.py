@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from plugin_scheduler.models import INDEXES
 from shelf import NOW, Shelf
 
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
@@ -50,12 +51,18 @@ def test_numbers_below_the_cap_are_exact_over_all_priorities(shelf: Shelf) -> No
     assert (seen.counts[0].due, seen.counts[0].capped, seen.totals.capped) == (5, (), ())
 
 
-def test_every_group_is_found_under_every_status(shelf: Shelf) -> None:
-    for group in ("b", "a", "c b", "main"):
+@pytest.mark.parametrize("indexed", [True, False])
+def test_every_group_is_found_under_every_status(shelf: Shelf, indexed: bool) -> None:
+    if indexed:
+        dialect = shelf.browser._dialect
+        with dialect.reading():
+            assert dialect.prepare_tables(INDEXES) == []
+    shelf.task(group_name=None)
+    for group in ("b", "a", "a b", "a_b", "main"):
         for status in (TaskStatus.QUEUED, TaskStatus.STOPPED):
             shelf.task(group_name=group, status=status)
     counts = shelf.browser.overview().counts
-    assert [one.group for one in counts] == ["a", "b", "c b", "main"]
+    assert [one.group for one in counts] == ["a", "a b", "a_b", "b", "main"]
     assert all(set(one.by_status) == {TaskStatus.QUEUED, TaskStatus.STOPPED} for one in counts)
 
 
