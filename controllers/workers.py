@@ -24,6 +24,11 @@ GIGABYTE = 1e9
 
 def mount(site: Site) -> None:
     """All workers, one of them, and orders to them."""
+    _mount_pages(site)
+    _mount_orders(site)
+
+
+def _mount_pages(site: Site) -> None:
 
     @site.page("workers", "workers.html")
     def scheduler_workers(visit: Visit) -> dict[str, Any]:
@@ -52,6 +57,8 @@ def mount(site: Site) -> None:
         staff = visit.browser.staff()
         return {"workers": [_plain(visit, one) for one in staff.members], "others": staff.others}
 
+
+def _mount_orders(site: Site) -> None:
     @site.change("workers/order", role=ADMIN)
     def scheduler_order(visit: Visit) -> Done:
         """Tell one ``worker``, or all workers of this app that serve a ``group``, to ``disable``

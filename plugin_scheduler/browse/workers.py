@@ -1,7 +1,7 @@
 """Who works, and at what? Workers with what each of their slots is at now.
 
-I own which workers are this app's. I call sight for the looks of a row, and runs for how far one
-is. I never write.
+I own which workers are this app's. I call runs for how far one is, and warnings for what a worker
+complains of. I never write.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from plugin_scheduler.browse.runs import Runs
 from plugin_scheduler.browse.warnings import troubles
 from plugin_scheduler.headway import Headway
 from plugin_scheduler.records import RunStatus
+from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import WorkerView
 
 MOST = 200  # runs at work that are looked at
@@ -40,7 +41,7 @@ class Member:
     worker: WorkerView
     at_work: list[AtWork]
     for_others: int
-    troubles: list[str]
+    troubles: list[Sentence]
 
 
 @dataclass(frozen=True)

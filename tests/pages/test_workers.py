@@ -125,8 +125,9 @@ def test_a_worker_is_put_to_rest_and_woken_up(site: Site, page: Page, start: Sta
 def test_terminate_and_kill_ask_first_and_then_the_worker_leaves(
     site: Site, page: Page, start: Start, tmp_path: Path
 ) -> None:
-    patient, other = start("w1"), start("w2", groups=("other",))
+    patient = start("w1")
     task_id = climbing(site, tmp_path / "top")
+    other = start("w2", groups=("other",))
     page.open("workers")
     order(page, "Terminate", "w1", sure="Cancel")
     order(page, "Terminate", "w1", sure="Yes")
