@@ -27,7 +27,12 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 def mount(site: Site) -> None:
     """The schedule."""
+    _pages(site)
+    _data(site)
+    _switch(site)
 
+
+def _pages(site: Site) -> None:
     @site.page("schedule", "schedule.html")
     def scheduler_schedule(visit: Visit) -> dict[str, Any]:
         hours = visit.browser.next_hours(HOURS)
@@ -38,6 +43,8 @@ def mount(site: Site) -> None:
         days = visit.browser.next_days(DAYS)
         return {**_shared(visit, days), "drawing": None, "month": _month(visit, days)}
 
+
+def _data(site: Site) -> None:
     @site.data("api/schedule")
     def scheduler_api_schedule(visit: Visit) -> dict[str, Any]:
         """What will run when: in the next ``hours`` (24) instant by instant; with ``days`` instead
@@ -58,6 +65,8 @@ def mount(site: Site) -> None:
             "left_out": found.left_out.number,
         }
 
+
+def _switch(site: Site) -> None:
     @site.change("schedule/<task_id>/switch", role=ACT)
     def scheduler_schedule_switch(visit: Visit, task_id: str) -> Done:
         """Put a waiting task on or off: ``enabled`` is "on" or "off"."""
