@@ -59,8 +59,6 @@ def _mount_pages(site: Site) -> None:
 
 
 def _mount_orders(site: Site) -> None:
-
-def _obey(site: Site) -> None:
     @site.change("workers/order", role=ADMIN)
     def scheduler_order(visit: Visit) -> Done:
         """Tell one ``worker``, or all workers of this app that serve a ``group``, to ``disable``
