@@ -105,7 +105,7 @@ def test_an_italian_reads_italian(site: Site, visit: object, held: int) -> None:
     page = visit(locale="it-IT")  # type: ignore[operator]
     site.app.queue("add", 1, 2, group_name="gpu")
     page.open()
-    assert page.get_by_text("nessun worker vivo serve il gruppo "gpu"").first.is_visible()
+    assert page.get_by_text('nessun worker vivo serve il gruppo "gpu"').first.is_visible()
     assert page.get_by_role("heading", name="In esecuzione ora").is_visible()
 
 
