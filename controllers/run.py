@@ -13,11 +13,14 @@ from plugin_scheduler.controllers.rights import VIEW
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Done, Visit, whole
 
+from plugin_scheduler import values
 from plugin_scheduler.blame import Blame, blame
 from plugin_scheduler.browse import RunDetail
 from plugin_scheduler.errors import NotFound
 from plugin_scheduler.records import RunStatus
 from plugin_scheduler.sight import TaskView
+
+TRACEBACK = 1 << 16  # characters; a worker stores no longer ones, a person may
 
 
 def mount(site: Site) -> None:
@@ -41,6 +44,7 @@ def _page(site: Site) -> None:
             "usual": usual_of(visit, task),
             "running": run.status == RunStatus.RUNNING,
             "blame": blame(run.traceback) if run.traceback else None,
+            "traceback": (run.traceback or "")[-TRACEBACK:],
             "result": pretty(run),
         }
 
@@ -156,5 +160,5 @@ def _seconds(visit: Visit, run: RunDetail) -> float | None:
 def pretty(run: RunDetail) -> str:
     """A result to be read by people."""
     if run.result_cut or isinstance(run.result, str):
-        return str(run.result)
-    return json.dumps(run.result, indent=2, ensure_ascii=False, default=str)
+        return values.clean(run.result)
+    return values.clean(json.dumps(run.result, indent=2, ensure_ascii=False, default=str))

@@ -13,7 +13,7 @@ from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.story import story
 from plugin_scheduler.controllers.visit import Done, Visit
 
-from plugin_scheduler import forecast, recurrence, sight
+from plugin_scheduler import forecast, recurrence, sight, values
 from plugin_scheduler.acts import Acts
 from plugin_scheduler.browse import RunDetail
 from plugin_scheduler.errors import BadTask
@@ -27,6 +27,7 @@ BUTTONS = {
     "enable": ("Enable", ""),
     "disable": ("Disable", "quiet"),
 }
+LONGEST = 5000  # characters of an argument
 RUNS = 20
 NEXT = 5
 
@@ -124,10 +125,17 @@ def _call(task: TaskView) -> list[tuple[str, str]]:
     """The arguments, each with its name or place; as stored where they cannot be read."""
     try:
         args, kwargs = json.loads(task.args), json.loads(task.vars)
-        places = [(str(number), one) for number, one in enumerate(args, 1)] + [*kwargs.items()]
-        return [(name, json.dumps(one, ensure_ascii=False)) for name, one in places]
+        places = [*((str(number), one) for number, one in enumerate(args, 1)), *kwargs.items()]
+        return [
+            (values.clean(name), _short(json.dumps(one, ensure_ascii=False)))
+            for name, one in places
+        ]
     except (ValueError, TypeError, AttributeError):
-        return [("args", task.args), ("vars", task.vars)]
+        return [("args", _short(task.args)), ("vars", _short(task.vars))]
+
+
+def _short(text: str) -> str:
+    return values.clean(text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
 
 
 def _plain(visit: Visit, view: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_scheduler import sight
-from plugin_scheduler.browse.source import Source
+from plugin_scheduler.browse.source import Source, readable
 from plugin_scheduler.headway import TAIL as LAST_LINES
 from plugin_scheduler.headway import Headway, headway
 from plugin_scheduler.records import RunStatus
@@ -72,7 +72,8 @@ class Runs(Source):
         size, length = self._size(run.run_output), self._size(run.run_result)
         columns = [run[name] for name in run.fields if name not in LARGE]
         shown = run.run_result[:RESULT]
-        row = self._set(self._of_app(run_id)).select(*columns, size, length, shown).first()
+        with readable("Run {id} cannot be read: {why}", run_id):
+            row = self._set(self._of_app(run_id)).select(*columns, size, length, shown).first()
         if row is None:
             return None
         plain, result = row.scheduler_run, row[shown]
@@ -100,11 +101,22 @@ class Runs(Source):
         query = run.task_id == task_id
         if before is not None:
             query &= run.id < before
+        ids = [
+            one for (one,) in self._told(query, [run.id], orderby=~run.id, limitby=(0, limit + 1))
+        ]
+        items = self._glimpses(ids[:limit])
+        return RunPage(items, ids[limit - 1] if len(ids) > limit else None)
+
+    def _glimpses(self, ids: list[int]) -> list[RunView]:
+        """Those that can be read: one that was edited by hand must not hide the others."""
+        run = self._run
         columns = [run[name] for name in run.fields if name not in LARGE]
         shown = run.run_result[:GLIMPSE]
-        rows = self._set(query).select(*columns, shown, orderby=~run.id, limitby=(0, limit + 1))
-        items = [_glimpse(row.scheduler_run, row[shown]) for row in rows[:limit]]
-        return RunPage(items, items[-1].id if len(rows) > limit else None)
+        try:
+            rows = self._set(run.id.belongs(ids)).select(*columns, shown, orderby=~run.id)
+        except (TypeError, ValueError):
+            return [] if len(ids) == 1 else [one for each in ids for one in self._glimpses([each])]
+        return [_glimpse(row.scheduler_run, row[shown]) for row in rows]
 
     def latest_run(self, task_id: int) -> RunView | None:
         """The newest run of a task whose row is kept, with all that it left."""

@@ -5,7 +5,8 @@ I own which rows are this app's. I call dialects and the store's named condition
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import contextlib
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from pydal.objects import Query
@@ -15,6 +16,8 @@ from plugin_scheduler.catalog import Home
 from plugin_scheduler.clock import SYSTEM, Clock
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.dialects.statements import listed
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import WorkerView
 from plugin_scheduler.store.due import Due
@@ -70,3 +73,13 @@ class Source:
     def _among(self, column: Any, ids: Iterable[int]) -> Any:
         """As pydal's ``belongs``, which takes ten times as long for many."""
         return Query(self._db, f"({column} IN ({listed(list(ids))}))")
+
+
+@contextlib.contextmanager
+def readable(words: str, one: Any) -> Iterator[None]:
+    """BadTask in ``words``, which have {id} and {why}, for a row that was edited by hand so that
+    pydal cannot read it: a time that is none."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise BadTask(Sentence(words, id=one, why=str(error))) from error

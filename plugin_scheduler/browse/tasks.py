@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler import sight
 from plugin_scheduler.browse.matching import MANY, Matching
+from plugin_scheduler.browse.source import readable
 from plugin_scheduler.browse.walk import Few, Pace, Span
 from plugin_scheduler.browse.wanted import (
     NEWEST,
@@ -86,7 +87,8 @@ class Tasks(Matching):
         named = self._task.uuid == str(ref)
         if str(ref).isdecimal() and len(str(ref)) < 20 and int(ref) <= LARGEST_ID:
             named |= self._task.id == int(ref)
-        rows = [sight.task_view(row) for row in self._set(named & self._mine()).select()]
+        with readable("Task {id} cannot be read: {why}", ref):
+            rows = [sight.task_view(row) for row in self._set(named & self._mine()).select()]
         rows.sort(key=lambda task: task.uuid == str(ref))  # an id goes before a uuid of digits
         return rows[0] if rows else None
 

@@ -11,6 +11,7 @@ from kit import Lab
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.browse.runs import COMPARED, PIECE, RESULT, Piece
 from plugin_scheduler.clock import TurnedClock
+from plugin_scheduler.errors import BadTask
 from plugin_scheduler.records import RunStatus
 from plugin_scheduler.settings import Settings
 
@@ -163,3 +164,15 @@ def test_all_that_was_printed_can_be_had(desk: Desk) -> None:
     assert desk.browser.whole_output(desk.run_id) == ""
     desk.write("all\n" * 100_000)
     assert desk.browser.whole_output(desk.run_id) == "all\n" * 100_000
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_rows_that_somebody_spoiled_hide_no_others_and_are_refused_in_words(desk: Desk) -> None:
+    spoiled, other = desk.run(), desk.run()
+    for table, row in (("run", spoiled), ("task", desk.task_id)):
+        desk.db.executesql(f"UPDATE scheduler_{table} SET start_time = 'never' WHERE id = {row}")
+    assert [run.id for run in desk.browser.runs(desk.task_id).items] == [other, desk.run_id]
+    with pytest.raises(BadTask, match=f"Run {spoiled} cannot be read: .*'never'"):
+        desk.browser.run(spoiled)
+    with pytest.raises(BadTask, match=f"Task {desk.task_id} cannot be read: .*'never'"):
+        desk.browser.task(desk.task_id)

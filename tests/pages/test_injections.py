@@ -128,7 +128,9 @@ def test_no_template_looks_into_a_text(asker: Asker, nasty: Nasty) -> None:
 def test_json_is_json_and_shown_as_such(asker: Asker, nasty: Nasty) -> None:
     for _, path, answer in shown(asker, nasty):
         kind = answer.headers["Content-Type"]
-        if not kind.startswith("text/html"):
+        if kind.startswith("text/plain"):
+            assert answer.headers["Content-Disposition"].startswith("attachment;"), path
+        elif not kind.startswith("text/html"):
             assert kind.startswith(JSON) and answer.headers["X-Content-Type-Options"] == "nosniff"
             json.loads(answer.text)
         else:

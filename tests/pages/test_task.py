@@ -72,7 +72,7 @@ def test_a_task_that_waits_tells_its_call_its_schedule_and_why_it_waits(
 def test_why_it_does_not_run_is_told_for_that_very_task(site: Site, page: Page) -> None:
     task_id = site.app.queue("add", 1, 2, group_name="gpu")
     page.open(f"tasks/{task_id}")
-    assert 'group "gpu"' in text(page, "#now")
+    assert 'group "gpu"' in text(page, "#why")
 
 
 def test_a_task_that_ran_shows_its_runs_and_what_happened_in_order(site: Site, page: Page) -> None:
@@ -117,15 +117,19 @@ def test_what_it_waits_for_and_what_waits_for_it_are_links_with_states(
     assert "print" in text(page, "ul.links")
 
 
-def test_a_change_is_seen_without_a_reload(site: Site, page: Page) -> None:
+def test_a_change_is_seen_without_a_reload_and_what_is_unfolded_stays_so(
+    site: Site, page: Page
+) -> None:
     app = site.app
     task_id = app.queue("add", 1, 2, next_run_time=FAR)
     page.open(f"tasks/{task_id}")
+    page.locator("#why summary").click()
     task = app.fresh().scheduler_task
     app.db(task.id == task_id).update(enabled=False)
     app.db.commit()
     eventually(lambda: "disabled" in text(page, "#state"), 10)
-    eventually(lambda: "disabled" in text(page, "#now"), 10)
+    eventually(lambda: "disabled" in text(page, "#why"), 10)
+    assert page.locator("#why details[open]").count() == 1
     assert page.get_by_role("button", name="Enable").is_visible()
 
 
@@ -163,6 +167,10 @@ def test_deleting_is_asked_for_and_for_admins_only(site: Site, visit: Any) -> No
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Cancel").click()
     assert app.task(task_id) is not None
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Yes").click()
+    page.wait_for_url("**/scheduler/tasks")
+    assert app.task(task_id) is None
 
 
 def test_who_may_only_look_gets_no_buttons(site: Site, visit: Any) -> None:

@@ -1,5 +1,5 @@
 // The page of a task keeps itself up to date: what has not changed is left alone, so that nobody
-// loses a selection or the place of the keyboard, and what somebody has unfolded stays so.
+// loses a selection or the place of the keyboard.
 (function () {
   "use strict";
 
@@ -13,8 +13,6 @@
     const text = element.outerHTML;
     if (known.get(now.id) === text) { event.detail.shouldSwap = false; return; }
     known.set(now.id, text);
-    const open = now.querySelectorAll("details[open]").length;
-    if (open) { for (const one of element.querySelectorAll("details")) { one.open = true; } }
     requestAnimationFrame(() => Scheduler.tellTimes(document));
   });
 
