@@ -15,7 +15,7 @@ from plugin_scheduler.controllers.listing import LIMIT, links, times
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Visit, whole
 
-from plugin_scheduler import clock, values
+from plugin_scheduler import clock, sight, values
 from plugin_scheduler.browse import Count, Filter, Listing
 from plugin_scheduler.browse.wanted import NEWEST, ORDERS, TIMES
 from plugin_scheduler.errors import BadTask
@@ -158,7 +158,11 @@ def _choices(visit: Visit) -> dict[str, Any]:
 
 def _row(visit: Visit, task: TaskView) -> dict[str, Any]:
     """A task, and what is said of it besides."""
-    return {"task": task, "call": call_of(task), "when": _how_soon(visit, task)}
+    return {
+        "task": task,
+        "call": values.clean(sight.call(task, SHORT)),
+        "when": _how_soon(visit, task),
+    }
 
 
 def _how_soon(visit: Visit, task: TaskView) -> str:
@@ -169,19 +173,6 @@ def _how_soon(visit: Visit, task: TaskView) -> str:
     away = (task.next_run_time - visit.now).total_seconds()
     span = visit.shown.span(abs(away))
     return visit.T("in {span}", span=span) if away > 0 else visit.T("due for {span}", span=span)
-
-
-def call_of(task: TaskView, most: int = SHORT) -> str:
-    """How a task would be written in Python, shortened.
-
-    >>> call_of(task)
-    'send_mail("ann@example.com", {"copies": 2})'
-    """
-    inside = [
-        text for text in (task.args.strip()[1:-1], task.vars.strip()) if text and text != "{}"
-    ]
-    call = f"{task.function}({', '.join(inside)})"
-    return call if len(call) <= most else f"{call[: most - 1]}…"
 
 
 def _as_json(visit: Visit, page: Listing, count: Count) -> dict[str, Any]:

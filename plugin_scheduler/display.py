@@ -20,7 +20,7 @@ from rich.text import Text
 from plugin_scheduler.browse import Count, Explanation, Listing, Overview
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.recurrence import in_words
-from plugin_scheduler.sight import RunView, TaskView, WorkerView, amount, quantity, span
+from plugin_scheduler.sight import RunView, TaskView, WorkerView, amount, call, quantity, span
 
 UNBOUNDED = 100_000  # columns, where nobody's window limits them
 SOON = 24 * 3600  # seconds; nearer times are told as a distance, too
@@ -138,7 +138,7 @@ class Screen:
             table.add_row(
                 str(one.id),
                 _clean(one.name),
-                _clean(_call(one)),
+                _clean(call(one, SHORT)),
                 _status(one.status),
                 _clean(one.group),
                 _next_run(one, now),
@@ -171,7 +171,7 @@ class Screen:
         """A task and its latest run."""
         heading = f"task {task.id} {task.name}  "
         self._line(Text(_CONTROL.sub("?", heading), style="bold"), _status(task.status))
-        facts = [("calls", _call(task, 10 * SHORT)), ("uuid", task.uuid), ("group", task.group)]
+        facts = [("calls", call(task, 10 * SHORT)), ("uuid", task.uuid), ("group", task.group)]
         facts += [("schedule", _schedule(task)), ("reason", task.reason or "")]
         facts += [("next run", _next_run(task, now).plain)]
         facts += [("waits", text) for text in obstacles]
@@ -292,18 +292,6 @@ def _next_run(task: TaskView, now: datetime) -> Text:
         return Text(f"due for {span(-away)}")
     clock = _clock(task.next_run_time, now)
     return Text(f"in {span(away)}, {clock}" if away < SOON else clock)
-
-
-def _call(task: TaskView, most: int = SHORT) -> str:
-    """``add(3, 4, to="ann")``, cut where it is long."""
-    try:
-        pargs, pvars = json.loads(task.args), json.loads(task.vars)
-        parts = [json.dumps(one, ensure_ascii=False) for one in pargs]
-        parts += [f"{name}={json.dumps(one, ensure_ascii=False)}" for name, one in pvars.items()]
-        text = ", ".join(parts)
-    except (ValueError, TypeError, AttributeError):  # edited by hand: shown as it is
-        text = f"{task.args}, {task.vars}"
-    return f"{task.function}({text if len(text) <= most else text[: most - 3] + '...'})"
 
 
 def _schedule(task: TaskView) -> str:

@@ -8,6 +8,7 @@ handed to me.
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 from dataclasses import dataclass
 from datetime import datetime
@@ -228,3 +229,19 @@ def command(application: str, group: str) -> str:
         return f"scheduler.py -u ... -t ... -g {shlex.quote(group)}"
     where = application if group == "main" else f"{application}:{group}"
     return f"scheduler.py -K {shlex.quote(where)}"
+
+
+def call(task: TaskView, most: int) -> str:
+    """How a task would be written in Python; its arguments are cut after so many characters.
+
+    >>> call(task, 60)
+    'send_mail("ann@example.com", copies=2)'
+    """
+    try:
+        pargs, pvars = json.loads(task.args), json.loads(task.vars)
+        parts = [json.dumps(one, ensure_ascii=False) for one in pargs]
+        parts += [f"{name}={json.dumps(one, ensure_ascii=False)}" for name, one in pvars.items()]
+        text = ", ".join(parts)
+    except (ValueError, TypeError, AttributeError):  # edited by hand: shown as it is
+        text = f"{task.args}, {task.vars}"
+    return f"{task.function}({text if len(text) <= most else text[: most - 3] + '...'})"
