@@ -84,7 +84,7 @@
       },
       xAxis: {
         type: "category", data: seen.buckets.map((one) => one.at), splitLine: { show: false }, axisTick: { show: false },
-        axisLabel: { hideOverlap: true, formatter: (at) => format("axis", new Date(at)) },
+        axisLabel: { hideOverlap: true, margin: 12, formatter: (at) => format("axis", new Date(at)) },
       },
       yAxis: { type: "value", ...most, ...unit },
     };
