@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from plugin_scheduler.controllers.queue_form import EVERY, UNITS, TaskForm, form_for, functions
+from plugin_scheduler.controllers.queue_form import EVERY, UNITS, TaskForm, form_for
+from plugin_scheduler.controllers.queue_functions import functions
 from plugin_scheduler.controllers.queue_read import LARGEST, Sent, of_document, of_form, of_text
 from plugin_scheduler.controllers.rights import ACT
 from plugin_scheduler.controllers.shown import NOTHING
@@ -21,6 +22,7 @@ from plugin_scheduler.controllers.visit import Done, Visit
 from plugin_scheduler import cron, recurrence, values
 from plugin_scheduler.editing import as_text
 from plugin_scheduler.errors import BadTask
+from plugin_scheduler.secrecy import HIDDEN
 from plugin_scheduler.sentences import Sentence
 
 TIMES_SHOWN = 5
@@ -46,10 +48,18 @@ def _mount_queue(site: Site) -> None:
     @site.change("queue", role=ACT)
     def scheduler_queue(visit: Visit) -> Done:
         """Queue what the form says."""
-        like = values.clean(str(visit.given.get("like") or ""))
-        task = visit.task(like) if like else None
-        form = TaskForm(visit, str(visit.given.get("function") or ""), task)
+        form = _form_of(visit)
         return _queued(visit, form, _sent(form, visit.given))
+
+    @site.change("queue/document", role=ACT)
+    def scheduler_queue_document(visit: Visit) -> Done:
+        """What the form says, as `document`, a JSON text; nothing is queued or changed."""
+        form = _form_of(visit)
+        sent = of_form(form, visit.given, dict.fromkeys(form.kept, HIDDEN))
+        if sent.errors:
+            return _wrong(visit, sent.errors)
+        text = form.written(sent.function, sent.pargs, sent.pvars, sent.columns)
+        return Done("", to="queue", data={"document": text})
 
 
 def _mount_edit(site: Site) -> None:
@@ -86,6 +96,14 @@ def _mount_api(site: Site) -> None:
         return _next(visit)
 
 
+def _form_of(visit: Visit) -> TaskForm:
+    """The form that somebody sent: of a new task, one like another, or one that is edited."""
+    edited = values.clean(str(visit.given.get("edits") or ""))
+    like = edited or values.clean(str(visit.given.get("like") or ""))
+    task = visit.task(like) if like else None
+    return TaskForm(visit, str(visit.given.get("function") or ""), task, edits=bool(edited))
+
+
 def _check_waits(form: TaskForm) -> None:
     """A page that cannot be saved is not shown."""
     assert form.task is not None
@@ -95,7 +113,7 @@ def _check_waits(form: TaskForm) -> None:
 def _sent(form: TaskForm, given: Mapping[str, Any]) -> Sent:
     if given.get("mode") == "json":
         return of_text(form, str(given.get("document") or ""))
-    return of_form(form, given)
+    return of_form(form, given, form.kept)
 
 
 # -- what is done ------------------------------------------------------------------------------

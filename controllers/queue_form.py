@@ -109,7 +109,7 @@ class TaskForm:
 
     def _field(self, one: Argument) -> dict[str, Any]:
         text = (self.texts or {}).get(one.name, "")
-        is_secret, default = one.name in self.secret, _default_text(one)
+        is_secret, default = one.name in self.secret, default_text(one)
         is_kept, example = one.name in self.kept, EXAMPLES.get(one.kind, "")
         return {
             "name": one.name,
@@ -213,8 +213,27 @@ class TaskForm:
                 for name, value in columns.items()
                 if name in kept or (value not in (None, "") and value != usual.get(name))
             }
-        whole = {"function": self.name, "pargs": pargs, "pvars": pvars, **columns}
-        return typed.written(whole, indent=2)
+        return self.written(self.name, pargs, pvars, columns)
+
+    def written(
+        self, function: str, pargs: list[Any], pvars: dict[str, Any], columns: dict[str, Any]
+    ) -> str:
+        """A document that says this."""
+        told = {
+            name: as_text(value) if name in TIMES and value else value
+            for name, value in columns.items()
+        }
+        return typed.written(
+            {"function": function, "pargs": pargs, "pvars": pvars, **told}, indent=2
+        )
+
+    def behind(self) -> tuple[list[Any], dict[str, Any]]:
+        """What may stand behind dots, by place and by name, however the task was given it."""
+        pargs, pvars = self.before
+        found = {**(typed.named(self.arguments, pargs, pvars) or {}), **pvars}
+        by_place = [one.name for one in self.arguments if not (one.by_name_only or one.gathers)]
+        others = [found.get(name, HIDDEN) for name in by_place[len(pargs) :]]
+        return [*pargs, *others], found
 
     # -- all of it --------------------
 
@@ -264,31 +283,7 @@ def form_for(visit: Visit) -> TaskForm | None:
     return form
 
 
-def functions(visit: Visit) -> list[dict[str, Any]]:
-    """Every function that can be queued, with what it takes."""
-    return [_about(name, one) for name, one in sorted(visit.scheduler.catalog.functions().items())]
-
-
-def _about(name: str, function: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "summary": summary_of(function),
-        "arguments": [
-            {
-                "name": one.name,
-                "kind": one.kind,
-                "required": one.required,
-                "default": _default_text(one) if one.has_default else None,
-                "choices": [shown for shown, _ in one.choices],
-                "gathers": one.gathers,
-                "help": one.help,
-            }
-            for one in arguments_of(function)
-        ],
-    }
-
-
-def _default_text(one: Argument) -> str:
+def default_text(one: Argument) -> str:
     return typed.text_of(one, one.default) if one.has_default and one.default is not None else ""
 
 

@@ -46,14 +46,14 @@ class Sent:
 # -- the form ----------------------------------------------------------------------------------
 
 
-def of_form(form: TaskForm, given: Mapping[str, Any]) -> Sent:
-    """What the fields say."""
+def of_form(form: TaskForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -> Sent:
+    """What the fields say; ``kept`` is what those mean that hide something and are empty."""
     sent, texts = Sent(form.name), {name: str(value) for name, value in given.items()}
     if form.texts is None:  # its arguments are shown, and can only be changed as JSON
         sent.pargs, sent.pvars = form.before
     else:
         typed_in = {one.name: texts.get(f"arg.{one.name}", "") for one in form.arguments}
-        reading = typed.read(form.arguments, typed_in, form.kept)
+        reading = typed.read(form.arguments, typed_in, kept)
         sent.pargs, sent.pvars = reading.pargs, reading.pvars
         sent.errors = {f"arg.{name}": error for name, error in reading.errors.items()}
     sent.has_arguments = _by_name(form, sent.pargs, sent.pvars) != _by_name(form, *form.before)
@@ -203,12 +203,13 @@ def _read_call(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> None:
             "must be a JSON object, such as {example}", example='{"a": 1}'
         )
         pvars = {}
+    hidden_args, hidden_vars = form.behind()
     try:
-        sent.pargs = secrecy.unmasked(pargs, before_args)
+        sent.pargs = secrecy.unmasked(pargs, hidden_args)
     except BadTask as error:
         sent.errors["pargs"] = error.args[0]
     try:
-        sent.pvars = secrecy.unmasked(pvars, before_vars)
+        sent.pvars = secrecy.unmasked(pvars, hidden_vars)
     except BadTask as error:
         sent.errors["pvars"] = error.args[0]
 

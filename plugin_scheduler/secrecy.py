@@ -218,8 +218,9 @@ def _behind(value: Any, place: Any, before: Any) -> Any:
     if value != HIDDEN:
         return value
     try:
-        return before[place]
+        behind = before[place]
     except (LookupError, TypeError):
-        raise BadTask(
-            Sentence("there is nothing behind the dots of {name}: write it", name=place)
-        ) from None
+        behind = HIDDEN
+    if behind == HIDDEN:
+        raise BadTask(Sentence("there is nothing behind the dots of {name}: write it", name=place))
+    return behind

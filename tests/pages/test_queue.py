@@ -192,6 +192,27 @@ def test_json_says_what_a_form_cannot(page: Page, site: Site) -> None:
     assert (json.loads(task.args), task.uuid) == ([[1], [2]], "mine")
 
 
+def test_what_was_typed_goes_along_from_the_form_to_the_json(page: Page, site: Site) -> None:
+    page.open("queue?function=send_mail")
+    page.fill("#arg-to", "Ann")
+    page.fill("#arg-copies", "3")
+    page.check("input[value=every]")
+    page.click("button[data-mode=json]")
+    eventually(lambda: page.is_visible("#document"), 10)
+    document = json.loads(page.input_value("#document"))
+    assert document["pvars"] == {"to": "Ann", "copies": 3} and document["repeats"] == 0
+    assert json.loads(row(site, sent(page)).vars) == {"to": "Ann", "copies": 3}
+    task_id = queue_mail(site, "Ann", password="hunter2")
+    page.open(f"tasks/{task_id}/edit")
+    page.fill("#arg-to", "Bob")
+    page.click("button[data-mode=json]")
+    eventually(lambda: page.is_visible("#document"), 10)
+    document = json.loads(page.input_value("#document"))
+    assert document["pvars"] == {"to": "Bob", "password": "••••••"}
+    assert sent(page) == task_id
+    assert json.loads(row(site, task_id).vars) == {"to": "Bob", "password": "hunter2"}
+
+
 def test_a_task_that_waits_is_edited_and_it_is_kept_who_did_it(page: Page, site: Site) -> None:
     task_id = queue_mail(site, "Ann", 2, password="hunter2")
     page.open(f"tasks/{task_id}/edit")
@@ -292,6 +313,7 @@ def test_scripts_ask_what_there_is_and_queue_it(page: Page, site: Site) -> None:
     page.open("queue")
     found = page.evaluate("Scheduler.get(Scheduler.base + '/api/functions')")["functions"]
     assert [one["name"] for one in found] == ["add", "send_mail", "sweep"]
+    assert 'folder="tmp"' in found[2]["call"] and "password=••••••" in found[1]["call"]
     assert found[1]["arguments"][0] == {
         **{"name": "to", "kind": "text", "required": True, "default": None},
         **{"choices": [], "gathers": "", "help": "who gets it"},

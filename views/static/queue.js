@@ -37,7 +37,25 @@
     }
   }
   for (const one of document.querySelectorAll("button[data-mode]")) {
-    one.addEventListener("click", () => { clear(); choose(one.dataset.mode); });
+    one.addEventListener("click", () => turnTo(one.dataset.mode));
+  }
+
+  // What was typed into the form goes along into the JSON, where somebody has not written there.
+  const text = form.elements.document;
+  let carried = text.value, typed = false;
+  form.addEventListener("input", (event) => { typed = typed || event.target !== text; });
+
+  async function turnTo(mode) {
+    clear();
+    if (mode === "json" && typed && text.value === carried) {
+      try {
+        const answer = await Scheduler.post(form.dataset.document, Object.fromEntries(new FormData(form)));
+        carried = text.value = answer.document;
+      } catch (error) {
+        if (error.body && error.body.errors) { tell(error.body.errors); return; }
+      }
+    }
+    choose(mode);
   }
 
   // -- when --

@@ -1,0 +1,77 @@
+"""Which functions can be queued? Each with what it takes, for people who choose and for scripts.
+
+I own these descriptions. I call arguments. I never show the default of a secret.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from plugin_scheduler.controllers.queue_form import default_text
+from plugin_scheduler.controllers.visit import Visit
+
+from plugin_scheduler.arguments import Argument, arguments_of, summary_of
+from plugin_scheduler.errors import BadTask
+from plugin_scheduler.secrecy import HIDDEN, listed
+
+SHORT = 30  # characters of a default
+
+
+def functions(visit: Visit) -> list[dict[str, Any]]:
+    """Every function that can be queued, with what it takes."""
+    catalog = visit.scheduler.catalog
+    return [
+        _about(name, one, _secret_names(catalog.defaults(name)))
+        for name, one in sorted(catalog.functions().items())
+    ]
+
+
+def _secret_names(declared: dict[str, Any]) -> list[Any]:
+    try:
+        return listed(declared.get("secret"))
+    except BadTask:  # told where somebody queues it
+        return []
+
+
+def _call(function: Any, secret: list[Any]) -> str:
+    """What it takes, in short: ``(to, copies=1, *rest)``."""
+    return f"({', '.join(_in_short(one, one.name in secret) for one in arguments_of(function))})"
+
+
+def _in_short(one: Argument, is_secret: bool) -> str:
+    if not one.has_default:
+        return one.gathers + one.name
+    if is_secret:
+        return f"{one.name}={HIDDEN}"
+    if isinstance(one.default, str):
+        text = json.dumps(one.default, ensure_ascii=False)
+    else:
+        text = default_text(one) or str(one.default)
+    return f"{one.name}={text if len(text) <= SHORT else text[:SHORT] + '...'}"
+
+
+def _about(name: str, function: Any, secret: list[Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "call": _call(function, secret),
+        "summary": summary_of(function),
+        "arguments": [
+            {
+                "name": one.name,
+                "kind": one.kind,
+                "required": one.required,
+                "default": _told_default(one, one.name in secret),
+                "choices": [shown for shown, _ in one.choices],
+                "gathers": one.gathers,
+                "help": one.help,
+            }
+            for one in arguments_of(function)
+        ],
+    }
+
+
+def _told_default(one: Argument, is_secret: bool) -> str | None:
+    if not one.has_default:
+        return None
+    return HIDDEN if is_secret else default_text(one)
