@@ -44,9 +44,9 @@ class Shown:
     def __init__(self, translator: Any, route: str, zone: str | None) -> None:
         self._translator, self._route, self.zone = translator, route, zone
 
-    def T(self, text: str, **values: Any) -> str:
+    def T(self, text: str, /, **values: Any) -> str:
         """Our own words in the reader's language; values are filled in, and never translated."""
-        return str(self._translator(text).format(**values))
+        return self._template(text, values.get("n", 1)).format(**values)
 
     def say(self, sentence: str) -> str:
         """A sentence of the engine in the reader's language; any other text as it is."""
@@ -56,12 +56,19 @@ class Shown:
 
     def word(self, text: str) -> str:
         """A word that is stored (what somebody did), in the reader's language where we know it."""
-        return self._template(text)
+        return self._template(text) if text in (self._translator.local.language or {}) else text
 
-    def _template(self, template: str) -> str:
-        known = getattr(self._translator.local, "language", None) or {}
-        found = known.get(template) or {}
-        return str(found.get("0", template)) if isinstance(found, dict) else template
+    def _template(self, template: str, number: float = 1) -> str:
+        """In the reader's language, in the form for that number. The translator could fill it in,
+        too, but would look for holes in the values as well."""
+        local = self._translator.local
+        forms = (local.language or {}).get(template)
+        if not forms:
+            if local.tag != "en":
+                self._translator.missing.add(template)
+            return template
+        fitting = [form for form in map(int, forms) if form <= number] or [min(map(int, forms))]
+        return str(forms[str(max(fitting))])
 
     def url(self, path: str = "", **query: Any) -> str:
         """The address of one of our pages."""

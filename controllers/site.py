@@ -222,7 +222,7 @@ class Site:
         response.headers["Content-Type"] = "text/html; charset=utf-8"
         folder = str(FOLDER)
         text: str = render(filename=str(FOLDER / template), path=folder, context=context)
-        return text
+        return values.clean(text)  # halves of letters are in no encoding
 
 
 @lru_cache

@@ -24,7 +24,7 @@ class Sentence(str):
     template: str
     values: dict[str, Any]
 
-    def __new__(cls, template: str, **values: Any) -> Sentence:
+    def __new__(cls, template: str, /, **values: Any) -> Sentence:
         one = super().__new__(cls, _filled(template, values, str))
         one.template, one.values = template, values
         return one
