@@ -16,6 +16,11 @@
     requestAnimationFrame(() => Scheduler.tellTimes(document));
   });
 
-  // A task that has come to its end does not change any more, and neither does one that is gone.
-  document.addEventListener("htmx:responseError", () => { if (parts) { parts.remove(); } });
+  function rest() {
+    if (parts && parts.isConnected) { htmx.trigger(parts, "htmx:abort"); parts.remove(); }
+  }
+
+  // A task that is gone does not change any more; and whoever has pressed a button goes elsewhere.
+  document.addEventListener("htmx:responseError", rest);
+  document.addEventListener("submit", (event) => { if (!event.defaultPrevented) { rest(); } });
 })();
