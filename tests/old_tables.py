@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from plugin_scheduler.models import TABLES
 from pydal import DAL, Field
 
 #: 2.4 was the first with these names; 2.9 stands for the early ones of its line, and 2.14 for what
@@ -266,8 +267,8 @@ def _put(db: Any, worker_name: str, column: str, text: str) -> None:
 
 
 def types_of(db: Any) -> dict[str, dict[str, str]]:
-    """For each of the four tables its columns with their types, as the database tells them."""
-    return {table: dict(_columns(db, table)) for table in COLUMNS if _columns(db, table)}
+    """For each of the tables its columns with their types, as the database tells them."""
+    return {table: dict(_columns(db, table)) for table in TABLES if _columns(db, table)}
 
 
 def _columns(db: Any, table: str) -> list[tuple[str, str]]:
