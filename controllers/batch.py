@@ -72,10 +72,12 @@ def _query(visit: Visit) -> dict[str, str]:
     """The filter that the list had, and only that: which page it was is of no account."""
     text = values.clean(str(visit.given.get("query") or ""))
     try:
-        pairs = parse_qsl(text, strict_parsing=bool(text), max_num_fields=50)
-    except ValueError as error:
-        raise BadTask(visit.T("The filter cannot be read.")) from error
-    return {name: value for name, value in pairs if value}
+        pairs = parse_qsl(text, True, strict_parsing=bool(text), max_num_fields=50)
+    except ValueError:
+        pairs = [("", "")]
+    if not all(name and value.strip() for name, value in pairs):
+        raise BadTask(visit.T("The filter cannot be read."))
+    return dict(pairs)
 
 
 def _ids(visit: Visit) -> list[int]:

@@ -79,7 +79,7 @@ def mount(site: Site) -> None:
 def parts_asked(visit: Visit) -> dict[str, str]:
     """The parts of the filter that were given, as texts; statuses with commas."""
     given = {name: values.clean(visit.query.get(name, "")).strip() for name in PARTS}
-    given["status"] = ",".join(visit.several("status")).strip(",")
+    given["status"] = ",".join(filter(None, visit.several("status")))
     return {name: text for name, text in given.items() if text}
 
 
@@ -117,14 +117,14 @@ def _paged(visit: Visit, parts: Mapping[str, str]) -> Filter:
 
 
 def _statuses(visit: Visit, text: str) -> tuple[str, ...]:
-    asked = [one.strip().upper() for one in text.split(",") if one.strip()]
+    asked = [one.strip().upper() for one in text.split(",")] if text else []
     return tuple(_one_of(visit, TaskStatus.ALL, one) for one in dict.fromkeys(asked))
 
 
 def _one_of(visit: Visit, known: tuple[str, ...], text: str) -> str:
     if text not in known:
         names = ", ".join(filter(None, known))
-        raise BadTask(visit.T("{text} is none of {names}", text=repr(text)[:80], names=names))
+        raise BadTask(visit.T("{given} is none of {names}", given=repr(text)[:80], names=names))
     return text
 
 
@@ -136,7 +136,7 @@ def _moment(visit: Visit, text: str | None) -> datetime | None:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
         return clock.naive(moment, visit.shown.zone)
     except (ValueError, OverflowError, OSError):
-        raise BadTask(visit.T("{text} is no time", text=repr(text)[:80])) from None
+        raise BadTask(visit.T("{given} is no time", given=repr(text)[:80])) from None
 
 
 # -- what the form offers ------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from kit import eventually
 from pages_kit import Page, Site
+from routes import JSON, Asker
 
 from plugin_scheduler.records import RunStatus, TaskStatus
 
@@ -69,6 +70,7 @@ def shown(page: Page) -> list[int]:
 
 
 def names(page: Page) -> list[str]:
+    page.wait_for_load_state()
     return [str(text) for text in page.locator("table.tasks td.name a").all_inner_texts()]
 
 
@@ -92,7 +94,7 @@ def said(page: Page) -> str:
 
 def test_an_empty_list_says_so(page: Page, desk: Desk) -> None:
     page.open("tasks")
-    assert page.get_by_role("heading", name="No tasks yet").is_visible()
+    page.get_by_role("heading", name="No tasks yet").wait_for()
     page.look("tasks-empty")
     page.axe()
     page.open("tasks?text=nothing")
@@ -148,7 +150,7 @@ def test_what_a_run_printed_is_found_where_that_is_asked_for(page: Page, desk: D
     page.open("tasks")
     page.get_by_role("searchbox").fill("needle")
     page.get_by_role("button", name="Filter").click()
-    assert page.get_by_role("heading", name="No task fits").is_visible()
+    page.get_by_role("heading", name="No task fits").wait_for()
     page.get_by_label("search the output").check()
     page.get_by_role("button", name="Filter").click()
     assert shown(page) == [task_id]
@@ -183,7 +185,7 @@ def test_what_is_picked_is_done_and_what_was_skipped_is_told_with_the_reason(
     assert press(page, "Stop") == "Stop 3 selected?"
     assert said(page) == "Stopped, or told to stop: 2. Skipped: 1; has ended (1)."
     eventually(lambda: page.locator(".badge", has_text="STOPPED").count() >= 3)  # 2, and the filter
-    assert not page.locator("#batch-bar").is_visible()
+    page.locator("#batch-bar").wait_for(state="hidden")
     assert desk.count(status=TaskStatus.STOPPED) == 2
 
 
@@ -208,7 +210,7 @@ def test_a_question_answered_with_no_changes_nothing(page: Page, desk: Desk) -> 
     page.locator("#confirm").get_by_role("button", name="Cancel").click()
     assert desk.count() == 1 and page.locator("#picked").inner_text() == "1 selected"
     page.keyboard.press("Escape")
-    assert not page.locator("#batch-bar").is_visible()
+    page.locator("#batch-bar").wait_for(state="hidden")
 
 
 @pytest.mark.parametrize(
@@ -316,6 +318,42 @@ def test_who_may_only_look_has_nothing_to_pick_and_who_may_act_cannot_delete(
     pick(page, one)
     assert page.get_by_role("button", name="Stop", exact=True).is_visible()
     assert not page.get_by_role("button", name="Delete").count()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("grop=mail", "status=FAILD", "status=,", "status=", "group=+", "since=tomorrow"),
+        *("enabled=maybe", "time=x", "text", "=", "&", "group=mail&", "a" * 5000),
+    ],
+    ids=lambda query: query[:20],
+)
+def test_a_filter_that_is_not_understood_deletes_nothing(
+    site: Site, desk: Desk, query: str
+) -> None:
+    desk.tasks(2)
+    asker = Asker(site, "adele")
+    answer = asker.change("tasks/delete", JSON, all=1, query=query)
+    assert answer.status_code == 400 and answer.json()["error"]
+    assert desk.count() == 2
+
+
+def test_scripts_get_the_list_as_json_and_act_step_by_step(site: Site, desk: Desk) -> None:
+    desk.many(700, TaskStatus.FAILED)
+    [queued] = desk.tasks(1, args="[1]")
+    asker = Asker(site, "adele")
+    told = asker.ask("GET", "api/tasks?status=queued,running&limit=10", JSON).json()
+    assert [task["id"] for task in told["tasks"]] == [queued]
+    assert (told["total"], told["total_is_more"], told["after"]) == (1, False, None)
+    assert told["tasks"][0]["next_run_time"].endswith("+00:00")
+    asked = {"act": "set_priority", "priority": 3, "all": 1, "query": "status=FAILED"}
+    first = asker.change("tasks/act", JSON, **asked, above=0).json()
+    assert first["done"] == 500 and first["above"] < first["upto"]
+    more = {"above": first["above"], "upto": first["upto"]}
+    assert asker.change("tasks/act", JSON, **asked, **more).json()["above"] is None
+    assert desk.count(priority=3) == 700
+    answer = asker.change("tasks/act", JSON, act="delete", id=[queued])
+    assert answer.status_code == 400 and desk.count(id=queued) == 1
 
 
 def test_it_speaks_italian(visit: Visit, desk: Desk) -> None:
