@@ -40,6 +40,7 @@ PARTS = (
 PLACES = ("sort", "limit", "after", "before")
 LIMITS = (20, 50, 100, 200)
 LONGEST, SHORT = 400, 70  # characters of a text that is looked for; of a call that is shown
+WHOLE = 5000  # of a value that a script is told
 SWITCHES = {"": None, "yes": True, "no": False}
 
 
@@ -68,7 +69,7 @@ def mount(site: Site) -> None:
         """Tasks that fit the filter: `status` (several), `text`, `in_output`, `group`, `function`,
         `worker`, `since` and `until` of `time`, `enabled`, `repeating`, in the order of `sort`,
         `limit` of them. The next page is `after`; `looked_to` is the id as far as which was
-        searched, where there was no time for more."""
+        searched, where there was no time for more. Very long arguments are cut."""
         wanted = _paged(visit, parts_asked(visit))
         return _as_json(visit, visit.browser.tasks(wanted), visit.browser.count(wanted))
 
@@ -189,7 +190,10 @@ def _as_json(visit: Visit, page: Listing, count: Count) -> dict[str, Any]:
 
 
 def _instants(visit: Visit, task: TaskView) -> dict[str, Any]:
-    return {
-        name: visit.iso(value) if isinstance(value, datetime) else value
-        for name, value in plain(task).items()
-    }
+    return {name: _brief(visit, value) for name, value in plain(task).items()}
+
+
+def _brief(visit: Visit, value: Any) -> Any:
+    if isinstance(value, str) and len(value) > WHOLE:
+        return f"{value[:WHOLE]} …"
+    return visit.iso(value) if isinstance(value, datetime) else value

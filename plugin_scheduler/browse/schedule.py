@@ -119,7 +119,7 @@ class Schedules(Source):
         # Said by what it is not: an index over the status would lead through all that waits.
         query = self._forever_or_often() & ~task.status.belongs(TaskStatus.ENDED) & self._mine()
         order = task.repeats | task.id
-        rows = list(self._set(query).select(task.ALL, orderby=order, limitby=(0, limit + 1)))
+        rows = self._rows(task, query, task.ALL, orderby=order, limitby=(0, limit + 1))
         if len(rows) <= limit:
             return rows, Capped(0, False)
         window = (limit, limit + MOST_COUNTED + 1)
@@ -135,7 +135,7 @@ class Schedules(Source):
         query = self._forever_or_often() & (task.repeats == 0)
         others = set(TaskStatus.ALL) - set(TaskStatus.ENDED_BADLY)
         query &= ~task.status.belongs(sorted(others)) & self._mine()
-        rows = self._set(query).select(task.ALL, orderby=~task.id, limitby=(0, limit))
+        rows = self._rows(task, query, task.ALL, orderby=~task.id, limitby=(0, limit))
         return _views(rows)
 
     def _that_wait(self, tasks: Iterable[TaskView | OneOff]) -> set[int]:
@@ -150,7 +150,7 @@ class Schedules(Source):
     def _last_runs_of(self, tasks: list[TaskView]) -> dict[int, Any]:
         run, found = self._run, {}
         for some in _portions([one.run_id for one in tasks if one.run_id]):
-            rows = self._set(run.id.belongs(some)).select(run.id, run.status, run.start_time)
+            rows = self._rows(run, run.id.belongs(some), run.id, run.status, run.start_time)
             found.update({row.id: row for row in rows})
         return found
 
@@ -186,7 +186,7 @@ class Schedules(Source):
         task, found = self._task, []
         names = ("id", "task_name", "function_name", "group_name", "next_run_time")
         for some in _portions(ids):
-            rows = self._set(task.id.belongs(some)).select(*(task[name] for name in names))
+            rows = self._rows(task, task.id.belongs(some), *(task[name] for name in names))
             found += [coming.one_off(row) for row in rows if row.next_run_time]
         return sorted(found, key=lambda one: (one.due, one.id))
 

@@ -122,10 +122,8 @@ class Timelines(Source):
     def _runs_from(self, query: Any, limit: int) -> list[Any]:
         names = ("id", "task_id", "status", "start_time", "stop_time", "duration", "worker_name")
         fields = [self._run[name] for name in names]
-        found = self._set(query).select(
-            *fields, orderby=~self._run.start_time, limitby=(0, limit), cacheable=True
-        )
-        return list(found)
+        options = {"orderby": ~self._run.start_time, "limitby": (0, limit), "cacheable": True}
+        return self._rows(self._run, query, *fields, **options)
 
     def _bars_by_worker(self, rows: list[Any], now: datetime) -> dict[str, list[Bar]]:
         """By worker; the runs of this app's tasks, each in a lane where it overlaps no other."""
