@@ -75,9 +75,12 @@ def _query(visit: Visit) -> dict[str, str]:
         pairs = parse_qsl(text, True, strict_parsing=bool(text), max_num_fields=50)
     except ValueError:
         pairs = [("", "")]
-    if not all(name and value.strip() for name, value in pairs):
-        raise BadTask(visit.T("The filter cannot be read."))
-    return dict(pairs)
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if not name or not value.strip() or (name in found and name != "status"):
+            raise BadTask(visit.T("The filter cannot be read."))
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
 
 
 def _ids(visit: Visit) -> list[int]:

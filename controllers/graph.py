@@ -171,5 +171,5 @@ def _share(progress: Any) -> float | None:
     """From 0 to 1, of what a run told with `progress`."""
     try:
         return min(1.0, max(0.0, progress["at"] / progress["of"]))
-    except (TypeError, KeyError, ZeroDivisionError):
+    except (TypeError, KeyError, ZeroDivisionError, OverflowError):
         return None

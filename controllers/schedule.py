@@ -70,11 +70,15 @@ def _switch(site: Site) -> None:
     @site.change("schedule/<task_id>/switch", role=ACT)
     def scheduler_schedule_switch(visit: Visit, task_id: str) -> Done:
         """Put a waiting task on or off: ``enabled`` is "on" or "off"."""
-        enabled = str(visit.given.get("enabled")).lower() in ("on", "true", "1")
-        answer = visit.scheduler.edit_task(whole(task_id, "task"), enabled=enabled)
+        asked = str(visit.given.get("enabled")).lower()
+        if asked not in ("on", "off"):
+            raise BadTask(visit.T("enabled must be on or off"))
+        task, enabled = visit.task(whole(task_id, "task")), asked == "on"
+        answer = visit.scheduler.edit_task(task.id, enabled=enabled)
         if answer.errors:
             raise BadTask(", ".join(map(str, answer.errors.values())))
-        visit.journal.note(visit.person.name, "enable" if enabled else "disable", answer.id)
+        if answer.changed:
+            visit.journal.note(visit.person.name, "enable" if enabled else "disable", answer.id)
         said = "Task {id} is enabled." if enabled else "Task {id} is disabled."
         back = "schedule/days" if visit.given.get("back") == "days" else "schedule"
         return Done(visit.T(said, id=answer.id), to=back)

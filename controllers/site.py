@@ -14,6 +14,7 @@ into messages, and rendering. I call rights, guard, shown and visit. I never rea
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import lru_cache, wraps
@@ -33,6 +34,7 @@ from plugin_scheduler import values
 from plugin_scheduler.errors import NotFound, SchedulerError, StoreUnavailable
 
 DAY = 24 * 3600
+LONGEST_FLASH = 600  # characters: it travels in a cookie
 
 #: Pages in the order of the navigation: path, and what it is called.
 NAVIGATION = (
@@ -110,7 +112,7 @@ class Site:
             if _wants_json():
                 response.status = answer.status
                 return _json({"message": answer.message, **(answer.data or {})})
-            self._session["flash"] = answer.message
+            self._session["flash"] = answer.message[:LONGEST_FLASH]
             response.headers["Location"] = visit.url(answer.to, **(answer.query or {}))
             response.status = 303
             return ""
@@ -164,8 +166,9 @@ class Site:
                 return self._complain(403, visit.T("Your role does not allow this."), visit)
             if method == "POST":
                 guard.check(self._session, request.headers, _body(visit), _host())
-            answer = show(person, visit, handler(visit, **places))
-            db.commit() if method == "POST" else db.rollback()
+            with self.scheduler.trouble():
+                answer = show(person, visit, handler(visit, **places))
+                db.commit() if method == "POST" else db.rollback()
             return answer
         except guard.Refused as refused:
             return self._complain(403, visit.T(str(refused)), visit)
@@ -241,7 +244,10 @@ def _wants_json() -> bool:
 
 def _json(answer: Any) -> str:
     response.headers["Content-Type"] = "application/json"
-    return values.encode(answer, "the answer")
+    text = values.encode(answer, "the answer")
+    if "NaN" in text or "Infinity" in text:  # Python writes what no browser reads
+        text = json.dumps(json.loads(text, parse_constant=str))
+    return text
 
 
 def _body(visit: Visit) -> dict[str, Any]:

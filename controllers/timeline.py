@@ -10,6 +10,7 @@ from typing import Any
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Visit
 
+from plugin_scheduler import sight
 from plugin_scheduler.browse.timeline import Bar, Row, Timeline
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.records import RunStatus
@@ -31,6 +32,7 @@ def mount(site: Site) -> None:
         bars.sort(key=lambda one: (one[1].start, one[1].run_id), reverse=True)
         return {
             "spans": SPANS,
+            "command": sight.command(visit.scheduler.application_name, "main"),
             "seconds": seconds,
             "found": found,
             "listed": bars[:LISTED],

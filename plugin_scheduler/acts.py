@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from plugin_scheduler import values
 from plugin_scheduler.browse import Browser, Filter
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.journal import Journal
@@ -124,7 +125,7 @@ class Acts:
             return None
         column = self.task[act.column]
         if act.column == "group_name":  # any name may be the first of its group
-            value = str(value or "").strip()
+            value = values.clean(str(value or "")).strip()
         found, error = column.validate(value)
         if error:
             raise BadTask(f"{act.column}: {error}")

@@ -8,6 +8,7 @@ me.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ ESCAPES = re.compile(
 _NUMBER = r"(?P<percent>\d{1,3}(?:\.\d+)?) ?%"
 _TQDM = re.compile(
     rf"(?:(?P<words>.*?): )? *{_NUMBER}\|.*\| *(?P<count>[^ |/]+/[^ |]+) "
-    r"\[[\d:]+<(?P<left>[\d:?]+)(?:, *(?P<pace>[^\]]*))?\]"
+    r"\[[\d:]+<(?P<left>[\d:?]{1,16})(?:, *(?P<pace>[^\]]*))?\]"
 )
 _ENDLESS = re.compile(r"(?:.*?: )?\d\S* \[[\d:]+, [^\]]*\]")  # a bar that knows no end
 _PERCENT = re.compile(_NUMBER)
@@ -126,7 +127,9 @@ def _seconds(clock: str) -> float | None:
 
 def _number(value: Any) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
+    with contextlib.suppress(OverflowError):  # a whole number too large for that
+        return float(value) if is_number and math.isfinite(value) else None
+    return None
 
 
 def _plain(number: float) -> str:

@@ -69,7 +69,8 @@ class Journal:
 
     def of_worker(self, name: str, limit: int = 50) -> list[Note]:
         """What was done to a worker, the latest first."""
-        return self._read(self._history.worker_name == name, limit)
+        of_ours = self._history.application_name == self._application
+        return self._read((self._history.worker_name == name) & of_ours, limit)
 
     def latest(self, limit: int = 100, before: int | None = None) -> list[Note]:
         """What was done to anything of this app, the latest first; those older than a note's id."""

@@ -33,6 +33,10 @@ EVENTS: dict[str, tuple[int, str]] = {
         "run %(run)s of task %(task)s ended %(outcome)s after %(seconds).3f s: %(reason)s; "
         "task is now %(status)s",
     ),
+    "counts_refused": (
+        _W,
+        "how the work went cannot be counted in the database, it goes on all the same: %(error)s",
+    ),
     "report_dropped": (
         _W,
         "report of run %(run)s of task %(task)s dropped: the task was taken away from this worker",

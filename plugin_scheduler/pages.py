@@ -45,6 +45,10 @@ class Pages:
                 policy.not_a_task = True  # type: ignore[attr-defined]
         mount(self, auth, policy, route)
 
+    def trouble(self) -> contextlib.AbstractContextManager[None]:
+        """Errors of the database inside become StoreUnavailable, where the same may work later."""
+        return self._dialect.errors()
+
     def zone(self) -> str | None:
         """The name of the zone of all times in the tables; None is this machine's."""
         self.now()  # on a server it is the workers' zone, and asked for now and then

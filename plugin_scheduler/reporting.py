@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News
@@ -18,7 +18,7 @@ from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import Move
 from plugin_scheduler.log import tell
 from plugin_scheduler.porter import Delivery, Porters
-from plugin_scheduler.records import Outcome, Report
+from plugin_scheduler.records import Order, Outcome, Report
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.store import Store
 from plugin_scheduler.tally import Tally
@@ -28,6 +28,15 @@ WATCHED_EVERY = 0.5  # seconds between two stores of a run's output while somebo
 HELD_AGAIN = 2.0  # seconds until a report is tried again whose task somebody holds
 MANY = 10  # runs that ended in one turn, from which on they share a line
 PORTER_EVERY = 0.02  # seconds between two looks at porters on their way
+
+
+class Ended(NamedTuple):
+    """What is counted of a run."""
+
+    order: Order
+    outcome: str
+    seconds: float
+
 
 Done = list[tuple[Report, Move | None]]
 
@@ -45,7 +54,8 @@ class Reporting:
         self.boot_error: str | None = None
         self._tally = Tally()
         self._minute = 0
-        self._uncounted: list[Result] = []
+        self._uncounted: list[Ended] = []
+        self._counting_trouble = ""
 
     def about(self) -> dict[str, Any]:
         """What the worker's row says of all that came back."""
@@ -133,6 +143,18 @@ class Reporting:
 
     # -- counts --------------------
 
+    def keep_counts(self) -> None:
+        """Store them, if that is possible: nobody needs them to work, so trouble with them is told
+        once, and stops nothing."""
+        try:
+            self.store_counts()
+            self._counting_trouble = ""
+        except Exception as error:  # if the database is away, those who need it find out
+            trouble = f"{type(error).__name__}: {error}"
+            if trouble != self._counting_trouble and not isinstance(error, StoreUnavailable):
+                tell("counts_refused", error=trouble)
+                self._counting_trouble = trouble
+
     def store_counts(self) -> None:
         """Write how the work went; what cannot be written now is kept for the next time."""
         metrics, tally = self._store.metrics, self._tally
@@ -148,7 +170,7 @@ class Reporting:
             metrics.write(self._name, news)
             tally.stored(news)
 
-    def _count(self, ends: Sequence[Report | Result]) -> None:
+    def _count(self, ends: Sequence[Report | Ended]) -> None:
         minute, add = self._minute, self._tally.add
         for end in ends:
             add(minute, end.order, end.outcome, end.seconds)
@@ -213,7 +235,10 @@ class Reporting:
         self.total += 1
         order = delivery.result.order
         if delivery.was_in_time:
-            self._uncounted.append(delivery.result)  # the database need not be there now
+            result = delivery.result
+            self._uncounted.append(
+                Ended(result.order, result.outcome, result.seconds)
+            )  # the database need not be there now
             seconds = delivery.result.seconds
             tell("run_completed", run=order.run_id, task=order.task.label, seconds=seconds)
         else:

@@ -279,7 +279,7 @@ class Supervisor:
         self._next_beat = now + self._settings.heartbeat
         with contextlib.suppress(Locked):  # there is a next beat
             self._look_after_rows()
-            self._reporting.store_counts()
+        self._reporting.keep_counts()
         self._intake.look_now_and_then()
         self._leave_if_idle()
 
@@ -337,8 +337,7 @@ class Supervisor:
 
     def _give_back_all(self) -> None:
         self._store.tasks.hand_back_unknown(self._me.name, ())
-        with contextlib.suppress(StoreUnavailable):  # the last seconds' counts are worth one try
-            self._reporting.store_counts()
+        self._reporting.keep_counts()
         self._store.chores.leave(self._worker_id, self._me.name)
 
 

@@ -5,6 +5,7 @@ I own the list of chores. I call store, and listening for who is dead. I never c
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Collection
 from functools import partial
@@ -90,7 +91,6 @@ class Ticker:
         now, chores = self._store.dialect.epoch(), self._store.chores
         alive = [worker for worker in workers if worker.lease_until > now]
         self.alive = len(alive)
-        self._prune()
         recovered = self._recover(workers, now, todo)
         expired = self._unless_locked(chores.expire_overdue) if LATE in todo else 0
         if expired:
@@ -100,15 +100,19 @@ class Ticker:
         copies = self._unless_locked(fan_out) if BROADCASTS in todo else 0
         if copies:
             tell("fanned_out", count=copies)
+        self._prune()
         # What is left over (a round does so many, and passes over what is held) has another one.
         self._rang = bool(recovered + expired + decided + copies)
         return recovered + decided + copies
 
     def _prune(self) -> None:
         """Counts of runs that nobody looks at any more."""
-        if self._clock.monotonic() >= self._next_pruning:
-            more = self._unless_locked(self._store.metrics.prune)
-            self._next_pruning = self._clock.monotonic() + (PRUNE_ON if more else PRUNE_EVERY)
+        if self._clock.monotonic() < self._next_pruning:
+            return
+        self._next_pruning = self._clock.monotonic() + PRUNE_EVERY
+        with contextlib.suppress(Exception):  # they may stay: no chore has to wait for this
+            if self._store.metrics.prune():
+                self._next_pruning = self._clock.monotonic() + PRUNE_ON
 
     def _unless_locked(self, chore: Callable[[], int]) -> int:
         """Somebody edits a row that the chore wants: it waits for the next round, and keeps nobody

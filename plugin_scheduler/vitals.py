@@ -69,7 +69,8 @@ class Vitals:
         now = self._clock.monotonic()
         if now >= self._next:
             self._next = now + MEASURE_EVERY
-            self._measured = self._measure()
+            with contextlib.suppress(Exception):  # nobody needs it to work, and systems are odd
+                self._measured = self._measure()
         return self._measured
 
     def _measure(self) -> dict[str, Any]:

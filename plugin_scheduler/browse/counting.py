@@ -164,14 +164,15 @@ class Counting(Source):
         found, run, task = Amounts(), self._run, self._task
         for status in (RunStatus.FAILED, RunStatus.TIMEOUT):
             recent = (run.status == status) & (run.start_time > since)
-            how = {"limitby": (0, self.most_done), "orderby": run.start_time}
+            how = {"limitby": (0, self.most_done), "orderby": ~run.start_time}
             some = str(self._set(recent)._select(run.task_id, **how)).rstrip("; ")
             rows = self._db.executesql(
                 f"SELECT {task.function_name}, COUNT(*) FROM ({some}) AS failed_run, "
                 f"scheduler_task WHERE {task.id} = failed_run.task_id AND {self._mine()} "
                 f"GROUP BY {task.function_name}"
             )
-            capped = sum(number for _, number in rows) >= self.most_done
+            looked_at = self._db.executesql(f"SELECT COUNT(*) FROM ({some}) AS failed_run")[0][0]
+            capped = int(looked_at) >= self.most_done
             for function, number in rows:
                 found.add(str(function or ""), int(number), capped)
         return found

@@ -146,7 +146,9 @@ class Explanations(Waits):
             found[SERVED] = self._nobody_takes(task, workers, takers)
         if working:
             found[SERVED] = []
-        found[KNOWN] = list(self._unknown(task, working, now))
+        unknown = list(self._unknown(task, working, now))
+        if working or unknown:
+            found[KNOWN] = unknown
         if working and not any(found.values()):
             found[FREE] = self._busy(task, working, now)
         return found
@@ -226,6 +228,7 @@ class Explanations(Waits):
         broken = [one for worker in working for one in cannot_start(worker)]
         if len(broken) == len(working):
             return broken
+        working = [worker for worker in working if not any(cannot_start(worker))]
         running = self.held_by_each([one.name for one in working])
         if any(len(running[one.name]) < one.slots for one in working):
             return []

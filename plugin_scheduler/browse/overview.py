@@ -103,7 +103,7 @@ def _of_groups(standing: dict[tuple[str, str], Tally], due: Iterable[Tally]) -> 
     for tally in due:
         for key, numbers in tally.rows:
             for name in (DUE, LATE):
-                found.add((key[1], name), numbers[name], tally.capped and numbers[name] > 0)
+                found.add((key[1], name), numbers[name], tally.capped)
     return [_group(group, found) for group in sorted({group for group, _ in found.numbers})]
 
 
@@ -160,5 +160,5 @@ def _by_app_and_group(due: Iterable[Tally]) -> Amounts:
     found = Amounts()
     for tally in due:
         for key, number in tally.by_key(DUE).items():
-            found.add(key, number, tally.capped and number > 0)
+            found.add(key, number, tally.capped)
     return found

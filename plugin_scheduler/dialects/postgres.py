@@ -14,7 +14,7 @@ from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.literals import fits, ids_of, insert_into, values
 from plugin_scheduler.dialects.sayings import Ask, Changes
 from plugin_scheduler.dialects.server import Server, lacks, patience
-from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, TRIGGERS
+from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, NEEDED, TRIGGERS
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.postgres import Ear, Listener
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
@@ -239,13 +239,13 @@ class Postgres(Server):
 
     def _ring(self, channel: str) -> str | None:
         """Ring our own bell; why others would not."""
-        names = ", ".join(f"'{name}'" for name in TRIGGERS)
+        names = ", ".join(f"'{name}'" for name in NEEDED)
         there = f"tgrelid IN {_OURS} AND tgname IN ({names}) AND tgenabled <> 'D'"
         count = f"(SELECT count(*) FROM pg_trigger WHERE {there})"
         with self.reading():
             [[_, found]] = self.db.executesql(f"SELECT pg_notify(%s, ''), {count}", [channel])
             self.commit()
-        return None if found == len(TRIGGERS) else MUTE
+        return None if found == len(NEEDED) else MUTE
 
     # -- tables --------------------
 

@@ -39,6 +39,9 @@ _NOW = "extract(epoch FROM clock_timestamp())"
 _PLAN = ("status", "enabled", "next_run_time", "stop_time", "group_name", "priority")
 _BAD = ", ".join(f"'{status}'" for status in TaskStatus.ENDED if status != TaskStatus.COMPLETED)
 
+#: Without it nobody misses anything: watching is noticed a moment later.
+DISPENSABLE = "scheduler_run_watch"
+
 #: Name to statements.
 TRIGGERS = {
     name: _trigger(name, *parts)
@@ -59,7 +62,7 @@ TRIGGERS = {
         ),
         # Who begins to watch, not who goes on; the column is empty where a worker made the row.
         (
-            "scheduler_run_watch",
+            DISPENSABLE,
             "scheduler_run",
             "UPDATE",
             f"NEW.watched_until > {_NOW} AND coalesce(OLD.watched_until, 0) < {_NOW}",
@@ -78,3 +81,6 @@ TRIGGERS = {
         ),
     )
 }
+
+#: Without these a worker would not hear of its work.
+NEEDED = tuple(name for name in TRIGGERS if name != DISPENSABLE)

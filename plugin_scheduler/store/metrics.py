@@ -55,7 +55,7 @@ class Metrics:
                 if kind not in ids
             ]
             if new:
-                self._metric.bulk_insert(new)
+                self._dialect.insert_all(self._metric, new)
 
     def _rows(self, worker_name: str, kinds: Collection[Kind], columns: Collection[str]) -> Any:
         metric = self._metric
@@ -70,7 +70,9 @@ class Metrics:
         metric, oldest = self._metric, self.minute() - KEPT
         with self._dialect.reading():
             old = self._db(metric.minute < oldest)
-            ids = [row.id for row in old.select(metric.id, limitby=(0, PRUNED))]
+            ids = [
+                row.id for row in old.select(metric.id, orderby=metric.minute, limitby=(0, PRUNED))
+            ]
         if ids:
             with self._dialect.transaction():
                 self._dialect.delete_rows("scheduler_metric", ids, ANY)

@@ -282,7 +282,8 @@ class Tasks:
         if not any(until for _, _, until in rows):
             return Wishes(ends, {})
         now = self._dialect.epoch()
-        seen = {run_id: until - now for run_id, _, until in rows if until and until > now}
+        lasting = (row for row in rows if isinstance(row[2], (int, float)) and row[2] > now)
+        seen = {run_id: until - now for run_id, _, until in lasting}
         return Wishes(ends, seen)
 
     def _at_work(self, hole: Holes) -> str:

@@ -54,6 +54,10 @@
   document.addEventListener("keydown", (event) => {
     const typing = event.target.matches("input:not([type=checkbox]), select, textarea");
     if (event.key === "Escape" && !running && !document.querySelector("dialog[open]")) { clear(); }
+    if (event.key === "Enter" && event.target.matches("#batch-bar .with input")) {
+      event.preventDefault();
+      event.target.parentElement.querySelector("button").click();
+    }
     if (event.key === "/" && !typing && $("text")) { event.preventDefault(); $("text").focus(); }
   });
 
