@@ -12,7 +12,7 @@ from typing import Any
 
 from plugin_scheduler.controllers.rights import ACT
 from plugin_scheduler.controllers.site import Site
-from plugin_scheduler.controllers.visit import Done, Visit, whole
+from plugin_scheduler.controllers.visit import Done, Visit
 
 from plugin_scheduler.browse.coming import Days, Hours, Lane, Share, first_of
 from plugin_scheduler.errors import BadTask
@@ -73,7 +73,7 @@ def _switch(site: Site) -> None:
         asked = str(visit.given.get("enabled")).lower()
         if asked not in ("on", "off"):
             raise BadTask(visit.T("enabled must be on or off"))
-        task, enabled = visit.task(whole(task_id, "task")), asked == "on"
+        task, enabled = visit.task(task_id), asked == "on"
         answer = visit.scheduler.edit_task(task.id, enabled=enabled)
         if answer.errors:
             raise BadTask(", ".join(map(str, answer.errors.values())))
