@@ -149,9 +149,9 @@ class Reporting:
         try:
             self.store_counts()
             self._counting_trouble = ""
-        except Exception as error:  # if the database is away, those who need it find out
-            trouble = f"{type(error).__name__}: {error}"
-            if trouble != self._counting_trouble and not isinstance(error, StoreUnavailable):
+        except Exception as error:  # where the database is away, those who need it find out
+            trouble = str(error).strip().partition("\n")[0]
+            if trouble != self._counting_trouble:
                 tell("counts_refused", error=trouble)
                 self._counting_trouble = trouble
 

@@ -120,3 +120,18 @@ def test_a_worker_says_how_it_and_its_machine_are(each_lab: Lab) -> None:
     assert told["database"].startswith(names[lab.uri.partition(":")[0]])
     assert {"nap", "boom"} <= set(told["tasks"])
     assert isinstance(seen.started_at, datetime) and told["pid"] == worker.pid
+
+
+def test_a_worker_that_cannot_count_works_and_leaves_as_ever(each_lab: Lab) -> None:
+    lab = each_lab
+    lab.write_tasks(SOURCE)
+    worker = lab.start_worker()
+    lab.becomes(lab.queue("nap"), "COMPLETED")
+    lab.db.executesql("DROP TABLE scheduler_metric")
+    lab.db.commit()
+    lab.becomes(lab.queue("nap"), "COMPLETED")
+    eventually(lambda: "cannot be counted" in worker.log, 10, "the trouble is told")
+    lab.becomes(lab.queue("nap"), "COMPLETED")
+    worker.send(TERM)
+    assert worker.wait() == 0 and lab.worker_row() is None
+    assert worker.log.count("cannot be counted") == 1
