@@ -7,14 +7,14 @@ much is drawn, never what will run.
 from __future__ import annotations
 
 import math
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from plugin_scheduler.controllers.rights import ACT
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Done, Visit
 
-from plugin_scheduler.browse.coming import Days, Hours, Lane, Share, first_of
+from plugin_scheduler.browse.coming import Days, Hours, Lane, Repeating, Share, first_of
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sentences import Sentence
@@ -85,13 +85,20 @@ def _switch(site: Site) -> None:
 
 
 def _shared(visit: Visit, calendar: Hours | Days) -> dict[str, Any]:
+    repeats = visit.browser.repeating()
     return {
         "calendar": calendar,
         "by_day": isinstance(calendar, Days),
-        "repeats": visit.browser.repeating(),
+        "repeats": repeats,
+        "soonest": sorted(repeats.items, key=_by_time),
         "waiting_status": TaskStatus.QUEUED,
         "first_of": first_of,
     }
+
+
+def _by_time(one: Repeating) -> tuple[bool, list[datetime], int]:
+    """The next to run first; at the end who will not run by itself."""
+    return not one.following, one.following[:1], one.task.id
 
 
 def _within(number: int | None, most: int, name: str) -> int:
@@ -158,7 +165,7 @@ def _days(visit: Visit, found: Days) -> dict[str, Any]:
     }
 
 
-def _repeating(visit: Visit, one: Any) -> dict[str, Any]:
+def _repeating(visit: Visit, one: Repeating) -> dict[str, Any]:
     return {
         "task": one.task.id,
         "name": one.task.name,

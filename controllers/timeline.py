@@ -44,9 +44,9 @@ def mount(site: Site) -> None:
     @site.data("api/timeline")
     def scheduler_api_timeline(visit: Visit) -> dict[str, Any]:
         """Each worker of the last ``span`` seconds (3600), how ``busy`` it was (from 0 to 1), and
-        its runs as ``bars``; ``seconds`` is how long a run took, or has taken until now. Where
-        ``cut``, only runs since ``shown_since`` are told; ``unkept`` runs returned nothing, and
-        were not kept."""
+        its runs as ``bars``; ``seconds`` is how long a run took, or has taken until now;
+        ``fraction`` of a second is to be added to ``start`` where it is drawn. Where ``cut``, only
+        runs since ``shown_since`` are told; ``unkept`` runs returned nothing, and were not kept."""
         return _timeline(visit, visit.browser.timeline(_seconds(visit)))
 
 
@@ -90,6 +90,7 @@ def _bar(visit: Visit, bar: Bar) -> dict[str, Any]:
         "function": bar.function,
         "status": bar.status,
         "start": visit.iso(bar.start),
+        "fraction": bar.start.microsecond / 1e6,
         "seconds": round(bar.seconds, 3),
         "lane": bar.lane,
     }

@@ -25,7 +25,7 @@ from plugin_scheduler import cron, recurrence
 from plugin_scheduler.records import TaskStatus
 
 _DAY = timedelta(days=1)
-_TICK = timedelta(microseconds=1)
+_TICK, _SECOND = timedelta(microseconds=1), timedelta(seconds=1)
 FOREVER = datetime.max
 MOST_DOTS = 144  # in a window: what comes more often is told as a band
 FEW = 2  # as near to each other as they may be, so many stay dots
@@ -153,7 +153,7 @@ class Series:
     def _after(self, moment: datetime) -> datetime | None:
         """None where there is no next time: the row was edited by hand, or time ends."""
         try:
-            return next_after(self._task, moment)
+            return max(moment, next_after(self._task, moment))  # a period may be negative by hand
         except (ValueError, OverflowError):
             return None
 
@@ -173,7 +173,7 @@ class Series:
             yield from following(self._second)
 
     def _steps(self, moment: datetime) -> Iterator[datetime]:
-        step = timedelta(seconds=self._task.period)
+        step = timedelta(seconds=max(0, self._task.period))
         while step and moment < FOREVER - step:  # a period of 0: nobody knows how often
             yield moment
             moment += step
@@ -194,9 +194,9 @@ class Series:
             return 0
         if self._task.cronline:
             return minutes_between(self._task.cronline, self.first, moment)
-        # A period of 0 is counted as one of a second: nobody knows how long its runs take.
-        step = timedelta(seconds=max(1, self._task.period))
-        return -((self._second - moment) // step)
+        if self._task.period <= 0:  # counted as one of a second: nobody knows how long runs take
+            return -((self.first - moment) // _SECOND) - 1
+        return -((self._second - moment) // timedelta(seconds=self._task.period))
 
 
 def next_after(task: Planned, started: datetime) -> datetime:

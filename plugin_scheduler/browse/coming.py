@@ -160,8 +160,8 @@ def lane(task: TaskView, now: datetime, until: datetime) -> Lane:
 def one_off(row: Any) -> OneOff:
     return OneOff(
         id=row.id,
-        name=row.task_name or row.function_name,
-        function=row.function_name,
+        name=row.task_name or row.function_name or "",
+        function=row.function_name or "",
         group=row.group_name or "",
         due=row.next_run_time,
     )

@@ -157,13 +157,13 @@ class Graphs(Source):
     def _tasks_by_id(self, ids: Collection[int], *fields: Any) -> Iterator[Any]:
         mine = self._mine()
         for some in _portions(ids):
-            yield from self._set(self._task.id.belongs(some) & mine).select(*fields)
+            yield from self._rows(self._task, self._task.id.belongs(some) & mine, *fields)
 
     def _progress_of(self, rows: list[Any]) -> dict[int, Any]:
         run, found = self._run, {}
         at_work = {row.run_id for row in rows if row.status == TaskStatus.RUNNING and row.run_id}
         for some in _portions(at_work):
-            for row in self._set(run.id.belongs(some)).select(run.id, run.progress):
+            for row in self._rows(run, run.id.belongs(some), run.id, run.progress):
                 found[row.id] = row.progress
         return found
 

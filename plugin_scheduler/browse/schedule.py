@@ -28,7 +28,6 @@ from plugin_scheduler.browse.coming import (
 from plugin_scheduler.browse.source import Source
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView
-from plugin_scheduler.store.due import Due
 
 MOST_REPEATING = 200
 MOST_ONE_OFF = 1000
@@ -55,12 +54,11 @@ class Schedules(Source):
 
     def one_offs(self, since: datetime, until: datetime, limit: int = MOST_ONE_OFF) -> OneOffs:
         """The first tasks that run once and are due in [since, until), in the order of time."""
-        due = Due(self._dialect, self._settings, self.application)
-        levels = due.all_levels(
+        levels = self._due.all_levels(
             list(self._groups_waiting()), since
         )  # in each tasks lie by their time
         firsts = [
-            self._in_level(due.within(level.group, level.words), since, until, limit + 1)
+            self._in_level(self._due.within(level.group, level.words), since, until, limit + 1)
             for level in levels[:MOST_LEVELS]
         ]
         ids = [task_id for _, task_id in itertools.islice(heapq.merge(*firsts), limit + 1)]
@@ -123,7 +121,7 @@ class Schedules(Source):
         if len(rows) <= limit:
             return rows, Capped(0, False)
         window = (limit, limit + MOST_COUNTED + 1)
-        more = len(self._raw_rows(query, [task.id], orderby=order, limitby=window))
+        more = len(self._told(query, [task.id], orderby=order, limitby=window))
         return rows[:limit], Capped(min(more, MOST_COUNTED), more > MOST_COUNTED)
 
     def _forever_or_often(self) -> Any:
@@ -144,7 +142,7 @@ class Schedules(Source):
         found: set[int] = set()
         for some in _portions(ids):
             pending = deps.task_parent.belongs(some) & (deps.can_visit == False)
-            found.update(row[0] for row in self._raw_rows(pending, [deps.task_parent]))
+            found.update(row[0] for row in self._told(pending, [deps.task_parent]))
         return found
 
     def _last_runs_of(self, tasks: list[TaskView]) -> dict[int, Any]:
@@ -153,9 +151,6 @@ class Schedules(Source):
             rows = self._rows(run, run.id.belongs(some), run.id, run.status, run.start_time)
             found.update({row.id: row for row in rows})
         return found
-
-    def _raw_rows(self, query: Any, fields: list[Any], **options: Any) -> list[Any]:
-        return list(self._db.executesql(self._set(query)._select(*fields, **options)))
 
     def _groups_waiting(self) -> Iterator[str]:
         """Groups in which something waits, by steps in the index: DISTINCT would read all of it."""
@@ -170,7 +165,7 @@ class Schedules(Source):
 
     def _first_group(self, query: Any) -> list[Any]:
         group, query = self._task.group_name, query & (self._task.group_name != None)
-        return self._raw_rows(query, [group], orderby=group, limitby=(0, 1))
+        return self._told(query, [group], orderby=group, limitby=(0, 1))
 
     def _in_level(self, level: Any, since: datetime, until: datetime, limit: int) -> list[Any]:
         """Time, as the driver gives it, and id of the first of these."""
@@ -179,7 +174,7 @@ class Schedules(Source):
         query &= (task.repeats == 1) & (task.enabled == True) & self._mine()
         query &= (task.stop_time == None) | (task.stop_time > task.next_run_time)
         when = task.next_run_time
-        rows = self._raw_rows(query, [when, task.id], orderby=when, limitby=(0, limit))
+        rows = self._told(query, [when, task.id], orderby=when, limitby=(0, limit))
         return sorted(tuple(row) for row in rows)  # by their ids, too, where times are the same
 
     def _one_offs_of(self, ids: list[int]) -> list[OneOff]:

@@ -183,3 +183,15 @@ def test_only_the_tasks_of_the_app_are_in_a_calendar(shelf: Shelf) -> None:
     shelf.task(next_run_time=NOW + HOUR, application_name="another")
     assert shelf.browser.next_hours().lanes == []
     assert len(shelf.browser_of("").next_hours().lanes) == 2
+
+
+def test_a_row_that_cannot_be_read_keeps_no_other_from_being_shown(shelf: Shelf) -> None:
+    if not shelf.db._uri.startswith("sqlite"):
+        pytest.skip("others take no text for a time")
+    shelf.task(task_name="good", repeats=0)
+    shelf.task(task_name="mail", function_name="mail", next_run_time=NOW + HOUR)
+    for bad in (shelf.task(repeats=0), shelf.task(next_run_time=NOW + HOUR)):
+        late = "UPDATE scheduler_task SET last_run_time = '2026-13-45'"
+        shelf.db.executesql(f"{late}, stop_time = 'never' WHERE id = {bad}")
+    assert [one.task.name for one in shelf.browser.repeating().items] == ["good"]
+    assert {"good", "mail"} <= {*shelf.lanes()}

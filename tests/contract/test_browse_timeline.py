@@ -9,7 +9,7 @@ import pytest
 from kit import Lab
 
 from plugin_scheduler.browse import Browser
-from plugin_scheduler.browse.timeline import Row, free_lane
+from plugin_scheduler.browse.timeline import Row, begin_in_lane
 from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.records import RunStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
@@ -141,8 +141,27 @@ def test_bars_that_overlap_are_in_different_lanes(shelf: Shelf) -> None:
 def test_a_lane_is_free_again_at_the_instant_at_which_its_run_ended() -> None:
     ends: list[datetime] = []
     spans = [(0, 10), (0, 5), (5, 9), (6, 7), (10, 11)]
-    lanes = [free_lane(ends, NOW + one * MINUTE, NOW + other * MINUTE) for one, other in spans]
-    assert lanes == [0, 1, 1, 2, 0]
+    found = [begin_in_lane(ends, NOW + a * MINUTE, (b - a) * MINUTE) for a, b in spans]
+    assert [lane for lane, _ in found] == [0, 1, 1, 2, 0]
+    assert [start for _, start in found] == [NOW + a * MINUTE for a, _ in spans]
+
+
+def test_quick_runs_of_the_same_second_stand_one_after_the_other(shelf: Shelf) -> None:
+    shelf.worker("w1")
+    for _ in range(8):
+        shelf.run(5, 0.1 / 60)
+    row = shelf.rows()["w1"]
+    assert row.lanes == 1
+    starts = [(bar.start - row.bars[0].start).total_seconds() for bar in row.bars]
+    assert starts == pytest.approx([number / 10 for number in range(8)])
+
+
+def test_where_bars_are_missing_a_worker_is_judged_by_the_time_that_has_them(shelf: Shelf) -> None:
+    shelf.worker("w1")
+    for number in range(5):
+        shelf.run(50 - 10 * number, 5)
+    (row,) = shelf.browser.timeline(3600, most=2).rows
+    assert row.busy == pytest.approx(10 / 20)
 
 
 def test_the_newest_are_shown_and_since_when_is_said(shelf: Shelf) -> None:

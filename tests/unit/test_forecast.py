@@ -199,6 +199,15 @@ def test_a_task_without_a_pause_fills_the_window() -> None:
     assert (band.start, band.end, band.every) == (NINE, NINE + DAY, 0)
 
 
+def test_a_negative_period_that_somebody_wrote_by_hand_is_as_none() -> None:
+    for drift in (True, False):
+        task = Plan(period=-5, prevent_drift=drift)
+        assert upcoming(task, NINE, NINE + DAY) == ([NINE], False)
+        assert per_day(task, NINE, [NINE.date()]) == [15 * 3600]
+        _, (band,) = drawn(task, NINE, NINE + DAY)
+        assert band.every == 0
+
+
 def test_a_line_for_office_hours_is_drawn_as_a_band_for_each_day() -> None:
     task = Plan(cronline="*/5 9-16 * * *")
     dots, bands = drawn(task, NINE, NINE + 2 * DAY)

@@ -26,7 +26,7 @@
   function bars() {
     const found = [], where = places();
     given.workers.forEach((worker, row) => worker.bars.forEach((bar) => {
-      const start = new Date(bar.start).getTime(), end = start + bar.seconds * 1000;
+      const start = new Date(bar.start).getTime() + bar.fraction * 1000, end = start + bar.seconds * 1000;
       const said = [`${bar.name} · ${bar.status}`, Scheduler.T("run {id}", { id: bar.run }), `${Scheduler.time(bar.start)} · ${span(bar.seconds)}`, worker.worker].join("\n");
       found.push({ value: [start, end, where[row].top + bar.lane * LANE], run: bar.run, status: bar.status, name: bar.name, said });
     }));
@@ -118,6 +118,10 @@
       const unkept = document.getElementById("unkept");
       unkept.hidden = !given.unkept;
       unkept.textContent = Scheduler.T("{number} runs of this time were not kept.", { number: number(given.unkept) });
+      const cut = document.getElementById("cut");
+      cut.hidden = !given.cut;
+      cut.querySelector("time").dateTime = given.shown_since;
+      Scheduler.tellTimes(cut);
     } catch (error) {
       if (error.status) { Scheduler.tell(error.message, true); }
     }
