@@ -201,12 +201,14 @@ class Page:
 
     def axe(self, *ignore: str) -> None:
         """Nothing that axe-core knows may hinder a person, in light and in dark."""
+        self._page.evaluate(STILL)
         for scheme in SCHEMES:
             self._page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             self._page.evaluate(SETTLED)
             found = [one for one in self._violations() if one["id"] not in ignore]
             assert not found, f"axe in {scheme} on {self._page.url}:\n{in_words(found)}"
         self._page.emulate_media(color_scheme="light")
+        self._page.evaluate(LIVE)
 
     def _violations(self) -> list[dict[str, Any]]:
         """Asked past the page's own rules, which let no script in but the page's."""
@@ -248,6 +250,14 @@ SETTLED = """async () => {
     await document.fonts.ready;
     for (let turn = 0; turn < 3; turn++) await new Promise(done => requestAnimationFrame(done));
 }"""
+#: No part of the page is fetched anew while somebody goes through it, for whom it would change.
+STILL = """async () => {
+    window.holdStill = event => event.preventDefault();
+    document.addEventListener("htmx:beforeRequest", window.holdStill);
+    while (document.querySelector(".htmx-request, .htmx-swapping, .htmx-settling"))
+        await new Promise(done => setTimeout(done, 20));
+}"""
+LIVE = "() => document.removeEventListener('htmx:beforeRequest', window.holdStill)"
 
 
 def axe_source() -> str:
