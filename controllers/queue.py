@@ -22,7 +22,7 @@ from plugin_scheduler.controllers.visit import Done, Visit
 from plugin_scheduler import cron, recurrence, values
 from plugin_scheduler.editing import as_text
 from plugin_scheduler.errors import BadTask
-from plugin_scheduler.secrecy import HIDDEN
+from plugin_scheduler.secrecy import listed, resolved
 from plugin_scheduler.sentences import Sentence
 
 TIMES_SHOWN = 5
@@ -55,7 +55,9 @@ def _mount_queue(site: Site) -> None:
     def scheduler_queue_document(visit: Visit) -> Done:
         """What the form says, as `document`, a JSON text; nothing is queued or changed."""
         form = _form_of(visit)
-        sent = of_form(form, visit.given, dict.fromkeys(form.kept, HIDDEN))
+        sent = of_form(form, visit.given, form.stand_ins())
+        if form.texts is None:  # nothing of it was typed here
+            sent.pargs, sent.pvars = form.masked
         if sent.errors:
             return _wrong(visit, sent.errors)
         text = form.written(sent.function, sent.pargs, sent.pvars, sent.columns)
@@ -122,8 +124,8 @@ def _sent(form: TaskForm, given: Mapping[str, Any]) -> Sent:
 def _queued(visit: Visit, form: TaskForm, sent: Sent) -> Done:
     if sent.errors:
         return _wrong(visit, sent.errors)
-    scheduler = visit.scheduler
-    made = scheduler.queue_task(sent.function, sent.pargs, sent.pvars, **sent.columns)
+    scheduler, columns = visit.scheduler, _with_own_secret(form, sent)
+    made = scheduler.queue_task(sent.function, sent.pargs, sent.pvars, **columns)
     if made.errors:
         return _wrong(visit, made.errors)
     like = {"like": form.task.id} if form.task else {}
@@ -136,7 +138,7 @@ def _edited(visit: Visit, form: TaskForm, sent: Sent) -> Done:
     if sent.errors:
         return _wrong(visit, sent.errors)
     assert form.task is not None
-    task, columns = form.task, dict(sent.columns)
+    task, columns = form.task, _with_own_secret(form, sent)
     if sent.function != form.name:
         columns["function_name"] = sent.function
     if sent.has_arguments:
@@ -151,6 +153,31 @@ def _edited(visit: Visit, form: TaskForm, sent: Sent) -> Done:
     message = visit.T("Saved.") if answer.changed else visit.T("Nothing was changed.")
     data = {"id": task.id, "changed": list(answer.changed), "url": visit.url(f"tasks/{task.id}")}
     return Done(message, to=f"tasks/{task.id}", data=data)
+
+
+def _with_own_secret(form: TaskForm, sent: Sent) -> dict[str, Any]:
+    """The columns, where what the task calls secret stays so: else who may not see it could."""
+    columns = dict(sent.columns)
+    if form.task is None or sent.function != form.name:  # of another one it has no arguments
+        return columns
+    try:
+        given = listed(columns.get("secret"))
+    except BadTask:  # told where it is queued or written
+        return columns
+    own = _own_secret(form, sent)
+    columns["secret"] = list(dict.fromkeys([*own, *given]))
+    return columns
+
+
+def _own_secret(form: TaskForm, sent: Sent) -> list[Any]:
+    """What the task calls secret; all that it is given where nobody can tell what that means."""
+    function = form.functions.get(sent.function)
+    try:
+        own = listed(form.original.get("secret"))
+        resolved(own, function, sent.function, sent.pargs, sent.pvars)
+    except BadTask:
+        return [*range(len(sent.pargs)), *sent.pvars]
+    return list(own)
 
 
 def _shown(visit: Visit) -> dict[str, Any]:
@@ -187,10 +214,10 @@ def _field_of(name: str) -> str:
 
 def _next(visit: Visit) -> dict[str, Any]:
     line, repeats = visit.query.get("line", "").strip(), visit.query.get("repeats", "")
-    often = int(repeats) if repeats.isdigit() and len(repeats) < 10 else 0
+    often = int(repeats) if repeats.isdecimal() and len(repeats) < 10 else 0
     if visit.query.get("mode") == EVERY:
         every, unit = visit.query.get("every", ""), UNITS.get(visit.query.get("unit", ""), 1)
-        period = int(every) * unit if every.isdigit() and len(every) < 11 else -1
+        period = int(every) * unit if every.isdecimal() and len(every) < 11 else -1
         if not 0 <= period <= LARGEST:
             return {"words": "", "times": [], "error": visit.say(Sentence("write a whole number"))}
         words = recurrence.in_words(period=period, repeats=often)

@@ -7,6 +7,8 @@ a secret into a page: its field is empty, and says that what it hides is kept.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -52,6 +54,9 @@ class TaskForm:
     ) -> None:
         self.visit, self.task, self.edits, self.once = visit, task, edits, once
         self.name = values.clean(task.function if task and not function else function)
+        if task and self.name != values.clean(task.function):  # whose secrets would they be?
+            what = "task {id} runs {function}: its form is for no other function"
+            raise BadTask(Sentence(what, id=task.id, function=task.function))
         catalog = visit.scheduler.catalog
         self.functions = catalog.functions()
         self.function = self.functions.get(self.name)
@@ -75,23 +80,30 @@ class TaskForm:
         return _decoded(self.original.get("args"), []), _decoded(self.original.get("vars"), {})
 
     @cached_property
-    def secret(self) -> set[Any]:
-        """Names of arguments that nobody is shown."""
-        found: set[Any] = set()
-        for given in (self.declared.get("secret"), self.original.get("secret")):
-            try:
-                found.update(listed(given))
-            except BadTask:  # written by hand: everything is secret then
-                found.update(one.name for one in self.arguments)
-        places = [one for one in self.arguments if not (one.by_name_only or one.gathers)]
-        found.update(one.name for place, one in enumerate(places) if place in found)
-        return found
+    def masked(self) -> tuple[list[Any], dict[str, Any]]:
+        """The task's arguments as anybody is shown them."""
+        if self.task is None:
+            return [], {}
+        return _decoded(self.task.args, []), _decoded(self.task.vars, {})
+
+    @cached_property
+    def secret(self) -> set[str]:
+        """Names of arguments that nobody is shown, wholly or in part."""
+        found = secret_names(self.arguments, self.declared.get("secret"))
+        found |= secret_names(self.arguments, self.original.get("secret"))
+        shown = typed.named(self.arguments, *self.masked) or {}
+        return found | {one.name for one in self.arguments if _has_dots(one, shown.get(one.name))}
 
     @cached_property
     def kept(self) -> dict[str, Any]:
         """Secrets that the task has, by name."""
         found = typed.named(self.arguments, *self.before) or {}
         return {name: value for name, value in found.items() if name in self.secret}
+
+    def stand_ins(self) -> dict[str, Any]:
+        """Dots for each secret that is kept, as many as it has arguments in it."""
+        gathers = {one.name: one.gathers for one in self.arguments}
+        return {name: _dots(gathers[name], value) for name, value in self.kept.items()}
 
     @cached_property
     def texts(self) -> dict[str, str] | None:
@@ -194,10 +206,8 @@ class TaskForm:
     def document(self) -> str:
         """The same as JSON: what `queue_task` takes, or the columns of a task that is edited."""
         columns = {name: _plain(name, text) for name, text in self.columns.items()}
-        pargs, pvars = [], {}
-        if self.task:
-            pargs, pvars = _decoded(self.task.args, []), _decoded(self.task.vars, {})
-        else:
+        pargs, pvars = self.masked
+        if not self.task:
             pvars = {one.name: _example(one) for one in self.arguments if one.required}
         kept = ("group_name", "timeout", "retry_failed", "priority")
         for name in ("args", "vars", "function_name", *(() if self.edits else OWN)):
@@ -283,6 +293,32 @@ def form_for(visit: Visit) -> TaskForm | None:
     return form
 
 
+def secret_names(arguments: Sequence[Argument], given: Any) -> set[str]:
+    """The arguments that a list of names and places means; all of them where it is no such list."""
+    try:
+        found = listed(given)
+    except BadTask:
+        return {one.name for one in arguments}
+    by_place = [one.name for one in arguments if not (one.by_name_only or one.gathers)]
+    rest = [one.name for one in arguments if one.gathers == "*"]
+    names = {one for one in found if isinstance(one, str)}
+    for place in (one for one in found if isinstance(one, int) and one != NOWHERE):
+        names.update(by_place[place : place + 1] or rest)
+    return names
+
+
+def _has_dots(one: Argument, value: Any) -> bool:
+    if not one.gathers or not value:
+        return bool(value == HIDDEN)
+    return HIDDEN in (value.values() if isinstance(value, dict) else value)
+
+
+def _dots(gathers: str, value: Any) -> Any:
+    if gathers == "*":
+        return [HIDDEN] * len(value)
+    return dict.fromkeys(value, HIDDEN) if gathers == "**" else HIDDEN
+
+
 def default_text(one: Argument) -> str:
     return typed.text_of(one, one.default) if one.has_default and one.default is not None else ""
 
@@ -310,4 +346,4 @@ def _plain(name: str, text: str) -> Any:
         return _decoded(text, [])
     if name in ("task_name", "group_name", "cronline", "only_worker", "on_failure", *TIMES):
         return text or None
-    return int(text) if text.lstrip("-").isdigit() else text or None
+    return int(text) if re.fullmatch(r"-?\d+", text) else text or None

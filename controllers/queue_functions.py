@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from plugin_scheduler.controllers.queue_form import default_text
+from plugin_scheduler.controllers.queue_form import default_text, secret_names
 from plugin_scheduler.controllers.visit import Visit
 
 from plugin_scheduler.arguments import Argument, arguments_of, summary_of
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.secrecy import HIDDEN, listed
+from plugin_scheduler.secrecy import HIDDEN
 
 SHORT = 30  # characters of a default
 
@@ -22,21 +21,14 @@ def functions(visit: Visit) -> list[dict[str, Any]]:
     """Every function that can be queued, with what it takes."""
     catalog = visit.scheduler.catalog
     return [
-        _about(name, one, _secret_names(catalog.defaults(name)))
+        _about(name, one, catalog.defaults(name).get("secret"))
         for name, one in sorted(catalog.functions().items())
     ]
 
 
-def _secret_names(declared: dict[str, Any]) -> list[Any]:
-    try:
-        return listed(declared.get("secret"))
-    except BadTask:  # told where somebody queues it
-        return []
-
-
-def _call(function: Any, secret: list[Any]) -> str:
+def _call(arguments: list[Argument], secret: set[str]) -> str:
     """What it takes, in short: ``(to, copies=1, *rest)``."""
-    return f"({', '.join(_in_short(one, one.name in secret) for one in arguments_of(function))})"
+    return f"({', '.join(_in_short(one, one.name in secret) for one in arguments)})"
 
 
 def _in_short(one: Argument, is_secret: bool) -> str:
@@ -51,10 +43,12 @@ def _in_short(one: Argument, is_secret: bool) -> str:
     return f"{one.name}={text if len(text) <= SHORT else text[:SHORT] + '...'}"
 
 
-def _about(name: str, function: Any, secret: list[Any]) -> dict[str, Any]:
+def _about(name: str, function: Any, declared: Any) -> dict[str, Any]:
+    arguments = arguments_of(function)
+    secret = secret_names(arguments, declared)
     return {
         "name": name,
-        "call": _call(function, secret),
+        "call": _call(arguments, secret),
         "summary": summary_of(function),
         "arguments": [
             {
@@ -66,7 +60,7 @@ def _about(name: str, function: Any, secret: list[Any]) -> dict[str, Any]:
                 "gathers": one.gathers,
                 "help": one.help,
             }
-            for one in arguments_of(function)
+            for one in arguments
         ],
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,7 +28,8 @@ NAMES = ("task_name", "group_name", "on_failure", "only_worker")
 LARGEST = 2**31 - 1  # what every database takes as a number
 YEARS = range(1970, 3000)
 #: What a document may say besides columns.
-OF_CALL = ("function", "pargs", "pvars")
+OF_ARGUMENTS = ("pargs", "pvars")
+OF_CALL = ("function", *OF_ARGUMENTS)
 DOCUMENT = (*OF_CALL, "uuid", *(one for one in EDITABLE if one not in ("args", "vars")))
 
 
@@ -99,7 +101,7 @@ def _read_time(sent: Sent, name: str, text: str) -> None:
 
 def _check_number(sent: Sent, name: str) -> None:
     text = str(sent.columns.get(name) or "").strip()
-    if text.lstrip("-").isdigit() and (len(text) > 11 or abs(int(text)) > LARGEST):
+    if re.fullmatch(r"-?\d+", text) and (len(text) > 11 or abs(int(text)) > LARGEST):
         sent.errors[name] = Sentence("is too large: at most {most}", most=LARGEST)
 
 
@@ -131,7 +133,7 @@ def _read_when(sent: Sent, texts: Mapping[str, str], edits: bool) -> None:
 
 def _read_period(sent: Sent, texts: Mapping[str, str]) -> None:
     text, unit = texts.get("every", "").strip(), UNITS.get(texts.get("unit", ""), 1)
-    if not text.isdigit() or len(text) > 10:
+    if not text.isdecimal() or len(text) > 10:
         sent.errors["every"] = Sentence("must be a whole number, such as 3")
         return
     sent.columns["period"] = int(text) * unit
@@ -142,7 +144,7 @@ def _read_period(sent: Sent, texts: Mapping[str, str]) -> None:
 def _places(text: str) -> list[Any]:
     """Names with commas between them; numbers are places."""
     words = [word.strip() for word in text.split(",")]
-    return [int(word) if word.isdigit() and len(word) < 5 else word for word in words if word]
+    return [int(word) if word.isdecimal() and len(word) < 5 else word for word in words if word]
 
 
 # -- JSON --------------------------------------------------------------------------------------
@@ -189,8 +191,11 @@ def _function_of(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> str
 
 def _read_call(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> None:
     """The arguments; dots stand for the secrets of the task that it is like."""
-    sent.has_arguments = "pargs" in document or "pvars" in document or not form.edits
-    before_args, before_vars = form.before
+    is_same = form.task is None or sent.function in (form.name, "")
+    is_told = "pargs" in document or "pvars" in document
+    sent.has_arguments = is_told or not form.edits or not is_same
+    before_args, before_vars = form.before if is_same else form.masked
+    hidden = form.behind() if is_same else ([], {})
     pargs = document.get("pargs", before_args if form.edits else [])
     pvars = document.get("pvars", before_vars if form.edits else {})
     if not isinstance(pargs, list):
@@ -203,15 +208,16 @@ def _read_call(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> None:
             "must be a JSON object, such as {example}", example='{"a": 1}'
         )
         pvars = {}
-    hidden_args, hidden_vars = form.behind()
-    try:
-        sent.pargs = secrecy.unmasked(pargs, hidden_args)
-    except BadTask as error:
-        sent.errors["pargs"] = error.args[0]
-    try:
-        sent.pvars = secrecy.unmasked(pvars, hidden_vars)
-    except BadTask as error:
-        sent.errors["pvars"] = error.args[0]
+    for name, value, before in zip(OF_ARGUMENTS, (pargs, pvars), hidden, strict=True):
+        try:
+            setattr(sent, name, secrecy.unmasked(value, before))
+        except BadTask as error:
+            sent.errors[name] = error.args[0] if is_same else _of_another(form)
+
+
+def _of_another(form: TaskForm) -> Sentence:
+    what = "dots stand for arguments of {function}: write what the other function is given"
+    return Sentence(what, function=form.name)
 
 
 def _read_column(sent: Sent, name: str, value: Any, edits: bool) -> None:

@@ -104,9 +104,7 @@ class Editing:
             errors = dict.fromkeys(changes, CHANGED)
         if errors:
             return Row(id=None, uuid=None, errors=errors, changed={})
-        after = _discreet({**current, **changes}, changes.get("secret", row.secret))
-        changed = {name: [seen[name], after[name]] for name in changes}
-        return Row(id=row.id, uuid=row.uuid, errors={}, changed=changed)
+        return Row(id=row.id, uuid=row.uuid, errors={}, changed=_told(current, changes))
 
     def like_task(self, ref: Any) -> dict[str, Any]:
         """The columns of a task, as `queue_task` takes them, to queue another one like it: from
@@ -138,6 +136,8 @@ class Editing:
         self, row: Any, current: Mapping[str, Any], given: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """Columns to write, and what is wrong with those that were given."""
+        if not given:
+            return {}, {}
         whole, follows = {**current, "uuid": row.uuid, **given}, {"secret"}
         if "next_run_time" not in given and (given.get("cronline") or given.get("start_time")):
             whole["next_run_time"] = None
@@ -146,6 +146,8 @@ class Editing:
         form = self._form()
         form.free_uuids = {row.uuid}
         draft = self._draft(form, None, (), {}, whole)
+        if "secret" in draft.errors:  # nobody can tell what it means: it stays as it is
+            follows.discard("secret")
         errors = {
             name: error
             for name, error in draft.errors.items()
@@ -180,6 +182,15 @@ def as_text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return json.dumps(value)
     return str(value).replace("\r\n", "\n")
+
+
+def _told(current: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What each column held and holds now, without what was secret, or is from now on."""
+    told = []
+    for columns in (current, {**current, **changes}):
+        shown = _discreet(columns, current["secret"])
+        told.append(_discreet(shown, changes.get("secret")))
+    return {name: [one[name] for one in told] for name in changes}
 
 
 def _discreet(columns: Mapping[str, Any], secret: Any) -> dict[str, Any]:

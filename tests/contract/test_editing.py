@@ -225,3 +225,25 @@ def test_a_form_with_dots_is_compared_with_dots(secretive: Scheduler) -> None:
     assert json.loads(row.args) == ["bob", "hunter3"]
     stale = errors_of(secretive, task_id, form, **{**form, "args": '["eve", "x"]'})
     assert "was changed meanwhile" in stale["args"]
+
+
+def test_a_secret_that_nobody_understands_any_more_stays_in_force(secretive: Scheduler) -> None:
+    """Its parameter has another name since, or somebody wrote it by hand."""
+    for secret in ('["old_password", 1]', "password"):
+        task_id = secretive.queue_task("join", ["ann", "hunter2"]).id
+        row_of(secretive, task_id).update_record(secret=secret)
+        assert edited(secretive, task_id, enabled=False).secret == secret
+        assert "hunter2" not in repr(shown(secretive, task_id))
+
+
+def test_an_edit_of_nothing_writes_nothing(secretive: Scheduler) -> None:
+    task_id = secretive.queue_task("join", ["ann", "hunter2"]).id
+    row_of(secretive, task_id).update_record(secret="[1]")
+    assert secretive.edit_task(task_id).changed == {}
+    assert row_of(secretive, task_id).secret == "[1]"
+
+
+def test_what_becomes_secret_is_not_told_as_it_was_before(secretive: Scheduler) -> None:
+    task_id = secretive.queue_task("join", ["hunter2", "hunter3"]).id
+    answer = secretive.edit_task(task_id, args='["hunter4", "x"]', secret=["user"])
+    assert answer.changed["args"] == [f"[{hidden()}, {hidden()}]"] * 2
