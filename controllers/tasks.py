@@ -51,7 +51,7 @@ def mount(site: Site) -> None:
     def scheduler_tasks(visit: Visit) -> dict[str, Any]:
         parts = parts_asked(visit)
         wanted = _paged(visit, parts)
-        page, count = visit.browser.tasks(wanted), visit.browser.count(wanted)
+        page, count = visit.browser.listed(wanted)
         return {
             "parts": parts,
             "query": urlencode(parts),
@@ -71,7 +71,7 @@ def mount(site: Site) -> None:
         `limit` of them. The next page is `after`; `looked_to` is the id as far as which was
         searched, where there was no time for more. Very long arguments are cut."""
         wanted = _paged(visit, parts_asked(visit))
-        return _as_json(visit, visit.browser.tasks(wanted), visit.browser.count(wanted))
+        return _as_json(visit, *visit.browser.listed(wanted))
 
 
 # -- from an address to a filter ---------------------------------------------------------------

@@ -30,7 +30,7 @@ from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import TaskView
 
 LARGEST_ID = 2**63 - 1
-PAGE_SECONDS, COUNT_SECONDS = 0.15, 0.06
+PAGE_SECONDS, COUNT_SECONDS = 0.13, 0.05
 TO_SORT = 0.6  # of the time for a page; where there are too many, it is read unsorted after that
 FIRST, FIRST_WITH_TEXT, FIRST_WITH_OUTPUT = 2000, 500, 100  # ids of a first step
 
@@ -43,20 +43,43 @@ class Some(NamedTuple):
     is_all: bool
 
 
+class Ground(NamedTuple):
+    """Where tasks are looked for: from one id to another, or the few that an index knows."""
+
+    low: int
+    high: int
+    few: list[int] | None
+
+    def span(self, down: bool, low: int = 0, high: int = LARGEST_ID) -> Span:
+        """All of it, or a part."""
+        whole = Span(max(low, self.low), min(high, self.high), down)
+        return whole if self.few is None else Few(self.few, whole)
+
+
 class Tasks(Matching):
     """Lists of tasks, and one task."""
 
-    def tasks(self, wanted: Filter, seconds: float = PAGE_SECONDS) -> Listing:
+    def tasks(
+        self, wanted: Filter, seconds: float = PAGE_SECONDS, ground: Ground | None = None
+    ) -> Listing:
         """A page of the tasks that ``wanted`` describes, with what is found in that time."""
-        if wanted.sort in SORTS:
-            return self._sorted(wanted, seconds)
-        if wanted.sort not in (NEWEST, OLDEST):
+        if wanted.sort not in (NEWEST, OLDEST, *SORTS):
             raise BadTask(f"sort={wanted.sort!r}: one of {', '.join((NEWEST, OLDEST, *SORTS))}")
-        return self._by_age(wanted, seconds)
+        ground = ground or self.ground(wanted)
+        way = self._sorted if wanted.sort in SORTS else self._by_age
+        return way(wanted, seconds, ground)
 
-    def count(self, wanted: Filter, seconds: float = COUNT_SECONDS) -> Count:
+    def listed(self, wanted: Filter) -> tuple[Listing, Count]:
+        """A page, and how many there are on all pages."""
+        ground = self.ground(wanted)
+        return self.tasks(wanted, ground=ground), self.count(wanted, ground=ground)
+
+    def count(
+        self, wanted: Filter, seconds: float = COUNT_SECONDS, ground: Ground | None = None
+    ) -> Count:
         """How many tasks ``wanted`` describes, on whichever page: so many, or more than so many."""
-        span, number, total = self._span(wanted, down=True), self._task.id.count(), 0
+        span = (ground or self.ground(wanted)).span(down=True)
+        number, total = self._task.id.count(), 0
         for size in self._pace(wanted, seconds).steps():
             if span.is_over or total > MANY:
                 break
@@ -69,7 +92,7 @@ class Tasks(Matching):
     ) -> tuple[list[int], int | None]:
         """Ids from above one to another, rising, at most so many; and the id as far as which was
         looked, None where that was the last."""
-        span = self._span(wanted, down=False, low=above + 1, high=upto)
+        span = self.ground(wanted).span(down=False, low=above + 1, high=upto)
         some = self._walk(wanted, span, most, seconds)
         ids = [row[0] for row in some.rows]
         return ids, None if some.is_all else ids[-1] if len(ids) == most else some.reached
@@ -92,17 +115,24 @@ class Tasks(Matching):
         rows.sort(key=lambda task: task.uuid == str(ref))  # an id goes before a uuid of digits
         return rows[0] if rows else None
 
+    def ground(self, wanted: Filter) -> Ground:
+        """Where to look for these; who asks for a page and a count finds it out but once."""
+        task_id = self._task.id
+        # Two questions: asked for both at once, SQLite reads the whole table.
+        [(lowest,)] = self._told(task_id > 0, [task_id.min()])
+        return Ground(lowest or 1, self.newest_id(), self._few(wanted) if lowest else [])
+
     # -- by age: as the ids are --------------------
 
-    def _by_age(self, wanted: Filter, seconds: float) -> Listing:
+    def _by_age(self, wanted: Filter, seconds: float, ground: Ground) -> Listing:
         back = place_of(wanted.before)
         start = back or place_of(wanted.after)
         down = (wanted.sort == NEWEST) == (back is None)
         edge = {} if start is None else {"high": start.id - 1} if down else {"low": start.id + 1}
-        some = self._walk(wanted, self._span(wanted, down, **edge), wanted.limit + 1, seconds)
+        some = self._walk(wanted, ground.span(down, **edge), wanted.limit + 1, seconds)
         ids = [row[0] for row in some.rows]
         if back and some.is_all and len(ids) <= wanted.limit:
-            return self._by_age(replace(wanted, before=None, after=None), seconds)
+            return self._by_age(replace(wanted, before=None, after=None), seconds, ground)
         more, ids = len(ids) > wanted.limit, ids[: wanted.limit]
         onward = ids[-1] if more else None if some.is_all else some.reached
         return self._listing(
@@ -121,13 +151,14 @@ class Tasks(Matching):
 
     # -- sorted: where there are few enough --------------------
 
-    def _sorted(self, wanted: Filter, seconds: float) -> Listing:
-        sort, span = SORTS[wanted.sort], self._span(wanted, down=False)
-        if not isinstance(span, Few) and not self._is_narrow(wanted):
-            return self._unsorted(wanted, seconds)
-        some = self._walk(wanted, span, MANY + 1, seconds * TO_SORT, sort.columns)
+    def _sorted(self, wanted: Filter, seconds: float, ground: Ground) -> Listing:
+        sort = SORTS[wanted.sort]
+        if ground.few is None and not self._is_narrow(wanted):
+            return self._unsorted(wanted, seconds, ground)
+        span, time = ground.span(down=False), seconds * TO_SORT
+        some = self._walk(wanted, span, MANY + 1, time, sort.columns)
         if not some.is_all:
-            return self._unsorted(wanted, seconds)
+            return self._unsorted(wanted, seconds, ground)
         places = sorted(Place(sort.key(*values), row_id) for row_id, *values in some.rows)
         first, last = _stretch(places, wanted)
         return self._listing(
@@ -137,26 +168,17 @@ class Tasks(Matching):
             before=places[first] if first else None,
         )
 
-    def _unsorted(self, wanted: Filter, seconds: float) -> Listing:
+    def _unsorted(self, wanted: Filter, seconds: float, ground: Ground) -> Listing:
         """The cursors of one order mean nothing in another one, but for their ids."""
         why = Sentence(
             "These are the newest first: there are too many to sort them by {sort}. "
             "A narrower filter helps.",
             sort=Sentence(wanted.sort),
         )
-        page = self._by_age(replace(wanted, sort=NEWEST), seconds * TO_SORT)
+        page = self._by_age(replace(wanted, sort=NEWEST), seconds * TO_SORT, ground)
         return replace(page, notes=(*page.notes, why))
 
     # -- the way through the tasks --------------------
-
-    def _span(self, wanted: Filter, down: bool, low: int = 0, high: int = LARGEST_ID) -> Span:
-        """What is to be looked through: all tasks there are, or the few that an index knows."""
-        task_id = self._task.id
-        # Two questions: asked for both at once, SQLite reads the whole table.
-        [(lowest,)] = self._told(task_id > 0, [task_id.min()])
-        whole = Span(max(low, lowest or 1), min(high, self.newest_id()), down)
-        few = None if whole.is_over else self._few(wanted)
-        return whole if few is None else Few(few, whole)
 
     def _walk(
         self, wanted: Filter, span: Span, most: int, seconds: float, columns: Sequence[str] = ()
