@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -128,15 +129,23 @@ def test_the_keyboard_reaches_each_task_and_the_buttons_change_the_size(
     assert focused in {f"node-{number}" for number in book.values()}
 
 
-def test_states_change_in_the_drawing_while_workers_work(
-    empty: Site, worker: Worker, page: Page
-) -> None:
+@pytest.fixture
+def at_work(empty: Site) -> Iterator[Worker]:
+    """A worker for one test: it would look after what others only pretend to be running."""
+    worker = empty.app.start_worker("-n", "2")
+    yield worker
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+@pytest.mark.usefixtures("at_work")
+def test_states_change_in_the_drawing_while_workers_work(empty: Site, page: Page) -> None:
     app = empty.app
     hold = app.folder / "hold"
     first = app.queue("hold", str(hold), task_name="first")
-    second = app.queue("bind", task_name="second")
+    second = app.scheduler.queue_task("bind", task_name="second").id
     JobGraph(app.db, "two").add_deps(second, first)
-    app.db.commit()
+    app.db.commit()  # both at once, or the worker would not wait
     app.becomes(first, TaskStatus.RUNNING)
     page.open("graph?job=two")
     page.get_by_role("button", name="Larger").click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -132,7 +133,7 @@ def test_a_run_appears_while_one_looks_and_the_zoom_stays(
     second = app.becomes(app.queue("add", 3, 4), TaskStatus.COMPLETED).run_id
     eventually(lambda: bars(page) == [first, second])
     assert page.evaluate(ZOOMED) == 50
-    worker.send(15)
+    worker.send(signal.SIGTERM)
     assert worker.wait() == 0
 
 
