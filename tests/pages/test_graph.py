@@ -151,7 +151,7 @@ def test_states_change_in_the_drawing_while_workers_work(empty: Site, page: Page
     page.get_by_role("button", name="Larger").click()
     width = page.locator("#drawing").bounding_box()["width"]
     page.wait_for_selector(f"#node-{first}.busy")
-    assert page.locator(f"#node-{second}.calm").count() == 1
+    page.wait_for_selector(f"#node-{second}.calm")
     hold.touch()
     page.wait_for_selector(f"#node-{second}.good")
     assert page.locator("#listed .badge.good").count() == 2

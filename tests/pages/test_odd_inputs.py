@@ -32,7 +32,7 @@ ODD = (
 )
 #: Those that a parameter is tried with alone, each with the next few.
 WORST = ("", "-1", "9" * 25, "abc", "a\x00'", "1_0", "2026-13-45", "[[=1]]", "\u0661", '{"a": 1}')
-FEW = 2
+FEW = 1
 PART = 3  # each route is tried with every third of the others, in its turn
 #: Bytes that are no UTF-8, and halves of letters, as they stand in an address.
 RAW = ("%ff%fe", "%ed%a0%80", "%c0%af", "%e2%28%a1", "%")

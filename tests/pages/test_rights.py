@@ -57,6 +57,7 @@ def nothing_changes(site: Site, world: World) -> Iterator[None]:
 def test_the_router_knows_what_the_code_mounts_and_nothing_else(site: Site) -> None:
     expected = {(route.path, route.method) for route in ROUTES} | {(STATIC, "GET")}
     assert mounted(site) == expected
+    assert {route.role for route in ROUTES} == {"view", "act", "admin"}
 
 
 def test_what_destroys_or_orders_workers_about_is_for_admins() -> None:
