@@ -37,9 +37,8 @@ def test_counts_end_at_a_cap_and_say_so(shelf: Shelf) -> None:
     group = seen.counts[0]
     assert group.by_status == {TaskStatus.QUEUED: 3, TaskStatus.COMPLETED: 2}
     assert group.due == 3
-    assert set(group.capped) == {TaskStatus.QUEUED, TaskStatus.COMPLETED, "due", "late"} - (
-        {"late"} if group.late == 0 else set()
-    )
+    # Among those that were not looked at some may be late, though none of the others is.
+    assert set(group.capped) == {TaskStatus.QUEUED, TaskStatus.COMPLETED, "due", "late"}
     assert (seen.totals.waiting, seen.totals.due) == (3, 3)
     assert set(seen.totals.capped) >= {"waiting", "due"}
 
