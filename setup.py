@@ -51,7 +51,7 @@ setup(
             "py4web>=1.20250801",
             "pillow>=10",
             "pytest>=8",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.7",
             "hypothesis>=6.100",
             "playwright>=1.49",
             "axe-playwright-python>=0.1.4",  # brings axe-core
