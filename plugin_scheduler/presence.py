@@ -60,6 +60,10 @@ class WorkerView:
         resting = (WorkerStatus.DISABLED, *WorkerStatus.LEAVING)
         return self.alive and self.status not in resting
 
+    def works_for(self, application: str) -> bool:
+        """True when it serves that app, perhaps among others; for "", of any worker."""
+        return not application or self.application in ("", application)
+
     def serves(self, application: str, group: str) -> bool:
         """True when tasks of that app and group are meant for it (among others)."""
         mine = application == self.application or application.startswith(self.application + "/")

@@ -19,7 +19,6 @@ from plugin_scheduler.store.levels import Stretch
 #: Rows that one count looks at: of what waits, and of what is done or was. Each may be on a page of
 #: the file of its own, and there is a count for each group in use.
 MOST, MOST_DONE = 3_000, 1_000
-MANY_GROUPS = 200  # groups of one status that are told apart
 
 #: What a count may be asked to tell apart; the others are long, and stay in their table.
 COLUMNS = (
@@ -100,15 +99,6 @@ class Counting(Source):
             key = tuple(str(one or "") for one in row[: len(keys)])
             rows.append((key, dict(zip(conditions, numbers, strict=True))))
         return Tally(rows, looked >= most)
-
-    def groups_with(self, status: str) -> list[str]:
-        """The groups that tasks of a status have."""
-        found: list[str] = []
-        group = self._dialect.group_after(status)
-        while group and group not in found and len(found) < MANY_GROUPS:
-            found.append(group)
-            group = self._dialect.group_after(status, group)
-        return found
 
     def standing(self, status: str, group: str) -> Tally:
         """This app's tasks of a status and group, by function."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from plugin_scheduler import columns
 from plugin_scheduler.browse.source import Source
+from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.records import OnChildFailure, TaskStatus
 
 MOST_TASKS = 500
@@ -144,7 +145,7 @@ class Graphs(Source):
     def _around(self, ids: set[int]) -> list[Any]:
         """What these wait for, and what waits for them: each from its index."""
         deps, rows = self._deps, []
-        for some in _portions(ids):
+        for some in batches(sorted(ids)):
             for end in (deps.task_parent, deps.task_child):
                 rows += self._some_edges(end.belongs(some), MOST_EDGES + 1)
         return rows
@@ -156,13 +157,13 @@ class Graphs(Source):
 
     def _tasks_by_id(self, ids: Collection[int], *fields: Any) -> Iterator[Any]:
         mine = self._mine()
-        for some in _portions(ids):
+        for some in batches(sorted(ids)):
             yield from self._rows(self._task, self._task.id.belongs(some) & mine, *fields)
 
     def _progress_of(self, rows: list[Any]) -> dict[int, Any]:
         run, found = self._run, {}
         at_work = {row.run_id for row in rows if row.status == TaskStatus.RUNNING and row.run_id}
-        for some in _portions(at_work):
+        for some in batches(sorted(at_work)):
             for row in self._rows(run, run.id.belongs(some), run.id, run.progress):
                 found[row.id] = row.progress
         return found
@@ -226,9 +227,3 @@ def _job(name: str, rows: list[Any], statuses: dict[int, str]) -> Job:
     counts = Counter(statuses[one] for one in ids)
     by_status = {status: counts[status] for status in TaskStatus.ALL if counts[status]}
     return Job(name, len(ids), len(rows), max(ids), by_status)
-
-
-def _portions(ids: Collection[int], size: int = 500) -> Iterator[list[int]]:
-    whole = sorted(ids)
-    for first in range(0, len(whole), size):
-        yield whole[first : first + size]

@@ -124,11 +124,10 @@ def _group(group: str, found: Amounts) -> GroupCount:
 
 def _of_functions(standing: dict[tuple[str, str], Tally], failed: Amounts) -> list[FunctionCount]:
     found = Amounts()
-    names = {TaskStatus.RUNNING: "running", **dict.fromkeys(TaskStatus.WAITING, "waiting")}
     for (status, _), tally in standing.items():
         for (function,), number in tally.by_key("mine").items():
-            if status in names:
-                found.add((function, names[status]), number, tally.capped and number > 0)
+            if status in _KINDS:
+                found.add((function, _KINDS[status]), number, tally.capped and number > 0)
     for function, number in failed.numbers.items():
         found.add((function, FAILED), number, function in failed.capped)
     return [_function(name, found) for name in sorted({one for one, _ in found.numbers})]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from plugin_scheduler.browse.coming import (
     as_repeating,
 )
 from plugin_scheduler.browse.source import Source
+from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView
 
@@ -54,9 +55,8 @@ class Schedules(Source):
 
     def one_offs(self, since: datetime, until: datetime, limit: int = MOST_ONE_OFF) -> OneOffs:
         """The first tasks that run once and are due in [since, until), in the order of time."""
-        levels = self._due.all_levels(
-            list(self._groups_waiting()), since
-        )  # in each tasks lie by their time
+        groups = self.groups_with(TaskStatus.QUEUED, MOST_GROUPS)
+        levels = self._due.all_levels(groups, since)  # in each tasks lie by their time
         firsts = [
             self._in_level(self._due.within(level.group, level.words), since, until, limit + 1)
             for level in levels[:MOST_LEVELS]
@@ -140,32 +140,17 @@ class Schedules(Source):
         """The ids of those that wait for others."""
         deps, ids = self._deps, [one.id for one in tasks]
         found: set[int] = set()
-        for some in _portions(ids):
+        for some in batches(ids):
             pending = deps.task_parent.belongs(some) & (deps.can_visit == False)
             found.update(row[0] for row in self._told(pending, [deps.task_parent]))
         return found
 
     def _last_runs_of(self, tasks: list[TaskView]) -> dict[int, Any]:
         run, found = self._run, {}
-        for some in _portions([one.run_id for one in tasks if one.run_id]):
+        for some in batches([one.run_id for one in tasks if one.run_id]):
             rows = self._rows(run, run.id.belongs(some), run.id, run.status, run.start_time)
             found.update({row.id: row for row in rows})
         return found
-
-    def _groups_waiting(self) -> Iterator[str]:
-        """Groups in which something waits, by steps in the index: DISTINCT would read all of it."""
-        task, query = self._task, self._task.status == TaskStatus.QUEUED
-        rows = self._first_group(query)
-        for _ in range(MOST_GROUPS):
-            if not rows:
-                return
-            group = rows[0][0]
-            yield group
-            rows = self._first_group(query & (task.group_name > group))
-
-    def _first_group(self, query: Any) -> list[Any]:
-        group, query = self._task.group_name, query & (self._task.group_name != None)
-        return self._told(query, [group], orderby=group, limitby=(0, 1))
 
     def _in_level(self, level: Any, since: datetime, until: datetime, limit: int) -> list[Any]:
         """Time, as the driver gives it, and id of the first of these."""
@@ -180,7 +165,7 @@ class Schedules(Source):
     def _one_offs_of(self, ids: list[int]) -> list[OneOff]:
         task, found = self._task, []
         names = ("id", "task_name", "function_name", "group_name", "next_run_time")
-        for some in _portions(ids):
+        for some in batches(ids):
             rows = self._rows(task, task.id.belongs(some), *(task[name] for name in names))
             found += [coming.one_off(row) for row in rows if row.next_run_time]
         return sorted(found, key=lambda one: (one.due, one.id))
@@ -190,8 +175,3 @@ def _views(rows: Iterable[Any]) -> list[TaskView]:
     """What a row that was edited by hand lacks must not keep the others from being shown."""
     views = [sight.task_view(row) for row in rows]
     return [replace(one, period=one.period or 0, repeats=one.repeats or 0) for one in views]
-
-
-def _portions(ids: list[int], size: int = 500) -> Iterator[list[int]]:
-    for first in range(0, len(ids), size):
-        yield ids[first : first + size]

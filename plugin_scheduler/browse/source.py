@@ -23,6 +23,8 @@ from plugin_scheduler.sight import WorkerView
 from plugin_scheduler.store.due import Due
 from plugin_scheduler.store.workers import FOREIGN_LEASE, read_workers
 
+MANY_GROUPS = 200  # groups of one status that are told apart
+
 
 class Source:
     """The tables of one app; of all that share the database where ``application`` is ""."""
@@ -58,6 +60,15 @@ class Source:
         rows = read_workers(self._db, self._db.scheduler_worker.id > 0)
         now, epoch = self.now(), self._dialect.epoch()
         return [sight.worker_view(row, now, epoch, FOREIGN_LEASE) for row in rows]
+
+    def groups_with(self, status: str, most: int = MANY_GROUPS) -> list[str]:
+        """The groups that tasks of a status have, as far as so many."""
+        found: list[str] = []
+        group = self._dialect.group_after(status)
+        while group and group not in found and len(found) < most:
+            found.append(group)
+            group = self._dialect.group_after(status, group)
+        return found
 
     def _mine(self) -> Any:
         return self._conditions(self.now())["of this app"]

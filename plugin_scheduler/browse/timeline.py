@@ -90,7 +90,7 @@ class Timelines(Source):
         cut, rows = len(rows) > most, rows[:most]
         shown_since = max(since, rows[-1].start_time) if cut else since
         bars = self._bars_by_worker(rows, now)
-        workers = {one.name: one for one in self.workers() if self._is_ours(one)}
+        workers = {one.name: one for one in self.workers() if one.works_for(self.application)}
         worked = self._metrics_by_worker(seconds)
         names = sorted({*workers, *bars})
         found = [
@@ -109,9 +109,6 @@ class Timelines(Source):
         return Timeline(since, now, found, cut, shown_since, 0 if cut else unkept)
 
     # -- what is read --------------------
-
-    def _is_ours(self, worker: WorkerView) -> bool:
-        return self.application in ("", worker.application) or not worker.application
 
     def _at_work_since(self, since: datetime, limit: int) -> list[Any]:
         """Runs that were at work in the window, the newest start first."""

@@ -77,12 +77,7 @@ class Warnings(Counting):
     def known_names(self, workers: Iterable[WorkerView]) -> frozenset[str]:
         """The functions that somebody can run: what the workers that are alive have loaded, or
         else what this program knows; empty where nobody tells."""
-        app = self.application
-        told = [
-            worker.tasks
-            for worker in workers
-            if worker.alive and (not app or worker.application in ("", app))
-        ]
+        told = [one.tasks for one in workers if one.alive and one.works_for(self.application)]
         return frozenset().union(*told) if told and all(told) else self._known
 
     def _unknown_functions(

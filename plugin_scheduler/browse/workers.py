@@ -62,14 +62,11 @@ class Workforce(Runs):
         [('w1', 2)]
         """
         workers = self.workers()
-        mine = [one for one in workers if self._works_here(one)]
+        mine = [one for one in workers if one.works_for(self.application)]
         ids = [number for one in mine for number in _runs_of(one)]
         at_work = self._at_work(ids[:MOST])
-        others = sum(1 for one in workers if one.alive and not self._works_here(one))
+        others = sum(1 for one in workers if one.alive and not one.works_for(self.application))
         return Staff([self._member(one, at_work) for one in mine], others)
-
-    def _works_here(self, worker: WorkerView) -> bool:
-        return not self.application or worker.application in ("", self.application)
 
     def _member(self, worker: WorkerView, at_work: dict[int, tuple[str, AtWork]]) -> Member:
         ids = _runs_of(worker) if worker.alive else []
