@@ -6,7 +6,6 @@ as far as a request may take. I call acts. I never decide for which tasks an act
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,7 +16,7 @@ from plugin_scheduler.controllers.tasks import wanted_of
 from plugin_scheduler.controllers.visit import Done, Visit, whole
 
 from plugin_scheduler import values
-from plugin_scheduler.acts import ACTS, Acted, Acts
+from plugin_scheduler.acts import ACTS, Acted
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import BadTask
 
@@ -49,11 +48,10 @@ def mount(site: Site) -> None:
 
 
 def _act(visit: Visit, name: str) -> Done:
-    acts = Acts(visit.scheduler, visit.browser, visit.journal, visit.person.name)
     value = visit.given.get(VALUES.get(name, ""))
     query = _query(visit)
     if not visit.given.get("all"):
-        acted = acts.act(name, _ids(visit), value)
+        acted = visit.acts.act(name, _ids(visit), value)
         return _done(visit, name, acted, query)
     wanted = wanted_of(visit, query)
     upto = whole(visit.given.get("upto") or visit.browser.newest_id(), "upto")
@@ -61,9 +59,9 @@ def _act(visit: Visit, name: str) -> Done:
     until = SYSTEM.monotonic() + (0 if "above" in visit.given else PATIENCE)
     total = Acted(0, {})
     while True:
-        step = acts.act_on_matching(name, wanted, above or 0, upto, value)
+        step = visit.acts.act_on_matching(name, wanted, above or 0, upto, value)
         visit.scheduler.db.commit()
-        total, above = _sum(total, step.acted), step.at
+        total, above = total.plus(step.acted), step.at
         if above is None or SYSTEM.monotonic() >= until:
             return _done(visit, name, total, query, above=above, upto=upto)
 
@@ -90,17 +88,13 @@ def _ids(visit: Visit) -> list[int]:
     return ids
 
 
-def _sum(one: Acted, other: Acted) -> Acted:
-    return Acted(one.done + other.done, Counter(one.skipped) + Counter(other.skipped))
-
-
 def _done(visit: Visit, name: str, acted: Acted, query: Mapping[str, str], **more: Any) -> Done:
     words = visit.say(acted.sentence(name))
     if more.get("above") is not None:
         words += " " + visit.T("There are more: press again to go on.")
     data = {
         "done": acted.done,
-        "skipped": {visit.say(why): number for why, number in acted.skipped.items()},
+        "skipped": visit.skips(acted),
         "said": visit.shown.word(ACTS[name].said),
         **more,
     }

@@ -5,15 +5,13 @@ I call browse for the groups, and acts to run again what they ended.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Done, Visit, whole
 
-from plugin_scheduler.acts import Acted, Acts
+from plugin_scheduler.acts import Acted
 from plugin_scheduler.browse.failures import DAYS, Failures, Group
 from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.errors import NotFound
@@ -33,7 +31,7 @@ def mount(site: Site) -> None:
         """Groups of failed runs of the last `days`, the latest first; `runs` is how many were
         looked at, `is_all` whether these are all."""
         found = _found(visit)
-        groups = [_as_json(visit, group) for group in found.groups]
+        groups = [visit.instants(asdict(group)) for group in found.groups]
         return {"groups": groups, "runs": found.runs, "is_all": found.is_all, "days": found.days}
 
     @site.change("failures/requeue")
@@ -46,8 +44,8 @@ def mount(site: Site) -> None:
             raise NotFound(visit.T("There is no such failure any more."))
         acted = _requeue(visit, group)
         words = visit.say(acted.sentence("requeue"))
-        skipped = {visit.say(why): number for why, number in acted.skipped.items()}
-        return Done(words, to="failures", data={"done": acted.done, "skipped": skipped})
+        data = {"done": acted.done, "skipped": visit.skips(acted)}
+        return Done(words, to="failures", data=data)
 
 
 def _found(visit: Visit) -> Failures:
@@ -59,17 +57,8 @@ def _days(asked: Any) -> int:
 
 
 def _requeue(visit: Visit, group: Group) -> Acted:
-    acts = Acts(visit.scheduler, visit.browser, visit.journal, visit.person.name)
-    done, skipped = 0, Counter[Any]()
+    total = Acted(0, {})
     for some in batches(group.task_ids):
-        acted = acts.act("requeue", some)
+        total = total.plus(visit.acts.act("requeue", some))
         visit.scheduler.db.commit()
-        done, skipped = done + acted.done, skipped + Counter(acted.skipped)
-    return Acted(done, skipped)
-
-
-def _as_json(visit: Visit, group: Group) -> dict[str, Any]:
-    return {
-        name: visit.iso(value) if isinstance(value, datetime) else value
-        for name, value in asdict(group).items()
-    }
+    return total

@@ -13,6 +13,7 @@ from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Visit
 
 from plugin_scheduler.browse.graphs import Edge, Graph, Node
+from plugin_scheduler.headway import headway
 from plugin_scheduler.records import OnChildFailure, TaskStatus
 
 # Sizes in the picture's own units, which are pixels where nobody zooms.
@@ -135,7 +136,7 @@ def _picture(graph: Graph, chosen: int | None) -> Picture:
             y=middle + one.row * DOWN - HEIGHT / 2,
             label=one.name if len(one.name) <= LONGEST else f"{one.name[: LONGEST - 1]}…",
             sign=SIGNS.get(one.status, "?"),
-            share=_share(one.progress),
+            share=headway(one.progress, "", None, None).share,
             chosen=one.id == chosen,
         )
         for one in graph.nodes
@@ -165,11 +166,3 @@ def _curve(start: tuple[float, float], end: tuple[float, float]) -> str:
     (x, top), (until, bottom) = start, end
     bend = (until - x) / 2 if until > x else 60.0
     return f" L{x:g},{top:g} C{x + bend:g},{top:g} {until - bend:g},{bottom:g} {until:g},{bottom:g}"
-
-
-def _share(progress: Any) -> float | None:
-    """From 0 to 1, of what a run told with `progress`."""
-    try:
-        return min(1.0, max(0.0, progress["at"] / progress["of"]))
-    except (TypeError, KeyError, ZeroDivisionError, OverflowError):
-        return None

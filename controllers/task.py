@@ -13,9 +13,9 @@ from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.story import story
 from plugin_scheduler.controllers.visit import Done, Visit
 
-from plugin_scheduler import forecast, recurrence, sight, values
-from plugin_scheduler.acts import Acts
+from plugin_scheduler import forecast, sight, values
 from plugin_scheduler.browse import RunDetail
+from plugin_scheduler.browse.coming import in_words
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView
@@ -48,7 +48,7 @@ def _page(site: Site) -> None:
             "task": task,
             "why": visit.browser.explain(task),
             "current": _current(visit, task),
-            "schedule": words_of(task),
+            "schedule": in_words(task),
             "following": forecast.following(task, visit.now, NEXT),
             "now": visit.now,
             "has_run": bool(task.run_id or task.times_run or task.times_failed),
@@ -73,10 +73,10 @@ def _data(site: Site) -> None:
         runs = visit.browser.runs(task.id, visit.number("before"), RUNS)
         links = {"waits_for": visit.browser.waits_for, "waited_by": visit.browser.waited_by}
         return {
-            **_plain(visit, sight.plain(task)),
-            "schedule": visit.say(words_of(task)),
+            **visit.instants(sight.plain(task)),
+            "schedule": visit.say(in_words(task)),
             "following": [visit.iso(one) for one in forecast.following(task, visit.now, NEXT)],
-            "runs": [_plain(visit, _without_texts(sight.plain(run))) for run in runs.items],
+            "runs": [visit.instants(_without_texts(sight.plain(run))) for run in runs.items],
             "older": runs.older,
             **{name: [vars(link) for link in look(task.id)] for name, look in links.items()},
         }
@@ -88,15 +88,9 @@ def _data(site: Site) -> None:
         task, name = visit.task(ref), str(visit.given.get("act") or "")
         if name not in BUTTONS:
             raise BadTask(visit.T("There is nothing called {name} to be done.", name=name))
-        acts = Acts(visit.scheduler, visit.browser, visit.journal, visit.person.name)
-        acted = acts.act(name, [task.id])
+        acted = visit.acts.act(name, [task.id])
         words = visit.say(acted.sentence(name))
         return Done(words, to=f"tasks/{task.id}", data={"done": acted.done})
-
-
-def words_of(task: TaskView) -> str:
-    """When it runs, as a person would say it."""
-    return recurrence.in_words(period=task.period, repeats=task.repeats, cronline=task.cronline)
 
 
 def buttons(visit: Visit, task: TaskView) -> list[tuple[str, str, str]]:
@@ -136,13 +130,6 @@ def _call(task: TaskView) -> list[tuple[str, str]]:
 
 def _short(text: str) -> str:
     return values.clean(text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
-
-
-def _plain(visit: Visit, view: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: visit.iso(value) if hasattr(value, "isoformat") else value
-        for name, value in view.items()
-    }
 
 
 def _without_texts(view: dict[str, Any]) -> dict[str, Any]:

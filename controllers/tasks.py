@@ -178,7 +178,7 @@ def _how_soon(visit: Visit, task: TaskView) -> str:
 
 def _as_json(visit: Visit, page: Listing, count: Count) -> dict[str, Any]:
     return {
-        "tasks": [_instants(visit, one) for one in page.items],
+        "tasks": [visit.instants(_in_brief(one)) for one in page.items],
         "total": count.number,
         "total_is_more": count.more,
         "sort": page.sort,
@@ -189,11 +189,9 @@ def _as_json(visit: Visit, page: Listing, count: Count) -> dict[str, Any]:
     }
 
 
-def _instants(visit: Visit, task: TaskView) -> dict[str, Any]:
-    return {name: _brief(visit, value) for name, value in plain(task).items()}
+def _in_brief(task: TaskView) -> dict[str, Any]:
+    return {name: _brief(value) for name, value in plain(task).items()}
 
 
-def _brief(visit: Visit, value: Any) -> Any:
-    if isinstance(value, str) and len(value) > WHOLE:
-        return f"{value[:WHOLE]} …"
-    return visit.iso(value) if isinstance(value, datetime) else value
+def _brief(value: Any) -> Any:
+    return f"{value[:WHOLE]} …" if isinstance(value, str) and len(value) > WHOLE else value

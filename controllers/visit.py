@@ -17,6 +17,7 @@ from plugin_scheduler.controllers.shown import Shown
 from py4web import request
 
 from plugin_scheduler import values
+from plugin_scheduler.acts import Acted, Acts
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.errors import BadTask, NotFound
 from plugin_scheduler.journal import Journal
@@ -62,9 +63,14 @@ class Visit:
         home = self.scheduler
         return Journal(home.db, home.now, home.application_name)
 
-    @property
+    @cached_property
+    def acts(self) -> Acts:
+        """What this person does to tasks."""
+        return Acts(self.scheduler, self.browser, self.journal, self.person.name)
+
+    @cached_property
     def now(self) -> datetime:
-        """The scheduler's time."""
+        """The scheduler's time; the same for all that is said of one request."""
         moment: datetime = self.browser.now()
         return moment
 
@@ -102,6 +108,17 @@ class Visit:
         if not text:
             return default
         return whole(text, name)
+
+    def instants(self, view: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a view as scripts are told them: times as instants."""
+        return {
+            name: self.iso(value) if isinstance(value, datetime) else value
+            for name, value in view.items()
+        }
+
+    def skips(self, acted: Acted) -> dict[str, int]:
+        """Why an act left tasks out, in the reader's language, and how many."""
+        return {self.say(why): number for why, number in acted.skipped.items()}
 
     def task(self, ref: int | str) -> TaskView:
         """The task of that id or uuid; NotFound where this app has none."""

@@ -43,10 +43,10 @@ def _mount_pages(site: Site) -> None:
 
     @site.page("workers/<name:path>", "worker.html")
     def scheduler_worker(visit: Visit, name: str) -> dict[str, Any]:
-        members = [one for one in visit.browser.staff().members if one.worker.name == name]
+        member = _found(visit, name)
         return {
             "called": name,
-            "card": _card(visit, members[0]) if members else None,
+            "card": _card(visit, member) if member else None,
             "notes": visit.journal.of_worker(name, 20),
         }
 
@@ -70,7 +70,10 @@ def _mount_orders(site: Site) -> None:
         if group:
             members = [one for one in visit.browser.staff().members if group in one.worker.groups]
         else:
-            members = [_member(visit, str(visit.given.get("worker") or ""))]
+            one = _found(visit, str(visit.given.get("worker") or ""))
+            if one is None:
+                raise NotFound(visit.T("There is no such worker; it may have left."))
+            members = [one]
         told = [name for one in members if (name := _told(visit, order, one, group))]
         to = str(visit.given.get("to") or "workers")
         return Done(_answer(visit, order, told), to=_safe(to), data={"workers": told})
@@ -79,11 +82,8 @@ def _mount_orders(site: Site) -> None:
 # -- orders ------------------------------------------------------------------------------------
 
 
-def _member(visit: Visit, name: str) -> Member:
-    for one in visit.browser.staff().members:
-        if one.worker.name == name:
-            return one
-    raise NotFound(visit.T("There is no such worker; it may have left."))
+def _found(visit: Visit, name: str) -> Member | None:
+    return next((one for one in visit.browser.staff().members if one.worker.name == name), None)
 
 
 def _told(visit: Visit, order: str, member: Member, group: Any) -> str | None:

@@ -45,6 +45,10 @@ class Acted:
     done: int
     skipped: Mapping[Sentence, int]
 
+    def plus(self, other: Acted) -> Acted:
+        """Both together."""
+        return Acted(self.done + other.done, Counter(self.skipped) + Counter(other.skipped))
+
     def sentence(self, name: str) -> Sentence:
         """What came of it, in words."""
         done = Sentence(ACTS[name].said, number=f"{self.done:,}")

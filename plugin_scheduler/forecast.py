@@ -153,7 +153,8 @@ class Series:
     def _after(self, moment: datetime) -> datetime | None:
         """None where there is no next time: the row was edited by hand, or time ends."""
         try:
-            return max(moment, next_after(self._task, moment))  # a period may be negative by hand
+            # A period may be negative by hand.
+            return max(moment, recurrence.next_after(self._task, moment))
         except (ValueError, OverflowError):
             return None
 
@@ -199,17 +200,6 @@ class Series:
         return -((self._second - moment) // timedelta(seconds=self._task.period))
 
 
-def next_after(task: Planned, started: datetime) -> datetime:
-    """When ``task`` is due again, if a run of it begins at ``started``."""
-    return recurrence.next_run_time(
-        started=started,
-        start_time=task.start_time,
-        period=task.period,
-        prevent_drift=task.prevent_drift,
-        cronline=task.cronline,
-    )
-
-
 def _first(task: Planned, now: datetime) -> datetime | None:
     """None for a task that will not run again as things stand."""
     if not task.enabled or task.status not in (*TaskStatus.WAITING, TaskStatus.RUNNING):
@@ -217,7 +207,7 @@ def _first(task: Planned, now: datetime) -> datetime | None:
     moment = task.next_run_time
     if task.status == TaskStatus.RUNNING:
         try:
-            moment = next_after(task, task.last_run_time or now)
+            moment = recurrence.next_after(task, task.last_run_time or now)
         except (ValueError, OverflowError):
             return None
     return None if moment is None else max(moment, now)

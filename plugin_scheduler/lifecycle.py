@@ -146,7 +146,7 @@ def _after_success(task: Task, started: datetime) -> Move:
     }
     if not recurrence.runs_again(times_run=task.times_run + 1, repeats=task.repeats):
         return Move("finish", changes)
-    changes["next_run_time"] = following = _next(task, started)
+    changes["next_run_time"] = following = recurrence.next_after(task, started)
     if task.stop_time is not None and following > task.stop_time:
         return Move("outlive", changes, "its next run would be after its stop_time")
     changes["assigned_worker_name"] = ""
@@ -155,7 +155,7 @@ def _after_success(task: Task, started: datetime) -> Move:
 
 def _after_failure(task: Task, outcome: str, started: datetime, reason: str | None) -> Move:
     failures = task.times_failed + 1
-    changes = {"times_failed": failures, "next_run_time": _next(task, started)}
+    changes = {"times_failed": failures, "next_run_time": recurrence.next_after(task, started)}
     again = {**changes, "assigned_worker_name": ""}
     if recurrence.may_retry(times_failed=task.times_failed, retry_failed=task.retry_failed):
         return Move("retry", again, reason)
@@ -189,19 +189,9 @@ def after_fan_out(task: Task, now: datetime) -> Move:
     if not recurrence.runs_again(times_run=task.times_run + 1, repeats=task.repeats):
         return Move("fan_out_last", changes)
     try:
-        return Move("fan_out", {**changes, "next_run_time": _next(task, now)})
+        return Move("fan_out", {**changes, "next_run_time": recurrence.next_after(task, now)})
     except (ValueError, OverflowError) as error:
         return Move("skip", {**changes, "enabled": False, "reason": _no_next_time(error)})
-
-
-def _next(task: Task, started: datetime) -> datetime:
-    return recurrence.next_run_time(
-        started=started,
-        start_time=task.start_time,
-        period=task.period,
-        prevent_drift=task.prevent_drift,
-        cronline=task.cronline,
-    )
 
 
 def short(reason: str | None) -> str | None:

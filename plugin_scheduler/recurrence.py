@@ -10,6 +10,7 @@ Times given back have whole seconds, because pydal stores no fraction of a secon
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from plugin_scheduler import cron, cronwords
 from plugin_scheduler.sentences import Sentence
@@ -55,6 +56,30 @@ def next_run_time(
     if prevent_drift and period > 0 and start_time is not None:
         return _next_on_grid(started, start_time.replace(microsecond=0), timedelta(seconds=period))
     return _whole_second(started + timedelta(seconds=period))
+
+
+class Rhythm(Protocol):
+    """What says how often: of a task, or of a view of one."""
+
+    @property
+    def start_time(self) -> datetime | None: ...
+    @property
+    def period(self) -> int: ...
+    @property
+    def prevent_drift(self) -> bool: ...
+    @property
+    def cronline(self) -> str | None: ...
+
+
+def next_after(task: Rhythm, started: datetime) -> datetime:
+    """When ``task`` is due again, if a run of it begins at ``started``."""
+    return next_run_time(
+        started=started,
+        start_time=task.start_time,
+        period=task.period,
+        prevent_drift=task.prevent_drift,
+        cronline=task.cronline,
+    )
 
 
 def _next_on_grid(started: datetime, start_time: datetime, period: timedelta) -> datetime:
