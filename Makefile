@@ -24,8 +24,11 @@ demo: $(STAMP)  ## py4web, a worker and real work; Ctrl+C ends all of it
 	@exec env PORT=$(PORT) $(BIN)/python apps/run_demo.py
 
 test: $(STAMP)  ## every test; POSTGRES_URI=... MYSQL_URI=... to use servers of yours
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder tests/acceptance tests/pages tests/contract tests/unit tests/house
-	$(PYTEST) tests/stress
+	@failed=0; \
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder \
+		tests/acceptance tests/pages tests/contract tests/unit tests/house || failed=1; \
+	$(PYTEST) tests/stress || failed=1; \
+	if [ $$failed = 1 ]; then echo "Some tests failed: see above."; exit 1; fi
 
 check: $(STAMP)  ## format, lint, types, the plan of the house, the reference
 	$(BIN)/ruff format --check .

@@ -63,7 +63,7 @@ PROCESSES = {
     "entry",
 }  # launch passes signals on to its own workers
 TIME = {"clock", "runner"}  # a runner times what the user's function takes; nobody turns its clock
-FILE_LINES, FUNCTION_LINES, USUAL_LINES = 350, 40, 8
+FILE_LINES, FUNCTION_LINES, USUAL_LINES = 500, 50, 8
 
 
 class Module:
