@@ -13,7 +13,7 @@ from pydal import Field
 
 def history_fields() -> Iterator[Field]:
     """What a person did to a task or a worker."""
-    yield Field("at", "datetime", writable=False)
+    yield Field("noted_at", "datetime", writable=False)
     yield Field("who", writable=False, comment="as the login of the pages names them")
     yield Field("did", writable=False, comment="stop, requeue, edit, ...")
     yield Field("task_id", "integer", writable=False)
@@ -24,7 +24,7 @@ def history_fields() -> Iterator[Field]:
 
 def metric_fields() -> Iterator[Field]:
     """The runs of one function and group that a worker ended within one minute."""
-    yield Field("minute", "integer", comment="minutes since 1970, UTC", writable=False)
+    yield Field("epoch_minute", "integer", comment="minutes since 1970, UTC", writable=False)
     yield Field("worker_name", length=255, writable=False)
     yield Field("function_name", writable=False)
     yield Field("group_name", writable=False)

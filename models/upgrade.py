@@ -3,7 +3,8 @@
 I own that question, and what is done where the answer is no: missing tables and columns are added,
 by one process at a time. pydal alone would compare with a file that it wrote once, and that file
 tells what another folder, host or program knew; so I ask the database itself. I call pydal and
-errors. I never change or drop a column, and never touch a row.
+errors. A column of ours that has got another name is renamed in place. I never change the type of a
+column, drop none, and never touch a row.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ NAMES = (
     "scheduler_history",
     "scheduler_metric",
 )
+#: Columns of ours that had another name once: reserved in pydal's lists, `check_reserved=["all"]`.
+RENAMED = {
+    "scheduler_history": {"at": "noted_at"},
+    "scheduler_metric": {"minute": "epoch_minute"},
+}
 PATIENCE = 20  # seconds for a lock; drivers give up waiting for an answer after thirty
 
 _QUOTED = ", ".join(f"'{name}'" for name in NAMES)
@@ -48,6 +54,10 @@ class Engine:
     def alone(self, db: Any) -> contextlib.AbstractContextManager[None]:
         """Nobody else is in here, on whatever host; until pydal commits at the end of a table."""
         raise NotImplementedError
+
+    def rename(self, db: Any, table: str, old: str, new: str) -> None:
+        """Give a column another name; type, values and indexes stay."""
+        db.executesql(f'ALTER TABLE {table} RENAME COLUMN "{old}" TO "{new}"')
 
     def scratch_uri(self, db: Any, folder: str) -> Any:
         """A database of the same kind, of which pydal only wants to know the types."""
@@ -109,6 +119,15 @@ class MySQL(Engine):
                 db.executesql(f"SET lock_wait_timeout = {usual}")
                 db.executesql(f"SELECT RELEASE_LOCK({self.NAME})")
 
+    def rename(self, db: Any, table: str, old: str, new: str) -> None:
+        # RENAME COLUMN came with MySQL 8.0 and MariaDB 10.5; CHANGE wants the type again.
+        [[kind]] = db.executesql(
+            "SELECT column_type FROM information_schema.columns WHERE table_schema = DATABASE() "
+            f"AND table_name = '{table}' AND column_name = '{old}'"
+        )
+        kind = kind if isinstance(kind, str) else kind.decode()
+        db.executesql(f"ALTER TABLE {table} CHANGE `{old}` `{new}` {kind} NULL")
+
 
 _ENGINES: dict[str, Engine] = {
     "sqlite": SQLite(),
@@ -145,7 +164,7 @@ class Tables:
         if self.found is None:
             file = _table_file(name, self._migrate)
             self.db.define_table(name, *fields, migrate=file, **options)
-        elif self._may_add and self._lacks(name, fields):
+        elif self._may_add and (self._lacks(name, fields) or self._old_names(name)):
             self._add(name, fields, options)
         else:
             self.db.define_table(name, *fields, migrate=False, **options)
@@ -158,6 +177,8 @@ class Tables:
             return
         missing = []
         for name in NAMES:
+            old = self._old_names(name)
+            missing += [f"{name}.{one} must be renamed to {new}" for one, new in old.items()]
             if name not in self.found:
                 missing.append(f"there is no {name}")
             elif columns := self._lacks(name, self.db[name]):
@@ -166,12 +187,18 @@ class Tables:
             raise ConfigError(
                 f"the database's tables are older than this scheduler: {'; '.join(missing)}. Make "
                 "a backup, then start the app once with migrate=True (and no fake_migrate): what "
-                "is missing is added, and no row is changed"
+                "is missing is added or renamed, and no row is changed"
             )
 
     def _lacks(self, name: str, fields: Any) -> list[str]:
-        there = (self.found or {}).get(name, set())
+        there = (self.found or {}).get(name, set()) | set(self._old_names(name).values())
         return [field.name for field in fields if field.name not in there]
+
+    def _old_names(self, name: str) -> dict[str, str]:
+        """Columns that are there under their old name only."""
+        there = (self.found or {}).get(name, set())
+        renamed = RENAMED.get(name, {})
+        return {old: new for old, new in renamed.items() if old in there and new not in there}
 
     def _add(self, name: str, fields: Sequence[Field], options: dict[str, Any]) -> None:
         """Make the table, or add columns to it, unless somebody else did so just now."""
@@ -180,6 +207,9 @@ class Tables:
             self.db.commit()  # pydal would, too: no lock of the app's stands in anybody's way
             with tempfile.TemporaryDirectory() as folder, self._engine.alone(self.db):
                 self.found = self._engine.look(self.db)
+                for old, new in self._old_names(name).items():
+                    self._engine.rename(self.db, name, old, new)
+                    self.found[name] = self.found[name] - {old} | {new}
                 self._define_and_migrate(name, fields, options, folder)
                 self.db.commit()
         except Exception as error:  # each driver's own; the sentence says what it said
@@ -247,9 +277,12 @@ def _forgotten(file: str) -> str:
 
 def _what_failed(name: str, error: Exception) -> str:
     said = str(error).strip().splitlines() or [type(error).__name__]
+    remedy = "Mend that"
+    if isinstance(error, TimeoutError) or "lock" in str(error).lower():
+        remedy = "Another session holds the table (a worker of web2py, an open shell?): end that"
     return (
-        f"{name} could not be made or brought up to date: {said[0]}. If somebody holds the table "
-        "(a worker of web2py, an open shell), end that, then start again: it goes on where it was"
+        f"{name} could not be made or brought up to date: {said[0]}. {remedy}, then start again: "
+        "it goes on where it was"
     )
 
 

@@ -83,7 +83,7 @@ class Journal:
         self, who: str, did: str, detail: dict[str, Any], task_id: int | None, worker_name: str
     ) -> dict[str, Any]:
         return {
-            "at": self._now(),
+            "noted_at": self._now(),
             "who": values.clean(who)[:LONGEST],
             "did": values.clean(did)[:LONGEST],
             "task_id": task_id,
@@ -103,7 +103,7 @@ class Journal:
         )
         return [
             Note(
-                at=row.at,
+                at=row.noted_at,
                 who=row.who or "",
                 did=row.did or "",
                 detail=row.detail if isinstance(row.detail, dict) else {},

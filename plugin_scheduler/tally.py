@@ -20,7 +20,7 @@ _COMPLETED = Outcome.COMPLETED
 class Kind(NamedTuple):
     """What is counted together."""
 
-    minute: int
+    epoch_minute: int
     function_name: str
     group_name: str
     application_name: str
@@ -134,5 +134,5 @@ class Tally:
         """That has worked; what belongs to the past is forgotten."""
         for kind in kinds:
             self._counts[kind].is_new = False
-            if kind.minute != self._minute:
+            if kind.epoch_minute != self._minute:
                 del self._counts[kind]

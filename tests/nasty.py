@@ -132,14 +132,14 @@ class Nasty:
         history = {"who": SHORT, "did": SHORT, "worker_name": SHORT, "detail": {SHORT: TEXT}}
         for task_id in (None, *self.tasks.values()):
             self.db.scheduler_history.insert(
-                at=self.now, task_id=task_id, application_name="lab", **history
+                noted_at=self.now, task_id=task_id, application_name="lab", **history
             )
         minute = int(datetime.now().timestamp()) // 60
         counts = {"completed": 3, "failed": 1, "run_seconds": 2.0, "wait_seconds": 1.0}
         names = {"worker_name": SHORT, "function_name": SHORT, "group_name": SHORT}
         for back in range(3):
             self.db.scheduler_metric.insert(
-                minute=minute - back, application_name="lab", **names, **counts
+                epoch_minute=minute - back, application_name="lab", **names, **counts
             )
 
     def unreadable(self) -> None:

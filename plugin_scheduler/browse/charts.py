@@ -103,7 +103,7 @@ class Counts(Source):
         worker: str | None = None,
     ) -> Any:
         metric = self._db.scheduler_metric
-        query = metric.minute >= since
+        query = metric.epoch_minute >= since
         if self.application:
             query &= metric.application_name == self.application
         wanted = {"function_name": function, "group_name": group, "worker_name": worker}
@@ -114,7 +114,7 @@ class Counts(Source):
 
     def _sums(self, query: Any, width: int) -> list[tuple[Any, ...]]:
         metric = self._db.scheduler_metric
-        start = metric.minute - metric.minute % width
+        start = metric.epoch_minute - metric.epoch_minute % width
         columns = (
             start,
             metric.completed.sum(),

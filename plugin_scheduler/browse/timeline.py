@@ -156,7 +156,7 @@ class Timelines(Source):
     def _metrics_by_worker(self, seconds: int) -> dict[str, _Worked]:
         """By worker, from the minutes' metrics: those count runs that were not kept."""
         metric, minute = self._db.scheduler_metric, int(self._dialect.epoch() // 60)
-        query = (metric.minute > minute - seconds // 60) & (metric.minute <= minute)
+        query = (metric.epoch_minute > minute - seconds // 60) & (metric.epoch_minute <= minute)
         if self.application:
             query &= metric.application_name == self.application
         sums = [metric.completed.sum(), metric.failed.sum(), metric.run_seconds.sum()]

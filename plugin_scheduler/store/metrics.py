@@ -59,7 +59,7 @@ class Metrics:
 
     def _rows(self, worker_name: str, kinds: Collection[Kind], columns: Collection[str]) -> Any:
         metric = self._metric
-        mine = metric.minute.belongs(sorted({kind.minute for kind in kinds}))
+        mine = metric.epoch_minute.belongs(sorted({kind.epoch_minute for kind in kinds}))
         mine &= metric.worker_name == worker_name
         fields = [metric[name] for name in ("id", *Kind._fields, *columns)]
         return self._db(mine).select(*fields, orderby=metric.id)
@@ -69,9 +69,10 @@ class Metrics:
         """Remove some of what is too old; True where there may be more."""
         metric, oldest = self._metric, self.minute() - KEPT
         with self._dialect.reading():
-            old = self._db(metric.minute < oldest)
+            old = self._db(metric.epoch_minute < oldest)
             ids = [
-                row.id for row in old.select(metric.id, orderby=metric.minute, limitby=(0, PRUNED))
+                row.id
+                for row in old.select(metric.id, orderby=metric.epoch_minute, limitby=(0, PRUNED))
             ]
         if ids:
             with self._dialect.transaction():
@@ -80,4 +81,4 @@ class Metrics:
 
 
 def _kind(row: Any) -> Kind:
-    return Kind(row.minute, *(row[name] or "" for name in Kind._fields[1:]))
+    return Kind(row.epoch_minute, *(row[name] or "" for name in Kind._fields[1:]))

@@ -60,7 +60,11 @@ class Shelf:
         return self.run(ago, 0, worker, **open_end)
 
     def metric(self, runs: int, seconds: float, worker: str = "w1", **columns: Any) -> None:
-        given = {"application_name": "lab", "minute": int(self.clock.epoch() // 60), **columns}
+        given = {
+            "application_name": "lab",
+            "epoch_minute": int(self.clock.epoch() // 60),
+            **columns,
+        }
         self.db.scheduler_metric.insert(
             worker_name=worker, function_name="add", completed=runs, run_seconds=seconds, **given
         )
@@ -121,7 +125,7 @@ def test_runs_that_were_not_kept_count_all_the_same(shelf: Shelf) -> None:
     shelf.worker("w1")
     shelf.run(30, 6)
     shelf.metric(runs=10, seconds=12 * 60)
-    shelf.metric(runs=90, seconds=0, minute=0)
+    shelf.metric(runs=90, seconds=0, epoch_minute=0)
     shelf.metric(runs=90, seconds=0, application_name="other")
     found = shelf.browser.timeline(3600)
     (row,) = found.rows

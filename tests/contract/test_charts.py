@@ -35,9 +35,9 @@ def kind(minute: int = MINUTE, function: str = "add", group: str = "main") -> Ki
 
 def rows(store: Store) -> list[tuple[str, int, int, float]]:
     metric = store.db.scheduler_metric
-    found = store.db(metric).select(orderby=(metric.minute, metric.worker_name))
+    found = store.db(metric).select(orderby=(metric.epoch_minute, metric.worker_name))
     store.db.commit()
-    return [(row.worker_name, row.minute, row.completed, row.run_seconds) for row in found]
+    return [(row.worker_name, row.epoch_minute, row.completed, row.run_seconds) for row in found]
 
 
 def test_counts_are_written_in_the_place_of_those_that_are_there(store: Store) -> None:
@@ -64,7 +64,7 @@ def test_old_counts_are_removed_some_at_a_time(store: Store) -> None:
     metric = store.db.scheduler_metric
     for minute, number in ((now - KEPT - 5, PRUNED + 10), (now - KEPT + 5, 1)):
         columns = {"worker_name": "w1", "function_name": "add", "group_name": "main"}
-        metric.bulk_insert([{"minute": minute, **columns}] * number)
+        metric.bulk_insert([{"epoch_minute": minute, **columns}] * number)
     store.db.commit()
     assert [store.metrics.prune(), store.metrics.prune()] == [True, False]
     assert [row[1] for row in rows(store)] == [now - KEPT + 5]
@@ -88,7 +88,7 @@ class Week:
         names = {"worker_name": "w1", "function_name": "add", "group_name": "main"}
         given = {**times, **names, "application_name": "lab", **columns}
         counts = {"completed": completed, "failed": failed}
-        self.metric.insert(minute=MINUTE - ago, **counts, **given)
+        self.metric.insert(epoch_minute=MINUTE - ago, **counts, **given)
 
 
 @pytest.fixture

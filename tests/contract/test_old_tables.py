@@ -14,6 +14,7 @@ from databases import Database
 from home import Connect, scheduler_on
 from old_tables import VERSIONS, WHEN, OldApp, types_of
 from plugin_scheduler.models import TABLES, upgrade
+from plugin_scheduler.models.upgrade import RENAMED
 from pydal import DAL, Field
 from pydal.helpers.classes import ExecutionHandler
 
@@ -264,6 +265,93 @@ def test_what_a_killed_start_left_half_done_the_next_one_completes(
     after = seen(app, connect)
     assert half[0] == after[0] == before[0]
     assert added(before[1], half[1]) != added(before[1], after[1]) == ours(scheduler.db, app)
+
+
+# -- columns of ours that have another name now --------------------------------------------------
+
+RENAMES = [(table, old, new) for table, names in RENAMED.items() for old, new in names.items()]
+
+
+@pytest.fixture
+def old_names(connect: Connect) -> Callable[[], list[Any]]:
+    """Tables as an earlier version of ours made them, with rows; gives what is in them now."""
+    db = scheduler_on(connect()).db
+    db.scheduler_history.insert(noted_at=WHEN, who="ann", did="stop", task_id=3)
+    db.scheduler_metric.bulk_insert([{"epoch_minute": n, "completed": n} for n in range(9)])
+    for table, old, new in RENAMES:
+        kind = types_of(db)[table][new]
+        ways = {True: f"CHANGE {new} `{old}` {kind}", False: f'RENAME COLUMN {new} TO "{old}"'}
+        db.executesql(f"ALTER TABLE {table} {ways[db._uri.startswith('mysql')]}")
+    db.commit()
+
+    def rows() -> list[Any]:
+        fresh = connect()
+        scheduler_on(fresh)
+        return [fresh(fresh[table]).select().as_list() for table, *_ in RENAMES]
+
+    return rows
+
+
+def names_of(connect: Connect) -> dict[str, set[str]]:
+    return {table: set(columns) for table, columns in types_of(connect()).items()}
+
+
+def are_renamed(connect: Connect) -> list[bool]:
+    there = names_of(connect)
+    return [new in there[table] and old not in there[table] for table, old, new in RENAMES]
+
+
+def test_columns_with_an_old_name_are_renamed_and_keep_what_is_in_them(
+    connect: Connect, old_names: Callable[[], list[Any]], heard: list[str]
+) -> None:
+    assert are_renamed(connect) == [False, False]
+    [[note], counts] = old_names()
+    assert are_renamed(connect) == [True, True]
+    assert (note["noted_at"], note["who"], note["task_id"]) == (WHEN, "ann", 3)
+    assert [(row["epoch_minute"], row["completed"]) for row in counts] == [(n, n) for n in range(9)]
+    assert not any(re.match("UPDATE|DELETE|.* DROP |.* ADD ", command) for command in heard), heard
+    heard.clear()
+    old_names()
+    assert all(re.match("SELECT|PRAGMA|SET", command) for command in heard), heard
+
+
+def test_old_names_are_told_where_nothing_may_be_changed(
+    connect: Connect, old_names: Callable[[], list[Any]]
+) -> None:
+    for options, ours in (({"migrate": False}, {"migrate": False}), ({"fake_migrate": True}, {})):
+        with pytest.raises(ConfigError) as error:
+            scheduler_on(connect(**options), **ours)
+        said = str(error.value)
+        assert "scheduler_history.at must be renamed to noted_at" in said
+        assert "scheduler_metric.minute must be renamed to epoch_minute" in said
+        assert "start the app once with migrate=True" in said and "has no" not in said
+    assert are_renamed(connect) == [False, False]
+
+
+def test_several_hosts_rename_at_once_and_a_killed_one_is_continued(
+    connect: Connect,
+    database: Database,
+    old_names: Callable[[], list[Any]],
+    tmp_path: Path,
+) -> None:
+    killed = start_host(database, tmp_path, dies_at=2)
+    assert killed.communicate("go\n", timeout=60)[0] == "ready\n" and killed.returncode == -9
+    assert are_renamed(connect) == [True, False]
+    hosts = [start_host(database, tmp_path) for _ in range(3)]
+    assert [host.stdout and host.stdout.readline() for host in hosts] == ["ready\n"] * 3
+    for host in hosts:
+        assert host.stdin and host.stdin.write("go\n")
+    assert [host.communicate(timeout=60)[0] for host in hosts] == ["done\n"] * 3
+    assert are_renamed(connect) == [True, True]
+    assert [len(rows) for rows in old_names()] == [1, 9]
+
+
+def test_a_database_whose_names_are_checked_takes_our_tables(connect: Connect) -> None:
+    scheduler = scheduler_on(connect(check_reserved=["all"]))
+    assert scheduler.queue_task("add").errors == {}
+
+
+# -- what may not be changed ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,14 @@ def counted(site: Site) -> Site:
             names = {"function_name": function, "group_name": "main", "application_name": "lab"}
             counts = {"completed": completed, "failed": 6 if ago % 400 == 65 else 0}
             rows.append(
-                {"minute": now - ago, "worker_name": "w1", **counts, **times, **waits, **names}
+                {
+                    "epoch_minute": now - ago,
+                    "worker_name": "w1",
+                    **counts,
+                    **times,
+                    **waits,
+                    **names,
+                }
             )
     db.scheduler_metric.bulk_insert(rows)
     db.commit()

@@ -43,11 +43,11 @@ class Neighbour:
         pair = {"job_name": MARK, "task_parent": self.tasks[0], "task_child": self.tasks[4]}
         db.scheduler_task_deps.insert(**pair)
         note = {"who": MARK, "did": MARK, "task_id": self.tasks[0], "detail": {MARK: MARK}}
-        db.scheduler_history.insert(at=now, application_name=THERE, **note)
+        db.scheduler_history.insert(noted_at=now, application_name=THERE, **note)
         names.pop("task_name")
         minute = int(site.app.scheduler.now().timestamp()) // 60
         db.scheduler_metric.insert(
-            minute=minute, application_name=THERE, worker_name="w", completed=1, **names
+            epoch_minute=minute, application_name=THERE, worker_name="w", completed=1, **names
         )
         db.commit()
 

@@ -147,7 +147,7 @@ def test_runs_that_were_not_kept_are_told(empty: Site, busy: list[int], page: Pa
     app, minute = empty.app, int(datetime.now().timestamp() // 60)
     app.db.scheduler_metric.insert(
         worker_name="test idle",
-        minute=minute,
+        epoch_minute=minute,
         application_name="lab",
         completed=1234,
         run_seconds=60.0,

@@ -30,7 +30,7 @@ def test_runs_of_a_minute_are_counted_together_by_function_group_and_app() -> No
     assert tally.news() == {
         ADD: Amount(1, 1, 7.0, 5.0, 5.0, 4.0),
         ADD._replace(group_name="mail"): Amount(1, 0, 1.0, 1.0),
-        ADD._replace(minute=8): Amount(0, 1, 0.5, 0.5),
+        ADD._replace(epoch_minute=8): Amount(0, 1, 0.5, 0.5),
     }
 
 
@@ -90,5 +90,5 @@ def test_what_waits_for_the_database_is_bounded_and_the_newest_is_kept() -> None
     tally = Tally()
     for minute in range(KEPT + 10):
         tally.add(minute, order(), Outcome.COMPLETED, 1.0)
-    minutes = [kind.minute for kind in tally.news()]
+    minutes = [kind.epoch_minute for kind in tally.news()]
     assert minutes == list(range(10, KEPT + 10))
