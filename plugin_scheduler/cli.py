@@ -20,6 +20,7 @@ from plugin_scheduler.errors import ConfigError, SchedulerError
 from plugin_scheduler.hosts import module, py4web
 from plugin_scheduler.launch import launch
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.visible_text import visible
 
 USER_ERROR = 2
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -183,6 +184,6 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.Abort:
         return 130
     except SchedulerError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {visible(str(error))}", file=sys.stderr)
         return USER_ERROR
     return code if isinstance(code, int) else 0

@@ -7,7 +7,6 @@ never let the text of a task reach the terminal as a command to it.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -21,11 +20,11 @@ from plugin_scheduler.browse import Count, Explanation, Listing, Overview
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.recurrence import in_words
 from plugin_scheduler.sight import RunView, TaskView, WorkerView, amount, call, quantity, span
+from plugin_scheduler.visible_text import visible
 
 UNBOUNDED = 100_000  # columns, where nobody's window limits them
 SOON = 24 * 3600  # seconds; nearer times are told as a distance, too
 SHORT = 60  # characters of a call in a list
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _COLOURS = {
     TaskStatus.ASSIGNED: "cyan",
     TaskStatus.RUNNING: "cyan",
@@ -151,7 +150,7 @@ class Screen:
         """Why a task does not run: how it stands, and each condition with a mark."""
         task = seen.task
         self._line(
-            Text(_CONTROL.sub("?", f"task {task.id} {task.name}  "), style="bold"),
+            Text(visible(f"task {task.id} {task.name}  "), style="bold"),
             _status(task.status),
         )
         self._line("  ", _clean(seen.state))
@@ -170,7 +169,7 @@ class Screen:
     ) -> None:
         """A task and its latest run."""
         heading = f"task {task.id} {task.name}  "
-        self._line(Text(_CONTROL.sub("?", heading), style="bold"), _status(task.status))
+        self._line(Text(visible(heading), style="bold"), _status(task.status))
         facts = [("calls", call(task, 10 * SHORT)), ("uuid", task.uuid), ("group", task.group)]
         facts += [("schedule", _schedule(task)), ("reason", task.reason or "")]
         facts += [("next run", _next_run(task, now).plain)]
@@ -212,7 +211,9 @@ class Screen:
 
     def _block(self, name: str, text: Text) -> None:
         self._line(Text(f"  {name}", style="dim"))
-        text.plain = _CONTROL.sub("?", text.plain)
+        shown = visible(text.plain, lines=True)
+        if shown != text.plain:
+            text = Text(shown)
         for line in text.split("\n", allow_blank=True):
             self._out.print(Text("    ").append_text(line), soft_wrap=True)
 
@@ -220,7 +221,7 @@ class Screen:
 
     def queued(self, task: TaskView, obstacles: Sequence[str]) -> None:
         """A new task, and what it waits for."""
-        self._line(f"task {task.id} {task.name} queued, uuid {task.uuid}")
+        self._line(_clean(f"task {task.id} {task.name} queued, uuid {task.uuid}"))
         for text in obstacles:
             self._line("  waits: ", _clean(text))
 
@@ -262,7 +263,7 @@ def _table(*names: str, right: Iterable[str] = ()) -> Table:
 
 def _clean(text: str) -> Text:
     """Text that names itself, never markup and never a command to the terminal."""
-    return Text(_CONTROL.sub("?", text))
+    return Text(visible(text))
 
 
 def _number(number: int, style: str, more: bool = False) -> Text:
@@ -272,7 +273,7 @@ def _number(number: int, style: str, more: bool = False) -> Text:
 
 
 def _status(status: str) -> Text:
-    return Text(_CONTROL.sub("?", status or "-"), style=_COLOURS.get(status, ""))
+    return Text(visible(status or "-"), style=_COLOURS.get(status, ""))
 
 
 def _clock(moment: datetime | None, now: datetime) -> str:

@@ -6,6 +6,10 @@ I own the wording. I call logging. I never configure anybody's loggers but when 
 from __future__ import annotations
 
 import logging
+import textwrap
+from typing import Any, TextIO
+
+from plugin_scheduler.visible_text import visible
 
 logger = logging.getLogger("plugin_scheduler")
 
@@ -75,15 +79,33 @@ def tell(event: str, **facts: object) -> None:
     """
     level, sentence = EVENTS[event]
     if logger.isEnabledFor(level):
+        # Names and messages come from outside: they must not end the line.
+        facts = {name: _inert(fact) for name, fact in facts.items()}
         # An empty dict among the arguments would be one argument too many for its sentence.
         arguments = (facts,) if facts else ()
         logger.log(level, sentence, *arguments, exc_info=event == "loop_error")
 
 
+def _inert(fact: object) -> object:
+    return fact if isinstance(fact, (int, float)) else visible(str(fact))
+
+
+class _Lines(logging.Formatter):
+    """One line an event; the lines of a traceback are indented, so that none looks like one."""
+
+    def formatException(self, info: Any) -> str:
+        return textwrap.indent(visible(super().formatException(info), lines=True), "    ")
+
+
+def stderr_handler(stream: TextIO | None = None) -> logging.Handler:
+    """The command's handler: time, level and sentence on standard error."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
+    return handler
+
+
 def to_stderr(level: int) -> None:
     """Show the engine's events on standard error; for the command only."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
+    logger.addHandler(stderr_handler())
     logger.setLevel(level)
     logger.propagate = False

@@ -187,7 +187,7 @@ def test_why_a_task_does_not_run_is_explained_condition_by_condition(terminal: T
     task_id = terminal.lab.queue("add", 1, enabled=False, task_name="[red]x\x1b")
     lines = terminal("explain", str(task_id)).splitlines()
     assert lines[:3] == [
-        f"task {task_id} [red]x?  QUEUED",
+        f"task {task_id} [red]x\\x1b  QUEUED",
         "  it does not run now",
         "  - it is disabled",
     ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -100,6 +102,27 @@ def test_every_event_becomes_a_sentence_at_its_level(
 def test_a_percent_sign_in_a_fact_spoils_no_sentence(caplog: pytest.LogCaptureFixture) -> None:
     log.tell("boot_failed", why="100% wrong %(x)s")
     assert caplog.records[0].getMessage().endswith("100% wrong %(x)s")
+
+
+def test_a_name_forges_no_line_of_the_log_in_any_handler(caplog: pytest.LogCaptureFixture) -> None:
+    name = "17 pay\r\n2026-01-01 00:00:00,000 INFO \x1b[2K\x85\u2028\u202epaid"
+    log.tell("boot_failed", why=ValueError(name))
+    (record,) = caplog.records
+    assert len(record.getMessage().splitlines()) == 1
+    assert not set("\r\n\x1b\x85\u2028\u202e") & set(record.getMessage())
+
+
+def test_an_exception_with_a_line_feed_forges_no_line_of_the_commands_log() -> None:
+    stream = io.StringIO()
+    handler = log.stderr_handler(stream)
+    try:
+        raise ValueError("x\n2026-01-01 00:00:00,000 INFO all is well\x1b[1A")
+    except ValueError:
+        info = sys.exc_info()
+    handler.handle(logging.LogRecord("n", logging.ERROR, "p", 1, "told", (), info))
+    first, *rest = stream.getvalue().splitlines()
+    assert first.endswith("ERROR told")
+    assert rest and all(line.startswith("    ") and "\x1b" not in line for line in rest)
 
 
 def test_an_error_of_the_loop_comes_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
