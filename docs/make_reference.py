@@ -23,6 +23,7 @@ from pydal import DAL
 
 import plugin_scheduler
 from plugin_scheduler import cli, controllers, lifecycle, log, records
+from plugin_scheduler.reasons import TEMPLATES
 from plugin_scheduler.settings import Settings
 
 FOLDER = Path(__file__).resolve().parent / "reference"
@@ -301,6 +302,10 @@ def states_page() -> str:
         ", ".join(map(code, records.RunStatus.ALL)),
         "What became of a run says more than its status, since what follows differs:",
         outcomes(),
+        "## Reasons",
+        "A reason in words comes with a code (`reason_code`) that programs can compare. The\n"
+        "column is NULL where there is no reason, and in rows of older versions.",
+        table(("code", "in words"), ((code(one.value), said) for one, said in TEMPLATES.items())),
         "## Of a worker",
         meanings(records.WorkerStatus),
     )

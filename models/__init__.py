@@ -191,6 +191,7 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
         comment='arguments that nobody is shown, by name or place: ["password", 1]',
         requires=IS_SECRET(),
     )
+    yield _reason_code()
 
 
 def _define_run(tables: Tables, worker_name: str | None) -> None:
@@ -221,6 +222,13 @@ def _define_run(tables: Tables, worker_name: str | None) -> None:
             writable=False,
             comment="somebody looks at its output until then (seconds since 1970, UTC)",
         ),
+        Field(
+            "outcome",
+            length=16,
+            writable=False,
+            comment="how it ended; says more than the status. NULL in rows of older versions",
+        ),
+        _reason_code(),
     )
 
 
@@ -272,6 +280,10 @@ def _define_deps(tables: Tables) -> None:
 def new_uuid() -> str:
     """A fresh identity for a task."""
     return str(uuid.uuid4())
+
+
+def _reason_code() -> Field:
+    return Field("reason_code", length=40, writable=False, comment="the kind of the reason")
 
 
 def _integer(name: str, default: int, comment: str, least: int) -> Field:

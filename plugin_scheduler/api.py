@@ -27,6 +27,7 @@ from plugin_scheduler.orders import Orders, names
 from plugin_scheduler.pages import Pages
 from plugin_scheduler.questions import Questions
 from plugin_scheduler.queueing import Draft, Form
+from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.moves import move
@@ -225,7 +226,8 @@ class Scheduler(Questions, Orders, Editing, Pages):
         """
         query = self._query(ref)
         told = self._tell_runs(query)
-        stopped = move(self.db, "stop", query, enabled=False, reason="stopped on request")
+        why = Reason(ReasonCode.STOP_REQUESTED)
+        stopped = move(self.db, "stop", query, enabled=False, reason=why)
         told |= self._tell_runs(query)  # what a worker started meanwhile
         return stopped + len(told) or None
 
@@ -268,7 +270,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
         task, deps = self.db.scheduler_task, self.db.scheduler_task_deps
         waits = deps.task_child.belongs(ids) & (deps.can_visit == False)
         parents = {row.task_parent for row in self._set(waits).select(deps.task_parent)}
-        skipped = task.id.belongs(parents) & task.reason.startswith("skipped:")
+        skipped = task.id.belongs(parents) & (task.reason_code == ReasonCode.SKIPPED)
         found = [row.id for row in self._set(skipped).select(task.id)]
         if not found:
             return 0

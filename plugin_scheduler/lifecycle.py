@@ -13,9 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from plugin_scheduler import recurrence
+from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import OnFailure, Outcome, Task, TaskStatus
-
-REASON_LIMIT = 500  # characters; the column holds 512
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,9 @@ def decide(
     """
     move = _decide(task, outcome, started, max_losses, reason)
     if stop_requested and move.target == TaskStatus.QUEUED:
-        return Move("stop_run", {**move.changes, "enabled": False}, "stopped on request")
+        return Move(
+            "stop_run", {**move.changes, "enabled": False}, Reason(ReasonCode.STOP_REQUESTED)
+        )
     return move
 
 
@@ -115,11 +116,11 @@ def _decide(
     task: Task, outcome: str, started: datetime, max_losses: int, reason: str | None
 ) -> Move:
     if outcome == Outcome.STOPPED:
-        return Move("stop_run", {"enabled": False}, reason or "stopped")
+        return Move("stop_run", {"enabled": False}, reason or Reason(ReasonCode.STOP_REQUESTED))
     if outcome == Outcome.INTERRUPTED:
         return Move("interrupt", {"assigned_worker_name": ""}, reason)
     if outcome == Outcome.LOST:
-        return _after_loss(task, max_losses)
+        return _after_loss(task, max_losses, reason)
     try:
         if outcome == Outcome.COMPLETED:
             return _after_success(task, started)
@@ -133,8 +134,8 @@ def is_the_last(task: Task) -> bool:
     return task.repeats == 1 and task.times_run == 0
 
 
-def _no_next_time(error: Exception) -> str:
-    return f"its next run time cannot be computed: {error}"
+def _no_next_time(error: Exception) -> Reason:
+    return Reason(ReasonCode.NO_NEXT_TIME, error=error)
 
 
 def _after_success(task: Task, started: datetime) -> Move:
@@ -148,7 +149,7 @@ def _after_success(task: Task, started: datetime) -> Move:
         return Move("finish", changes)
     changes["next_run_time"] = following = recurrence.next_after(task, started)
     if task.stop_time is not None and following > task.stop_time:
-        return Move("outlive", changes, "its next run would be after its stop_time")
+        return Move("outlive", changes, Reason(ReasonCode.NEXT_TOO_LATE))
     changes["assigned_worker_name"] = ""
     return Move("repeat", changes)
 
@@ -168,15 +169,16 @@ def _after_failure(task: Task, outcome: str, started: datetime, reason: str | No
     return Move(name, changes, reason)
 
 
-def _after_loss(task: Task, max_losses: int) -> Move:
+def _after_loss(task: Task, max_losses: int, reason: str | None) -> Move:
     """A run that died with its worker counts, so that a task that kills workers comes to rest."""
     losses = task.times_lost + 1
     changes: dict[str, Any] = {"times_lost": losses}
     if task.only_worker:
-        return Move("fail", changes, f"its worker {task.only_worker} died")
+        reason = Reason(ReasonCode.WORKER_DIED, worker=task.only_worker)
+        return Move("fail", changes, reason)
     if losses >= max_losses:
-        return Move("fail", changes, f"its worker died {losses} times")
-    return Move("requeue", {**changes, "assigned_worker_name": ""}, "its worker died")
+        return Move("fail", changes, Reason(ReasonCode.WORKER_DIED_OFTEN, times=losses))
+    return Move("requeue", {**changes, "assigned_worker_name": ""}, reason)
 
 
 def after_fan_out(task: Task, now: datetime) -> Move:
@@ -192,10 +194,3 @@ def after_fan_out(task: Task, now: datetime) -> Move:
         return Move("fan_out", {**changes, "next_run_time": recurrence.next_after(task, now)})
     except (ValueError, OverflowError) as error:
         return Move("skip", {**changes, "enabled": False, "reason": _no_next_time(error)})
-
-
-def short(reason: str | None) -> str | None:
-    """A reason cut to what its column holds."""
-    if reason is None or len(reason) <= REASON_LIMIT:
-        return reason
-    return reason[: REASON_LIMIT - 3] + "..."

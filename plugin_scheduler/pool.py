@@ -19,14 +19,15 @@ from plugin_scheduler.crew import News, Runner
 from plugin_scheduler.hosts import World
 from plugin_scheduler.lane import Told, unpack_report
 from plugin_scheduler.processes import end_group, ended_how, warn_runner
+from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result, result_of
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.spool import Spool
 from plugin_scheduler.wire import Closed
 
-LAPSED = "its worker could not renew its lease in time"
-ENDED_BEFORE = "its runner was ended for the run before it"
+LAPSED = Reason(ReasonCode.LEASE_LOST)
+ENDED_BEFORE = Reason(ReasonCode.RUNNER_ENDED)
 
 
 class Pool:
@@ -101,7 +102,7 @@ class Pool:
         now = self._clock.monotonic()
         for runner in self.runners:
             runner.look(self._settings)
-            runner.end(now, Outcome.LOST, "the process its runner came from died")
+            runner.end(now, Outcome.LOST, Reason(ReasonCode.SPAWNER_DIED))
 
     def allow(self, until: float) -> None:
         """Runs may go on until then (monotonic time). The nursery ends them when nothing else was
@@ -246,13 +247,14 @@ class Pool:
         for runner in list(self.runners):
             run = runner.look(self._settings)
             if run is not None and run.is_overdue(now):
-                self._warn(runner, Outcome.TIMEOUT, f"took longer than {run.order.task.timeout} s")
+                why = Reason(ReasonCode.TIMEOUT, seconds=run.order.task.timeout)
+                self._warn(runner, Outcome.TIMEOUT, why)
             if run is not None and run.grace_is_over(now):
                 runner.end(now)
             if len(runner.orders) > 1 and self._is_stuck(runner):  # nothing is to wait behind it
                 self._births.news.unbegun += runner.take_back()
             if runner.is_overdue(now):
-                runner.end(now, Outcome.INTERRUPTED, "its runner had to go")
+                runner.end(now, Outcome.INTERRUPTED, Reason(ReasonCode.RUNNER_RETIRED))
                 self._births.failed(None if runner.ready else "a runner did not get ready in time")
             self._bury_if_dead(runner, now)
         self._replace_missing()

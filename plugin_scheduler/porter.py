@@ -18,6 +18,7 @@ from typing import Any
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.processes import start_entry
+from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome, Report
 from plugin_scheduler.runs import Result
 from plugin_scheduler.settings import Settings
@@ -88,7 +89,7 @@ def _delivery(code: int, result: Result) -> Delivery:
         os.unlink(str(result.result_file))
     if code in (STORED, TOO_LATE):
         return Delivery(result, was_in_time=code == STORED)
-    why = f"its result could not be stored (exit status {code} of the process that tried)"
+    why = Reason(ReasonCode.REPORT_TOO_LARGE, error=f"exit status {code} of the process that tried")
     failed = dataclasses.replace(result, outcome=Outcome.FAILED, reason=why, result_file=None)
     return Delivery(result, was_in_time=True, instead=failed)
 
@@ -127,7 +128,7 @@ def _report(load: Mapping[str, Any], text: str) -> int:
     try:
         [(_, move)] = store.tasks.report([report], load["worker"])
     except ValueError as error:  # larger than the database takes
-        why = f"its result could not be stored: {error}"
+        why = Reason(ReasonCode.REPORT_TOO_LARGE, error=error)
         failed = dataclasses.replace(report, outcome=Outcome.FAILED, result=None, reason=why)
         [(_, move)] = store.tasks.report([failed], load["worker"])
     return STORED if move else TOO_LATE

@@ -18,6 +18,7 @@ from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import Move
 from plugin_scheduler.log import tell
 from plugin_scheduler.porter import Delivery, Porters
+from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome, Report
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.store import Store
@@ -137,7 +138,8 @@ class Reporting:
         except StoreUnavailable:
             raise
         except Exception as error:  # told to the person who looks at the task
-            why = f"its report could not be stored: {type(error).__name__}: {error!a}"
+            said = f"{type(error).__name__}: {error!a}"
+            why = Reason(ReasonCode.REPORT_REFUSED, error=said)
             plain = Report(report.order, Outcome.FAILED, report.ended, report.seconds, reason=why)
             return self._store.tasks.report([plain], self._name)[0]
 

@@ -27,6 +27,7 @@ from plugin_scheduler.board import Board
 from plugin_scheduler.current import current_task
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report, unpack_order
+from plugin_scheduler.reasons import ReasonCode
 from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.streams import Streams
 from plugin_scheduler.wire import BlockingChannel, Closed, pack_bytes
@@ -123,7 +124,7 @@ class Runner:
             return Outcome.STOPPED, {"traceback": _traceback(ended)}
         except BaseException as error:  # user code may raise anything, sys.exit() included
             self._world.rollback()
-            return Outcome.FAILED, {"traceback": _traceback(error), "reason": _reason(error)}
+            return Outcome.FAILED, _failure(error)
         return Outcome.COMPLETED, payload
 
     def _report(
@@ -289,6 +290,11 @@ def _give_w2p_task(function: Callable[..., Any]) -> None:
     namespace = getattr(plain, "__globals__", None)
     if namespace is not None:
         namespace["W2P_TASK"] = current_task
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    reason = {"reason": _reason(error), "reason_code": ReasonCode.RAISED.value}
+    return {"traceback": _traceback(error), **reason}
 
 
 def _traceback(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from plugin_scheduler.capture import Output
 from plugin_scheduler.lane import Told
+from plugin_scheduler.reasons import Reason, ReasonCode, WrittenReason
 from plugin_scheduler.records import OUTCOMES, Order, Outcome
 from plugin_scheduler.settings import Settings
 
@@ -88,14 +89,14 @@ class LiveRun:
             seconds=now - self.began,
             output=self.output.text(),
             traceback=last_dump(trace) or None,
-            reason=self.reason or f"its runner died: {how}",
+            reason=self.reason or Reason(ReasonCode.RUNNER_DIED, how=how),
             progress=self.progress,
         )
 
 
 def result_of(order: Order, told: Told, output: str, run: LiveRun | None) -> Result:
     """It ended by itself, or listened when it was told to; ``run`` where it was seen at work."""
-    outcome, reason = OUTCOMES[told.outcome], told.rest.get("reason")
+    outcome, reason = OUTCOMES[told.outcome], _reason_told(told)
     if outcome != Outcome.COMPLETED and run is not None and run.ending:
         # Whatever it raised on its way out: it was ended, and by whom is what counts. One that
         # completed just before the signal came did its work, and that is what counts then.
@@ -111,6 +112,12 @@ def result_of(order: Order, told: Told, output: str, run: LiveRun | None) -> Res
         reason=reason,
         progress=told.rest.get("progress") or (run.progress if run else None),
     )
+
+
+def _reason_told(told: Told) -> str | None:
+    """The reason that a runner gave; its code where there is such a code."""
+    reason = told.rest.get("reason")
+    return None if reason is None else WrittenReason(reason, told.rest.get("reason_code"))
 
 
 def last_dump(trace: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.log import tell
 from plugin_scheduler.pool import Pool
+from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Outcome, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
 
@@ -121,4 +122,4 @@ class Staying:
         self._draining = self._killed = True
         self.why, self.exit_code = why, exit_code
         self._over_at = self._clock.monotonic() + LAST_WORDS
-        pool.kill_all_runs(Outcome.INTERRUPTED, f"its worker was told to leave ({why})")
+        pool.kill_all_runs(Outcome.INTERRUPTED, Reason(ReasonCode.SHUTDOWN, why=why))

@@ -20,6 +20,7 @@ from plugin_scheduler.log import tell
 from plugin_scheduler.outage import OFTEN, Outage
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.porter import Porters
+from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Outcome, WorkerStatus
 from plugin_scheduler.reporting import Reporting
 from plugin_scheduler.settings import Settings
@@ -241,10 +242,12 @@ class Supervisor:
             return
         for run_id, why in self._reporting.unwanted(orders).items():
             if why == "stop":
-                self._pool.stop_run(run_id, Outcome.STOPPED, "stopped on request")
+                why_ended = Reason(ReasonCode.STOP_REQUESTED)
+                self._pool.stop_run(run_id, Outcome.STOPPED, why_ended)
             else:
                 tell("run_taken", run=run_id, task=orders[run_id].task.label)
-                self._pool.stop_run(run_id, Outcome.INTERRUPTED, "taken away from its worker")
+                why_ended = Reason(ReasonCode.TAKEN_AWAY)
+                self._pool.stop_run(run_id, Outcome.INTERRUPTED, why_ended)
 
     # -- heartbeat --------------------
 

@@ -118,6 +118,7 @@ class Batches:
             (
                 report.order.run_id,
                 RunStatus.COMPLETED,
+                Outcome.COMPLETED,
                 report.ended,
                 report.output,
                 report.result,
@@ -125,7 +126,7 @@ class Batches:
             )
             for report in sorted(kept, key=lambda report: report.order.run_id)
         ]
-        columns = ("status", "stop_time", "run_output", "run_result", "duration")
+        columns = ("status", "outcome", "stop_time", "run_output", "run_result", "duration")
         for some in portions(rows, characters):
             self._dialect.update_many("scheduler_run", columns, some, STILL_OPEN)
         if len(kept) < len(reports):

@@ -12,8 +12,9 @@ from typing import Any
 
 from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.errors import Locked
-from plugin_scheduler.lifecycle import after_fan_out, short
+from plugin_scheduler.lifecycle import after_fan_out
 from plugin_scheduler.models import new_uuid
+from plugin_scheduler.reasons import Reason, ReasonCode, reason_columns
 from plugin_scheduler.records import (
     OnChildFailure,
     Outcome,
@@ -24,7 +25,7 @@ from plugin_scheduler.records import (
     WorkerStatus,
 )
 from plugin_scheduler.store.batches import among
-from plugin_scheduler.store.outlook import WAITS, Outlook
+from plugin_scheduler.store.outlook import Outlook
 from plugin_scheduler.store.tasks import Tasks
 
 #: Rows of one round at most: what is left over has the next one, and no statement takes so long
@@ -84,14 +85,14 @@ class Chores:
         return bool(self._db(beats).select(self._worker.id, limitby=(0, 1)))
 
     def _give_back(self, task: Task, now: Any) -> None:
+        why = _death_of(task.assigned_worker_name)
         if task.status == TaskStatus.RUNNING:
-            why = f"its worker {task.assigned_worker_name or 'without a name'} died"
             self._tasks.end_run(task, Outcome.LOST, now, why)
             return
         same = (self._task.id == task.id) & (self._task.status == task.status)
         same &= self._task.assigned_worker_name == task.assigned_worker_name
         if task.only_worker:
-            self._tasks.move("skip", same, enabled=False, reason="its worker died")
+            self._tasks.move("skip", same, enabled=False, reason=why)
         else:
             self._tasks.move("requeue", same, assigned_worker_name="")
 
@@ -101,7 +102,10 @@ class Chores:
         if not owner:
             whose |= self._run.worker_name == None
         self._db(whose & (self._run.status == RunStatus.RUNNING)).update(
-            status=RunStatus.STOPPED, stop_time=now, reason=f"its worker {owner} died"
+            status=RunStatus.STOPPED,
+            outcome=Outcome.LOST,
+            stop_time=now,
+            **reason_columns(_death_of(owner)),
         )
 
     @again
@@ -117,7 +121,7 @@ class Chores:
                 if not self._db(gone).delete():
                     continue
                 buried += 1
-                self._skip_what_was_for(worker.worker_name, "its worker died")
+                self._skip_what_was_for(worker.worker_name, _death_of(worker.worker_name))
         return buried
 
     @again
@@ -125,9 +129,9 @@ class Chores:
         """Remove the row of a worker that ends."""
         with self._dialect.transaction():
             self._db(self._worker.id == worker_id).delete()
-            self._skip_what_was_for(name, "its worker left")
+            self._skip_what_was_for(name, Reason(ReasonCode.WORKER_LEFT))
 
-    def _skip_what_was_for(self, worker: str, why: str) -> None:
+    def _skip_what_was_for(self, worker: str, why: Reason) -> None:
         """Nobody else may take the copies of broadcasts that were meant for this worker alone."""
         meant = (self._task.only_worker == worker) & (self._task.status == TaskStatus.QUEUED)
         # Read first: to change what some index finds would wait for rows that somebody holds.
@@ -149,7 +153,7 @@ class Chores:
             # Those that somebody holds have their turn in a later round.
             free = self._tasks.unheld(task, [row.id for row in found])
             late = among(task.id, free) & (task.stop_time < self._dialect.now())
-            return self._tasks.move("expire", late, reason="its stop_time passed before it started")
+            return self._tasks.move("expire", late, reason=Reason(ReasonCode.EXPIRED))
 
     @again
     def unblock(self) -> int:
@@ -179,15 +183,18 @@ class Chores:
         wish = dep.on_failure or OnChildFailure.STOP
         if child.status == TaskStatus.COMPLETED or wish == OnChildFailure.RUN:
             return int(this_row.update(can_visit=True) or 0)
-        why = "the task it waits for was deleted"
+        facts = {"task": "a task", "ended": "was deleted"}
         if child.id is not None:
             name = child.task_name or child.function_name
-            why = f"{WAITS} {child.id} {name}, which {_did(child.status)}"
+            facts = {"task": f"task {child.id} {name}", "ended": _did(child.status)}
         waiting = self._task.id == dep.task_parent
         if wish == OnChildFailure.WAIT:
-            still = waiting & ((self._task.reason == None) | (self._task.reason != short(why)))
-            return int(self._db(still).update(reason=short(why)) or 0)
-        return self._tasks.move("skip", waiting, enabled=False, reason=short(f"skipped: {why}"))
+            news = reason_columns(Reason(ReasonCode.WAITS, **facts))
+            told = (self._task.reason_code != None) & (self._task.reason == news["reason"])
+            still = waiting & ((self._task.reason == None) | ~told)
+            return int(self._db(still).update(**news) or 0)
+        why = Reason(ReasonCode.SKIPPED, **facts)
+        return self._tasks.move("skip", waiting, enabled=False, reason=why)
 
     def fan_out_broadcasts(self, alive: Sequence[Worker]) -> int:
         """Queue a copy of each due broadcast for every live worker of its group."""
@@ -266,6 +273,10 @@ def _copy_for(task: Task, worker: Worker, now: Any) -> dict[str, Any]:
 def _app_of(task: Task) -> str:
     """web2py writes ``app/controller``."""
     return (task.application_name or "").partition("/")[0]
+
+
+def _death_of(worker: str | None) -> Reason:
+    return Reason(ReasonCode.WORKER_DIED, worker=worker or "without a name")
 
 
 def _did(status: str) -> str:

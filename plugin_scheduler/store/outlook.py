@@ -13,13 +13,13 @@ from typing import Any
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.dialects.sayings import Question
 from plugin_scheduler.dialects.statements import Holes
+from plugin_scheduler.reasons import ReasonCode
 from plugin_scheduler.records import OnChildFailure, RunStatus, TaskStatus
 from plugin_scheduler.store.batches import among
 from plugin_scheduler.store.due import Due
 
 STRAYS, LATE, UNDECIDED, BROADCASTS = "strays", "late", "undecided", "broadcasts"
 ORPHANS, OPEN_RUNS = "orphans", "open runs"
-WAITS = "it waits for task"
 
 
 class Outlook:
@@ -68,9 +68,10 @@ class Outlook:
         child, parent = self._task, self._task.with_alias("waiting_task")
         pending = (self._deps.can_visit == False) & parent.status.belongs(TaskStatus.WAITING)
         ended = (child.id == None) | child.status.belongs(TaskStatus.ENDED)
-        # Who is to wait all the same stays here for long: once he knows why, he is passed over.
-        stays = (self._deps.on_failure == OnChildFailure.WAIT) & parent.reason.startswith(WAITS)
-        undecided = (child.status == TaskStatus.COMPLETED) | (parent.reason == None) | ~stays
+        # Such a task may wait for long: once it has its reason, it is left out.
+        stays = self._deps.on_failure == OnChildFailure.WAIT
+        stays &= parent.reason_code == ReasonCode.WAITS
+        undecided = (child.status == TaskStatus.COMPLETED) | (parent.reason_code == None) | ~stays
         undecided |= self._deps.on_failure == None
         query = pending & ended & undecided & (parent.id == self._deps.task_parent)
         return Question(query, self._deps.id, child.on(child.id == self._deps.task_child))

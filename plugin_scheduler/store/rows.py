@@ -11,6 +11,7 @@ from typing import Any
 
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.dialects.sayings import Ask
+from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Task
 
 #: What old rows, written by web2py, lack.
@@ -37,7 +38,7 @@ class Rows:
         self._dialect, self._db = dialect, dialect.db
         self._task = dialect.db.scheduler_task
         self._fields = [self._task[name] for name in Task._fields]
-        self.unreadable: dict[int, str] = {}
+        self.unreadable: dict[int, Reason] = {}
 
     def read(self, query: Any, lock: str = "", **select: Any) -> list[Task]:
         """Tasks as records; what cannot be read is left out, and noted in `unreadable`. ``lock``
@@ -72,7 +73,7 @@ class Rows:
                 raise
             return None
 
-    def still_unreadable(self, task_id: int) -> str | None:
+    def still_unreadable(self, task_id: int) -> Reason | None:
         """Why a task cannot be read; None when it can be now, or is gone."""
         self.unreadable.pop(task_id, None)
         self._read_one(task_id)
@@ -85,7 +86,7 @@ class Rows:
         except Exception as error:  # as above
             if self._dialect.passes(error) or isinstance(error, MemoryError):
                 raise
-            self.unreadable[task_id] = f"its row cannot be read: {error}"
+            self.unreadable[task_id] = Reason(ReasonCode.BAD_ROW, error=error)
             return None
 
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.dialects.statements import Holes
-from plugin_scheduler.lifecycle import Move, decide, short
+from plugin_scheduler.lifecycle import Move, decide
+from plugin_scheduler.reasons import Reason, ReasonCode, reason_columns
 from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.batches import Batches, among, leaves_no_row
@@ -51,7 +52,7 @@ class Tasks:
                 if why is None:
                     continue  # mended meanwhile
                 same = self._task.id == task_id
-                self.move("condemn", same, enabled=False, reason=short(why))
+                self.move("condemn", same, enabled=False, reason=why)
         count = len(self.rows.unreadable)
         self.rows.unreadable.clear()
         return count
@@ -105,7 +106,8 @@ class Tasks:
             mine &= among(self._task.run_id, run_ids)
             mine &= self._task.assigned_worker_name == worker_name
             if stops:
-                asked, why = mine & self._task.run_id.belongs(stops), "stopped on request"
+                asked = mine & self._task.run_id.belongs(stops)
+                why = Reason(ReasonCode.STOP_REQUESTED)
                 self.move("stop_run", asked, enabled=False, run_id=None, reason=why)
             return self.move("hand_back", mine, assigned_worker_name="", run_id=None)
 
@@ -126,9 +128,8 @@ class Tasks:
                         "hand_back", self._held_by(task, worker_name), assigned_worker_name=""
                     )
                 else:
-                    self.end_run(
-                        task, Outcome.INTERRUPTED, self._dialect.now(), "its start was lost"
-                    )
+                    why = Reason(ReasonCode.START_LOST)
+                    self.end_run(task, Outcome.INTERRUPTED, self._dialect.now(), why)
         return len(strays)
 
     def _held_by(self, task: Task, worker_name: str) -> Any:
@@ -200,16 +201,17 @@ class Tasks:
         run = (self._run.id == report.order.run_id) & (self._run.status == RunStatus.RUNNING)
         self._db(run & (self._run.worker_name == worker_name)).update(
             status=Outcome.RUN_STATUS[report.outcome],
+            outcome=report.outcome,
             stop_time=report.ended,
             run_output=report.output,
             traceback=report.traceback,
-            reason="the task was taken away from its worker",
+            **reason_columns(Reason(ReasonCode.TAKEN_AWAY)),
         )
 
     def _decided(self, move: Move, selection: Any) -> int:
         changes = {**move.changes}
         if move.reason or "reason" not in changes:
-            changes["reason"] = short(move.reason)
+            changes["reason"] = move.reason
         return self.move(move.name, selection, **changes)
 
     def _close_run(self, report: Report) -> None:
@@ -223,10 +225,11 @@ class Tasks:
             changes["progress"] = report.progress
         run.update(
             status=Outcome.RUN_STATUS[report.outcome],
+            outcome=report.outcome,
             stop_time=report.ended,
             traceback=report.traceback,
             duration=round(report.seconds, 6),
-            reason=short(report.reason),
+            **reason_columns(report.reason),
             **changes,
         )
 
@@ -246,7 +249,10 @@ class Tasks:
         if task.run_id is not None:
             running = (self._run.id == task.run_id) & (self._run.status == RunStatus.RUNNING)
             self._db(running).update(
-                status=Outcome.RUN_STATUS[outcome], stop_time=now, reason=short(why)
+                status=Outcome.RUN_STATUS[outcome],
+                outcome=outcome,
+                stop_time=now,
+                **reason_columns(why),
             )
         return move if moved else None
 

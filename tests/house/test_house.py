@@ -23,7 +23,7 @@ FOLDERS = {
 #: Low to high; a room calls rooms of its own floor and of those below.
 _FLOORS = """
 visible_text
-views errors clock records current log sentences
+views errors clock records current log sentences reasons
 cron cronwords recurrence graph settings values secrecy catalog arguments tally
 lifecycle forecast columns capture wire lines lane board typed
 models

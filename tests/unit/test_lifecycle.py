@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from makers import NINE, a_task
 
-from plugin_scheduler.lifecycle import MOVES, REASON_LIMIT, Move, after_fan_out, decide, short
+from plugin_scheduler.lifecycle import MOVES, Move, after_fan_out, decide
+from plugin_scheduler.reasons import REASON_LIMIT, short
 from plugin_scheduler.records import OnFailure, Outcome, RunStatus, Task, TaskStatus
 
 OUTCOMES = tuple(Outcome.RUN_STATUS)
@@ -247,7 +248,7 @@ def test_a_stopped_task_is_disabled_whatever_its_schedule_says() -> None:
     move = decide(a_task(repeats=0, retry_failed=-1), Outcome.STOPPED, started=NINE)
     assert (move.target, move.reason, dict(move.changes)) == (
         TaskStatus.STOPPED,
-        "stopped",
+        "stopped on request",
         {"enabled": False},
     )
 

@@ -1,0 +1,143 @@
+"""Reason codes: why a run ended or a task has its status, as data, with the English of each.
+
+A `Reason` is made where something is decided. Its text goes into the column ``reason``, its code
+into ``reason_code``. Logic compares codes and never reads the text. Rows of older versions have no
+code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from plugin_scheduler.sentences import Sentence
+
+REASON_LIMIT = 500  # characters; the column holds 512
+
+
+class ReasonCode(str, Enum):
+    """The values of ``reason_code``."""
+
+    RAISED = "raised"
+    TIMEOUT = "timeout"
+    STOP_REQUESTED = "stop_requested"
+    RUNNER_DIED = "runner_died"
+    RUNNER_RETIRED = "runner_retired"
+    RUNNER_ENDED = "runner_ended"
+    WORKER_DIED = "worker_died"
+    WORKER_DIED_OFTEN = "worker_died_often"
+    WORKER_LEFT = "worker_left"
+    SHUTDOWN = "shutdown"
+    LEASE_LOST = "lease_lost"
+    SPAWNER_DIED = "spawner_died"
+    START_LOST = "start_lost"
+    TAKEN_AWAY = "taken_away"
+    REPORT_REFUSED = "report_refused"
+    REPORT_TOO_LARGE = "report_too_large"
+    COMMIT_FAILED = "commit_failed"
+    UNKNOWN_FUNCTION = "unknown_function"
+    BAD_ARGUMENTS = "bad_arguments"
+    BAD_ROW = "bad_row"
+    NO_NEXT_TIME = "no_next_time"
+    NEXT_TOO_LATE = "next_too_late"
+    EXPIRED = "expired"
+    WAITS = "waits"
+    SKIPPED = "skipped"
+
+    __str__ = str.__str__
+
+
+_C = ReasonCode
+#: The English of each code; a value stands in braces.
+TEMPLATES: Mapping[ReasonCode, str] = {
+    _C.RAISED: "{error}",
+    _C.TIMEOUT: "took longer than {seconds} s",
+    _C.STOP_REQUESTED: "stopped on request",
+    _C.RUNNER_DIED: "its runner died: {how}",
+    _C.RUNNER_RETIRED: "its runner had to be ended",
+    _C.RUNNER_ENDED: "its runner was ended for the run before it",
+    _C.WORKER_DIED: "its worker {worker} died",
+    _C.WORKER_DIED_OFTEN: "its worker died {times} times",
+    _C.WORKER_LEFT: "its worker left",
+    _C.SHUTDOWN: "its worker was told to leave ({why})",
+    _C.LEASE_LOST: "its worker could not renew its lease in time",
+    _C.SPAWNER_DIED: "the process its runner came from died",
+    _C.START_LOST: "its start was lost",
+    _C.TAKEN_AWAY: "the task was taken away from its worker",
+    _C.REPORT_REFUSED: "its report could not be stored: {error}",
+    _C.REPORT_TOO_LARGE: "its result could not be stored: {error}",
+    _C.COMMIT_FAILED: "its changes could not be committed: {error}",
+    _C.UNKNOWN_FUNCTION: "unknown function: {function}",
+    _C.BAD_ARGUMENTS: "its arguments do not fit: {error}",
+    _C.BAD_ROW: "its row cannot be read: {error}",
+    _C.NO_NEXT_TIME: "its next run time cannot be computed: {error}",
+    _C.NEXT_TOO_LATE: "its next run would be after its stop_time",
+    _C.EXPIRED: "its stop_time passed before it started",
+    _C.WAITS: "it waits for {task}, which {ended}",
+    _C.SKIPPED: "skipped: it waits for {task}, which {ended}",
+}
+
+
+class Reason(Sentence):
+    """English text with the code and the values it was made from.
+
+    >>> reason = Reason(ReasonCode.WORKER_DIED, worker="web1#7")
+    >>> reason, reason.code
+    ('its worker web1#7 died', 'worker_died')
+    """
+
+    code: str
+
+    def __new__(cls, code: ReasonCode, /, **values: Any) -> Reason:
+        reason = super().__new__(cls, TEMPLATES[code], **values)
+        assert isinstance(reason, Reason)
+        reason.code = code.value
+        return reason
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any], dict[str, Any]]:
+        return (ReasonCode(self.code),), self.values
+
+
+class WrittenReason(str):
+    """A reason that another process has put into words, with its code.
+
+    >>> WrittenReason("ValueError: 3", "raised").code
+    'raised'
+    """
+
+    code: str | None
+
+    def __new__(cls, text: str, code: object) -> WrittenReason:
+        reason = super().__new__(cls, text)
+        reason.code = code.value if isinstance(code, ReasonCode) else _known(code)
+        return reason
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return str(self), self.code
+
+
+def _known(code: object) -> str | None:
+    """The code, where there is such a code."""
+    try:
+        return ReasonCode(code).value
+    except ValueError:
+        return None
+
+
+def code_of(reason: str | None) -> str | None:
+    """The code of a reason; None for plain text."""
+    code = getattr(reason, "code", None)
+    return code if isinstance(code, str) else None
+
+
+def reason_columns(reason: str | None) -> dict[str, str | None]:
+    """The columns ``reason`` and ``reason_code`` of a task or a run."""
+    return {"reason": short(reason), "reason_code": code_of(reason)}
+
+
+def short(reason: str | None) -> str | None:
+    """A reason cut to what its column holds."""
+    if reason is None or len(reason) <= REASON_LIMIT:
+        return None if reason is None else str(reason)
+    return reason[: REASON_LIMIT - 3] + "..."
