@@ -38,6 +38,7 @@ def run_worker(
         pool = Pool({**spec, "overrides": dict(overrides)}, selector, clock, world)
         try:
             description, threads = _loaded(pool, selector, clock)
+            _check_tasks(description)
             settings = Settings.from_dict(description["settings"]).but(**overrides)
             identity = identify(settings.worker_name, description)
             store = _opened(description, settings, clock)
@@ -49,6 +50,18 @@ def run_worker(
             return supervisor.work(spawns=settings.use_spawn or bool(threads))
         finally:
             pool.close()
+
+
+def _check_tasks(description: Mapping[str, Any]) -> None:
+    """A worker that knows no function would claim nothing, or wrongly all."""
+    if not description["tasks"]:
+        name = description["application_name"]
+        raise ConfigError(
+            f"{name!r} has no tasks, so that a worker has nothing to do: give `tasks` to its "
+            "Scheduler, decorate functions with @scheduler.task, or define public functions in "
+            "the module that makes the scheduler (or in models.py or tasks.py of the app), and "
+            "import that module in the app's __init__.py"
+        )
 
 
 def _loaded(

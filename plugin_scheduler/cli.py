@@ -23,6 +23,16 @@ from plugin_scheduler.settings import Settings
 from plugin_scheduler.visible_text import visible
 
 USER_ERROR = 2
+#: Options of a worker that win over the app's settings.
+OVERRIDES = (
+    "slots",
+    "worker_name",
+    "heartbeat",
+    "max_empty_runs",
+    "grace",
+    "db_outage_limit",
+    "unknown_function_wait",
+)
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _GROUP = re.compile(r"[^\s,:|]+")
 
@@ -89,6 +99,11 @@ class _Group(click.Group):
     help="Leave (exit code 75) when the database is away for so many seconds.  [default: never]",
 )
 @click.option(
+    "--unknown-function-wait",
+    type=float,
+    help="Seconds that a due task waits for a worker that knows its function.  [default: 3600]",
+)
+@click.option(
     "-L",
     "--logger-level",
     default="INFO",
@@ -114,8 +129,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
 def worker_specs(options: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """For each worker that the options ask for: its world, and the settings that win over it."""
-    names = ("slots", "worker_name", "heartbeat", "max_empty_runs", "grace", "db_outage_limit")
-    overrides = {name: options[name] for name in names if options.get(name) is not None}
+    overrides = {name: options[name] for name in OVERRIDES if options.get(name) is not None}
     Settings().but(**overrides)  # wrong numbers are told before anything starts
     if options.get("uri") and options["apps"]:
         raise ConfigError("-K and -u do not go together: an app has its own database")

@@ -94,5 +94,4 @@ def describe_me(me: Identity) -> dict[str, Any]:
         "token": me.token,
         "application": me.application,
         "version": VERSION,
-        "tasks": list(me.tasks),
     }

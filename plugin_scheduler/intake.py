@@ -7,13 +7,16 @@ pool and staying. I never touch a report.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News
 from plugin_scheduler.errors import Locked
+from plugin_scheduler.known_functions import KnownFunctions
+from plugin_scheduler.log import tell
 from plugin_scheduler.pool import Pool
+from plugin_scheduler.reasons import ReasonCode, code_of
 from plugin_scheduler.records import Order, Task
 from plugin_scheduler.runs import Result
 from plugin_scheduler.settings import Settings
@@ -44,6 +47,7 @@ class Intake:
         staying: Staying,
         settings: Settings,
         worker_name: str,
+        functions: KnownFunctions,
         clock: Clock,
     ) -> None:
         self._store, self._pool, self._staying = store, pool, staying
@@ -56,6 +60,7 @@ class Intake:
         self._maybe_more = True
         self._due_at: float | None = None
         self._seconds: dict[str, float] = {}
+        self.functions = functions
         self._contended = 0
 
     def __len__(self) -> int:
@@ -75,6 +80,20 @@ class Intake:
         """There may be something that no bell told of."""
         if self._clock.monotonic() >= self._taken_at + LOOK_EVERY:
             self.look_again()
+        if self.functions.look_now_and_then():
+            self.look_again()
+            if overdue := self.functions.overdue():
+                self._give_up(overdue)
+
+    def _give_up(self, functions: Collection[str]) -> None:
+        """Have tasks FAIL that waited for long enough for a worker that knows their function."""
+        unknown = self._store.workers.unknown_to_all(functions, self._store.application)
+        if not unknown:
+            return
+        wait = self._settings.unknown_function_wait
+        if count := self._store.claims.give_up(unknown, self.groups, wait):
+            names = ", ".join(sorted(unknown))
+            tell("functions_given_up", count=count, seconds=wait, functions=names)
 
     def look_again(self) -> None:
         """Something was written: there may be more to take."""
@@ -86,7 +105,11 @@ class Intake:
         else may have the task by now."""
         for result in news.results:
             self._note(result)
+            if code_of(result.reason) == ReasonCode.UNKNOWN_FUNCTION:
+                self.functions.unlearn(result.order.task.function_name)
         self._unbegun += news.unbegun
+        for description, _ in news.described:
+            self.functions.learn(description["tasks"])
         if news.results:
             # What was thought quick and is not goes to whoever is idle.
             self._unbegun += self._pool.recall(self._guess_at_most, TOO_MUCH)
@@ -132,17 +155,24 @@ class Intake:
         if self._waiting or not (self._can_take() and self._maybe_more):
             return
         wanted, instant = MOST * max(1, self._pool.takers()), self._store.dialect.now()
-        claim = self._store.claims.take(self._name, self.groups, wanted, instant, self._choose)
+        limited = bool(self.functions.only)
+        claim = self._store.claims.take(
+            self._name, self.groups, wanted, instant, self._choose, self.functions.only
+        )
         self._waiting.extend(claim.orders)
         self._taken_at = now
         # What there was no room for has its turn when a run ends, or is given back.
-        self._maybe_more = claim.found >= wanted
+        self._maybe_more = claim.found >= wanted and bool(claim.orders or not limited)
         self._hand_out()  # at once: the questions that follow can wait
-        if claim.found < wanted:
+        if not limited and self.functions.only:  # known functions may stand behind unknown ones
+            self._maybe_more = True
+        elif claim.found < wanted:
             self._maybe_more, more = True, self._maybe_more  # where one of them fails
             self._look_ahead(now, instant)
             took_all = len(claim.orders) == claim.found
-            is_left = took_all and self._store.claims.is_left(self._name, self.groups, instant)
+            is_left = took_all and self._store.claims.is_left(
+                self._name, self.groups, instant, self.functions.only
+            )
             self._mind_others(now, claim.contended or is_left)
             self._maybe_more = more
 
@@ -174,7 +204,7 @@ class Intake:
         """Of those due, in their order: each that is long an idle runner, and quick ones as many as
         are soon done."""
         idle, room, chosen = self._pool.idle(), self._room(), []
-        for task in tasks:
+        for task in self.functions.known(tasks):
             guess = self._guess(task)
             if guess > QUICK:
                 if not idle:

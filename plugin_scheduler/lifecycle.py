@@ -61,6 +61,7 @@ MOVES: Mapping[str, Rule] = {
         Rule(
             "requeue", _S.HELD, _S.QUEUED, "ticker", "lease of the owner lapsed", "closes the run"
         ),
+        Rule("give_up", (_S.QUEUED,), _S.FAILED, "worker", "no worker has known its function"),
         Rule("condemn", (*_S.WAITING, _S.RUNNING), _S.FAILED, "worker", "its row cannot be read"),
         Rule("requeue_ended", _S.ENDED, _S.QUEUED, "api", "a person asked", "enabled = True"),
     )

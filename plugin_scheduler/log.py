@@ -67,6 +67,16 @@ EVENTS: dict[str, tuple[int, str]] = {
         "interpreters instead of forks, which takes longer",
     ),
     "condemned": (_E, "%(count)s tasks FAILED: their rows cannot be read"),
+    "function_unknown": (
+        _W,
+        "this worker does not know the function %(function)s of task %(task)s: such tasks wait for "
+        "a worker that does; restart this one if the function is newer",
+    ),
+    "functions_given_up": (
+        _E,
+        "%(count)s tasks FAILED: no worker has known their function for %(seconds).0f s: "
+        "%(functions)s",
+    ),
     "task_strays": (_W, "gave back %(count)s tasks that this worker did not know it had"),
     "loop_error": (_E, "unexpected error in the worker's loop; going on"),
 }

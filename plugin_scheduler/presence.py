@@ -53,6 +53,13 @@ class WorkerView:
     runner_deaths: int
     database_errors: int
     tasks: list[str]
+    tasks_total: int
+    unknown_functions: list[str]
+
+    def may_know(self, function: str) -> bool:
+        """False where its row says that it does not know the function."""
+        is_listed = function in self.tasks
+        return is_listed or not self.tasks or len(self.tasks) < self.tasks_total
 
     @property
     def takes_work(self) -> bool:
@@ -107,7 +114,7 @@ def worker_view(row: Any, now: datetime, epoch: float, foreign_lease: float) -> 
 
 def _body(stats: dict[str, Any]) -> dict[str, Any]:
     """Of its processes and its machine."""
-    names = ("queue", "cpus", "memory", "runner_deaths", "database_errors")
+    names = ("queue", "cpus", "memory", "runner_deaths", "database_errors", "tasks_total")
     words = ("version", "python", "database")
     return {
         **{name: int(_number(stats.get(name))) for name in names},
@@ -116,6 +123,7 @@ def _body(stats: dict[str, Any]) -> dict[str, Any]:
         "load": _number(stats["load"]) if stats.get("load") is not None else None,
         "started_at": _time(stats.get("started_at")),
         "tasks": [str(name) for name in _list(stats.get("tasks"))],
+        "unknown_functions": [str(name) for name in _list(stats.get("unknown_functions"))],
     }
 
 

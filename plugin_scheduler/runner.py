@@ -25,9 +25,10 @@ import psutil
 from plugin_scheduler import capture, values
 from plugin_scheduler.board import Board
 from plugin_scheduler.current import current_task
+from plugin_scheduler.errors import NotFound
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report, unpack_order
-from plugin_scheduler.reasons import ReasonCode
+from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.streams import Streams
 from plugin_scheduler.wire import BlockingChannel, Closed, pack_bytes
@@ -45,6 +46,10 @@ class Ended(BaseException):
 
     Not an Exception: a task that catches those must not survive by accident.
     """
+
+
+class UnknownFunction(Exception):
+    """The app that this runner loaded does not have the function."""
 
 
 class Runner:
@@ -107,7 +112,7 @@ class Runner:
         try:
             self._world.refresh()
             order = _whole(order)
-            function = self._world.find(order.function)
+            function = self._find(order.function)
             _give_w2p_task(function)
             args, kwargs = values.decode(order.args) or [], values.decode(order.vars) or {}
             value = function(*args, **kwargs)
@@ -122,10 +127,21 @@ class Runner:
         except Ended as ended:
             self._world.rollback()
             return Outcome.STOPPED, {"traceback": _traceback(ended)}
+        except UnknownFunction as error:  # another worker or a newer runner may know it
+            return Outcome.INTERRUPTED, {
+                "reason": str(Reason(ReasonCode.UNKNOWN_FUNCTION, function=error)),
+                "reason_code": ReasonCode.UNKNOWN_FUNCTION.value,
+            }
         except BaseException as error:  # user code may raise anything, sys.exit() included
             self._world.rollback()
             return Outcome.FAILED, _failure(error)
         return Outcome.COMPLETED, payload
+
+    def _find(self, name: str) -> Any:
+        try:
+            return self._world.find(name)
+        except NotFound:
+            raise UnknownFunction(name) from None
 
     def _report(
         self, run_id: int, outcome: str, began: float, seconds: float, payload: dict[str, Any]

@@ -60,6 +60,12 @@ class Settings:
     db_outage_limit: float = _option(
         0, "seconds", "a worker whose database is away for longer leaves; 0 = it goes on trying", 0
     )
+    unknown_function_wait: float = _option(
+        3600,
+        "seconds",
+        "how long a due task waits for a worker that knows its function; then it FAILS",
+        0,
+    )
     sqlite_wal: bool = _option(True, "", "switch a SQLite file to write-ahead logging")
 
     def __post_init__(self) -> None:

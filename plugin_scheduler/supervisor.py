@@ -16,6 +16,7 @@ from plugin_scheduler.clock import Clock
 from plugin_scheduler.errors import ConfigError, Locked, StoreUnavailable
 from plugin_scheduler.identity import Identity
 from plugin_scheduler.intake import Intake
+from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.log import tell
 from plugin_scheduler.outage import OFTEN, Outage
 from plugin_scheduler.pool import Pool
@@ -54,7 +55,8 @@ class Supervisor:
         self._ticker = Ticker(store, settings, clock, identity.name)
         self._staying = Staying(settings, clock)
         self._outage = Outage(settings, clock, pool.allow)
-        self._intake = Intake(store, pool, self._staying, settings, identity.name, clock)
+        functions = KnownFunctions(identity.tasks, settings.unknown_function_wait, clock)
+        self._intake = Intake(store, pool, self._staying, settings, identity.name, functions, clock)
         porters = Porters(identity.where, settings, identity.name)
         self._reporting = Reporting(store, porters, identity.name, clock)
         self._vitals = Vitals(identity, settings, store, pool, clock)
@@ -306,7 +308,9 @@ class Supervisor:
         if not self._settings.max_empty_runs:
             return
         pending = self._busy() or self._store.claims.has_due_work(
-            self._intake.groups, self._settings.max_empty_runs * self._settings.heartbeat
+            self._intake.groups,
+            self._settings.max_empty_runs * self._settings.heartbeat,
+            self._intake.functions.only,
         )
         self._staying.count_beat(pending, self._me.name)
 
@@ -323,6 +327,7 @@ class Supervisor:
             **self._reporting.about(),
             **self._bell.about(),
             **self._vitals.read(),
+            **self._intake.functions.about(),
         }
 
     def _depart(self) -> None:

@@ -12,7 +12,13 @@ from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.browse.waiting import Waits
-from plugin_scheduler.browse.warnings import cannot_start, elsewhere, lack_of_workers, of_time
+from plugin_scheduler.browse.warnings import (
+    cannot_start,
+    elsewhere,
+    first_of,
+    lack_of_workers,
+    of_time,
+)
 from plugin_scheduler.records import RunStatus, TaskStatus
 from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import TaskView, WorkerView, quantity, span
@@ -114,8 +120,9 @@ class Explanations(Waits):
         workers = self.workers()
         asked = self._ask(task, workers, now)
         reasons = [one for name in TELLING for one in asked.get(name, ())]
+        holds = {**HOLDS, KNOWN: self._who_knows(task, workers)}
         checks = [
-            Check(name, not asked[name], asked[name][0] if asked[name] else HOLDS[name])
+            Check(name, not asked[name], asked[name][0] if asked[name] else holds[name])
             for name in HOLDS
             if name in asked
         ]
@@ -204,8 +211,8 @@ class Explanations(Waits):
     def _unknown(
         self, task: TaskView, working: list[WorkerView], now: datetime
     ) -> Iterator[Sentence]:
-        """A function that nobody knows: its run would fail."""
-        known = [one for one in working if not one.tasks or task.function in one.tasks]
+        """A function that no worker there knows: the task waits for one that does."""
+        known = [one for one in working if one.may_know(task.function)]
         if working and not known:
             one = working[0]
             loaded = one.first_heartbeat
@@ -216,10 +223,29 @@ class Explanations(Waits):
                 function=task.function,
                 time=span((now - loaded).total_seconds() if loaded else 0),
             )
+            if others := [other.name for other in working[1:]]:
+                yield Sentence("nor does worker {workers}", workers=first_of(others))
+            yield Sentence(
+                "it waits for a worker that knows it, and FAILS where none does for {time}",
+                time=span(self._settings.unknown_function_wait),
+            )
         elif not any(one.tasks for one in known) and task.function not in (
             self._known or (task.function,)
         ):
             yield Sentence('there is no task named "{name}" in this app', name=task.function)
+
+    def _who_knows(self, task: TaskView, workers: list[WorkerView]) -> Sentence:
+        """Workers of its group that know its function, where others there do not."""
+        there = [one for one in workers if one.serves(task.application, task.group) and one.alive]
+        knowing = [one.name for one in there if one.may_know(task.function)]
+        others = [one.name for one in there if not one.may_know(task.function)]
+        if not knowing or not others:
+            return HOLDS[KNOWN]
+        return Sentence(
+            "worker {knowing} knows its function, worker {others} does not",
+            knowing=first_of(knowing),
+            others=first_of(others),
+        )
 
     # -- who is before it --------------------
 
@@ -244,7 +270,7 @@ class Explanations(Waits):
             else 'the only slot of group "{group}" is busy with {tasks}',
             slots=slots,
             group=task.group,
-            tasks=_some(what),
+            tasks=first_of(what),
         )
         return [sentence, *self._ahead(task, now)]
 
@@ -323,10 +349,3 @@ def _until(task: TaskView, now: datetime) -> float:
 
 def _since(moment: datetime | None, now: datetime) -> float:
     return (now - moment).total_seconds() if moment else 0.0
-
-
-def _some(names: list[str], most: int = 5) -> list[str | Sentence]:
-    """The first of them, and how many there are besides."""
-    if len(names) <= most:
-        return list(names)
-    return [*names[:most], Sentence("{number} more", number=len(names) - most)]

@@ -77,8 +77,10 @@ class Warnings(Counting):
     def known_names(self, workers: Iterable[WorkerView]) -> frozenset[str]:
         """The functions that somebody can run: what the workers that are alive have loaded, or
         else what this program knows; empty where nobody tells."""
-        told = [one.tasks for one in workers if one.alive and one.works_for(self.application)]
-        return frozenset().union(*told) if told and all(told) else self._known
+        mine = [one for one in workers if one.alive and one.works_for(self.application)]
+        if not mine or not all(one.tasks and len(one.tasks) >= one.tasks_total for one in mine):
+            return self._known
+        return frozenset().union(*(one.tasks for one in mine))
 
     def _unknown_functions(
         self, functions: Iterable[FunctionCount], workers: list[WorkerView]
@@ -153,12 +155,26 @@ def troubles(workers: Iterable[WorkerView]) -> Iterator[Sentence]:
         if worker.alive:
             yield from cannot_start(worker)
             yield from of_time(worker)
+            if worker.unknown_functions:
+                yield Sentence(
+                    "worker {worker} does not know these functions of waiting tasks: {functions}; "
+                    "restart it if they are newer",
+                    worker=worker.name,
+                    functions=first_of(worker.unknown_functions),
+                )
             if worker.wake_up_trouble:
                 yield Sentence(
                     "worker {worker} hears of new tasks up to a second late: {why}",
                     worker=worker.name,
                     why=worker.wake_up_trouble,
                 )
+
+
+def first_of(names: list[str], most: int = 5) -> list[str | Sentence]:
+    """The first of them, and how many there are besides."""
+    if len(names) <= most:
+        return list(names)
+    return [*names[:most], Sentence("{number} more", number=len(names) - most)]
 
 
 def cannot_start(worker: WorkerView) -> Iterator[Sentence]:

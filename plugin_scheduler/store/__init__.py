@@ -33,7 +33,7 @@ class Store:
     """The engine's own connection; the app's one is never used for this."""
 
     def __init__(self, db: Any, settings: Settings, clock: Clock, application: str = "") -> None:
-        self.db = db
+        self.db, self.application = db, application
         self.dialect = dialect_for(db, clock, settings)
         due = Due(self.dialect, settings, application)
         self.tasks = Tasks(self.dialect, settings)

@@ -6,17 +6,20 @@ tasks and dialects. I never see a process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from plugin_scheduler.dialects.base import Dialect, again
+from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Task, TaskStatus
-from plugin_scheduler.store.due import Due
+from plugin_scheduler.store.batches import among
+from plugin_scheduler.store.due import NO_BROADCAST, Due
 from plugin_scheduler.store.levels import MOMENT, WORDS, Stretch, questions
 from plugin_scheduler.store.tasks import Tasks
 
 RETRY_HORIZON = timedelta(minutes=10)
+MOST = 500  # tasks of unknown functions that FAIL in one transaction
 
 
 Choose = Callable[[Sequence[Task]], list[Task]]
@@ -46,17 +49,18 @@ class Claims:
         limit: int,
         now: datetime,
         choose: Choose = list,
+        only: Sequence[str] = (),
     ) -> Claim:
         """Start up to ``limit`` tasks due at ``now``, the longest waiting first; priority counts as
-        waiting. ``choose`` picks those that there is room for.
+        waiting. ``choose`` picks those that there is room for; with ``only``, of these functions.
 
         Where rows can be locked, those that another worker is taking are passed over. Elsewhere the
         candidates are read without a lock, and the compare-and-set finds out who was quicker.
         """
         if not self._dialect.locks_rows:
-            return self._take_unlocked(worker_name, groups, limit, now, choose)
+            return self._take_unlocked(worker_name, groups, limit, now, choose, only)
         with self._dialect.transaction():
-            candidates = self._candidates(worker_name, groups, limit, now, lock="skip")
+            candidates = self._candidates(worker_name, groups, limit, now, only, lock="skip")
             chosen = choose(candidates)
             orders = self._tasks.batches.start(chosen, worker_name, now) if chosen else []
         return Claim(orders, len(candidates), False)
@@ -68,9 +72,10 @@ class Claims:
         limit: int,
         now: datetime,
         choose: Choose,
+        only: Sequence[str],
     ) -> Claim:
         with self._dialect.reading():
-            candidates = self._candidates(worker_name, groups, limit, now)
+            candidates = self._candidates(worker_name, groups, limit, now, only)
         chosen = choose(candidates)
         if not chosen:
             return Claim([], len(candidates), False)
@@ -81,12 +86,14 @@ class Claims:
                 orders = self._tasks.start(chosen, worker_name, now)
         return Claim(orders, len(candidates), len(orders) < len(chosen))
 
-    def is_left(self, worker_name: str, groups: Sequence[str], now: datetime) -> bool:
+    def is_left(
+        self, worker_name: str, groups: Sequence[str], now: datetime, only: Sequence[str] = ()
+    ) -> bool:
         """Is there a due task that somebody else has locked at this moment?"""
         if not self._dialect.locks_rows:
             return False
         with self._dialect.reading():
-            return bool(self._candidates(worker_name, groups, 1, now))
+            return bool(self._candidates(worker_name, groups, 1, now, only))
 
     def _candidates(
         self,
@@ -94,19 +101,20 @@ class Claims:
         groups: Sequence[str],
         limit: int,
         now: datetime,
+        only: Sequence[str],
         lock: str = "",
     ) -> list[Task]:
         levels = self._due.levels(groups, now)
         moment = self._dialect.literal(now, "datetime")
 
         def text(kind: str, group: str) -> str:
-            key = (worker_name, kind, group, limit)
+            key = (worker_name, kind, group, limit, tuple(only))
             made = self._due.texts.get(key, lambda: self._text(*key))
             return made.replace(MOMENT, moment)
 
         found = self._rows.read_all(questions(levels, text), lock)
         if found is None:  # one of them cannot be read: which, and why?
-            due = self._for(worker_name, now)
+            due = self._for(worker_name, now, only)
             found = [
                 task
                 for level in levels
@@ -115,15 +123,20 @@ class Claims:
         each = {task.id: task for task in found}  # names of groups may be the same to a database
         return sorted(each.values(), key=self._due.rank)[:limit]
 
-    def _text(self, worker_name: str, kind: str, group: str, limit: int) -> str:
+    def _text(
+        self, worker_name: str, kind: str, group: str, limit: int, only: Sequence[str]
+    ) -> str:
         """Asks for candidates of a stretch of the claim's index."""
-        query = self._due.within(group, WORDS[kind]) & self._for(worker_name, self._due.moment)
+        due = self._for(worker_name, self._due.moment, only)
+        query = self._due.within(group, WORDS[kind]) & due
         fields = [self._task[name] for name in Task._fields]
         return str(self._db(query)._select(*fields, orderby=self._due.order, limitby=(0, limit)))
 
-    def _for(self, worker_name: str, now: Any) -> Any:
+    def _for(self, worker_name: str, now: Any, only: Sequence[str]) -> Any:
         """What is due, and this worker may take."""
         query = self._due.at(now)
+        if only:
+            query &= self._task.function_name.belongs(only)
         for condition in self._due.conditions_of(worker_name).values():
             query &= condition
         return query
@@ -132,13 +145,15 @@ class Claims:
         within = self._due.within(level.group, level.words)
         return self._rows.read(within & query, lock, orderby=self._due.order, **select)
 
-    def has_due_work(self, groups: Sequence[str], horizon: float) -> bool:
+    def has_due_work(self, groups: Sequence[str], horizon: float, only: Sequence[str] = ()) -> bool:
         """Is anything to do, by whichever worker, in the next ``horizon`` seconds? Tells a worker
         that leaves when idle whether it may: a retry that is on its way keeps it."""
         task = self._task
         with self._dialect.reading():
             now = self._dialect.now()
             mine = task.group_name.belongs(groups)
+            if only:
+                mine &= task.function_name.belongs(only)
             retries = (task.times_failed > 0) & self._due.at(now + RETRY_HORIZON)
             queries = (
                 self._due.at(now + timedelta(seconds=horizon)),
@@ -149,6 +164,24 @@ class Claims:
                 self._db(mine & query).select(task.id, limitby=(0, 1), orderby_on_limitby=False)
                 for query in queries
             )
+
+    @again
+    def give_up(self, functions: Collection[str], groups: Sequence[str], waited: float) -> int:
+        """Have tasks of unknown functions FAIL that have been due for so many seconds; how many."""
+        task = self._task
+        with self._dialect.transaction():
+            since = self._dialect.now() - timedelta(seconds=waited)
+            theirs = task.group_name.belongs(groups) & task.function_name.belongs(functions)
+            late = theirs & self._due.at(since) & self._due.conditions_of("")[NO_BROADCAST]
+            rows = self._dialect.select(late, [task.id, task.function_name], limitby=(0, MOST))
+            free = self._tasks.unheld(task, [row.id for row in rows])
+            count = 0
+            # A database may take names for the same that differ in their case.
+            for name in {row.function_name for row in rows} & set(functions):
+                same = [row.id for row in rows if row.function_name == name and row.id in free]
+                why = Reason(ReasonCode.UNKNOWN_FUNCTION, function=name)
+                count += self._tasks.move("give_up", among(task.id, same), reason=why)
+        return count
 
     def next_due(self, groups: Sequence[str], now: datetime) -> datetime | None:
         """When the next task will be due that is not due at ``now``."""

@@ -7,7 +7,7 @@ its own row, and never its status column but to take back an order it has carrie
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from plugin_scheduler.clock import is_zone
@@ -107,6 +107,21 @@ class Workers:
         """The time zone that the oldest worker alive keeps the tables in; None without any."""
         with self._dialect.reading():
             return zone_of_workers(self._db, self._dialect.epoch())
+
+    def unknown_to_all(self, functions: Collection[str], application: str) -> set[str]:
+        """Those of the functions that no live worker of the app knows, as far as rows tell."""
+        alive = self._worker.lease_until > self._dialect.epoch()
+        unknown = set(functions)
+        with self._dialect.reading():
+            for row in self._db(alive).select(self._worker.id):
+                stats = _stats_of(self._db, row.id)
+                names, app = stats.get("tasks"), stats.get("application")
+                if application and app and app != application:
+                    continue
+                if not isinstance(names, list) or len(names) < (stats.get("tasks_total") or 0):
+                    return set()  # it may know them
+                unknown -= set(map(str, names))
+        return unknown
 
     def lease_of(self, name: str) -> float | None:
         """Until when the worker of that name counts as alive; None when there is none."""

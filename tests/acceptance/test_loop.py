@@ -51,6 +51,20 @@ if __name__ == "__main__":
     assert said == "[('COMPLETED', None)] [('world', True)]\n"
 
 
+def test_a_scheduler_without_tasks_is_no_worker(tmp_path: Path) -> None:
+    said = run(
+        tmp_path,
+        """
+from plugin_scheduler import errors
+try:
+    Scheduler(db, {}).loop()
+except errors.ConfigError as error:
+    print(error)
+""",
+    )
+    assert said.startswith("'standalone' has no tasks, so that a worker has nothing to do: give")
+
+
 def test_functions_of_a_namespace_that_was_execd_run(tmp_path: Path) -> None:
     said = run(
         tmp_path,

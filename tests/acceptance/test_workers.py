@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 from kit import CONT, INT, KILL9, STOP, TERM, Lab, eventually, is_alive
+from makers import an_order
+from pools import Runners
+
+from plugin_scheduler.reasons import code_of
+from plugin_scheduler.records import Outcome
 
 SLEEPERS = """
 def long(seconds=60):
@@ -321,6 +326,37 @@ def test_a_killed_idle_runner_is_replaced(lab: Lab) -> None:
     runner.send_signal(KILL9)
     eventually(lambda: not is_alive(runner.pid))
     lab.becomes(lab.queue("quick"), "COMPLETED", within=5)
+
+
+def test_a_function_newer_than_a_worker_waits_for_one_that_knows_it(lab: Lab) -> None:
+    lab.write_tasks("def add(a, b): return a + b")
+    old = lab.start_worker("-w", "old", "-b", "0.3")
+    waiting = lab.queue("newer", group_name="main")
+    eventually(lambda: "does not know the function newer" in old.log)
+    assert lab.becomes(lab.queue("add", 1, 2), "COMPLETED")
+    assert lab.task(waiting).status == "QUEUED"
+    lab.write_tasks("def add(a, b): return a + b\ndef newer(): return 'done'")
+    lab.start_worker("-w", "new")
+    assert lab.becomes(waiting, "COMPLETED").assigned_worker_name == "new"
+    assert len(lab.runs(waiting)) == 1
+    typo = lab.queue("tpyo")
+    lab.start_worker("-w", "strict", "--unknown-function-wait", "0")
+    row = lab.becomes(typo, "FAILED")
+    assert row.reason == "unknown function: tpyo"
+    assert (row.times_failed, lab.runs(typo)) == (0, [])
+
+
+def test_a_runner_that_does_not_know_a_function_gives_the_task_back(lab: Lab) -> None:
+    """It may have loaded another version of the app than the worker asked about."""
+    runners = Runners(lab, "def add(a, b): return a + b")
+    try:
+        pool = runners.pool
+        runners.until(lambda: pool.idle() == 1)
+        pool.hand_out(an_order(function_name="renamed"))
+        (result,) = eventually(lambda: runners.turn() or pool.news().results)
+        assert (result.outcome, code_of(result.reason)) == (Outcome.INTERRUPTED, "unknown_function")
+    finally:
+        runners.close()
 
 
 def test_exactly_one_of_several_workers_leads_and_another_follows_it(lab: Lab) -> None:

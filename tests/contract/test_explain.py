@@ -169,7 +169,23 @@ def test_a_function_newer_than_the_workers_says_to_restart_them(shelf: Shelf) ->
     assert browser.obstacles(shelf.view(shelf.task())) == []
     assert browser.obstacles(shelf.view(shelf.task(function_name="newer"))) == [
         'worker w1 does not know the function "newer": it loaded the app 3 h ago; '
-        "restart it if the function is newer"
+        "restart it if the function is newer",
+        "it waits for a worker that knows it, and FAILS where none does for 60 min",
+    ]
+
+
+def test_a_function_that_some_workers_know_says_which(shelf: Shelf) -> None:
+    shelf.worker("old", worker_stats=shelf.stats(tasks=["add"], unknown_functions=["newer"]))
+    shelf.worker("w1", worker_stats=shelf.stats(tasks=["add", "newer"]))
+    shelf.worker("cut", worker_stats=shelf.stats(tasks=["add"], tasks_total=501))
+    task_id = shelf.task(function_name="newer")
+    told = {check.name: check for check in shelf.explain(task_id).checks}
+    known = told["a worker knows its function"]
+    assert known.met
+    assert known.sentence == "worker cut, w1 knows its function, worker old does not"
+    assert shelf.warnings() == [
+        "worker old does not know these functions of waiting tasks: newer; "
+        "restart it if they are newer"
     ]
 
 

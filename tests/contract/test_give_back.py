@@ -12,6 +12,7 @@ from makers import NINE
 from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.crew import News
 from plugin_scheduler.intake import HELD_AGAIN, Intake
+from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
@@ -36,7 +37,8 @@ def test_a_row_that_somebody_holds_keeps_only_its_own_task(connect: Connect) -> 
         ids = [scheduler.queue_task("add").id for _ in range(3)]
         caller.commit()
         staying = SimpleNamespace(takes_work=True)
-        intake = Intake(store, nobody, staying, Settings(), "me", clock)  # type: ignore[arg-type]
+        functions = KnownFunctions(["add"], 60, clock)
+        intake = Intake(store, nobody, staying, Settings(), "me", functions, clock)  # type: ignore[arg-type]
         orders = store.claims.take("me", ["main"], 3, store.dialect.now()).orders
         scheduler.stop_task(ids[1])  # and does not commit yet
         intake.collect(News(unbegun=orders))

@@ -30,7 +30,7 @@ models
 doorbell dialects
 store presence sight blame headway browse journal
 hosts processes spool streams runs runner nursery crew births pool porter
-signals outage zones identity listening ticker staying
+signals outage zones identity listening ticker staying known_functions
 intake reporting supervisor boot launch vitals
 checks queueing questions editing orders jobs acts
 controllers

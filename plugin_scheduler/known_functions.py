@@ -1,0 +1,82 @@
+"""The functions that a worker can run, and those of waiting tasks that it cannot.
+
+A task whose function this worker does not know waits for a worker that does. Until such a task is
+met, claims ask for nothing more than before. Afterwards claims ask for known functions only, so
+that tasks of unknown ones are not read again and again; from time to time one claim without that
+condition finds out whether they are still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.log import tell
+from plugin_scheduler.records import Task
+
+LOOK_EVERY = 30.0  # seconds between two claims that read tasks of unknown functions
+LISTED, SHOWN = 500, 20  # known and unknown functions in the worker's row
+
+
+class KnownFunctions:
+    """What one worker knows, and the unknown functions that it met."""
+
+    def __init__(self, names: Iterable[str], wait: float, clock: Clock) -> None:
+        self._names, self._wait, self._clock = set(names), wait, clock
+        #: Unknown function -> monotonic time at which it was met first.
+        self._met: dict[str, float] = {}
+        self._only: tuple[str, ...] = ()
+        self._narrow_until = 0.0
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The functions that claims are limited to; empty without a limit."""
+        return self._only
+
+    def about(self) -> dict[str, Any]:
+        """What the worker's row says; ``tasks_total`` tells whether ``tasks`` has all."""
+        return {
+            "tasks": sorted(self._names)[:LISTED],
+            "tasks_total": len(self._names),
+            "unknown_functions": sorted(self._met)[:SHOWN],
+        }
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Take over the functions of an app that was loaded anew."""
+        if set(names) != self._names:
+            self._names, self._met, self._only = set(names), {}, ()
+
+    def unlearn(self, name: str) -> None:
+        """Note that a runner did not know this function after all."""
+        self._names.discard(name)
+        self._only = ()
+
+    def known(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """Those of the tasks that this worker can run; the next claims leave out the others."""
+        found = {task.function_name for task in tasks}
+        unknown = found - self._names
+        if not self._only:  # what was not read this time is there no more
+            self._met = {name: self._met[name] for name in self._met if name in unknown}
+        if not unknown:
+            return tasks
+        for task in tasks:
+            if task.function_name in unknown and task.function_name not in self._met:
+                self._met[task.function_name] = self._clock.monotonic()
+                tell("function_unknown", function=task.function_name, task=task.label)
+        if not self._only:
+            self._only = tuple(sorted(self._names)) or ("",)
+            self._narrow_until = self._clock.monotonic() + min(LOOK_EVERY, self._wait)
+        return [task for task in tasks if task.function_name in self._names]
+
+    def look_now_and_then(self) -> bool:
+        """Have the next claim read all tasks again, where that is due."""
+        if not self._only or self._clock.monotonic() < self._narrow_until:
+            return False
+        self._only = ()
+        return True
+
+    def overdue(self) -> Collection[str]:
+        """Unknown functions that were met longer ago than their tasks may wait."""
+        since = self._clock.monotonic() - self._wait
+        return [name for name, met in self._met.items() if met <= since]
