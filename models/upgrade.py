@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ import portalocker
 from pydal import DAL, Field
 
 from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.private_files import private_folder
 
 NAMES = (
     "scheduler_task",
@@ -205,7 +205,7 @@ class Tables:
         assert self._engine is not None
         try:
             self.db.commit()  # pydal would, too: no lock of the app's stands in anybody's way
-            with tempfile.TemporaryDirectory() as folder, self._engine.alone(self.db):
+            with private_folder() as folder, self._engine.alone(self.db):
                 self.found = self._engine.look(self.db)
                 for old, new in self._old_names(name).items():
                     self._engine.rename(self.db, name, old, new)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import tempfile
+
+from plugin_scheduler.private_files import FUTURE_WRITE, GROW, SHRINK, nameless_file, seal
 
 PAGE = mmap.PAGESIZE
 _RUN, _BEGAN, _READ, _READING = range(4)  # numbers of 8 bytes
@@ -23,8 +24,15 @@ class Board:
         self._memory = mmap.mmap(file, PAGE)
         self._whole = memoryview(self._memory).cast("q")
         self._real = memoryview(self._memory).cast("d")
+        self._count = 0
 
     # -- written by the runner --------------------
+
+    @staticmethod
+    def keep_others_out(file: int) -> None:
+        """From now on nothing can be written through the file's descriptor, only by those who have
+        the page already: tasks write to descriptors that are not their own."""
+        seal(file, FUTURE_WRITE)
 
     def begin(self, run_id: int, at: float) -> None:
         """From now on (monotonic time) this run is at work. When it is over it stays here: its
@@ -54,7 +62,8 @@ class Board:
 
     def have_read(self, count: int) -> None:
         """So many bytes more were read."""
-        self._whole[_READ] += count
+        self._count += count
+        self._whole[_READ] = self._count
 
     @property
     def output_read(self) -> int | None:
@@ -68,11 +77,9 @@ class Board:
 
 
 def blank_page() -> int:
-    """A file for a board; its descriptor."""
-    if hasattr(os, "memfd_create"):
-        file = os.memfd_create("board")
-    else:
-        with tempfile.TemporaryFile() as named:
-            file = os.dup(named.fileno())
+    """A file for a board; its descriptor. Its size is final: a page that another process cuts off
+    would end whoever looks at it."""
+    file = nameless_file("board")
     os.ftruncate(file, PAGE)
+    seal(file, SHRINK | GROW)
     return file

@@ -113,9 +113,6 @@ class Runner:
     def take_back(self) -> list[Order]:
         """What it has not begun, and will not."""
         taken = [unpack_order(packet) for packet in self.lane.take_back()]
-        for sent in taken:
-            if sent.file is not None:
-                os.unlink(sent.file)
         return [self.orders.pop(one.run_id) for one in taken if one.run_id in self.orders]
 
     def waiting(self) -> list[Order]:

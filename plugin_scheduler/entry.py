@@ -30,11 +30,11 @@ def runner(*ends: int) -> int:
     return runner.main(runner.Ends(*ends), _load(), None)
 
 
-def porter() -> int:
+def porter(file: int) -> int:
     """Carry a large result into the database."""
     from plugin_scheduler import porter
 
-    return porter.carry(_load())
+    return porter.carry(_load(), file)
 
 
 def worker() -> int:

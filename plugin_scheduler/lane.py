@@ -2,28 +2,34 @@
 its way back, and the lane that orders wait in.
 
 I own both forms and the lane. I call wire's `Closed`. I never know what becomes of a run.
-An order is one packet, so that those which were not begun can be taken back one by one, without
-asking the runner, who may be busy for long.
+An order is one packet, with a file beside it when it is large, so that those which were not begun
+can be taken back one by one, without asking the runner, who may be busy for long.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from plugin_scheduler.records import OUTCOMES
-from plugin_scheduler.wire import Closed
+from plugin_scheduler.private_files import PrivateFile, complete_file, read_file
+from plugin_scheduler.records import OUTCOMES, Order
+from plugin_scheduler.wire import CLOSED_IN_CHILDREN, Closed, attached, files_of
 
 PACKET = 1 << 17  # bytes that an order may have
 ROOM = 1 << 20  # bytes that should fit into a lane; the system may allow less
 _NOW = socket.MSG_DONTWAIT
+_FULL = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 
-_ORDER = struct.Struct("!qq5i")
+LARGE = 1 << 15  # bytes; what is larger goes through a file
+
+_ORDER = struct.Struct("!qq?4i")
 _REPORT = struct.Struct("!qBBddI")
-_MARKED, _RETIRES, _HAS_RESULT = 1, 2, 4
+_MARKED, _RETIRES, _HAS_RESULT, _IN_FILE = 1, 2, 4, 8
+_ONE_FILE = socket.CMSG_SPACE(struct.calcsize("i"))
 
 
 class Sent(NamedTuple):
@@ -35,7 +41,8 @@ class Sent(NamedTuple):
     function: str
     args: str | None
     vars: str | None
-    file: str | None = None  #: where they are instead, when they are large
+    is_large: bool = False  #: then they are in a file that came with the packet
+    file: PrivateFile | None = None
 
 
 def pack_order(order: Sent) -> bytes:
@@ -45,20 +52,43 @@ def pack_order(order: Sent) -> bytes:
     >>> unpack_order(pack_order(order)) == order
     True
     """
-    texts = [None if text is None else text.encode() for text in order[2:]]
+    texts = [None if text is None else text.encode() for text in order[2:6]]
     lengths = (-1 if text is None else len(text) for text in texts)
-    head = _ORDER.pack(order.run_id, order.task_id, *lengths)
+    head = _ORDER.pack(order.run_id, order.task_id, order.is_large, *lengths)
     return head + b"".join(text for text in texts if text)
 
 
 def unpack_order(packet: bytes) -> Sent:
-    run_id, task_id, *lengths = _ORDER.unpack_from(packet)
+    run_id, task_id, is_large, *lengths = _ORDER.unpack_from(packet)
     texts: list[Any] = []
     at = _ORDER.size
     for length in lengths:
         texts.append(None if length < 0 else packet[at : at + length].decode())
         at += max(0, length)
-    return Sent(run_id, task_id, *texts)
+    return Sent(run_id, task_id, *texts)._replace(is_large=is_large)
+
+
+def packed(order: Order) -> tuple[bytes, PrivateFile | None]:
+    """An order as it goes through a lane, with a file where it is large. OSError where no file can
+    be made."""
+    task = order.task
+    sent = Sent(order.run_id, task.id, task.uuid, task.function_name, task.args, task.vars)
+    packet = pack_order(sent)
+    if len(packet) <= LARGE:
+        return packet, None
+    short = pack_order(sent._replace(args=None, vars=None, is_large=True))
+    return short, complete_file("order", packet)
+
+
+def whole(order: Sent) -> Sent:
+    """With its arguments, where these came in a file."""
+    if not order.is_large:
+        return order
+    if order.file is None:
+        raise OSError(errno.EMFILE, "the arguments came in a file, and this process can open none")
+    packet = read_file(order.file.fileno())
+    order.file.close()
+    return unpack_order(packet)
 
 
 class Told(NamedTuple):
@@ -66,7 +96,7 @@ class Told(NamedTuple):
 
     ``outcome`` is its place in `OUTCOMES`, ``began`` a monotonic time, ``result`` JSON text.
     ``marked``: the run printed something, and a mark stands behind it. ``retires``: the runner
-    takes no more orders.
+    takes no more orders. ``in_file``: the result is in a file that came with the report.
     """
 
     run_id: int
@@ -77,6 +107,7 @@ class Told(NamedTuple):
     retires: bool
     result: str | None
     rest: Mapping[str, Any]
+    in_file: bool = False
 
 
 def pack_report(told: Told) -> bytes:
@@ -87,7 +118,7 @@ def pack_report(told: Told) -> bytes:
     True
     """
     flags = _MARKED * told.marked | _RETIRES * told.retires
-    flags |= _HAS_RESULT * (told.result is not None)
+    flags |= _HAS_RESULT * (told.result is not None) | _IN_FILE * told.in_file
     result = (told.result or "").encode()
     head = _REPORT.pack(told.run_id, told.outcome, flags, told.began, told.seconds, len(result))
     return head + result + (json.dumps(told.rest).encode() if told.rest else b"")
@@ -104,8 +135,9 @@ def unpack_report(body: bytes) -> Told:
         raise ValueError("no report")
     result = body[_REPORT.size : end].decode() if flags & _HAS_RESULT else None
     rest = json.loads(body[end:]) if len(body) > end else {}
-    marked, retires = bool(flags & _MARKED), bool(flags & _RETIRES)
-    return Told(run_id, outcome, began, seconds, marked, retires, result, rest)
+    marked, retires, in_file = flags & _MARKED, flags & _RETIRES, flags & _IN_FILE
+    kinds = bool(marked), bool(retires), result, rest, bool(in_file)
+    return Told(run_id, outcome, began, seconds, *kinds)
 
 
 class Lane:
@@ -114,14 +146,18 @@ class Lane:
     def __init__(self) -> None:
         self._ours, self.end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+        self.end.shutdown(socket.SHUT_WR)  # tasks write to descriptors that are not their own
 
-    def send(self, packet: bytes) -> bool:
+    def send(self, packet: bytes, file: PrivateFile | None = None) -> bool:
         """False where it is full; raises Closed where nobody is at its end."""
         try:
-            self._ours.send(packet, _NOW)
-        except BlockingIOError:
-            return False
+            if file is None:
+                self._ours.send(packet, _NOW)
+            else:
+                self._ours.sendmsg([packet], attached(file), _NOW)
         except OSError as error:
+            if error.errno in _FULL:
+                return False
             raise Closed from error
         return True
 
@@ -152,14 +188,18 @@ class LaneEnd:
     def receive(self) -> Sent | None:
         """The next order; None when none came for so long. Raises Closed when none will come."""
         try:
-            packet = self._end.recv(PACKET)
+            packet, attachments, _, _ = self._end.recvmsg(PACKET, _ONE_FILE, CLOSED_IN_CHILDREN)
         except BlockingIOError:
             return None
         except OSError as error:
             raise Closed from error
         if not packet:
             raise Closed
-        return unpack_order(packet)
+        order = unpack_order(packet)
+        if not attachments:
+            return order
+        [file] = files_of(attachments)
+        return order._replace(file=file)
 
     def abandon(self) -> None:
         """Close this process's copy."""

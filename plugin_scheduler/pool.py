@@ -17,13 +17,12 @@ from plugin_scheduler.births import Births
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News, Runner
 from plugin_scheduler.hosts import World
-from plugin_scheduler.lane import Told, unpack_report
+from plugin_scheduler.lane import Told, packed, unpack_report
 from plugin_scheduler.processes import end_group, ended_how, warn_runner
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result, result_of
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.spool import Spool
 from plugin_scheduler.wire import Closed
 
 LAPSED = Reason(ReasonCode.LEASE_LOST)
@@ -41,9 +40,7 @@ class Pool:
         world: World | None = None,
     ) -> None:
         self._selector, self._clock = selector, clock
-        self._spool = Spool()
-        own = {"nonce": secrets.token_hex(8), "spool": self._spool.folder}
-        self._births = Births({**spec, **own}, selector, clock, world)
+        self._births = Births({**spec, "nonce": secrets.token_hex(8)}, selector, clock, world)
         self._births.on_death = self._note_death
         self._births.on_lost_nursery = self._end_all
         self._births.on_lapse = self._note_lapse
@@ -168,10 +165,12 @@ class Pool:
         if self._clock.monotonic() >= self._allowed_until:
             return False
         takers = [runner for runner in self.runners if self._takes(runner)]
-        packet = self._spool.packet(order) if takers else b""
+        if not takers:
+            return False
+        packet, file = packed(order)
         for runner in sorted(takers, key=lambda runner: len(runner.orders)):
             with contextlib.suppress(Closed):  # it is found out elsewhere
-                if runner.lane.send(packet):
+                if runner.lane.send(packet, file):
                     runner.given(order, self._clock.monotonic())
                     return True
         return False
@@ -205,6 +204,7 @@ class Pool:
             self._births.failed(message[1])
 
     def _on_report(self, runner: Runner, told: Told) -> None:
+        file = runner.channel.take_file() if told.in_file else None
         order = runner.orders.get(told.run_id)
         if order is None:
             return
@@ -214,7 +214,7 @@ class Pool:
         run, runner.run = runner.run, None
         run = run if run is not None and run.order is order else None
         runner.answered(order, self._clock.monotonic())
-        self._births.news.results.append(result_of(order, told, output, run))
+        self._births.news.results.append(result_of(order, told, output, run, file))
         if run is not None and run.ending:
             # What it started may still be there, and its state is anybody's guess.
             runner.end(self._clock.monotonic(), Outcome.INTERRUPTED, ENDED_BEFORE)
@@ -343,4 +343,3 @@ class Pool:
             runner.close_files(self._selector)
         self.runners.clear()
         self._births.close_nursery()
-        self._spool.remove()

@@ -6,9 +6,7 @@ while they are written. I own the porters. I call store, but only inside a porte
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from typing import Any
 
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.private_files import read_file
 from plugin_scheduler.processes import start_entry
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome, Report
@@ -26,6 +25,7 @@ from plugin_scheduler.settings import Settings
 PATIENCE = 60.0  # seconds for one result
 STORED, TOO_LATE, TRY_AGAIN = 0, 4, 5  # exit codes
 TRIES = 3  # for a porter that was killed
+_NOT_SENT = ("order", "result", "result_file")  # parts of a result that go another way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +55,12 @@ class Porters:
 
     def carry(self, result: Result) -> None:
         """Start to report a result that is in a file; `delivered` tells when that is done."""
-        parts = dataclasses.asdict(result)
-        order = parts.pop("order")
-        run = {"task": result.order.task.id, "run": order["run_id"]}
-        run["started"] = result.order.started.isoformat()
-        porter = start_entry("porter", [], {**self._load, "order": run, "parts": parts})
+        assert result.result_file is not None
+        order = result.order
+        run = {"task": order.task.id, "run": order.run_id, "started": order.started.isoformat()}
+        parts = {name: value for name, value in vars(result).items() if name not in _NOT_SENT}
+        load = {**self._load, "order": run, "parts": parts}
+        porter = start_entry("porter", [result.result_file.fileno()], load)
         self._on_their_way.append((porter, result))
 
     def delivered(self) -> list[Delivery]:
@@ -85,8 +86,8 @@ class Porters:
 
 
 def _delivery(code: int, result: Result) -> Delivery:
-    with contextlib.suppress(OSError):
-        os.unlink(str(result.result_file))
+    if result.result_file is not None:
+        result.result_file.close()
     if code in (STORED, TOO_LATE):
         return Delivery(result, was_in_time=code == STORED)
     why = Reason(ReasonCode.REPORT_TOO_LARGE, error=f"exit status {code} of the process that tried")
@@ -94,12 +95,11 @@ def _delivery(code: int, result: Result) -> Delivery:
     return Delivery(result, was_in_time=True, instead=failed)
 
 
-def carry(load: Mapping[str, Any]) -> int:
-    """A porter's work; its exit code."""
+def carry(load: Mapping[str, Any], file: int) -> int:
+    """A porter's work; its exit code. The result is in ``file``."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # its worker waits for it
-    with open(load["parts"]["result_file"], encoding="utf-8") as file:
-        text = file.read()
+    text = read_file(file).decode()
     until = SYSTEM.monotonic() + PATIENCE
     while True:
         try:
@@ -119,11 +119,10 @@ def _report(load: Mapping[str, Any], text: str) -> int:
     if not tasks:
         return TOO_LATE
     started = datetime.fromisoformat(load["order"]["started"])
-    parts = {name: value for name, value in load["parts"].items() if name != "result_file"}
     report = Report(
         order=Order(tasks[0], load["order"]["run"], started),
         ended=store.dialect.now(),
-        **{**parts, "result": text},
+        **{**load["parts"], "result": text},
     )
     try:
         [(_, move)] = store.tasks.report([report], load["worker"])

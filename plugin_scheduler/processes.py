@@ -11,13 +11,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
 
 from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.private_files import complete_file
 
 
 def spawn_runner(spec: Mapping[str, Any], ends: Sequence[int]) -> subprocess.Popen[bytes]:
@@ -31,12 +31,12 @@ def start_entry(entry: str, fds: Sequence[int], load: Any) -> subprocess.Popen[b
     ``load`` reaches it as JSON on standard input: it may hold a database's password, and the
     arguments of a process are there for everybody to read.
     """
-    with tempfile.TemporaryFile() as file:  # not a pipe: nobody waits until it is read
-        file.write(json.dumps(load).encode())
-        file.seek(0)
+    # Not a pipe: nobody waits until it is read.
+    with contextlib.closing(complete_file("load", json.dumps(load).encode())) as file:
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
         return subprocess.Popen(
             [sys.executable, "-m", "plugin_scheduler.entry", entry, *map(str, fds)],
-            stdin=file,
+            stdin=file.fileno(),
             pass_fds=fds,
             start_new_session=True,
         )

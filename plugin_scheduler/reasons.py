@@ -35,6 +35,7 @@ class ReasonCode(str, Enum):
     TAKEN_AWAY = "taken_away"
     REPORT_REFUSED = "report_refused"
     REPORT_TOO_LARGE = "report_too_large"
+    RESULT_LOST = "result_lost"
     COMMIT_FAILED = "commit_failed"
     UNKNOWN_FUNCTION = "unknown_function"
     BAD_ARGUMENTS = "bad_arguments"
@@ -67,6 +68,7 @@ TEMPLATES: Mapping[ReasonCode, str] = {
     _C.TAKEN_AWAY: "the task was taken away from its worker",
     _C.REPORT_REFUSED: "its report could not be stored: {error}",
     _C.REPORT_TOO_LARGE: "its result could not be stored: {error}",
+    _C.RESULT_LOST: "its result came in a file that the worker could not take: too many open files",
     _C.COMMIT_FAILED: "its changes could not be committed: {error}",
     _C.UNKNOWN_FUNCTION: "unknown function: {function}",
     _C.BAD_ARGUMENTS: "its arguments do not fit: {error}",

@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -27,7 +26,8 @@ from plugin_scheduler.board import Board
 from plugin_scheduler.current import current_task
 from plugin_scheduler.errors import NotFound
 from plugin_scheduler.hosts import World, load
-from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report, unpack_order
+from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report, whole
+from plugin_scheduler.private_files import complete_file
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.streams import Streams
@@ -65,8 +65,9 @@ class Runner:
     ) -> None:
         self._channel, self._world, self._streams = channel, world, streams
         self._lane, self._board = LaneEnd(ends.lane, IDLE), Board(ends.board)
+        self._board.keep_others_out(ends.board)
         self._trace_fd = ends.trace
-        self._nonce, self._spool = spec["nonce"], spec["spool"]
+        self._nonce = spec["nonce"]
         self._settings = world.home.settings.but(**spec.get("overrides", {}))
         self._runs = 0
         self._mib, self._measured = 0.0, 0.0
@@ -111,13 +112,13 @@ class Runner:
     def _attempt(self, order: Sent) -> tuple[str, dict[str, Any]]:
         try:
             self._world.refresh()
-            order = _whole(order)
+            order = whole(order)
             function = self._find(order.function)
             _give_w2p_task(function)
             args, kwargs = values.decode(order.args) or [], values.decode(order.vars) or {}
             value = function(*args, **kwargs)
             result = values.encode(value, "the result")
-            payload = self._spooled(result)
+            payload = _carried(result)
             # From here on it is too late to be ended: what was committed would be told as undone.
             self._run_id = None
             if self._settings.autocommit:
@@ -154,21 +155,10 @@ class Runner:
             self._streams.send(capture.mark(self._nonce, run_id), self._board)
         self._runs += 1
         self._retires = self._should_retire()
-        result = payload.pop("result", None)
-        number = OUTCOMES.index(outcome)
-        told = Told(run_id, number, began, seconds, marked, self._retires, result, payload)
-        self._channel.send_frame(pack_bytes(pack_report(told)))
-
-    def _spooled(self, result: str) -> dict[str, Any]:
-        """A large result goes through a file; its folder is the worker's, and goes with it."""
-        if len(result) <= RESULT_IN_FILE:
-            return {"result": result}
-        os.makedirs(self._spool, 0o700, exist_ok=True)  # people clean temporary folders
-        with tempfile.NamedTemporaryFile(
-            "w", dir=self._spool, suffix=".json", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(result)
-        return {"result_file": file.name}
+        result, file = payload.pop("result", None), payload.pop("file", None)
+        ended = OUTCOMES.index(outcome), began, seconds, marked, self._retires
+        told = Told(run_id, *ended, result, payload, in_file=file is not None)
+        self._channel.send_frame(pack_bytes(pack_report(told)), file)
 
     def _should_retire(self) -> bool:
         now = time.monotonic()
@@ -288,14 +278,11 @@ def _log_to_stderr() -> None:
         )
 
 
-def _whole(order: Sent) -> Sent:
-    """A large order's arguments come in a file."""
-    if order.file is None:
-        return order
-    with open(order.file, "rb") as file:
-        order = unpack_order(file.read())
-    os.unlink(file.name)
-    return order
+def _carried(result: str) -> dict[str, Any]:
+    """A large result goes through a file, not through the worker."""
+    if len(result) <= RESULT_IN_FILE:
+        return {"result": result}
+    return {"file": complete_file("result", result.encode())}
 
 
 def _give_w2p_task(function: Callable[..., Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from plugin_scheduler.capture import Output
 from plugin_scheduler.lane import Told
+from plugin_scheduler.private_files import PrivateFile, is_private
 from plugin_scheduler.reasons import Reason, ReasonCode, WrittenReason
 from plugin_scheduler.records import OUTCOMES, Order, Outcome
 from plugin_scheduler.settings import Settings
@@ -25,7 +26,7 @@ class Result:
     seconds: float
     output: str
     result: str | None = None
-    result_file: str | None = None
+    result_file: PrivateFile | None = None  #: where the result is instead, when it is large
     traceback: str | None = None
     reason: str | None = None
     progress: dict[str, Any] | None = None
@@ -94,9 +95,13 @@ class LiveRun:
         )
 
 
-def result_of(order: Order, told: Told, output: str, run: LiveRun | None) -> Result:
+def result_of(
+    order: Order, told: Told, output: str, run: LiveRun | None, file: PrivateFile | None = None
+) -> Result:
     """It ended by itself, or listened when it was told to; ``run`` where it was seen at work."""
     outcome, reason = OUTCOMES[told.outcome], _reason_told(told)
+    if told.in_file and (file is None or not is_private(file.fileno())):
+        outcome, reason, file = Outcome.FAILED, Reason(ReasonCode.RESULT_LOST), None
     if outcome != Outcome.COMPLETED and run is not None and run.ending:
         # Whatever it raised on its way out: it was ended, and by whom is what counts. One that
         # completed just before the signal came did its work, and that is what counts then.
@@ -107,7 +112,7 @@ def result_of(order: Order, told: Told, output: str, run: LiveRun | None) -> Res
         seconds=told.seconds,
         output=output,
         result=told.result,
-        result_file=told.rest.get("result_file"),
+        result_file=file,
         traceback=told.rest.get("traceback"),
         reason=reason,
         progress=told.rest.get("progress") or (run.progress if run else None),

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import psutil
@@ -132,30 +131,31 @@ def test_ctrl_c_is_answered_while_an_app_takes_its_time_to_load(tmp_path: Path) 
             worker.kill()
 
 
-def test_nothing_is_left_in_the_temporary_folder(lab: Lab) -> None:
+def test_a_worker_uses_nothing_in_the_shared_temporary_folder(lab: Lab) -> None:
     place = lab.folder / "tmp"
-    place.mkdir()
-    lab.write_tasks("def much(): return 'y' * 3_000_000\ndef big(): mark(); return 'y' * 3_000_000")
+    for name in ("fifo", "of_another", "linked"):
+        (place / f"plugin-scheduler-{name}").mkdir(parents=True)
+    os.mkfifo(place / "plugin-scheduler-fifo" / "alive")
+    os.mkfifo(place / "plugin-scheduler-whole")
+    (place / "plugin-scheduler-linked" / "alive").symlink_to("/dev/tty")
+    if os.geteuid() == 0:
+        os.chown(place / "plugin-scheduler-of_another", 65534, 65534)
+    before = sorted(place.rglob("*"))
+    lab.write_tasks("def size(text): return len(text)\ndef much(): return 'y' * 3_000_000")
     worker = lab.start_worker(TMPDIR=str(place))
-    lab.becomes(lab.queue("much"), "COMPLETED")
-    lab.becomes(lab.queue("big"), "COMPLETED")
-    spool = next(place.iterdir())
-    eventually(lambda: [path.name for path in spool.iterdir()] == ["alive"])
-    assert spool.stat().st_mode & 0o077 == 0
-    worker.kill()
-    lab.start_worker(TMPDIR=str(place)).send(TERM)
-    lab.workers[-1].wait()
-    assert list(place.iterdir()) == [], "the next one removes what a dead one has left"
+    large, result = lab.queue("size", "x" * 200_000), lab.queue("much")
+    lab.becomes(large, "COMPLETED")
+    lab.becomes(result, "COMPLETED")
+    assert lab.runs(large)[0].run_result == "200000"
+    assert len(lab.runs(result)[0].run_result) == 3_000_002
+    worker.send(TERM)
+    worker.wait()
+    assert sorted(place.rglob("*")) == before
 
 
-def test_a_large_result_outlives_its_porter_and_its_folder(lab: Lab) -> None:
+def test_a_large_result_outlives_its_porter(lab: Lab) -> None:
     lab.write_tasks("def much(): return 'y' * 3_000_000")
-    place = lab.folder / "tmp"
-    place.mkdir()
-    worker = lab.start_worker(TMPDIR=str(place))
-    lab.becomes(lab.queue("much"), "COMPLETED")
-    for folder in place.iterdir():
-        subprocess.run(["rm", "-r", str(folder)], check=True)
+    worker = lab.start_worker()
     task_id = lab.queue("much")
 
     def porter() -> psutil.Process | None:

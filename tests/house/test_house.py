@@ -22,14 +22,14 @@ FOLDERS = {
 
 #: Low to high; a room calls rooms of its own floor and of those below.
 _FLOORS = """
-visible_text
+visible_text private_files
 views errors clock records current log sentences reasons
 cron cronwords recurrence graph settings values secrecy catalog arguments tally
 lifecycle forecast columns capture wire lines lane board typed
 models
 doorbell dialects
 store presence sight blame headway browse journal
-hosts processes spool streams runs runner nursery crew births pool porter
+hosts processes streams runs runner nursery crew births pool porter
 signals outage zones identity listening ticker staying known_functions
 intake reporting supervisor boot launch vitals
 checks queueing questions editing orders jobs acts
@@ -189,6 +189,16 @@ def test_only_those_who_direct_log() -> None:
 
 
 # --- what is done in one room only ----------------------------------------------------------------
+
+
+def test_temporary_files_are_made_in_one_module_only() -> None:
+    def made(module: Module) -> Iterator[str]:
+        for node in module.nodes:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if "tempfile" in names or getattr(node, "module", None) == "tempfile":
+                yield module.at(node, "tempfile")
+
+    assert outside({"private_files"}, made) == []
 
 
 def test_status_words_are_spelled_in_records_and_lifecycle_only() -> None:

@@ -39,7 +39,11 @@ def lane() -> Iterator[tuple[Lane, LaneEnd]]:
     theirs.abandon()
 
 
-@given(st.builds(Sent, NUMBER, NUMBER, st.text(max_size=9), st.text(max_size=9), TEXT, TEXT, TEXT))
+@given(
+    st.builds(
+        Sent, NUMBER, NUMBER, *[st.text(max_size=9)] * 2, TEXT, TEXT, st.booleans(), st.none()
+    )
+)
 def test_an_order_comes_out_as_it_went_in(order: Sent) -> None:
     assert unpack_order(pack_order(order)) == order
 
