@@ -17,7 +17,7 @@ from py4web import URL
 from yatl.helpers import SPAN, TAG, XML
 
 from plugin_scheduler import clock, sight
-from plugin_scheduler.records import TaskStatus, WorkerStatus
+from plugin_scheduler.records import Outcome, TaskStatus, WorkerStatus
 from plugin_scheduler.sentences import Sentence
 
 #: Look of a status: its colour has a meaning, the word is always there, too.
@@ -30,11 +30,20 @@ TONES = {
     TaskStatus.TIMEOUT: "bad",
     TaskStatus.STOPPED: "warn",
     TaskStatus.EXPIRED: "warn",
+    Outcome.DIED: "bad",
+    Outcome.LOST: "bad",
+    Outcome.INTERRUPTED: "warn",
     WorkerStatus.ACTIVE: "good",
     WorkerStatus.DISABLED: "warn",
 }
 
 
+#: Outcomes of runs that are no statuses of tasks.
+MEANINGS = {
+    Outcome.DIED: Sentence("its own process died"),
+    Outcome.LOST: Sentence("its worker died"),
+    Outcome.INTERRUPTED: Sentence("its worker left, or lost its right to it; it runs again"),
+}
 NOTHING = "\u2013"  # a dash
 
 
@@ -97,8 +106,9 @@ class Shown:
         return NOTHING if seconds is None else self.say(sight.span(seconds))
 
     def badge(self, status: str) -> Any:
-        """A status, with a colour for its meaning."""
-        return SPAN(status, _class=f"badge {TONES.get(status, 'calm')}")
+        """A status or an outcome, with a colour for its meaning; a rare word is told on hover."""
+        meaning = {"_title": self.say(MEANINGS[status])} if status in MEANINGS else {}
+        return SPAN(status, _class=f"badge {TONES.get(status, 'calm')}", **meaning)
 
     def count(self, number: int, cap: int | None = None) -> str:
         """A number with separators; with a plus sign where it is a cap that was reached."""

@@ -72,7 +72,7 @@ def _of_run(run: RunView, task: TaskView, is_first: bool) -> Event:
     if run.worker:
         facts.append(Sentence("on {worker}", worker=run.worker))
     text = Sentence("{facts}", facts=facts) if facts else ""
-    return Event(at, "run", text, run.status, run.id, more=run.reason or "")
+    return Event(at, "run", text, run.word, run.id, more=run.reason or "")
 
 
 def _of_note(note: Note) -> Event:

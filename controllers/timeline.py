@@ -89,6 +89,7 @@ def _bar(visit: Visit, bar: Bar) -> dict[str, Any]:
         "name": bar.name,
         "function": bar.function,
         "status": bar.status,
+        "outcome": bar.outcome,
         "start": visit.iso(bar.start),
         "fraction": bar.start.microsecond / 1e6,
         "seconds": round(bar.seconds, 3),

@@ -300,7 +300,8 @@ def states_page() -> str:
         table(("move", "from", "to", "who", "guard", "also"), rows),
         "## Of a run",
         ", ".join(map(code, records.RunStatus.ALL)),
-        "What became of a run says more than its status, since what follows differs:",
+        "The column `outcome` says more than the status, which keeps web2py's words. It is NULL\n"
+        "while a run is at work, and in rows of older versions: pages then show the status.",
         outcomes(),
         "## Reasons",
         "A reason in words comes with a code (`reason_code`) that programs can compare. The\n"

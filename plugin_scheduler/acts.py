@@ -21,7 +21,7 @@ from plugin_scheduler import values
 from plugin_scheduler.browse import Browser, Filter
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.journal import Journal
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.records import RunStatus, TaskStatus
 from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import TaskView
 
@@ -71,11 +71,13 @@ class Step:
 
 
 class Act(NamedTuple):
-    """``skips`` says why a task is none of its, None for one that is; ``do`` does it to many."""
+    """``skips`` says why a task is none of its, None for one that is; ``do`` does it to many,
+    and ``done`` is the condition that those meet then to which it was done."""
 
     said: str
     skips: Callable[[TaskView, datetime, Any], Sentence | None]
-    do: Callable[[Acts, list[int], Any], int]
+    do: Callable[[Acts, list[int], Any], object]
+    done: Callable[[Acts, Any], Any]
     column: str = ""  # that it writes a given value to
 
 
@@ -96,14 +98,23 @@ class Acts:
         act = self._named(name, ids)
         value = self._checked(act, value)
         fit, skipped = self._sorted_out(act, dict.fromkeys(ids), value)
-        done = min(len(fit), act.do(self, fit, value)) if fit else 0
-        if fit:
-            self._journal.note_many(
-                self._who, name, fit, **({} if value is None else {"value": value})
-            )
-        if len(fit) > done:
-            skipped[CHANGED] += len(fit) - done
-        return Acted(done, dict(skipped))
+        done = self._do(act, fit, value) if fit else []
+        if done:
+            detail = {} if value is None else {"value": value}
+            self._journal.note_many(self._who, name, done, **detail)
+        if len(fit) > len(done):
+            skipped[CHANGED] += len(fit) - len(done)
+        return Acted(len(done), dict(skipped))
+
+    def _do(self, act: Act, ids: list[int], value: Any) -> list[int]:
+        """The tasks that are changed. They are read afterwards: each write is guarded, so that
+        tasks that changed since they were looked at are left as they are."""
+        act.do(self, ids, value)
+        changed = self.task.id.belongs(ids) & act.done(self, value)
+        found = {row.id for row in self._set(changed).select(self.task.id)}
+        if act.do is Acts.delete:
+            return [one for one in ids if one not in found]
+        return [one for one in ids if one in found]
 
     def act_on_matching(
         self, name: str, wanted: Filter, above: int, upto: int, value: Any = None
@@ -185,6 +196,37 @@ class Acts:
     def set_group(self, ids: list[int], value: Any) -> int:
         return self.write(ids, self.task.id > 0, group_name=value)
 
+    # -- to which it was done --------------------
+
+    def are_stopped(self, _: Any) -> Any:
+        """Those that waited are stopped, those that run are told to."""
+        run = self.scheduler.db.scheduler_run
+        told = self._set((run.stop_requested == True) & (run.status == RunStatus.RUNNING))
+        runs = self.task.id.belongs(told._select(run.task_id))
+        return (self.task.status == TaskStatus.STOPPED) | runs
+
+    def are_queued(self, _: Any) -> Any:
+        return self.task.status == TaskStatus.QUEUED
+
+    def are_due(self, _: Any) -> Any:
+        due = self.task.next_run_time <= self.scheduler.now()
+        return (self.task.status == TaskStatus.QUEUED) & due
+
+    def are_enabled(self, _: Any) -> Any:
+        return self._not_ended() & (self.task.enabled == True)
+
+    def are_disabled(self, _: Any) -> Any:
+        return self._not_ended() & (self.task.enabled == False)
+
+    def are_there(self, _: Any) -> Any:
+        return self.task.id > 0
+
+    def have_priority(self, value: Any) -> Any:
+        return self.task.priority == value
+
+    def have_group(self, value: Any) -> Any:
+        return self.task.group_name == value
+
     def _not_ended(self) -> Any:
         return ~self.task.status.belongs(TaskStatus.ENDED)
 
@@ -247,14 +289,20 @@ def _same_group(task: TaskView, now: datetime, value: Any) -> Sentence | None:
 
 
 ACTS: Mapping[str, Act] = {
-    "stop": Act("Stopped, or told to stop: {number}.", _no_stop, Acts.stop),
-    "requeue": Act("Queued again: {number}.", _no_requeue, Acts.requeue),
-    "run_now": Act("Made due now: {number}.", _no_run_now, Acts.run_now),
-    "enable": Act("Enabled: {number}.", _no_enable, Acts.enable),
-    "disable": Act("Disabled: {number}.", _no_disable, Acts.disable),
-    "delete": Act("Deleted: {number}.", _anyway, Acts.delete),
+    "stop": Act("Stopped, or told to stop: {number}.", _no_stop, Acts.stop, Acts.are_stopped),
+    "requeue": Act("Queued again: {number}.", _no_requeue, Acts.requeue, Acts.are_queued),
+    "run_now": Act("Made due now: {number}.", _no_run_now, Acts.run_now, Acts.are_due),
+    "enable": Act("Enabled: {number}.", _no_enable, Acts.enable, Acts.are_enabled),
+    "disable": Act("Disabled: {number}.", _no_disable, Acts.disable, Acts.are_disabled),
+    "delete": Act("Deleted: {number}.", _anyway, Acts.delete, Acts.are_there),
     "set_priority": Act(
-        "Priority changed: {number}.", _same_priority, Acts.set_priority, "priority"
+        "Priority changed: {number}.",
+        _same_priority,
+        Acts.set_priority,
+        Acts.have_priority,
+        "priority",
     ),
-    "set_group": Act("Group changed: {number}.", _same_group, Acts.set_group, "group_name"),
+    "set_group": Act(
+        "Group changed: {number}.", _same_group, Acts.set_group, Acts.have_group, "group_name"
+    ),
 }

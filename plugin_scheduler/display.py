@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from plugin_scheduler.browse import Count, Explanation, Listing, Overview
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.records import Outcome, RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.recurrence import in_words
 from plugin_scheduler.sight import RunView, TaskView, WorkerView, amount, call, quantity, span
 from plugin_scheduler.visible_text import visible
@@ -33,6 +33,9 @@ _COLOURS = {
     TaskStatus.TIMEOUT: "red",
     TaskStatus.STOPPED: "yellow",
     TaskStatus.EXPIRED: "yellow",
+    Outcome.DIED: "red",
+    Outcome.LOST: "red",
+    Outcome.INTERRUPTED: "yellow",
     WorkerStatus.ACTIVE: "green",
     WorkerStatus.DISABLED: "yellow",
 }
@@ -182,7 +185,7 @@ class Screen:
             self._run(run, now)
 
     def _run(self, run: RunView, now: datetime) -> None:
-        self._line(Text(f"run {run.id}  ", style="bold"), _status(run.status))
+        self._line(Text(f"run {run.id}  ", style="bold"), _status(run.word))
         times = _clock(run.start_time, now)
         if run.stop_time:
             times += f" to {_clock(run.stop_time, now)}"

@@ -7,8 +7,11 @@ code.
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from plugin_scheduler.sentences import Sentence
@@ -22,6 +25,7 @@ class ReasonCode(str, Enum):
     RAISED = "raised"
     TIMEOUT = "timeout"
     STOP_REQUESTED = "stop_requested"
+    STOP_ORDERED = "stop_ordered"
     RUNNER_DIED = "runner_died"
     RUNNER_RETIRED = "runner_retired"
     RUNNER_ENDED = "runner_ended"
@@ -55,6 +59,7 @@ TEMPLATES: Mapping[ReasonCode, str] = {
     _C.RAISED: "{error}",
     _C.TIMEOUT: "took longer than {seconds} s",
     _C.STOP_REQUESTED: "stopped on request",
+    _C.STOP_ORDERED: "stopped by STOP_TASK",
     _C.RUNNER_DIED: "its runner died: {how}",
     _C.RUNNER_RETIRED: "its runner had to be ended",
     _C.RUNNER_ENDED: "its runner was ended for the run before it",
@@ -125,6 +130,28 @@ def _known(code: object) -> str | None:
         return ReasonCode(code).value
     except ValueError:
         return None
+
+
+def stored_reason(reason: str | None, code: object) -> str | None:
+    """A reason as it stands in a row, so that it can be said in another language: for looks only.
+
+    Text that is not what its code's template gives (cut, or of another version) stays as it is.
+
+    >>> stored_reason("its worker web1#7 died", "worker_died").values
+    {'worker': 'web1#7'}
+    """
+    known = _known(code)
+    found = _pattern(ReasonCode(known)).fullmatch(reason) if known and reason else None
+    if found is None:
+        return reason
+    return Reason(ReasonCode(known), **found.groupdict())
+
+
+@lru_cache(maxsize=len(ReasonCode))
+def _pattern(code: ReasonCode) -> re.Pattern[str]:
+    parts = string.Formatter().parse(TEMPLATES[code])
+    found = (re.escape(text) + (f"(?P<{name}>.*)" if name else "") for text, name, _, _ in parts)
+    return re.compile("".join(found), re.DOTALL)
 
 
 def code_of(reason: str | None) -> str | None:

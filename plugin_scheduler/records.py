@@ -57,14 +57,14 @@ class WorkerStatus:
 
 
 class Outcome:
-    """What became of a run; says more than its status, because what follows differs."""
+    """What became of a run: the column ``outcome``. The status is web2py's word for it."""
 
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    TIMEOUT = "TIMEOUT"
-    STOPPED = "STOPPED"  #: a person said no
+    COMPLETED = "COMPLETED"  #: its function returned, and its changes are committed
+    FAILED = "FAILED"  #: its function raised, or its result could not be stored
+    TIMEOUT = "TIMEOUT"  #: took longer than its timeout
+    STOPPED = "STOPPED"  #: a person stopped it
     DIED = "DIED"  #: its runner died under it
-    LOST = "LOST"  #: its worker died, found by the ticker
+    LOST = "LOST"  #: its worker died, found by the leading worker
     INTERRUPTED = "INTERRUPTED"  #: its worker left, or could not keep its lease
 
     RUN_STATUS = {
@@ -76,6 +76,17 @@ class Outcome:
         LOST: RunStatus.STOPPED,
         INTERRUPTED: RunStatus.STOPPED,
     }
+
+    FAILURES = (FAILED, TIMEOUT, DIED, LOST)  #: nobody asked for such an end
+
+
+def outcome_of(status: str | None, outcome: str | None) -> str | None:
+    """How a run ended; None while it runs. A row of an older version has no outcome, and one whose
+    status was edited by hand has another than its outcome: there the status is all that is known.
+    """
+    if status not in Outcome.RUN_STATUS:
+        return None
+    return outcome if outcome and Outcome.RUN_STATUS.get(outcome) == status else status
 
 
 #: As numbers, by their place.

@@ -17,7 +17,8 @@ from typing import Any
 from plugin_scheduler import secrecy, values
 from plugin_scheduler.presence import WorkerView as WorkerView
 from plugin_scheduler.presence import worker_view as worker_view
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.reasons import stored_reason
+from plugin_scheduler.records import TaskStatus, outcome_of
 from plugin_scheduler.sentences import Sentence
 
 
@@ -34,6 +35,7 @@ class TaskView:
     vars: str
     status: str
     reason: str | None
+    reason_code: str | None
     group: str
     worker: str | None
     only_worker: str | None
@@ -84,6 +86,7 @@ def task_view(row: Any) -> TaskView:
     found.update({name: found[name] or empty for name, empty in _TEXTS.items()})
     found["name"] = found["name"] or found["function"]
     found["worker"] = found["worker"] or None
+    found["reason"] = stored_reason(found["reason"], found["reason_code"])
     found["args"], found["vars"] = secrecy.masked(found["args"], found["vars"], row.secret)
     ended = row.status in TaskStatus.ENDED
     return TaskView(**found, has_secrets=bool(row.secret), can_stop=not ended, can_requeue=ended)
@@ -91,12 +94,14 @@ def task_view(row: Any) -> TaskView:
 
 @dataclass(frozen=True)
 class RunView:
-    """One attempt at a task; ``result`` is decoded."""
+    """One attempt at a task; ``result`` is decoded. ``outcome`` is None while it runs."""
 
     id: int
     task_id: int
     status: str
+    outcome: str | None
     reason: str | None
+    reason_code: str | None
     worker: str | None
     start_time: datetime | None
     stop_time: datetime | None
@@ -108,6 +113,11 @@ class RunView:
     progress: Any
     stop_requested: bool
 
+    @property
+    def word(self) -> str:
+        """The one word for its state: its outcome, where it has ended."""
+        return self.outcome or self.status
+
 
 def run_view(row: Any) -> RunView:
     """A row of ``scheduler_run``."""
@@ -118,7 +128,9 @@ def run_view(row: Any) -> RunView:
         id=row.id,
         task_id=row.task_id,
         status=row.status,
-        reason=row.reason,
+        outcome=outcome_of(row.status, row.outcome),
+        reason=stored_reason(row.reason, row.reason_code),
+        reason_code=row.reason_code,
         worker=row.worker_name,
         start_time=row.start_time,
         stop_time=row.stop_time,

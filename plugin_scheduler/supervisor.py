@@ -230,8 +230,9 @@ class Supervisor:
 
     def _obey(self, status: str) -> None:
         if status == WorkerStatus.STOP_TASK:
+            why = Reason(ReasonCode.STOP_ORDERED)
             for run in self._pool.live_runs():
-                self._pool.stop_run(run.order.run_id, Outcome.STOPPED, "stopped by STOP_TASK")
+                self._pool.stop_run(run.order.run_id, Outcome.STOPPED, why)
         if status in WorkerStatus.MOMENTARY:
             self._store.workers.carried_out(self._worker_id, status)
             self._intake.look_again()

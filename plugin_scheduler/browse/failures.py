@@ -17,15 +17,26 @@ from typing import Any, NamedTuple
 from plugin_scheduler.blame import Blame, blame
 from plugin_scheduler.browse.source import Source
 from plugin_scheduler.browse.walk import Pace
-from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.reasons import ReasonCode, stored_reason
+from plugin_scheduler.records import Outcome, RunStatus, TaskStatus, outcome_of
 from plugin_scheduler.sentences import Sentence
 
 DAYS, NEWEST_RUNS, FIRST = 7, 2000, 200
 SECONDS = 0.15
-_BY_THEMSELVES = (RunStatus.FAILED, RunStatus.TIMEOUT)
-#: What a stopped run's reason says where nobody stopped it.
-_DIED = re.compile(r"\bdied\b")
-_WORKERS_NAME = re.compile(r"^its worker .* died")
+_STATUSES = (RunStatus.FAILED, RunStatus.TIMEOUT, RunStatus.STOPPED)
+
+
+class _Row(NamedTuple):
+    """Columns of a run, as the driver gives them."""
+
+    id: int
+    task_id: int
+    status: str
+    outcome: str | None
+    start_time: Any
+    stop_time: Any
+    reason: str | None
+    reason_code: str | None
 
 
 class Failed(NamedTuple):
@@ -33,9 +44,10 @@ class Failed(NamedTuple):
 
     run_id: int
     task_id: int
-    status: str
+    outcome: str
     at: datetime
     reason: str
+    reason_code: str | None
     function: str
     can_requeue: bool
 
@@ -123,27 +135,35 @@ class FailedRuns(Source):
     def _newest(self, days: int, most: int) -> tuple[list[Failed], bool]:
         """Newest first, and whether these are all; each kind is read from an index, in order."""
         since = self.now() - timedelta(days=days)
-        kinds = [self._of_status(one, since, most) for one in (*_BY_THEMSELVES, RunStatus.STOPPED)]
+        kinds = [self._of_status(one, since, most) for one in _STATUSES]
         runs = [run for kind in kinds for run in kind if _is_failure(run)]
-        runs.sort(key=lambda run: (str(run[3]), run[0]), reverse=True)
+        runs.sort(key=lambda run: (str(run.start_time), run.id), reverse=True)
         is_all = len(runs) <= most and not any(len(kind) > most for kind in kinds)
         return list(self._with_their_tasks(runs[:most])), is_all
 
-    def _of_status(self, status: str, since: datetime, most: int) -> list[tuple[Any, ...]]:
+    def _of_status(self, status: str, since: datetime, most: int) -> list[_Row]:
         run = self._run
-        fields = [run.id, run.task_id, run.status, run.start_time, run.stop_time, run.reason]
+        fields = [run[name] for name in _Row._fields]
         newest = {"orderby": ~run.start_time, "limitby": (0, most + 1)}
-        return self._told((run.status == status) & (run.start_time >= since), fields, **newest)
+        found = self._told((run.status == status) & (run.start_time >= since), fields, **newest)
+        return [_Row(*row) for row in found]
 
-    def _with_their_tasks(self, runs: Sequence[tuple[Any, ...]]) -> Iterator[Failed]:
-        tasks = self._their_tasks({row[1] for row in runs})
+    def _with_their_tasks(self, runs: Sequence[_Row]) -> Iterator[Failed]:
+        tasks = self._their_tasks({row.task_id for row in runs})
         ended = (TaskStatus.FAILED, TaskStatus.TIMEOUT)
-        for run_id, task_id, status, start, stop, reason in runs:
-            if task_id in tasks:
-                function, task_status, latest = tasks[task_id]
-                again = latest == run_id and task_status in ended
-                at = _moment(stop or start)
-                yield Failed(run_id, task_id, status, at, reason or "", function or "", again)
+        for row in runs:
+            if row.task_id in tasks:
+                function, task_status, latest = tasks[row.task_id]
+                yield Failed(
+                    run_id=row.id,
+                    task_id=row.task_id,
+                    outcome=outcome_of(row.status, row.outcome) or row.status,
+                    at=_moment(row.stop_time or row.start_time),
+                    reason=stored_reason(row.reason, row.reason_code) or "",
+                    reason_code=row.reason_code,
+                    function=function or "",
+                    can_requeue=latest == row.id and task_status in ended,
+                )
 
     def _their_tasks(self, ids: Iterable[int]) -> dict[int, tuple[Any, ...]]:
         task = self._task
@@ -165,10 +185,8 @@ def _read(text: str) -> Blame:
     return blame(text)
 
 
-def _is_failure(run: tuple[Any, ...]) -> bool:
-    """A run that was stopped is one where its runner or worker died, and none where somebody
-    stopped it, or its worker left."""
-    return run[2] != RunStatus.STOPPED or bool(_DIED.search(run[5] or ""))
+def _is_failure(run: _Row) -> bool:
+    return outcome_of(run.status, run.outcome) in Outcome.FAILURES
 
 
 def _moment(value: Any) -> datetime:
@@ -177,16 +195,18 @@ def _moment(value: Any) -> datetime:
 
 def _what(run: Failed, told: Blame) -> str:
     """The error, or the reason where the run was ended from outside, wherever it was then."""
-    if run.status == RunStatus.FAILED and told.kind:
+    if run.outcome == Outcome.FAILED and told.kind:
         return told.kind
-    if run.status == RunStatus.FAILED and not run.reason:
+    if run.outcome == Outcome.FAILED and not run.reason:
         return told.message or Sentence("no reason is known")
-    return _WORKERS_NAME.sub("its worker died", run.reason) or run.status
+    if run.reason_code == ReasonCode.WORKER_DIED:  # whichever it was
+        return Sentence("its worker died")
+    return run.reason or run.outcome
 
 
 def _key(run: Failed, told: Blame) -> str:
-    place = told.place if run.status == RunStatus.FAILED else ""
-    parts = (run.function, run.status, _what(run, told), place, told.function if place else "")
+    place = told.place if run.outcome == Outcome.FAILED else ""
+    parts = (run.function, run.outcome, _what(run, told), place, told.function if place else "")
     return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 

@@ -17,12 +17,22 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from plugin_scheduler.browse.source import Source
-from plugin_scheduler.records import RunStatus
+from plugin_scheduler.records import RunStatus, outcome_of
 from plugin_scheduler.sight import WorkerView
 
 MOST_RUNS = 1000
 LOOK_BACK = 1000
 SECOND = timedelta(seconds=1)
+_COLUMNS = (
+    "id",
+    "task_id",
+    "status",
+    "outcome",
+    "start_time",
+    "stop_time",
+    "duration",
+    "worker_name",
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,7 @@ class Bar:
     name: str
     function: str
     status: str
+    outcome: str | None
     start: datetime
     stop: datetime
     seconds: float
@@ -126,8 +137,7 @@ class Timelines(Source):
         return [row for row in self._runs_from(query, LOOK_BACK) if (_stop(row) or since) > since]
 
     def _runs_from(self, query: Any, limit: int) -> list[Any]:
-        names = ("id", "task_id", "status", "start_time", "stop_time", "duration", "worker_name")
-        fields = [self._run[name] for name in names]
+        fields = [self._run[name] for name in _COLUMNS]
         options = {"orderby": ~self._run.start_time, "limitby": (0, limit), "cacheable": True}
         return self._rows(self._run, query, *fields, **options)
 
@@ -209,6 +219,7 @@ def _bar(row: Any, task: Any, start: datetime, length: timedelta, lane: int) -> 
         name=task.task_name or task.function_name,
         function=task.function_name,
         status=row.status,
+        outcome=outcome_of(row.status, row.outcome),
         start=start,
         stop=start + length,
         seconds=length.total_seconds(),

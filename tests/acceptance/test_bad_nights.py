@@ -51,8 +51,8 @@ def test_a_worker_that_slept_alone_does_not_bury_itself(lab: Lab) -> None:
     worker.send(CONT)
     task = lab.becomes(running, "COMPLETED")
     first, second = lab.runs(running)
-    assert (first.status, second.status) == ("STOPPED", "COMPLETED")
-    assert "could not renew its lease" in first.reason
+    assert (first.outcome, second.outcome) == ("INTERRUPTED", "COMPLETED")
+    assert first.reason_code == "lease_lost" and "could not renew its lease" in first.reason
     assert task.times_lost == 0 and "died" not in worker.log
 
 

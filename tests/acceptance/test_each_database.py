@@ -60,7 +60,8 @@ def test_a_running_task_is_stopped_on_request(each_lab: Lab) -> None:
     assert lab.scheduler.stop_task(task_id) == 1
     lab.db.commit()
     lab.becomes(task_id, "STOPPED")
-    assert [run.status for run in lab.runs(task_id)] == ["STOPPED"]
+    [run] = lab.runs(task_id)
+    assert (run.status, run.outcome, run.reason_code) == ("STOPPED", "STOPPED", "stop_requested")
 
 
 def test_what_a_killed_worker_ran_is_run_again_by_another(each_lab: Lab) -> None:
@@ -76,6 +77,7 @@ def test_what_a_killed_worker_ran_is_run_again_by_another(each_lab: Lab) -> None
     lab.becomes(task_id, "COMPLETED")
     lost, kept = lab.runs(task_id)
     assert (lost.status, kept.status) == ("STOPPED", "COMPLETED")
+    assert (lost.outcome, kept.outcome) == ("LOST", "COMPLETED")
     assert "died" in lost.reason and kept.run_result == '"slept"'
 
 

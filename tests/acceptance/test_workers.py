@@ -48,7 +48,7 @@ def test_when_the_grace_is_over_the_task_is_given_back_without_counting(lab: Lab
     assert worker.wait() == 143
     task = lab.task(running)
     assert (task.status, task.times_failed, task.times_lost) == ("QUEUED", 0, 0)
-    assert [run.status for run in lab.runs(running)] == ["STOPPED"]
+    assert [run.outcome for run in lab.runs(running)] == ["INTERRUPTED"]
     assert nothing_is_left_of(family) and lab.worker_row() is None
 
 
@@ -89,7 +89,8 @@ def test_kill_9_of_a_worker_gives_its_task_to_another_and_closes_the_run(lab: La
     assert task.times_lost == 0, "a success forgets the losses"
     first, second = lab.runs(running)
     assert (first.status, second.status) == ("STOPPED", "COMPLETED")
-    assert "died" in first.reason
+    assert (first.outcome, second.outcome) == ("LOST", "COMPLETED")
+    assert first.reason_code == "worker_died" and "died" in first.reason
 
 
 def test_a_task_that_kills_its_worker_comes_to_rest(lab: Lab) -> None:
@@ -109,7 +110,8 @@ def poison():
     lab.start_worker("-b", "0.2")
     task = lab.becomes(poison, "FAILED")
     assert task.reason == "its worker died 3 times" and task.times_lost == 3
-    assert [run.status for run in lab.runs(poison)] == ["STOPPED"] * 3
+    assert task.reason_code == "worker_died_often"
+    assert [run.outcome for run in lab.runs(poison)] == ["LOST"] * 3
     lab.becomes(lab.queue("quick"), "COMPLETED")
 
 
@@ -143,7 +145,7 @@ def test_a_task_held_by_a_worker_that_nobody_knows_is_given_back(lab: Lab) -> No
     lab.start_worker("-b", "0.3")
     for task_id in tasks:
         lab.becomes(task_id, "COMPLETED")
-    assert [run.status for run in lab.runs()] == ["STOPPED"]
+    assert [run.outcome for run in lab.runs()] == ["LOST"]
 
 
 def test_a_worker_whose_row_was_deleted_by_hand_adds_it_again_and_goes_on(lab: Lab) -> None:
@@ -298,6 +300,7 @@ def test_a_runner_that_dies_is_told_in_words_and_the_worker_lives_on(
     run = lab.runs(task_id)[0]
     assert run.status == "STOPPED" and run.run_output == "last words\n"
     assert words in task.reason
+    assert run.outcome == ("LOST" if "getppid" in how else "DIED")
     lab.becomes(lab.queue("quick"), "COMPLETED")
 
 

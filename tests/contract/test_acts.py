@@ -68,6 +68,29 @@ def test_stop_ends_what_waits_asks_what_runs_and_skips_what_has_ended(
     assert acted.sentence("stop") == "Stopped, or told to stop: 2. Skipped: 1; has ended (1)."
 
 
+class Meanwhile(Browser):
+    """A reader behind whose back a task ends just after it was looked at."""
+
+    def some(self, ids: Any) -> Any:
+        found = super().some(ids)
+        ended = self._task.id == max(ids)
+        self._db(ended).update(status=TaskStatus.COMPLETED)
+        return found
+
+
+@pytest.mark.parametrize("name", ["stop", "run_now", "enable", "disable"])
+def test_a_task_that_ended_in_the_meantime_is_skipped_and_has_no_note(
+    scheduler: Scheduler, journal: Journal, task: Insert, name: str
+) -> None:
+    acts = Acts(scheduler, Meanwhile.of(scheduler), journal, "ann")
+    columns = {"next_run_time": scheduler.now() + HOUR, "enabled": name != "enable"}
+    ids = [task(**columns) for _ in range(3)]
+    acted = acts.act(name, ids)
+    done = 3 if name == "run_now" else 2  # what has ended runs again
+    assert (acted.done, sum(acted.skipped.values())) == (done, 3 - done)
+    assert [len(journal.of_task(one)) for one in ids] == [1, 1, done - 2]
+
+
 def test_requeue_runs_ended_tasks_again_but_those_that_are_too_late(
     acts: Acts, task: Insert, scheduler: Scheduler
 ) -> None:

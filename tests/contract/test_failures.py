@@ -12,7 +12,8 @@ from plans import heard
 
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.clock import TurnedClock
-from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.reasons import Reason, ReasonCode, reason_columns
+from plugin_scheduler.records import Outcome, RunStatus, TaskStatus
 from plugin_scheduler.settings import Settings
 
 NOW = datetime(2026, 1, 31, 12, 0)
@@ -52,6 +53,11 @@ class Ward:
         run_id = int(self.db.scheduler_run.insert(task_id=task_id, status=status, **given))
         self.db(self.db.scheduler_task.id == task_id).update(run_id=run_id)
         return run_id
+
+    def ends(self, outcome: str, reason: Reason) -> int:
+        """A run that did not end by itself."""
+        columns = {"outcome": outcome, **reason_columns(reason)}
+        return self.fails(self.task(), status=Outcome.RUN_STATUS[outcome], **columns)
 
     def told(self, **how: Any) -> list[tuple[str, str, int]]:
         groups = self.browser.failures(**how).groups
@@ -97,9 +103,8 @@ def test_runs_that_were_ended_from_outside_are_grouped_by_the_reason(ward: Ward)
     for line in (7, 8):
         ward.fails(ward.task(TaskStatus.TIMEOUT), trace(line), **stuck)
     for name in ("w1", "w2"):
-        reason = f"its worker {name} died"
-        ward.fails(ward.task(), status=RunStatus.STOPPED, reason=reason)
-    ward.fails(ward.task(), status=RunStatus.STOPPED, reason="its runner died: killed by SIGSEGV")
+        ward.ends(Outcome.LOST, Reason(ReasonCode.WORKER_DIED, worker=name))
+    ward.ends(Outcome.DIED, Reason(ReasonCode.RUNNER_DIED, how="killed by SIGSEGV"))
     ward.fails(ward.task(), reason="no task named report")
     ward.fails(ward.task())
     assert ward.told() == [
@@ -112,8 +117,9 @@ def test_runs_that_were_ended_from_outside_are_grouped_by_the_reason(ward: Ward)
 
 
 def test_what_a_person_stopped_or_a_worker_gave_back_has_not_failed(ward: Ward) -> None:
-    for reason in ("stopped on request", "its worker left", None):
-        ward.fails(ward.task(), status=RunStatus.STOPPED, reason=reason)
+    ward.ends(Outcome.STOPPED, Reason(ReasonCode.STOP_REQUESTED))
+    ward.ends(Outcome.INTERRUPTED, Reason(ReasonCode.SHUTDOWN, why="order KILL, since a disk died"))
+    ward.fails(ward.task(), status=RunStatus.STOPPED, reason="its worker died")  # an old row
     ward.fails(ward.task(), status=RunStatus.COMPLETED)
     ward.fails(ward.task(application_name="shop"), trace())
     ward.fails(ward.task(), trace(), start_time=NOW - timedelta(days=8))

@@ -16,6 +16,7 @@ from plugin_scheduler.reasons import (
     WrittenReason,
     code_of,
     reason_columns,
+    stored_reason,
 )
 
 CODES = list(ReasonCode)
@@ -30,6 +31,27 @@ def test_each_code_fits_its_column_and_has_a_sentence(code: ReasonCode) -> None:
         "reason": str(reason),
         "reason_code": code.value,
     }
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_stored_reason_is_said_in_another_language_as_if_it_were_new(code: ReasonCode) -> None:
+    names = {name for _, name, _, _ in string.Formatter().parse(TEMPLATES[code]) if name}
+    reason = Reason(code, **dict.fromkeys(names, "a (b), {c}\nd"))
+    stored = stored_reason(str(reason), code.value)
+    assert isinstance(stored, Reason) and stored == reason
+    assert stored.said("IT {}".format) == reason.said("IT {}".format)
+
+
+def test_a_stored_reason_that_no_template_gives_stays_as_it_is() -> None:
+    for reason, code in (
+        ("its worker w1 vanished", "worker_died"),
+        ("its worker w1 died", None),
+        ("its worker w1 died", "no_such_code"),
+        (None, "worker_died"),
+        ("", "timeout"),
+    ):
+        stored = stored_reason(reason, code)
+        assert stored == reason and not isinstance(stored, Reason)
 
 
 def test_a_reason_is_cut_and_keeps_its_code() -> None:

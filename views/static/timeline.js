@@ -7,8 +7,8 @@
   const { number, span } = Scheduler;
   const fontFamily = getComputedStyle(document.body).fontFamily;
   const LANE = 20, GAP = 10;
-  const TONES = { COMPLETED: "good", FAILED: "bad", TIMEOUT: "bad", STOPPED: "warn", RUNNING: "busy" };
-  const SIGNS = { FAILED: "✕", TIMEOUT: "✕", STOPPED: "■", RUNNING: "▶" };
+  const TONES = { COMPLETED: "good", FAILED: "bad", TIMEOUT: "bad", DIED: "bad", LOST: "bad", STOPPED: "warn", INTERRUPTED: "warn", RUNNING: "busy" };
+  const SIGNS = { FAILED: "✕", TIMEOUT: "✕", DIED: "✕", LOST: "✕", INTERRUPTED: "■", STOPPED: "■", RUNNING: "▶" };
   let given = JSON.parse(document.getElementById("rows").textContent), zoom = { start: 0, end: 100 };
 
   const narrow = () => element.clientWidth < 600;
@@ -27,8 +27,8 @@
     const found = [], where = places();
     given.workers.forEach((worker, row) => worker.bars.forEach((bar) => {
       const start = new Date(bar.start).getTime() + bar.fraction * 1000, end = start + bar.seconds * 1000;
-      const said = [`${bar.name} · ${bar.status}`, Scheduler.T("run {id}", { id: bar.run }), `${Scheduler.time(bar.start)} · ${span(bar.seconds)}`, worker.worker].join("\n");
-      found.push({ value: [start, end, where[row].top + bar.lane * LANE], run: bar.run, status: bar.status, name: bar.name, said });
+      const said = [`${bar.name} · ${bar.outcome || bar.status}`, Scheduler.T("run {id}", { id: bar.run }), `${Scheduler.time(bar.start)} · ${span(bar.seconds)}`, worker.worker].join("\n");
+      found.push({ value: [start, end, where[row].top + bar.lane * LANE], run: bar.run, status: bar.outcome || bar.status, name: bar.name, said });
     }));
     return found;
   }
