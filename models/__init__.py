@@ -174,7 +174,7 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
         default=None,
         comment="only the worker of this name may take it",
     )
-    yield Field("run_id", "integer", default=None, writable=False, comment="its latest run")
+    yield Field("run_id", "bigint", default=None, writable=False, comment="its latest run")
     yield Field("times_lost", "integer", default=0, writable=False, comment="workers died under it")
     yield _text(
         db,

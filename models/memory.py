@@ -16,7 +16,7 @@ def history_fields() -> Iterator[Field]:
     yield Field("noted_at", "datetime", writable=False)
     yield Field("who", writable=False, comment="as the login of the pages names them")
     yield Field("did", writable=False, comment="stop, requeue, edit, ...")
-    yield Field("task_id", "integer", writable=False)
+    yield Field("task_id", "bigint", writable=False)
     yield Field("worker_name", length=255, default="", writable=False)
     yield Field("application_name", default="", writable=False)
     yield Field("detail", "json", default=None, writable=False)

@@ -16,6 +16,7 @@ from typing import Any
 
 import portalocker
 from pydal import DAL, Field
+from pydal.helpers.classes import ExecutionHandler
 
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.private_files import private_folder
@@ -33,9 +34,16 @@ RENAMED = {
     "scheduler_history": {"at": "noted_at"},
     "scheduler_metric": {"minute": "epoch_minute"},
 }
+#: Columns for ids whose names do not end in "_id".
+_ID_NAMES = ("id", "task_parent", "task_child")
 PATIENCE = 20  # seconds for a lock; drivers give up waiting for an answer after thirty
 
 _QUOTED = ", ".join(f"'{name}'" for name in NAMES)
+
+
+def holds_id(column: str) -> bool:
+    """True for a column of ours that holds ids: it gets 64 bits, whatever the app's own have."""
+    return column in _ID_NAMES or column.endswith("_id")
 
 
 class Engine:
@@ -58,6 +66,10 @@ class Engine:
     def rename(self, db: Any, table: str, old: str, new: str) -> None:
         """Give a column another name; type, values and indexes stay."""
         db.executesql(f'ALTER TABLE {table} RENAME COLUMN "{old}" TO "{new}"')
+
+    def makes_wide_references(self, db: Any) -> bool:
+        """May a new table refer to tasks by ids of 64 bits?"""
+        return True
 
     def scratch_uri(self, db: Any, folder: str) -> Any:
         """A database of the same kind, of which pydal only wants to know the types."""
@@ -127,6 +139,14 @@ class MySQL(Engine):
         )
         kind = kind if isinstance(kind, str) else kind.decode()
         db.executesql(f"ALTER TABLE {table} CHANGE `{old}` `{new}` {kind} NULL")
+
+    def makes_wide_references(self, db: Any) -> bool:
+        # A reference must have the type of what it refers to.
+        found = db.executesql(
+            "SELECT 1 FROM information_schema.columns WHERE table_schema = DATABASE() "
+            f"AND table_name = '{NAMES[0]}' AND column_name = 'id' AND data_type = 'int'"
+        )
+        return not found
 
 
 _ENGINES: dict[str, Engine] = {
@@ -222,17 +242,26 @@ class Tables:
     ) -> None:
         """pydal compares the definition with a file: it gets one that tells what is there."""
         assert self._engine is not None and self.found is not None
-        file = passing = os.path.join(folder, "known.table")
-        if name in self.found:
-            there = [field for field in fields if field.name in self.found[name]]
-            _write_down(name, there, file, self.db, self._engine.scratch_uri(self.db, folder))
-        elif isinstance(self._migrate, str):
-            file = _forgotten(os.path.join(self.db._folder or "", _table_file(name, self._migrate)))
+        uri = self._engine.scratch_uri(self.db, folder)
+        if name not in self.found:
+            refers = any(str(field.type).startswith("reference") for field in fields)
+            wide = not refers or self._engine.makes_wide_references(self.db)
+            statement = _creation(name, fields, self._kept_file(name), self.db, uri, wide)
+            self.db.executesql(statement)
+            self.db.define_table(name, *fields, migrate=False, **options)
+            return
+        file = os.path.join(folder, "known.table")
+        there = [field for field in fields if field.name in self.found[name]]
+        _write_down(name, there, file, self.db, uri)
         self.db.define_table(name, *fields, migrate=file, **options)
-        if file == passing:
-            self.db[
-                name
-            ]._dbt = None  # so that pydal does not look for it when the table is dropped
+        self.db[name]._dbt = None  # so that pydal does not look for it when the table is dropped
+
+    def _kept_file(self, name: str) -> str | None:
+        """What pydal writes about a new table, where the app gives such files a prefix."""
+        if not isinstance(self._migrate, str):
+            return None
+        folder = os.path.abspath(self.db._folder or "")
+        return _forgotten(os.path.join(folder, _table_file(name, self._migrate)))
 
 
 @contextlib.contextmanager
@@ -244,27 +273,80 @@ def tables_of(db: Any, migrate: Any) -> Iterator[Tables]:
     tables.check()
 
 
+def _creation(
+    name: str, fields: Sequence[Field], file: str | None, db: Any, uri: Any, wide: bool
+) -> str:
+    """The statement that makes a table, as pydal writes it for an app that wants ids of 64 bits.
+    The app's own connection stays as the app has made it, and pydal executes nothing."""
+    copies = [_wide(field) if wide else _same(field) for field in fields if field.type != "id"]
+    scratch_of = _scratch(db, uri, _Listening, bigint_id=wide)
+    with tempfile.TemporaryDirectory() as empty, scratch_of as scratch:
+        if name != NAMES[0]:
+            scratch.define_table(NAMES[0], migrate=False)
+        if file:
+            scratch.define_table(name, *copies, migrate=file, fake_migrate=True)
+        try:
+            path = os.path.join(empty, "new.table")
+            scratch.define_table(name, *map(_same, copies), migrate=path, redefine=True)
+        except _Written as written:
+            return str(written)
+    raise AssertionError("unreachable")
+
+
+class _Written(Exception):
+    """The statement that pydal was about to execute."""
+
+
+class _Ear(ExecutionHandler):
+    def before_execute(self, command: str) -> None:
+        if command.startswith("CREATE TABLE"):
+            raise _Written(command)
+
+
+class _Listening(DAL):
+    """A connection that makes no table, but tells how it would."""
+
+    execution_handlers = [_Ear]
+
+
 def _write_down(name: str, there: Sequence[Field], file: str, db: Any, uri: Any) -> None:
     """Have pydal write that the table has these columns, and with our types: so none is changed."""
-    scratch = DAL(
+    with _scratch(db, uri) as scratch:
+        copies = [_copy(field) for field in there if field.type != "id"]
+        scratch.define_table(name, *copies, migrate=file, fake_migrate=True)
+
+
+@contextlib.contextmanager
+def _scratch(db: Any, uri: Any, kind: type[DAL] = DAL, **options: Any) -> Iterator[Any]:
+    """Another connection to a database of this kind, for what pydal knows of its types."""
+    scratch = kind(
         uri,
         db_uid="plugin_scheduler",
         decode_credentials=db._decode_credentials,
         driver_args=dict(db._driver_args or {}),
         adapter_args={**(db._adapter_args or {}), "logfile": None},
         attempts=1,
+        **options,
     )
     try:
-        copies = [_copy(field) for field in there if field.type != "id"]
-        scratch.define_table(name, *copies, migrate=file, fake_migrate=True)
+        yield scratch
     finally:
         scratch.close()
 
 
 def _copy(field: Field) -> Field:
     """pydal never changes the type of a reference, so what it refers to need not be there."""
-    kind = "integer" if field.type.startswith("reference") else field.type
-    return Field(field.name, kind, length=field.length, unique=field.unique, notnull=field.notnull)
+    return _same(field, "integer" if field.type.startswith("reference") else field.type)
+
+
+def _wide(field: Field) -> Field:
+    """With 64 bits for ids that are no references: pydal's option is for references only."""
+    return _same(field, "bigint" if field.type == "integer" and holds_id(field.name) else None)
+
+
+def _same(field: Field, kind: str | None = None) -> Field:
+    shape = {"length": field.length, "unique": field.unique, "notnull": field.notnull}
+    return Field(field.name, kind or field.type, **shape)
 
 
 def _forgotten(file: str) -> str:

@@ -47,7 +47,14 @@ _OURS = "({})".format(", ".join(f"to_regclass('{table}')" for table in TABLES))
 
 FULL_ROWS = 100  # in one statement
 #: How pydal's types are told of what stands in a list of values.
-_TOLD = {"string": "", "text": "", "integer": "", "double": "", "datetime": "::timestamp"}
+_TOLD = {
+    "string": "",
+    "text": "",
+    "integer": "",
+    "bigint": "",
+    "double": "",
+    "datetime": "::timestamp",
+}
 
 #: Serialization failure, deadlock, lock not available.
 _KINDS: dict[str, type[StoreUnavailable]] = {"40001": Conflict, "40P01": Conflict, "55P03": Locked}

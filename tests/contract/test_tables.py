@@ -222,7 +222,8 @@ def test_signatures_and_versions_of_all_tables_leave_the_scheduler_alone(
 
 
 def test_an_archive_of_our_own_tables_does_not_hide_them(connect: Connect) -> None:
-    scheduler = scheduler_on(connect())
+    # MySQL wants references of the same type as the ids, which have 64 bits.
+    scheduler = scheduler_on(connect(bigint_id=True))
     db = scheduler.db
     for name in TABLES:
         db[name]._enable_record_versioning()
