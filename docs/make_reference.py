@@ -386,8 +386,8 @@ def json_page() -> str:
         "pages use, behind the same rights: a request needs the cookies of a login. Ask with\n"
         "`Accept: application/json`.",
         "Times are ISO 8601 with an offset. A list comes in pages: give the cursor that an answer\n"
-        "has, to get the next one. Ids are numbers. JavaScript reads numbers up to 2^53 exactly: that\n"
-        "many ids last 47,000 years at 6,000 runs a second.",
+        "has, to get the next one. Ids are numbers. JavaScript reads numbers up to 2^53 exactly:\n"
+        "so many ids last 47,000 years at 6,000 runs a second.",
         table(("request", "role", "what"), sorted(listing.rows, key=lambda row: row[0].split()[1])),
         "## Changes",
         "A POST takes a form or a JSON object. It needs the header `X-Scheduler-Token` (or the\n"

@@ -280,7 +280,7 @@ def _creation(
     The app's own connection stays as the app has made it, and pydal executes nothing."""
     copies = [_wide(field) if wide else _same(field) for field in fields if field.type != "id"]
     scratch_of = _scratch(db, uri, _Listening, bigint_id=wide)
-    with tempfile.TemporaryDirectory() as empty, scratch_of as scratch:
+    with private_folder() as empty, scratch_of as scratch:
         if name != NAMES[0]:
             scratch.define_table(NAMES[0], migrate=False)
         if file:
