@@ -13,10 +13,11 @@ from typing import Any
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News, Runner, unborn_runner
+from plugin_scheduler.frames import check_news
 from plugin_scheduler.hosts import World
-from plugin_scheduler.nursery import Nursery
+from plugin_scheduler.nursery import PATIENCE, Nursery
 from plugin_scheduler.processes import spawn_runner
-from plugin_scheduler.wire import Closed
+from plugin_scheduler.wire import Closed, Unreadable
 
 _PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the next try
 
@@ -53,16 +54,16 @@ class Births:
 
     def open_nursery(self) -> None:
         """Start to load the app."""
-        self._nursery = Nursery(self._spec, self._world)
+        self._nursery = Nursery.start(self._spec, self._world)
         self._nursery.allow(self._allowed_until)
         self._selector.register(self._nursery, selectors.EVENT_READ, self._hear_nursery)
 
-    def close_nursery(self) -> None:
+    def close_nursery(self, patience: float = PATIENCE) -> None:
         """End it, and with it every runner that was born there."""
         nursery, self._nursery = self._nursery, None
         if nursery is not None:
             self._selector.unregister(nursery)
-            nursery.close()
+            nursery.close(patience)
         self._unborn.clear()
 
     def allow(self, until: float) -> None:
@@ -82,7 +83,7 @@ class Births:
             self.failed(f"{type(error).__name__}: {error}")
             return None
 
-    def _make_runner(self) -> Runner | None:
+    def _make_runner(self) -> Runner:
         if self._nursery is None:
             self.open_nursery()
         assert self._nursery is not None
@@ -95,9 +96,11 @@ class Births:
                 else:
                     self._nursery.ask_for_birth(ends)
                     self._unborn.append(runner)
-            except Closed:
+            except Closed as error:
                 runner.close_files(self._selector)
-                return None
+                raise OSError(
+                    f"the process that starts runners cannot be asked: {error}"
+                ) from error
             except OSError:
                 runner.close_files(self._selector)
                 raise
@@ -130,18 +133,30 @@ class Births:
         except Closed:
             self._lose_nursery()
             return
-        for message in messages:
-            self._on_nursery(message)
+        except Unreadable:
+            self._lose_nursery()
+            return
+        try:
+            for message in messages:
+                self._on_nursery(message)
+        except ValueError:  # the app has spoken in its place
+            self._lose_nursery()
 
     def _on_nursery(self, message: list[Any]) -> None:
+        check_news(message)
         kind = message[0]
         if kind == "loaded":
             self._failures = 0
             self.news.described.append((message[1], message[2]))
         elif kind == "boot_failed":
             self.failed(message[1])
+        elif kind in ("born", "unborn") and not self._unborn:
+            raise ValueError("a birth that was not asked for")
         elif kind == "born":
             self._unborn.pop(0).pid = message[1]
+        elif kind == "unborn":  # its files are closed: the pool finds out, and buries it
+            self._unborn.pop(0)
+            self.failed(message[1])
         elif kind == "died":
             self.on_death(message[1], message[2])
         elif kind == "lapsed":
@@ -150,6 +165,6 @@ class Births:
     def _lose_nursery(self) -> None:
         """Without it no death is reported any more, so its runners have to be ended."""
         self.on_lost_nursery()
-        self.close_nursery()
+        self.close_nursery(patience=0.0)  # the loop waits for nobody
         if not self.news.boot_failures:
             self.failed()

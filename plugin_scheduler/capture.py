@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 
 CLEAR = b"!clear!"
+_DIGITS = 21  # of a run's number in a mark, with the byte that closes it
 
 
 def mark(nonce: str, run_id: int) -> bytes:
@@ -80,11 +81,15 @@ class Stream:
         data = self._held + data
         ended: list[tuple[bytes, int]] = []
         while (at := data.find(self._head)) >= 0:
-            close = data.find(b"\x00", at + len(self._head))
-            if close < 0:
+            start = at + len(self._head)
+            close = data.find(b"\x00", start, start + _DIGITS)
+            if close < 0 and len(data) < start + _DIGITS:
                 self._held = data[at:]
                 return ended, data[:at]
-            ended.append((data[:at], int(data[at + len(self._head) : close])))
+            if close < 0 or not data[start:close].isdigit():  # a task's own words
+                data = data[:at] + data[start:]
+                continue
+            ended.append((data[:at], int(data[start:close])))
             data = data[close + 1 :]
         hold = self._possible_head(data)
         self._held = data[len(data) - hold :]

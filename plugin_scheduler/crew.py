@@ -8,6 +8,7 @@ ends.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import socket
@@ -19,7 +20,8 @@ from plugin_scheduler.board import Board, blank_page
 from plugin_scheduler.capture import Output, Stream
 from plugin_scheduler.lane import Lane, unpack_order
 from plugin_scheduler.processes import end_group, wait_status
-from plugin_scheduler.records import Order
+from plugin_scheduler.reasons import Reason, ReasonCode
+from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.wire import Channel
@@ -27,7 +29,10 @@ from plugin_scheduler.wire import Channel
 LOADING = 120.0  # seconds for a runner to get ready
 LEAVING = 10.0  # seconds for a runner to leave when told to
 HESITATING = 5.0  # seconds for a runner to begin an order when it is at nothing
+CLOCKS = 1.0  # seconds by which a run may seem to have begun in the future
 LOOK = 0.05  # seconds until a runner with orders is looked at: is it at something long?
+ENDED_BEFORE = Reason(ReasonCode.RUNNER_ENDED)
+UNREADABLE = Reason(ReasonCode.RUNNER_UNREADABLE)
 _READ = 1 << 18
 _READS = 8  # so many reads empty a pipe of any size, unless somebody goes on writing
 _READ_ALL = 1 << 24
@@ -67,6 +72,7 @@ class Runner:
     born_at: float = 0.0
     retiring_since: float | None = None
     free_since: float = 0.0
+    last_answered: int = 0
     fate: tuple[str, str] | None = None  # outcome and reason of whatever it is at when it is killed
 
     def look(self, settings: Settings) -> LiveRun | None:
@@ -81,23 +87,45 @@ class Runner:
             if self.at_work() is not order:
                 return None  # it is over; whatever comes now is looked at the next time
             self.printed = self.printed or Output(settings.output_limit)
-            self.run = LiveRun(order, settings, self.board.began, self.printed)
+            self.run = LiveRun(order, settings, self._began(), self.printed)
         return self.run
 
-    def last_run(self, settings: Settings) -> LiveRun | None:
-        """The run that it died under, with what it printed."""
+    def _began(self) -> float:
+        began = self.board.began
+        return began if math.isfinite(began) else self.free_since
+
+    def last_runs(self, settings: Settings) -> list[LiveRun]:
+        """The runs that it died under, the first with what it printed. Usually one: orders are
+        begun in their order, so where a report is missing, those before the newest were begun."""
+        begun = self._begun()
+        for order in begun:
+            del self.orders[order.run_id]
+        runs: list[LiveRun] = []
+        for order in begun:
+            output = Output(settings.output_limit) if runs else self._last_output(settings)
+            run = self.run
+            if run is None or run.order is not order:
+                run = LiveRun(order, settings, self._began(), output)
+            if runs:
+                run.end_as(Outcome.INTERRUPTED, ENDED_BEFORE, self.gone_since or 0.0)
+            elif self.fate is not None:  # it began when we had looked, and before the kill came
+                run.end_as(*self.fate, self.gone_since or 0.0)
+            runs.append(run)
+        return runs
+
+    def _begun(self) -> list[Order]:
+        """Of the orders that it has taken out of its lane: those that it began."""
+        taken = list(self.orders.values())
         order = self.at_work()
-        if order is None:
-            return None
-        del self.orders[order.run_id]
+        if order is not None:
+            return taken[: taken.index(order) + 1]
+        # A board that says neither was written to by a task.
+        return [] if self.board.run_id == self.last_answered else taken[:1]
+
+    def _last_output(self, settings: Settings) -> Output:
         output = self.printed or Output(settings.output_limit)
         output.write(self.stream.rest())
-        run = self.run
-        if run is None or run.order is not order:
-            run = LiveRun(order, settings, self.board.began, output)
-        if self.fate is not None:  # it began when we had looked, and before the kill came
-            run.end_as(*self.fate, self.gone_since or 0.0)
-        return run
+        return output
 
     def given(self, order: Order, now: float) -> None:
         """An order is in its lane."""
@@ -108,7 +136,7 @@ class Runner:
     def answered(self, order: Order, now: float) -> None:
         """That one is done with; the next is begun at once."""
         del self.orders[order.run_id]
-        self.free_since = now
+        self.free_since, self.last_answered = now, order.run_id
 
     def take_back(self) -> list[Order]:
         """What it has not begun, and will not."""
@@ -119,8 +147,11 @@ class Runner:
         """What it was given and has not begun, as far as can be seen."""
         return [order for run_id, order in self.orders.items() if run_id != self.board.run_id]
 
-    def next_look(self, now: float) -> float:
+    def next_look(self, now: float, kill_grace: float) -> float:
         """When something may be due: an end, or a look at what it is at."""
+        return min(self._next_look(now), self.last_moment(kill_grace))
+
+    def _next_look(self, now: float) -> float:
         run = self.run
         if run is None or self.at_work() is not run.order:
             return now + LOOK
@@ -145,6 +176,24 @@ class Runner:
     def at_work(self) -> Order | None:
         """The order of the run that it is at, by its board."""
         return self.orders.get(self.board.run_id)
+
+    def has_sane_board(self, now: float) -> bool:
+        """False where a board tells what cannot be: a task has written to it."""
+        run_id = self.board.run_id
+        if run_id in self.orders:
+            return self.born_at <= self.board.began <= now + CLOCKS
+        return run_id == self.last_answered
+
+    def expects_report_of(self, run_id: int) -> bool:
+        """True where the next report is that of this run: orders are begun and answered in their
+        order, and the board says so before."""
+        return next(iter(self.orders), None) == run_id and self.board.run_id in self.orders
+
+    def last_moment(self, kill_grace: float) -> float:
+        """When the oldest order is over at the latest, whatever the board says of it."""
+        for order in self.orders.values():
+            return self.free_since + HESITATING + order.task.timeout + kill_grace
+        return math.inf
 
     def is_overdue(self, now: float) -> bool:
         """It does not get ready, does not leave, or has orders and begins none (it hangs)."""
@@ -176,6 +225,8 @@ class Runner:
                 data = os.read(self.output, _READ)
             except BlockingIOError:
                 return None
+            except OSError:  # what has become of the pipe?
+                return b""
             self.board.have_read(len(data))
         return data
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler.private_files import PrivateFile, complete_file, read_file
 from plugin_scheduler.records import OUTCOMES, Order
-from plugin_scheduler.wire import CLOSED_IN_CHILDREN, Closed, attached, files_of
+from plugin_scheduler.wire import CLOSED_IN_CHILDREN, Closed, attached, files_of, strict_json
 
 PACKET = 1 << 17  # bytes that an order may have
 ROOM = 1 << 20  # bytes that should fit into a lane; the system may allow less
@@ -29,6 +29,7 @@ LARGE = 1 << 15  # bytes; what is larger goes through a file
 _ORDER = struct.Struct("!qq?4i")
 _REPORT = struct.Struct("!qBBddI")
 _MARKED, _RETIRES, _HAS_RESULT, _IN_FILE = 1, 2, 4, 8
+_ALL_FLAGS = _MARKED | _RETIRES | _HAS_RESULT | _IN_FILE
 _ONE_FILE = socket.CMSG_SPACE(struct.calcsize("i"))
 
 
@@ -131,10 +132,10 @@ def unpack_report(body: bytes) -> Told:
     except struct.error as error:
         raise ValueError(str(error)) from error
     end = _REPORT.size + length
-    if len(body) < end or outcome >= len(OUTCOMES):
+    if len(body) < end or outcome >= len(OUTCOMES) or flags > _ALL_FLAGS:
         raise ValueError("no report")
     result = body[_REPORT.size : end].decode() if flags & _HAS_RESULT else None
-    rest = json.loads(body[end:]) if len(body) > end else {}
+    rest = strict_json(body[end:]) if len(body) > end else {}
     marked, retires, in_file = flags & _MARKED, flags & _RETIRES, flags & _IN_FILE
     kinds = bool(marked), bool(retires), result, rest, bool(in_file)
     return Told(run_id, outcome, began, seconds, *kinds)

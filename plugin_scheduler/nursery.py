@@ -12,6 +12,7 @@ I have two sides: `serve` runs in the nursery, `Nursery` is what the pool holds 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import math
 import os
@@ -24,7 +25,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plugin_scheduler import runner
+from plugin_scheduler import runner, values
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.processes import end_child, end_group, start_entry
@@ -39,17 +40,24 @@ _TIME = struct.Struct("!d")
 class Nursery:
     """The pool's side: ask for births, hear of deaths."""
 
-    def __init__(self, spec: Mapping[str, Any], world: World | None = None) -> None:
-        """Start it: as a new interpreter that loads what ``spec`` describes, or, for functions that
-        exist only in this process, as a fork of it that has ``world`` already."""
+    def __init__(self, end: socket.socket, pid: int) -> None:
+        self._socket, self.pid = end, pid
+        self._channel = Channel(end)
+
+    @classmethod
+    def start(cls, spec: Mapping[str, Any], world: World | None = None) -> Nursery:
+        """As a new interpreter that loads what ``spec`` describes, or, for functions that exist
+        only in this process, as a fork of it that has ``world`` already. OSError where the system
+        has no room for it."""
         ours, theirs = socket.socketpair()
-        self._socket = ours
-        if world is None:
-            self.pid = _start_interpreter(theirs, spec)
-        else:
-            self.pid = _fork_this_process(theirs, ours, spec, world)
-        theirs.close()
-        self._channel = Channel(ours)
+        with theirs, contextlib.ExitStack() as if_failed:
+            if_failed.callback(ours.close)
+            if world is None:
+                pid = _start_interpreter(theirs, spec)
+            else:
+                pid = _fork_this_process(theirs, ours, spec, world)
+            if_failed.pop_all()
+        return cls(ours, pid)
 
     def fileno(self) -> int:
         return self._channel.fileno()
@@ -59,7 +67,7 @@ class Nursery:
         try:
             socket.send_fds(self._socket, [b"b"], ends)
         except OSError as error:
-            raise Closed from error
+            raise Closed(str(error)) from error
 
     def watch(self, pid: int) -> None:
         """Have a runner that was not born here ended, too, when the supervisor is gone."""
@@ -79,14 +87,14 @@ class Nursery:
 
     def read(self) -> list[Any]:
         """News: ``["loaded", description, threads]``, ``["boot_failed", why]``, ``["born", pid]``,
-        ``["died", pid, wait status]``, and ``["lapsed", pids]`` before it ends these because their
-        time is over. Raises Closed when the nursery itself is gone."""
+        ``["unborn", why]``, ``["died", pid, wait status]``, and ``["lapsed", pids]`` before it ends
+        these because their time is over. Raises Closed when the nursery itself is gone."""
         return self._channel.read()
 
-    def close(self) -> None:
-        """Let it go: it ends all its runners, and itself."""
+    def close(self, patience: float = PATIENCE) -> None:
+        """Let it go: it ends all its runners, and itself, or is killed."""
         self._channel.close()
-        end_child(self.pid, PATIENCE)
+        end_child(self.pid, patience)
 
 
 def _start_interpreter(theirs: socket.socket, spec: Mapping[str, Any]) -> int:
@@ -123,7 +131,7 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
         try:
             world = load(spec)
         except Exception as error:  # told to the supervisor, who decides what to do about it
-            channel.send(["boot_failed", str(error) or repr(error)])
+            channel.send(["boot_failed", values.clean(str(error) or repr(error))])
             return
     wake = _hear_of_deaths()  # the app may have put handlers of its own in our place
     others = [thread.name for thread in threading.enumerate()][1:]
@@ -200,9 +208,15 @@ class _Births:
         return data
 
     def _give_birth(self, fds: list[int]) -> None:
-        if len(fds) < FDS:
-            raise Closed  # no room for its files: better none than half a runner
-        pid = os.fork()
+        try:
+            if len(fds) < FDS:
+                raise OSError(errno.EMFILE, "no room for the files of a runner")
+            pid = os.fork()
+        except OSError as error:  # for now; the others go on
+            self._channel.send(["unborn", f"{type(error).__name__}: {error}"])
+            for fd in fds:
+                os.close(fd)
+            return
         if not pid:
             self._be_a_runner(*fds)
         for fd in fds:

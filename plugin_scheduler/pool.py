@@ -15,18 +15,19 @@ from typing import Any
 
 from plugin_scheduler.births import Births
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.crew import News, Runner
+from plugin_scheduler.crew import ENDED_BEFORE, UNREADABLE, News, Runner
+from plugin_scheduler.frames import check_message, read_report
 from plugin_scheduler.hosts import World
-from plugin_scheduler.lane import Told, packed, unpack_report
+from plugin_scheduler.lane import Told, packed
 from plugin_scheduler.processes import end_group, ended_how, warn_runner
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result, result_of
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.wire import Closed
+from plugin_scheduler.wire import Closed, Unreadable
 
+_READS = 16
 LAPSED = Reason(ReasonCode.LEASE_LOST)
-ENDED_BEFORE = Reason(ReasonCode.RUNNER_ENDED)
 
 
 class Pool:
@@ -177,24 +178,46 @@ class Pool:
 
     def _hear_runner(self, runner: Runner) -> None:
         try:
-            messages = runner.channel.read()
+            self._heed(runner)
         except Closed:
-            self._selector.unregister(runner.channel)
+            self._stop_hearing(runner)
             runner.gone_since = runner.gone_since or self._clock.monotonic()
-            return
+        except ValueError:
+            self._distrust(runner)
+
+    def _heed(self, runner: Runner) -> None:
+        """Read what it says. Closed at the end; ValueError where it says what no runner says."""
         try:
-            for message in messages:
-                self._on_runner(runner, message)
-        except ValueError:  # a task has spoken in its place: what it is at is anybody's guess
-            runner.end(self._clock.monotonic())
+            messages, unreadable = runner.channel.read(), None
+        except Unreadable as error:
+            messages, unreadable = error.before, error
+        for message in messages:
+            self._on_runner(runner, message)
+        if unreadable is not None:
+            raise unreadable
+
+    def _distrust(self, runner: Runner) -> None:
+        """A task has spoken in its place, or written to its board: it is ended at once, and what it
+        is at with it. What it has not begun goes back."""
+        self._stop_hearing(runner)
+        self._births.news.unbegun += runner.take_back()
+        runner.end(self._clock.monotonic(), Outcome.DIED, UNREADABLE)
+
+    def _stop_hearing(self, runner: Runner) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(runner.channel)
 
     def _on_runner(self, runner: Runner, message: Any) -> None:
         if isinstance(message, bytes):
-            self._on_report(runner, unpack_report(message))
-        elif message[0] == "progress":
+            self._on_report(runner, read_report(message))
+            return
+        check_message(message)
+        if message[0] == "progress":
             run = runner.look(self._settings)
             if run is not None and run.order.run_id == message[1]:
                 run.progressed(message[2])
+        elif runner.ready:
+            raise ValueError("a runner that is ready begins once")
         elif message[0] == "ready":
             runner.ready = True
             self._births.succeeded()
@@ -205,10 +228,9 @@ class Pool:
 
     def _on_report(self, runner: Runner, told: Told) -> None:
         file = runner.channel.take_file() if told.in_file else None
-        order = runner.orders.get(told.run_id)
-        if order is None:
-            return
-        output = ""
+        if not runner.expects_report_of(told.run_id):
+            raise ValueError("a report of another run")
+        order, output = runner.orders[told.run_id], ""
         if told.marked:
             output = runner.output_of(told.run_id, self._settings.output_limit).text()
         run, runner.run = runner.run, None
@@ -234,7 +256,8 @@ class Pool:
     def next_deadline(self) -> float | None:
         """The monotonic time at which `enforce` has something to do."""
         now = self._clock.monotonic()
-        known = [runner.next_look(now) for runner in self.runners if runner.orders]
+        grace = self._settings.kill_grace
+        known = [runner.next_look(now, grace) for runner in self.runners if runner.orders]
         if any(runner.gone_since is not None for runner in self.runners):
             known.append(now + 0.02)
         if self._wanted > self._living():
@@ -245,6 +268,7 @@ class Pool:
         """Warn runs whose time is up, end those that did not listen, bury the dead, fill gaps."""
         now = self._clock.monotonic()
         for runner in list(self.runners):
+            self._end_what_cannot_be(runner, now)
             run = runner.look(self._settings)
             if run is not None and run.is_overdue(now):
                 why = Reason(ReasonCode.TIMEOUT, seconds=run.order.task.timeout)
@@ -258,6 +282,21 @@ class Pool:
                 self._births.failed(None if runner.ready else "a runner did not get ready in time")
             self._bury_if_dead(runner, now)
         self._replace_missing()
+
+    def _end_what_cannot_be(self, runner: Runner, now: float) -> None:
+        """What its board says is believed only where it can be true, and no order is longer than it
+        may be, whatever the board says."""
+        if runner.gone_since is not None:
+            return
+        if not runner.has_sane_board(now):
+            self._distrust(runner)
+        elif now > runner.last_moment(self._settings.kill_grace):
+            self._hear_runner(runner)  # it may have told while this process was busy
+            if now > runner.last_moment(self._settings.kill_grace):
+                order = next(iter(runner.orders.values()))
+                why = Reason(ReasonCode.TIMEOUT, seconds=order.task.timeout)
+                self._births.news.unbegun += runner.take_back()
+                runner.end(now, Outcome.TIMEOUT, why)
 
     def stop_run(self, run_id: int, outcome: str, reason: str) -> None:
         """End a run, its function sees an exception first; one that was not begun will not be."""
@@ -304,8 +343,8 @@ class Pool:
             return  # its exit status is on its way
         end_group(runner.pid)
         self._drain(runner)
-        run = runner.last_run(self._settings)
-        if run is not None:
+        self._births.news.unbegun += runner.take_back()
+        for run in runner.last_runs(self._settings):
             self.deaths += 1
             how = ended_how(runner.status)
             self._births.news.results.append(run.died(how, runner.last_words(), now))
@@ -321,8 +360,8 @@ class Pool:
         """All that it has said and printed: a run that had reported is what it reported."""
         runner.sort_output(runner.rest_of_output(), self._settings.output_limit)
         with contextlib.suppress(Closed, ValueError):
-            for message in runner.channel.read():
-                self._on_runner(runner, message)
+            for _ in range(_READS):  # its last words are no more than fit into a pipe
+                self._heed(runner)
 
     def has_news(self) -> bool:
         """Is there something that nobody was told?"""

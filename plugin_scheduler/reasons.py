@@ -27,6 +27,7 @@ class ReasonCode(str, Enum):
     STOP_REQUESTED = "stop_requested"
     STOP_ORDERED = "stop_ordered"
     RUNNER_DIED = "runner_died"
+    RUNNER_UNREADABLE = "runner_unreadable"
     RUNNER_RETIRED = "runner_retired"
     RUNNER_ENDED = "runner_ended"
     WORKER_DIED = "worker_died"
@@ -61,6 +62,8 @@ TEMPLATES: Mapping[ReasonCode, str] = {
     _C.STOP_REQUESTED: "stopped on request",
     _C.STOP_ORDERED: "stopped by STOP_TASK",
     _C.RUNNER_DIED: "its runner died: {how}",
+    _C.RUNNER_UNREADABLE: "its runner sent something unreadable; did the task write to descriptors "
+    "that are not its own?",
     _C.RUNNER_RETIRED: "its runner had to be ended",
     _C.RUNNER_ENDED: "its runner was ended for the run before it",
     _C.WORKER_DIED: "its worker {worker} died",

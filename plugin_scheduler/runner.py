@@ -265,7 +265,7 @@ def _load_and_describe(channel: BlockingChannel, spec: Mapping[str, Any]) -> Wor
         world = load(spec)
         channel.send(["loaded", world.describe()])
     except Exception as error:  # told to the supervisor, who decides what to do about it
-        channel.send(["boot_failed", str(error) or repr(error)])
+        channel.send(["boot_failed", values.clean(str(error) or repr(error))])
         return None
     return world
 

@@ -87,7 +87,7 @@ class LiveRun:
         return Result(
             order=self.order,
             outcome=self.ending or Outcome.DIED,
-            seconds=now - self.began,
+            seconds=max(0.0, now - self.began),
             output=self.output.text(),
             traceback=last_dump(trace) or None,
             reason=self.reason or Reason(ReasonCode.RUNNER_DIED, how=how),

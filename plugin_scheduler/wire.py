@@ -85,7 +85,7 @@ class Unpacker:
             self._buffer += data
             try:
                 self._unpack(messages)
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 self._broken = str(error)
         if self._broken:
             self._buffer.clear()
@@ -108,8 +108,11 @@ class Unpacker:
 
 
 def strict_json(body: bytes) -> Any:
-    """The value; ValueError or RecursionError also for what is no JSON to others (NaN)."""
-    return _DECODER.decode(body.decode())
+    """The value; ValueError also for what is no JSON to others (NaN), and for endless nesting."""
+    try:
+        return _DECODER.decode(body.decode())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _refuse(word: str) -> Any:

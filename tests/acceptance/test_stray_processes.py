@@ -13,7 +13,7 @@ import pytest
 from apps_for_tests import APP, write_app
 from kit import INT, TERM, Lab, Worker, eventually, is_alive
 
-SOURCE = "def quick(name='quick'): mark(name)\n"
+SOURCE = "import contextlib\ndef quick(name='quick'): mark(name)\n"
 
 
 def test_a_task_that_redirects_or_closes_its_output_is_told_as_what_it_was(lab: Lab) -> None:
@@ -42,6 +42,34 @@ def prints():
         after = lab.queue("prints")
         lab.becomes(after, "COMPLETED", within=8)
         assert lab.runs(after)[0].run_output == "here\n"
+
+
+def test_a_task_that_uses_descriptors_that_are_not_its_own_harms_itself_alone(lab: Lab) -> None:
+    lab.write_tasks(
+        SOURCE
+        + """
+def to_all(act):
+    for fd in range(3, 64):
+        with contextlib.suppress(OSError):
+            act(fd)
+def scribbles():
+    to_all(lambda fd: os.write(fd, b"x" * 100))
+    time.sleep(60)
+def cuts(): to_all(lambda fd: os.ftruncate(fd, 0))
+def shuts():
+    os.closerange(3, 64)
+    time.sleep(60)
+"""
+    )
+    worker = lab.start_worker("-n", "2")
+    task = lab.becomes(lab.queue("scribbles", timeout=600), "FAILED", within=8)
+    assert task.reason_code == "runner_unreadable"
+    task = lab.becomes(lab.queue("shuts", timeout=600), "FAILED", within=8)
+    assert task.reason_code == "runner_died"
+    lab.becomes(lab.queue("cuts"), "COMPLETED", within=8)
+    for _ in range(3):
+        lab.becomes(lab.queue("quick"), "COMPLETED", within=8)
+    assert "Traceback" not in worker.log
 
 
 def test_a_child_left_behind_hides_neither_a_death_nor_a_slot(lab: Lab) -> None:

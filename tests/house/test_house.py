@@ -25,7 +25,7 @@ _FLOORS = """
 visible_text private_files
 views errors clock records current log sentences reasons
 cron cronwords recurrence graph settings values secrecy catalog arguments tally
-lifecycle forecast columns capture wire lines lane board typed
+lifecycle forecast columns capture wire lines lane board frames typed
 models
 doorbell dialects
 store presence sight blame headway browse journal

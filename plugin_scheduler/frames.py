@@ -1,0 +1,132 @@
+"""Check frames that arrive from a runner or a nursery.
+
+Tasks run in a runner, and can write to its descriptors. So each frame is checked as if a stranger
+had sent it: kind, number and type of its values, their range, and texts that no database takes.
+ValueError tells what is wrong. This module calls lane. It does not decide what becomes of the
+sender.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from plugin_scheduler.lane import Told, unpack_report
+
+LONGEST = 1 << 20  # characters of a text
+MOST_SECONDS = 1e10  # of a run, or of a machine's monotonic clock
+MOST_PID = 1 << 31
+
+
+def read_report(body: bytes) -> Told:
+    """A report; its values can be stored."""
+    told = unpack_report(body)
+    if not (0.0 <= told.seconds <= MOST_SECONDS and 0.0 <= told.began <= MOST_SECONDS):
+        raise ValueError("a report with impossible times")
+    if told.result is not None and "\0" in told.result:
+        raise ValueError("a result that is no JSON")
+    if told.rest:
+        _check_rest(told.rest)
+    return told
+
+
+def _check_rest(rest: Any) -> None:
+    if type(rest) is not dict:
+        raise ValueError("a report with a strange end")
+    for name, value in rest.items():
+        check = _REST.get(name)
+        if check is None or not check(value):
+            raise ValueError("a report with a strange value")
+
+
+def check_message(message: Any) -> None:
+    """A message of a runner: ``["progress", run id, progress]``, ``["ready", pid]``,
+    ``["loaded", description]`` or ``["boot_failed", why]``."""
+    _check(message, _FROM_RUNNERS)
+
+
+def check_news(message: Any) -> None:
+    """A message of a nursery; see `nursery.Nursery.read`."""
+    _check(message, _FROM_NURSERIES)
+
+
+def _check(message: Any, kinds: Mapping[str, tuple[Callable[[Any], bool], ...]]) -> None:
+    if type(message) is not list or not message or type(message[0]) is not str:
+        raise ValueError("no message")
+    checks = kinds.get(message[0])
+    if checks is None or len(message) != len(checks) + 1:
+        raise ValueError("an unknown message")
+    for check, value in zip(checks, message[1:], strict=True):
+        if not check(value):
+            raise ValueError(f"a message ({message[0]}) with a strange value")
+
+
+def _is_text(value: Any) -> bool:
+    if type(value) is not str or len(value) > LONGEST or "\0" in value:
+        return False
+    return value.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or _is_text(value)
+
+
+def _is_pid(value: Any) -> bool:
+    return type(value) is int and 0 < value < MOST_PID
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _are_pids(value: Any) -> bool:
+    return type(value) is list and all(map(_is_pid, value))
+
+
+def _is_description(value: Any) -> bool:
+    """As `hosts.World.describe` makes it, as far as it is read while the worker works."""
+    return type(value) is dict and _are_texts(value.get("tasks"))
+
+
+def _are_texts(value: Any) -> bool:
+    return type(value) is list and all(map(_is_text, value))
+
+
+def _is_amount(value: Any) -> bool:
+    if type(value) is int:
+        return abs(value) < 1 << 63
+    return type(value) is float and math.isfinite(value)
+
+
+def is_progress(value: Any) -> bool:
+    """True for what `progress` makes of its arguments."""
+    return (
+        type(value) is dict
+        and value.keys() == {"at", "of", "text"}
+        and _is_amount(value["at"])
+        and (value["of"] is None or _is_amount(value["of"]))
+        and _is_text(value["text"])
+    )
+
+
+_REST: Mapping[str, Callable[[Any], bool]] = {
+    "traceback": _is_text_or_none,
+    "reason": _is_text_or_none,
+    "reason_code": _is_text_or_none,
+    "progress": is_progress,
+}
+_FROM_RUNNERS: Mapping[str, tuple[Callable[[Any], bool], ...]] = {
+    "progress": (_is_whole, is_progress),
+    "ready": (_is_pid,),
+    "loaded": (_is_description,),
+    "boot_failed": (_is_text,),
+}
+_FROM_NURSERIES: Mapping[str, tuple[Callable[[Any], bool], ...]] = {
+    "loaded": (_is_description, _are_texts),
+    "boot_failed": (_is_text,),
+    "born": (_is_pid,),
+    "unborn": (_is_text,),
+    "died": (_is_pid, _is_whole),
+    "lapsed": (_are_pids,),
+}

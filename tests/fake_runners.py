@@ -1,0 +1,128 @@
+"""A pool whose runners are this process: real pipes, and no process at their other ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+from typing import Any
+
+from makers import NINE, an_order
+
+from plugin_scheduler.board import Board
+from plugin_scheduler.clock import TurnedClock
+from plugin_scheduler.crew import Runner, unborn_runner
+from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report
+from plugin_scheduler.nursery import Nursery
+from plugin_scheduler.pool import Pool
+from plugin_scheduler.records import OUTCOMES, Order, Outcome
+from plugin_scheduler.runs import Result
+from plugin_scheduler.wire import BlockingChannel, pack_bytes
+
+NO_PROCESS = 1 << 30  # larger than any process's number
+
+
+class FakeRunner:
+    """The ends that a runner's process would hold."""
+
+    def __init__(self, clock: TurnedClock, ends: tuple[int, ...]) -> None:
+        control, lane, self.output, self.trace, self.page = map(os.dup, ends)
+        self._clock, self.socket = clock, socket.socket(fileno=control)
+        self.channel, self.lane = BlockingChannel(self.socket), LaneEnd(lane, 0.05)
+        self.board = Board(self.page)
+
+    def begin(self) -> Sent:
+        order = self.lane.receive()
+        assert order is not None
+        self.board.begin(order.run_id, self._clock.monotonic())
+        return order
+
+    def report(self, run_id: int, **parts: Any) -> None:
+        number = OUTCOMES.index(Outcome.COMPLETED)
+        told = Told(run_id, number, self._clock.monotonic(), 0.0, False, False, "[1]", {})
+        self.say(pack_bytes(pack_report(told._replace(**parts))))
+
+    def say(self, data: bytes) -> None:
+        """Bytes as they are, as far as there is room for them."""
+        self.socket.setblocking(False)
+        with contextlib.suppress(OSError):  # the pool has hung up, or does not read any more
+            while data:
+                data = data[self.socket.send(data) :]
+        self.socket.setblocking(True)
+
+    def close(self) -> None:
+        self.channel.abandon()
+        self.lane.abandon()
+        self.board.close()
+        for fd in (self.output, self.trace, self.page):
+            os.close(fd)
+
+
+class FakeRunners:
+    """The pool, and what it told."""
+
+    def __init__(self) -> None:
+        self.clock, self.selector = TurnedClock(NINE), selectors.DefaultSelector()
+        self.pool = Pool({}, self.selector, self.clock)
+        self.fakes: list[FakeRunner] = []
+        self.nurseries: list[socket.socket] = []
+        self.results: list[Result] = []
+        self.unbegun: list[Order] = []
+        self.failures: list[str] = []
+
+    def __enter__(self) -> FakeRunners:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fake in self.fakes:
+            fake.close()
+        for nursery in self.nurseries:
+            nursery.close()
+        self.pool.close()
+        self.selector.close()
+
+    def open_nursery(self) -> socket.socket:
+        """The end that a nursery would hold."""
+        ours, theirs = socket.socketpair()
+        births = self.pool._births
+        births._nursery = Nursery(ours, NO_PROCESS)
+        self.selector.register(births._nursery, selectors.EVENT_READ, births._hear_nursery)
+        self.nurseries.append(theirs)
+        return theirs
+
+    def join(self, is_ready: bool = True) -> tuple[FakeRunner, Runner]:
+        """One more runner."""
+        with unborn_runner("nonce") as (runner, ends):
+            fake = FakeRunner(self.clock, ends)
+            self.pool._welcome(runner)
+        self.fakes.append(fake)
+        if is_ready:
+            fake.channel.send(["ready", os.getpid()])
+            self.turn()
+            assert runner.ready
+        return fake, runner
+
+    def hand_out(self, run_id: int, **columns: Any) -> Order:
+        order = an_order(**{"id": run_id, "run_id": run_id, **columns})
+        assert self.pool.hand_out(order)
+        return order
+
+    def turn(self, seconds: float = 0.0) -> None:
+        """What a worker's loop does."""
+        self.clock.turn(seconds)
+        for key, _ in self.selector.select(0):
+            key.data()
+        deadline = self.pool.next_deadline()
+        assert deadline is None or deadline == deadline, "a time"
+        self.pool.live_runs()
+        self.pool.enforce()
+        news = self.pool.news()
+        self.results += news.results
+        self.unbegun += news.unbegun
+        self.failures += news.boot_failures
+
+    def outcomes(self, run_id: int) -> list[str]:
+        """What was told of a run; an empty outcome where it goes back."""
+        ended = [one.outcome for one in self.results if one.order.run_id == run_id]
+        return ended + ["" for order in self.unbegun if order.run_id == run_id]
