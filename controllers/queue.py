@@ -13,7 +13,14 @@ from typing import Any
 
 from plugin_scheduler.controllers.queue_form import EVERY, UNITS, TaskForm, form_for
 from plugin_scheduler.controllers.queue_functions import functions
-from plugin_scheduler.controllers.queue_read import LARGEST, Sent, of_document, of_form, of_text
+from plugin_scheduler.controllers.queue_read import (
+    LARGEST,
+    Sent,
+    columns_of,
+    of_document,
+    of_form,
+    of_text,
+)
 from plugin_scheduler.controllers.rights import ACT
 from plugin_scheduler.controllers.shown import NOTHING
 from plugin_scheduler.controllers.site import Site
@@ -22,7 +29,6 @@ from plugin_scheduler.controllers.visit import Done, Visit
 from plugin_scheduler import cron, recurrence, values
 from plugin_scheduler.editing import as_text
 from plugin_scheduler.errors import BadTask
-from plugin_scheduler.secrecy import listed, resolved
 from plugin_scheduler.sentences import Sentence
 
 TIMES_SHOWN = 5
@@ -124,7 +130,7 @@ def _sent(form: TaskForm, given: Mapping[str, Any]) -> Sent:
 def _queued(visit: Visit, form: TaskForm, sent: Sent) -> Done:
     if sent.errors:
         return _wrong(visit, sent.errors)
-    scheduler, columns = visit.scheduler, _with_own_secret(form, sent)
+    scheduler, columns = visit.scheduler, columns_of(form, sent)
     made = scheduler.queue_task(sent.function, sent.pargs, sent.pvars, **columns)
     if made.errors:
         return _wrong(visit, made.errors)
@@ -138,7 +144,7 @@ def _edited(visit: Visit, form: TaskForm, sent: Sent) -> Done:
     if sent.errors:
         return _wrong(visit, sent.errors)
     assert form.task is not None
-    task, columns = form.task, _with_own_secret(form, sent)
+    task, columns = form.task, columns_of(form, sent)
     if sent.function != form.name:
         columns["function_name"] = sent.function
     if sent.has_arguments:
@@ -147,37 +153,23 @@ def _edited(visit: Visit, form: TaskForm, sent: Sent) -> Done:
     answer = visit.scheduler.edit_task(task.id, _shown(visit), **columns)
     if answer.errors:
         return _wrong(visit, answer.errors)
-    if answer.changed:
-        detail = {name: _change(*pair) for name, pair in answer.changed.items()}
+    changed = _told(form, sent, answer.changed)
+    if changed:
+        detail = {name: _change(*pair) for name, pair in changed.items()}
         visit.journal.note(visit.person.name, "edit", task.id, **detail)
-    message = visit.T("Saved.") if answer.changed else visit.T("Nothing was changed.")
-    data = {"id": task.id, "changed": list(answer.changed), "url": visit.url(f"tasks/{task.id}")}
+    message = visit.T("Saved.") if changed else visit.T("Nothing was changed.")
+    data = {"id": task.id, "changed": list(changed), "url": visit.url(f"tasks/{task.id}")}
     return Done(message, to=f"tasks/{task.id}", data=data)
 
 
-def _with_own_secret(form: TaskForm, sent: Sent) -> dict[str, Any]:
-    """The columns, where what the task calls secret stays so: else who may not see it could."""
-    columns = dict(sent.columns)
-    if form.task is None or sent.function != form.name:  # of another one it has no arguments
-        return columns
-    try:
-        given = listed(columns.get("secret"))
-    except BadTask:  # told where it is queued or written
-        return columns
-    own = _own_secret(form, sent)
-    columns["secret"] = list(dict.fromkeys([*own, *given]))
-    return columns
-
-
-def _own_secret(form: TaskForm, sent: Sent) -> list[Any]:
-    """What the task calls secret; all that it is given where nobody can tell what that means."""
-    function = form.functions.get(sent.function)
-    try:
-        own = listed(form.original.get("secret"))
-        resolved(own, function, sent.function, sent.pargs, sent.pvars)
-    except BadTask:
-        return [*range(len(sent.pargs)), *sent.pvars]
-    return list(own)
+def _told(form: TaskForm, sent: Sent, changed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was changed. Where a hidden value was typed, all arguments count as changed: else
+    "nothing was changed" would confirm a guess."""
+    if not sent.is_typed or form.task is None:
+        return changed
+    same = {"args": [form.task.args] * 2, "vars": [form.task.vars] * 2}
+    others = {name: pair for name, pair in changed.items() if name not in same}
+    return {name: changed.get(name, pair) for name, pair in same.items()} | others
 
 
 def _shown(visit: Visit) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from typing import Any
 from plugin_scheduler.controllers.visit import Visit
 
 from plugin_scheduler import clock, typed, values
-from plugin_scheduler.arguments import Argument, Kind, arguments_of, summary_of
+from plugin_scheduler.arguments import ABSENT, Argument, Kind, arguments_of, summary_of
 from plugin_scheduler.editing import EDITABLE, OWN, as_text
 from plugin_scheduler.errors import BadTask, NotFound
 from plugin_scheduler.records import OnFailure
-from plugin_scheduler.secrecy import HIDDEN, NOWHERE, listed
+from plugin_scheduler.secrecy import HIDDEN, NOWHERE, Place, listed, marks
 from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import TaskView
 
@@ -193,10 +193,12 @@ class TaskForm:
             told, places = listed(self.declared.get("secret")), listed(self.columns["secret"])
         except BadTask:
             return self.columns["secret"]
+        names = {one.name for one in marks(told) if one.name}
+        own = [one for one in marks(places) if not one.name or one.name not in names]
         by_place = [one.name for one in self.arguments if not (one.by_name_only or one.gathers)]
-        for name in (one for one in (*told, *places) if one in by_place):
-            told.append(by_place.index(str(name)))
-        return ", ".join(str(place) for place in places if place not in (*told, NOWHERE))
+        told_places = {by_place.index(name) for name in names if name in by_place}
+        shown = (one.name or one.place for one in own)
+        return ", ".join(str(place) for place in shown if place not in told_places)
 
     def shown(self) -> dict[str, str]:
         """What the columns hold as they are shown: sent back, so that a late form is found out."""
@@ -239,11 +241,29 @@ class TaskForm:
 
     def behind(self) -> tuple[list[Any], dict[str, Any]]:
         """What may stand behind dots, by place and by name, however the task was given it."""
-        pargs, pvars = self.before
-        found = {**(typed.named(self.arguments, pargs, pvars) or {}), **pvars}
+        return self._either_way(*self.before)
+
+    def is_hidden(self, place: Place) -> bool:
+        """True where dots at that place or under that name stand for a value that is not shown."""
+        by_place, by_name = self._either_way(*self.masked)
+        if isinstance(place, str):
+            return bool(by_name.get(place) == HIDDEN)
+        return bool(by_place[place : place + 1] == [HIDDEN])
+
+    def count_hidden(self) -> int:
+        """The number of arguments that are not shown."""
+        pargs, pvars = self.masked
+        return [*pargs, *pvars.values()].count(HIDDEN)
+
+    def _either_way(
+        self, pargs: list[Any], pvars: dict[str, Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Each argument under its place and under its name, where it may be given in both ways."""
+        found = typed.named(self.arguments, pargs, pvars) or {}
         by_place = [one.name for one in self.arguments if not (one.by_name_only or one.gathers)]
-        others = [found.get(name, HIDDEN) for name in by_place[len(pargs) :]]
-        return [*pargs, *others], found
+        others = [found.get(name, ABSENT) for name in by_place[len(pargs) :]]
+        both = {one.name for one in self.arguments if not (one.by_place_only or one.gathers)}
+        return [*pargs, *others], {**{name: found[name] for name in found.keys() & both}, **pvars}
 
     # -- all of it --------------------
 

@@ -43,6 +43,8 @@ class Sent:
     columns: dict[str, Any] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     has_arguments: bool = True  # others than the task has
+    filled: list[secrecy.Place] = field(default_factory=list)  # where dots stood
+    is_typed: bool = False  # something else than the task has was given for a hidden one
 
 
 # -- the form ----------------------------------------------------------------------------------
@@ -58,7 +60,9 @@ def of_form(form: TaskForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -
         reading = typed.read(form.arguments, typed_in, kept)
         sent.pargs, sent.pvars = reading.pargs, reading.pvars
         sent.errors = {f"arg.{name}": error for name, error in reading.errors.items()}
-    sent.has_arguments = _by_name(form, sent.pargs, sent.pvars) != _by_name(form, *form.before)
+        sent.is_typed = any(typed_in[name].strip() for name in form.kept)
+    is_other = _by_name(form, sent.pargs, sent.pvars) != _by_name(form, *form.before)
+    sent.has_arguments = is_other or sent.is_typed
     _read_columns(sent, texts, form.edits)
     _read_when(sent, texts, form.edits)
     sent.columns["secret"] = _places(texts.get("secret", ""))
@@ -210,9 +214,11 @@ def _read_call(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> None:
         pvars = {}
     for name, value, before in zip(OF_ARGUMENTS, (pargs, pvars), hidden, strict=True):
         try:
-            setattr(sent, name, secrecy.unmasked(value, before))
+            setattr(sent, name, secrecy.unmasked(value, before, sent.filled))
         except BadTask as error:
             sent.errors[name] = error.args[0] if is_same else _of_another(form)
+    kept = sum(form.is_hidden(place) for place in sent.filled)
+    sent.is_typed = is_told and is_same and kept < form.count_hidden()
 
 
 def _of_another(form: TaskForm) -> Sentence:
@@ -255,3 +261,22 @@ def _check_fit(form: TaskForm, sent: Sent) -> None:
         sent.errors["pargs"] = Sentence(
             "{function} cannot be called like this: {why}", function=sent.function, why=why
         )
+
+
+# -- what stays secret -------------------------------------------------------------------------
+
+
+def columns_of(form: TaskForm, sent: Sent) -> dict[str, Any]:
+    """The columns, where what the task calls secret stays so, wherever its values were put: else
+    who may not see it could."""
+    columns = dict(sent.columns)
+    if form.task is None or sent.function != form.name:  # of another one it has no arguments
+        return columns
+    try:
+        given = secrecy.listed(columns.get("secret"))
+    except BadTask:  # told where it is queued or written
+        return columns
+    function = form.functions.get(sent.function)
+    own = secrecy.carried(form.original, function, sent.pargs, sent.pvars)
+    columns["secret"] = secrecy.joined([own, given])
+    return columns

@@ -139,6 +139,8 @@ class Editing:
         if not given:
             return {}, {}
         whole, follows = {**current, "uuid": row.uuid, **given}, {"secret"}
+        if "secret" not in given and ("args" in given) != ("vars" in given):
+            whole["secret"] = _still_secret(current)
         if "next_run_time" not in given and (given.get("cronline") or given.get("start_time")):
             whole["next_run_time"] = None
             whole["start_time"] = given.get("start_time")  # a new line counts from now on
@@ -165,6 +167,15 @@ class Editing:
         for name in changes:
             query &= task[name] == current[name]
         return bool(self._set(query).update(**changes))
+
+
+def _still_secret(current: Mapping[str, Any]) -> Any:
+    """The list with each argument that it hides now: other names must not make places visible."""
+    try:
+        own = secrecy.listed(current["secret"])
+    except BadTask:
+        return current["secret"]
+    return secrecy.joined([own, secrecy.explicit(own, current["args"], current["vars"])])
 
 
 def as_text(value: Any) -> str:

@@ -123,7 +123,7 @@ class Draft:
         if not any(one or one == 0 for one in given):
             return
         try:
-            secret = [place for one in given for place in secrecy.listed(one)]
+            secret = secrecy.joined(secrecy.listed(one) for one in given)
             pargs, pvars = _stored(self.columns.get("args")), _stored(self.columns.get("vars"))
             function = self._form.catalog.functions().get(name)
             places = secrecy.resolved(secret, function, name, pargs or [], pvars or {})

@@ -1,7 +1,8 @@
-"""Which arguments of a task is nobody shown? Passwords, tokens, whatever `secret` names.
+"""Hide arguments of a task that are secret: passwords, tokens, whatever `secret` names.
 
-I own the list in ``scheduler_task.secret``, how names become places, and the dots. I call values
-and sentences. I never change what a task is given: only what is shown of it.
+Hiding belongs to the parameter of the function: it is hidden by place and by name alike. This
+module reads the list in ``scheduler_task.secret``, resolves it against the function's signature,
+and puts dots in place of values. It never changes what a task is given, only what is shown of it.
 """
 
 from __future__ import annotations
@@ -9,20 +10,78 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.sentences import Sentence
 
 HIDDEN = "••••••"
 EXAMPLE = '["password", 1]'
-NOWHERE = -1  # the place of what is given by name alone
+NOWHERE = -1  # behind a name: it has no place; behind a place: it has no name
 
 #: A name, or the place of a positional argument, counted from 0.
 Place = str | int
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class Mark(NamedTuple):
+    """One secret parameter: its name and its place. None means unknown; ``""`` and `NOWHERE` mean
+    that it can be given by place only, or by name only.
+
+    In the list a place behind a name is that name's place; any other one is a mark of its own.
+    """
+
+    name: str | None
+    place: int | None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.name is not None and self.place is not None
+
+
+def marks(places: Sequence[Place]) -> list[Mark]:
+    """The secret parameters that a list means.
+
+    >>> marks(["password", 1, "token", -1, "key"])[0]
+    Mark(name='password', place=1)
+    """
+    found: list[Mark] = []
+    rest = list(places)
+    while rest:
+        one = rest.pop(0)
+        follows = rest[0] if rest and isinstance(rest[0], int) else None
+        if isinstance(one, str):
+            found.append(Mark(one, follows))
+            rest = rest[1:] if follows is not None else rest
+        elif one != NOWHERE:
+            found.append(Mark("" if follows == NOWHERE else None, one))
+            rest = rest[1:] if follows == NOWHERE else rest
+    return found
+
+
+def as_list(found: Iterable[Mark]) -> list[Place]:
+    """The list of these marks; a name or a place whose other half is known is not repeated."""
+    every = list(dict.fromkeys(found))
+    names = {one.name for one in every if one.name and one.place not in (None, NOWHERE)}
+    places = {one.place for one in every if one.name}
+    alone: list[Any] = [one.place for one in every if one.name is None]
+    named: list[Any] = [one.name for one in every if one.place is None]
+    whole: list[Any] = []
+    for one in (one for one in every if one.is_whole):
+        whole += [one.name, one.place] if one.name else [one.place, NOWHERE]
+    return [
+        *(place for place in alone if place not in places),
+        *whole,
+        *(name for name in named if name not in names),
+    ]
+
+
+def joined(lists: Iterable[Sequence[Place]]) -> list[Place]:
+    """One list with the marks of several: a place stays the place of its own name."""
+    return as_list(mark for places in lists for mark in marks(places))
 
 
 def listed(given: Any) -> list[Place]:
@@ -40,11 +99,11 @@ def listed(given: Any) -> list[Place]:
     if found is None:
         return []
     if isinstance(found, (str, bytes, Mapping)) or not isinstance(found, Iterable):
-        raise BadTask(_no_list(f"{type(found).__name__} {found!r}"))
+        raise BadTask(_no_list(type(found).__name__))
     places = list(found)
     for place in places:
         _check(place)
-    return list(dict.fromkeys(places))
+    return as_list(marks(places))
 
 
 def _no_list(what: str) -> Sentence:
@@ -59,8 +118,9 @@ def _check(place: Any) -> None:
     if isinstance(place, str) and place:
         return
     if not isinstance(place, int) or isinstance(place, bool):
+        what = type(place).__name__  # never the value: it may be the secret itself
         raise BadTask(
-            Sentence("has {what}, neither the name nor the place of an argument", what=repr(place))
+            Sentence("has {what}, neither the name nor the place of an argument", what=what)
         )
     if place < NOWHERE:
         raise BadTask(Sentence("has {place}, but places are counted from 0", place=place))
@@ -73,16 +133,15 @@ def resolved(
     pargs: Sequence[Any],
     pvars: Mapping[str, Any],
 ) -> list[Place]:
-    """The list with the place of each name that can be given by place, so that it is hidden in
-    whichever way it is given. BadTask for what the function does not have."""
+    """The list with the place of each name and the name of each place, so that a parameter is
+    hidden in whichever way it is given. BadTask for what the function does not have."""
     parameters = _parameters(function)
     if parameters is None:
         _check_unknown(secret, name, pargs, pvars)
         return list(secret)
-    places: list[Place] = []
-    for one in secret:
-        places += _places_of(one, name, parameters, pargs, pvars)
-    return list(dict.fromkeys(places))
+    signature = _Signature(name, parameters)
+    found = [each for one in secret for each in signature.marks_of(one, pargs, pvars)]
+    return as_list(found)
 
 
 def _parameters(function: Callable[..., Any] | None) -> list[inspect.Parameter] | None:
@@ -98,8 +157,8 @@ def _check_unknown(
     secret: Sequence[Place], function: str, pargs: Sequence[Any], pvars: Mapping[str, Any]
 ) -> None:
     """Of a function that is not here only its caller knows the places."""
-    unnamed = [one for one in secret if one not in pvars]
-    if pargs and unnamed and all(isinstance(one, str) for one in secret):
+    unnamed = [one.name for one in marks(secret) if one.place is None and one.name not in pvars]
+    if pargs and unnamed:
         raise BadTask(
             Sentence(
                 'which argument is "{name}"? {function} is not known here: write its place, '
@@ -110,38 +169,67 @@ def _check_unknown(
         )
 
 
-def _places_of(
-    one: Place,
-    function: str,
-    parameters: list[inspect.Parameter],
-    pargs: Sequence[Any],
-    pvars: Mapping[str, Any],
-) -> list[Place]:
-    by_place = [each.name for each in parameters if each.kind in _POSITIONAL]
-    kinds = {each.name: each.kind for each in parameters}
-    takes_more = inspect.Parameter.VAR_POSITIONAL in kinds.values()
-    if isinstance(one, int):
-        if one >= len(by_place) and not takes_more:
+class _Signature:
+    """The parameters of a function, asked for what a name or a place means."""
+
+    def __init__(self, function: str, parameters: Sequence[inspect.Parameter]) -> None:
+        self._function = function
+        self._kinds = {one.name: one.kind for one in parameters}
+        self._by_place = [one.name for one in parameters if one.kind in _POSITIONAL]
+        self._takes_places = inspect.Parameter.VAR_POSITIONAL in self._kinds.values()
+        self._takes_names = inspect.Parameter.VAR_KEYWORD in self._kinds.values()
+
+    def marks_of(
+        self, one: Place, pargs: Sequence[Any], pvars: Mapping[str, Any]
+    ) -> Iterator[Mark]:
+        if isinstance(one, int):
+            if one != NOWHERE:
+                yield self._of_place(one)
+            return
+        kind = self._kinds.get(one)
+        if kind in _POSITIONAL:
+            yield Mark(one, self._by_place.index(one))
+        elif kind is inspect.Parameter.VAR_POSITIONAL:
+            yield Mark(one, len(self._by_place))
+            yield from self._gathered(pargs)
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            yield Mark(one, NOWHERE)
+            others = (name for name in pvars if self._kinds.get(name) not in _NAMED)
+            yield from (Mark(name, NOWHERE) for name in others)
+        elif kind is None:
+            yield from self._of_other(one, pargs, pvars)
+        else:
+            yield Mark(one, NOWHERE)
+
+    def _of_place(self, place: int) -> Mark:
+        if place < len(self._by_place):
+            return Mark(self._by_place[place], place)
+        if not self._takes_places:
             raise BadTask(
                 Sentence(
                     "has place {place}, but {function} takes {number} arguments by place, "
                     "counted from 0",
-                    place=one,
-                    function=function,
-                    number=len(by_place),
+                    place=place,
+                    function=self._function,
+                    number=len(self._by_place),
                 )
             )
-        return [one]
-    kind = kinds.get(one)
-    if kind in _POSITIONAL:
-        return [one, by_place.index(one)]
-    if kind is inspect.Parameter.VAR_POSITIONAL:
-        return [one, *range(len(by_place), max(len(pargs), len(by_place) + 1))]
-    if kind is inspect.Parameter.VAR_KEYWORD:
-        return [one, NOWHERE, *(name for name in pvars if name not in kinds)]
-    if kind is None and inspect.Parameter.VAR_KEYWORD not in kinds.values():
-        raise BadTask(_unknown(one, function, list(kinds)))
-    return [one, NOWHERE]
+        # A wrapper that takes everything may hand it on to a function that has a name for it.
+        return Mark(None if self._takes_names else "", place)
+
+    def _of_other(
+        self, name: str, pargs: Sequence[Any], pvars: Mapping[str, Any]
+    ) -> Iterator[Mark]:
+        """A name that the function only gathers: as for a place, a wrapper may know more of it."""
+        if not self._takes_names:
+            raise BadTask(_unknown(name, self._function, list(self._kinds)))
+        yield Mark(name, NOWHERE)
+        if name not in pvars:
+            yield from self._gathered(pargs)
+
+    def _gathered(self, pargs: Sequence[Any]) -> Iterator[Mark]:
+        if self._takes_places:
+            yield from (Mark("", place) for place in range(len(self._by_place), len(pargs)))
 
 
 def _unknown(one: str, function: str, names: list[str]) -> Sentence:
@@ -165,14 +253,62 @@ def masked(args: str, pvars: str, secret: Any) -> tuple[str, str]:
     """The JSON of both, with dots in place of what is secret; still JSON."""
     if not secret:
         return args, pvars
-    places = _believed(secret)
     by_place, by_name = _read(args, list), _read(pvars, dict)
-    shown = [HIDDEN if _hides(places, place, by_name) else v for place, v in enumerate(by_place)]
-    named = {
-        name: HIDDEN if places is None or name in places else value
-        for name, value in by_name.items()
-    }
+    places, names = hidden(_believed(secret), by_place, by_name)
+    shown = [HIDDEN if place in places else value for place, value in enumerate(by_place)]
+    named = {name: HIDDEN if name in names else value for name, value in by_name.items()}
     return json.dumps(shown), json.dumps(named)
+
+
+def hidden(
+    secret: Sequence[Place] | None, pargs: Sequence[Any], pvars: Mapping[str, Any]
+) -> tuple[set[int], set[str]]:
+    """The places and names of the arguments that are not shown.
+
+    A name without a place that was not given by name may be any of them, and a place without a name
+    that was not given by place may stand under any name: then all of these are hidden. So is
+    everything where ``secret`` is None: a list that cannot be read.
+    """
+    if secret is None:
+        return set(range(len(pargs))), set(pvars)
+    found = marks(secret)
+    places = {one.place for one in found if one.place is not None}
+    names = {one.name for one in found if one.name}
+    if any(one.place is None and one.name not in pvars for one in found):
+        places, names = set(range(len(pargs))), set(pvars)
+    if any(one.name is None and (one.place or 0) >= len(pargs) for one in found):
+        names = set(pvars)
+    return places, names
+
+
+def carried(
+    task: Mapping[str, Any],
+    function: Callable[..., Any] | None,
+    pargs: Sequence[Any],
+    pvars: Mapping[str, Any],
+) -> list[Place]:
+    """What is secret in a call that has arguments of ``task``, a row's columns: what the task calls
+    secret, and what is hidden of it now. Every argument where that does not fit the function."""
+    own = _believed(task.get("secret"))
+    try:
+        if own is None:
+            raise BadTask(_no_list("a text"))
+        places = joined([own, explicit(own, task.get("args"), task.get("vars"))])
+        return resolved(places, function, str(task.get("function_name")), pargs, pvars)
+    except BadTask:
+        return as_list(_marks_at(range(len(pargs)), pvars))
+
+
+def explicit(secret: Sequence[Place], args: Any, pvars: Any) -> list[Place]:
+    """Each argument that the list hides, by its own place or name."""
+    by_place, by_name = _read(args, list), _read(pvars, dict)
+    places, names = hidden(secret, by_place, by_name)
+    return as_list(_marks_at(places & set(range(len(by_place))), names & by_name.keys()))
+
+
+def _marks_at(places: Iterable[int], names: Iterable[str]) -> list[Mark]:
+    every = [Mark("", place) for place in sorted(places)]
+    return [*every, *(Mark(name, NOWHERE) for name in sorted(names))]
 
 
 def _believed(secret: Any) -> list[Place] | None:
@@ -194,23 +330,19 @@ def _read(text: str, kind: Any) -> Any:
     return [HIDDEN] if kind is list else {HIDDEN: HIDDEN}
 
 
-def _hides(places: list[Place] | None, place: int, by_name: Mapping[str, Any]) -> bool:
-    if places is None or place in places:
-        return True
-    # Written by hand: names alone do not tell the place of one that was not given by name.
-    has_places = any(isinstance(one, int) for one in places)
-    return not has_places and any(one not in by_name for one in places)
-
-
-def unmasked(value: Any, before: Any) -> Any:
+def unmasked(value: Any, before: Any, filled: list[Place] | None = None) -> Any:
     """Arguments with the secrets that a form showed as dots, and got back as dots: ``before`` is
-    what the task has. BadTask for dots behind which there is nothing.
+    what the task has. BadTask for dots behind which there is nothing. ``filled`` gets the places
+    and names where dots stood.
 
     >>> unmasked(["ann", "••••••"], ["bob", "hunter2"])
     ['ann', 'hunter2']
     """
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     found = {place: _behind(one, place, before) for place, one in pairs}
+    if filled is not None:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        filled += [place for place, one in items if one == HIDDEN]
     return found if isinstance(value, dict) else list(found.values())
 
 
@@ -221,6 +353,6 @@ def _behind(value: Any, place: Any, before: Any) -> Any:
         behind = before[place]
     except (LookupError, TypeError):
         behind = HIDDEN
-    if behind == HIDDEN:
+    if behind == HIDDEN or behind is inspect.Parameter.empty:
         raise BadTask(Sentence("there is nothing behind the dots of {name}: write it", name=place))
     return behind

@@ -112,7 +112,7 @@ def test_a_document_has_dots_where_no_form_can_say_it(site: Site, act: Asker) ->
 
 def test_gathered_secrets_are_as_many_dots_and_are_kept(site: Site, act: Asker) -> None:
     for pargs, pvars in ((["ann", HUSH, "x"], {}), (["ann"], {"token": HUSH})):
-        secret = ["rest", 1, 2, "options", "token"]
+        secret = ["rest", 1, 2, -1, "options", -1, "token", -1]
         task_id = waiting(site, "hide", *pargs, pvars=pvars, secret=secret)
         said = document(act, edits=task_id, **COLUMNS, **{"arg.user": "bob"})
         more = [HIDDEN] * (len(pargs) - 1)
@@ -130,12 +130,32 @@ def test_who_edits_or_clones_a_task_uncovers_nothing(site: Site, act: Asker) -> 
     sent = {"mode": "json", "document": json.dumps({"secret": [], "priority": 3})}
     assert act.change(f"tasks/{task_id}/edit", JSON, **sent).ok
     assert site.app.task(task_id).priority == 3
+    changed = {
+        act.change(f"tasks/{task_id}/edit", JSON, mode="json", document=json.dumps(said)).text
+        for said in ({"pargs": ["ann", HUSH]}, {"pargs": ["ann", "a guess"]})
+    }
+    assert len(changed) == 1 and '["args", "vars"]' in changed.pop()
+    change(site, task_id, args=json.dumps(["ann", HUSH]))
     cloned = {"arg.user": "ann", "secret": "", "like": task_id, **SENT}
     answer = act.change("queue", JSON, **cloned)
     assert answer.ok, answer.text
     for one in (task_id, answer.json()["id"]):
         assert HUSH in str(given_to(site, one))
         assert HUSH not in act.ask("GET", f"tasks/{one}").text + forms_of(act, one)
+
+
+def test_a_secret_by_place_stays_hidden_where_its_name_is_given(site: Site, act: Asker) -> None:
+    task_id = waiting(site, "log_in", "ann", HUSH, secret=[1])
+    said = {"function": "log_in", "pargs": ["ann"], "pvars": {"password": HIDDEN}, "secret": []}
+    sent = {"mode": "json", "document": json.dumps(said)}
+    cloned = act.change("queue", JSON, like=task_id, **sent)
+    assert cloned.ok and act.change(f"tasks/{task_id}/edit", JSON, **sent).ok
+    vera = Asker(site, "vera")
+    for one in (task_id, cloned.json()["id"]):
+        assert given_to(site, one) == (["ann"], {"password": HUSH})
+        for path in (f"tasks/{one}", f"api/tasks/{one}", "tasks", "history"):
+            assert HUSH not in vera.ask("GET", path).text
+    vera.session.close()
 
 
 def test_dots_are_not_filled_in_for_another_function(site: Site, act: Asker) -> None:
