@@ -46,7 +46,8 @@ def mount(site: Site) -> None:
         """Each worker of the last ``span`` seconds (3600), how ``busy`` it was (from 0 to 1), and
         its runs as ``bars``; ``seconds`` is how long a run took, or has taken until now;
         ``fraction`` of a second is to be added to ``start`` where it is drawn. Where ``cut``, only
-        runs since ``shown_since`` are told; ``unkept`` runs returned nothing, and were not kept."""
+        runs since ``shown_since`` are told; ``unkept`` runs returned and printed nothing, and were
+        not kept."""
         return _timeline(visit, visit.browser.timeline(_seconds(visit)))
 
 

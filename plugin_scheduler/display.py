@@ -325,6 +325,7 @@ def _progress(progress: Any) -> str:
 def _no_run(task: TaskView) -> str:
     if task.times_run:
         return (
-            "no run is kept: a run that returns nothing leaves none (keep_empty_runs=True keeps it)"
+            "no run is kept: a run that returns and prints nothing leaves none "
+            "(keep_empty_runs=True keeps it)"
         )
     return "no run yet"

@@ -5,6 +5,7 @@
     |-- BadTask            the caller: a value that cannot be queued or stored
     |-- DependencyCycle    the caller: tasks that wait for each other in a ring
     |-- NotFound           the caller: a task, run or worker that is not there
+    |-- CommitFailed       the task: what it wrote is not in the database
     `-- StoreUnavailable   the engine: the database does not answer now; try again
         |-- Conflict       the engine: it ended this transaction for another's sake; at once
         `-- Locked         the engine: somebody holds a row; the others can go on
@@ -31,6 +32,10 @@ class BadTask(SchedulerError):
 
 class NotFound(SchedulerError):
     """There is no such task, run or worker."""
+
+
+class CommitFailed(SchedulerError):
+    """A commit that would keep nothing, or not all: the database has ended the transaction."""
 
 
 class StoreUnavailable(SchedulerError):

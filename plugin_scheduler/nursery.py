@@ -27,8 +27,9 @@ from typing import Any
 
 from plugin_scheduler import runner, values
 from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.dialects import bare_connections, sessions
 from plugin_scheduler.hosts import World, load
-from plugin_scheduler.processes import end_child, end_group, start_entry
+from plugin_scheduler.processes import end_child, end_group, forget_exit_handlers, start_entry
 from plugin_scheduler.wire import BlockingChannel, Channel, Closed
 
 FDS = 5  # of a runner: those of `runner.Ends`
@@ -126,6 +127,7 @@ def _fork_this_process(
 def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> None:
     """Be a nursery until the supervisor is gone; then end every runner."""
     _hear_of_deaths()
+    sessions.install()
     channel = BlockingChannel(end)
     if world is None:
         try:
@@ -138,6 +140,7 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
     channel.send(["loaded", world.describe(), others])
     world.disconnect()
     gc.collect()
+    world.inherited = bare_connections.find()
     gc.freeze()  # keeps the garbage collector from copying shared pages in each runner
     _Births(end, channel, wake, spec, world).attend()
 
@@ -228,6 +231,7 @@ class _Births:
         status = 1
         try:
             os.setsid()  # its own group, so that all it starts can be ended with it
+            forget_exit_handlers()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

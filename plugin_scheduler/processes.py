@@ -5,12 +5,15 @@ I own the system calls and signals that the pool needs. I call psutil. I never d
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,3 +96,23 @@ def ended_how(status: int | None) -> str:
             return f"killed by signal {signal.Signals(number).name}"
         return f"killed by signal {number}"
     return f"exit status {os.WEXITSTATUS(status)}"
+
+
+def forget_exit_handlers() -> None:
+    """In a forked process: what its parent wanted done at its end is the parent's to do. What is
+    registered from now on is for `run_exit_handlers`; `multiprocessing` does the same."""
+    atexit._clear()
+    inherited: Any = weakref.finalize
+    for finalizer in list(inherited._registry):
+        finalizer.atexit = False
+    inherited._registered_with_atexit = False
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._finalizer_registry.clear()
+        atexit.register(util._exit_function)
+
+
+def run_exit_handlers() -> None:
+    """End as an interpreter ends: wait for threads, then do what was registered with `atexit`."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()

@@ -24,10 +24,12 @@ import psutil
 from plugin_scheduler import capture, values
 from plugin_scheduler.board import Board
 from plugin_scheduler.current import current_task
-from plugin_scheduler.errors import NotFound
+from plugin_scheduler.dialects import sessions
+from plugin_scheduler.errors import CommitFailed, NotFound
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report, whole
 from plugin_scheduler.private_files import complete_file
+from plugin_scheduler.processes import run_exit_handlers
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.streams import Streams
@@ -64,6 +66,7 @@ class Runner:
         streams: Streams,
     ) -> None:
         self._channel, self._world, self._streams = channel, world, streams
+        self._boundary = world.boundary()
         self._lane, self._board = LaneEnd(ends.lane, IDLE), Board(ends.board)
         self._board.keep_others_out(ends.board)
         self._trace_fd = ends.trace
@@ -73,6 +76,7 @@ class Runner:
         self._mib, self._measured = 0.0, 0.0
         self._run_id: int | None = None
         self._retires = False
+        self._reasons: list[str] = []
         self._told = 0.0
         self._progress: dict[str, Any] | None = None
 
@@ -84,7 +88,7 @@ class Runner:
             while not self._retires:
                 order = self._lane.receive()
                 if order is None:  # idle runners must not use up a server's connections
-                    self._world.rest()
+                    self._boundary.sessions.rest()
                 else:
                     self._run(order)
         except Closed:
@@ -100,18 +104,27 @@ class Runner:
         try:
             outcome, payload = self._attempt(order)
         except Ended as ended:  # it came while the report was being made
+            self._boundary.rollback()
             outcome, payload = Outcome.STOPPED, {"traceback": _traceback(ended)}
         finally:
             self._run_id = None
         seconds = time.monotonic() - began
+        self._reasons = self._end()
         if self._progress:
             payload["progress"] = self._progress
         current_task.leave()
         self._report(run_id, outcome, began, seconds, payload)
 
+    def _end(self) -> list[str]:
+        """Why this process must not have another run."""
+        try:
+            return self._boundary.end()
+        except Exception as error:  # a task can break anything; the next one gets a fresh process
+            return [f"it could not be reset: {_reason(error)}"]
+
     def _attempt(self, order: Sent) -> tuple[str, dict[str, Any]]:
         try:
-            self._world.refresh()
+            self._boundary.begin()
             order = whole(order)
             function = self._find(order.function)
             _give_w2p_task(function)
@@ -122,11 +135,11 @@ class Runner:
             # From here on it is too late to be ended: what was committed would be told as undone.
             self._run_id = None
             if self._settings.autocommit:
-                self._world.commit()
+                self._boundary.commit()
             else:
-                self._world.rollback()  # what the task has not committed itself; frees its locks
+                self._boundary.rollback()  # what the task has not committed itself; frees its locks
         except Ended as ended:
-            self._world.rollback()
+            self._boundary.rollback()
             return Outcome.STOPPED, {"traceback": _traceback(ended)}
         except UnknownFunction as error:  # another worker or a newer runner may know it
             return Outcome.INTERRUPTED, {
@@ -134,8 +147,9 @@ class Runner:
                 "reason_code": ReasonCode.UNKNOWN_FUNCTION.value,
             }
         except BaseException as error:  # user code may raise anything, sys.exit() included
-            self._world.rollback()
-            return Outcome.FAILED, _failure(error)
+            is_commit = self._run_id is None or isinstance(error, CommitFailed)
+            self._boundary.rollback()
+            return Outcome.FAILED, _failure(error, is_commit)
         return Outcome.COMPLETED, payload
 
     def _find(self, name: str) -> Any:
@@ -154,7 +168,7 @@ class Runner:
         if marked:
             self._streams.send(capture.mark(self._nonce, run_id), self._board)
         self._runs += 1
-        self._retires = self._should_retire()
+        self._retires = bool(self._reasons) or self._should_retire()
         result, file = payload.pop("result", None), payload.pop("file", None)
         ended = OUTCOMES.index(outcome), began, seconds, marked, self._retires
         told = Told(run_id, *ended, result, payload, in_file=file is not None)
@@ -247,6 +261,7 @@ def main(ends: Ends, spec: Mapping[str, Any], world: World | None) -> int:
     streams = Streams(ends.output)
     streams.put_back()
     _log_to_stderr()
+    sessions.install()
     if world is None:
         world = _load_and_describe(channel, spec)
         if world is None:
@@ -257,6 +272,7 @@ def main(ends: Ends, spec: Mapping[str, Any], world: World | None) -> int:
         runner.serve()
     finally:
         world.disconnect()
+    run_exit_handlers()
     return 0
 
 
@@ -295,9 +311,10 @@ def _give_w2p_task(function: Callable[..., Any]) -> None:
         namespace["W2P_TASK"] = current_task
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
-    reason = {"reason": _reason(error), "reason_code": ReasonCode.RAISED.value}
-    return {"traceback": _traceback(error), **reason}
+def _failure(error: BaseException, is_commit: bool) -> dict[str, Any]:
+    code = ReasonCode.COMMIT_FAILED if is_commit else ReasonCode.RAISED
+    reason = str(Reason(code, error=_reason(error)))
+    return {"traceback": _traceback(error), "reason": reason, "reason_code": code.value}
 
 
 def _traceback(error: BaseException) -> str:

@@ -43,7 +43,15 @@ class Settings:
     use_spawn: bool = _option(False, "", "start each runner as a new interpreter; never fork")
     worker_name: str | None = _option(None, "", "the worker's name; default host#pid#random")
     slots: int = _option(1, "runners", "how many tasks a worker runs at the same time", 1)
-    keep_empty_runs: bool = _option(False, "", "keep the run row of a run that returned nothing")
+    keep_empty_runs: bool = _option(
+        False, "", "keep the run row of a run that returned and printed nothing"
+    )
+    keep_printed_runs: bool = _option(
+        True,
+        "",
+        "keep that of a run that returned nothing but printed something, as web2py's manual says; "
+        "off: look at the result alone, as web2py's code does",
+    )
     on_failure: str = _option("stop", "", "what a repeating task does after its last retry failed")
     autocommit: bool = _option(
         True,

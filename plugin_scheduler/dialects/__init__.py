@@ -42,8 +42,13 @@ def driver_args(uri: str, given: Mapping[str, Any] | None, settings: Settings) -
     return {**theirs, **options}
 
 
+def kind_of_adapter(adapter: Any) -> type[Dialect]:
+    """The dialect of what a pydal adapter is connected to."""
+    return _DIALECTS.get(adapter.dbengine, Dialect)
+
+
 def _kind_of(db: Any) -> type[Dialect]:
-    return _DIALECTS.get(db._adapter.dbengine, Dialect)
+    return kind_of_adapter(db._adapter)
 
 
 def close_connection(db: Any) -> None:
@@ -59,32 +64,9 @@ def close_connection(db: Any) -> None:
             pooled.pop().close()
 
 
-def renew_if_broken(db: Any) -> None:
-    """Close a connection that the server has closed already, so that the next query opens another:
-    a task must not fail because the server was restarted before it began."""
-    connection = _open_connection(db)
-    if connection is not None and _kind_of(db).is_broken(connection):
-        close_connection(db)
-
-
 def is_on_a_server(db: Any) -> bool:
     """True where a connection is something that others may be short of."""
     return _kind_of(db).is_remote
-
-
-def commit(db: Any) -> None:
-    """Commit what a task did. That the connection was lost is no error where nothing was open in
-    it, so that a task which did not need its database does not fail over its restart."""
-    connection = _open_connection(db)
-    if connection is None:
-        return
-    idle = _kind_of(db).is_idle(connection)
-    try:
-        db.commit()
-    except Exception:  # each driver raises its own kind
-        if not idle:
-            raise
-        close_connection(db)
 
 
 def is_idle(db: Any) -> bool:

@@ -244,6 +244,19 @@ class Dialect(Sayings):
         """True where it is certain that no transaction is open on a connection."""
         return False
 
+    #: True where an error may end a transaction without a word.
+    may_lose = False
+
+    @classmethod
+    def is_aborted(cls, connection: Any) -> bool:
+        """True where COMMIT would roll back, because a statement failed."""
+        return False
+
+    @classmethod
+    def has_lost(cls, connection: Any, error: Exception) -> bool:
+        """True where this error of a statement has ended the transaction that it was part of."""
+        return False
+
 
 def let_go(adapter: Any, action: str | None) -> None:
     """Close this thread's connection for real after a last action; the next query opens another."""

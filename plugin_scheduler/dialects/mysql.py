@@ -35,7 +35,8 @@ PREFIXES = {"status": 16, "group_name": 100, "assigned_worker_name": 200}
 NOTHING_IN_A_TABLE = 10_000  # rows; below that a change of a column takes no time
 
 #: Deadlock, changed since it was read (MariaDB), lock wait timeout.
-_KINDS: dict[int, type[StoreUnavailable]] = {1213: Conflict, 1020: Conflict, 1205: Locked}
+DEADLOCK = 1213  # its victim loses all of its transaction
+_KINDS: dict[int, type[StoreUnavailable]] = {DEADLOCK: Conflict, 1020: Conflict, 1205: Locked}
 _TABLE_AWAY = (1146, 1054)  # no such table or column: somebody is at work on the tables
 _TOO_LARGE = 1153
 _DOWN = (1053,)  # shutting down
@@ -279,6 +280,20 @@ class MySQL(Server):
         status = getattr(connection, "server_status", None)
         is_open = getattr(connection, "open", False)
         return bool(is_open and status is not None and not status & IN_TRANSACTION)
+
+    may_lose = True
+
+    @classmethod
+    def has_lost(cls, connection: Any, error: Exception) -> bool:
+        if _number(error) == DEADLOCK:
+            return True
+        # A lock that was not to be had may end the whole transaction or the statement alone, as
+        # the server is configured; an error does not say which, the next answer does.
+        try:
+            connection.ping(False)
+        except Exception:  # each driver's own: the connection is gone, and the transaction with it
+            return True
+        return hasattr(connection, "server_status") and cls.is_idle(connection)
 
 
 def skips_locked_rows(version: str) -> bool:

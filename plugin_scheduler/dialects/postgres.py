@@ -316,6 +316,10 @@ class Postgres(Server):
     def is_idle(cls, connection: Any) -> bool:
         return bool(connection.info.transaction_status == 0)  # as known here, nobody is asked
 
+    @classmethod
+    def is_aborted(cls, connection: Any) -> bool:
+        return bool(connection.info.transaction_status == 3)  # TRANSACTION_STATUS_INERROR
+
 
 def _pid_of(ask: Callable[[str], Any]) -> int:
     """The number of the session that answers."""

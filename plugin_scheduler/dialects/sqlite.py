@@ -128,6 +128,13 @@ class SQLite(Dialect):
     def is_idle(cls, connection: Any) -> bool:
         return not connection.in_transaction
 
+    may_lose = True
+
+    @classmethod
+    def has_lost(cls, connection: Any, error: Exception) -> bool:
+        # A full disk, an error of the disk, a constraint with ON CONFLICT ROLLBACK.
+        return not connection.in_transaction
+
 
 def _stored(value: Any) -> Any:
     """Times are texts here, as pydal writes them."""

@@ -1,7 +1,7 @@
 """A loaded app, as a runner sees it, and what is said when it cannot be loaded.
 
-I own `World`: its scheduler, its databases, and what ends a run well or badly in them. I call
-catalog, dialects and pydal. I never load anything.
+I own `World`: its scheduler and its databases. I call catalog, dialects and pydal. I never load
+anything.
 """
 
 from __future__ import annotations
@@ -16,17 +16,22 @@ from pydal import DAL
 
 from plugin_scheduler.catalog import Catalog, Home
 from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.dialects import close_connection, commit, is_on_a_server, renew_if_broken
+from plugin_scheduler.dialects import close_connection
+from plugin_scheduler.dialects.sessions import disconnect_all
 from plugin_scheduler.errors import ConfigError, NotFound
+from plugin_scheduler.run_boundary import RunBoundary, translators_of
 
 
 class World:
-    """A loaded app: its scheduler, and the databases that a task of it may have written to."""
+    """A loaded app: its scheduler, and the databases."""
 
     def __init__(self, home: Home, namespaces: Iterable[Mapping[str, Any]] = ()) -> None:
         self.home = home
+        self._namespaces = list(namespaces)
+        #: Bare driver connections that were opened while the app was loaded.
+        self.inherited: list[Any] = []
         self.loaded_at = SYSTEM.now()
-        self.databases = _databases(home, namespaces)
+        self.databases = _databases(home, self._namespaces)
 
     @property
     def catalog(self) -> Catalog:
@@ -41,34 +46,15 @@ class World:
             hint = f"this worker loaded the app at {since}; restart it if the task is newer"
             raise NotFound(f"{error}; {hint}") from None
 
-    def commit(self) -> None:
-        """Make what the task did last, in every database of the app."""
-        for db in self.databases:
-            commit(db)
-
-    def refresh(self) -> None:
-        """Have a run begin with connections that work, where the server closed one meanwhile."""
-        for db in self.databases:
-            renew_if_broken(db)
-
-    def rollback(self) -> None:
-        """Undo what the task did; a connection that cannot even do that is thrown away."""
-        for db in self.databases:
-            try:
-                db.rollback()
-            except Exception:  # each driver raises its own kind; the next run connects anew
-                close_connection(db)
-
-    def rest(self) -> None:
-        """Close connections to servers until they are needed again."""
-        for db in self.databases:
-            if is_on_a_server(db):
-                close_connection(db)
-
     def disconnect(self) -> None:
         """Let go of every connection, so that none is inherited by a forked runner."""
         for db in self.databases:
             close_connection(db)
+        disconnect_all()
+
+    def boundary(self) -> RunBoundary:
+        """What stands between two runs; made in the runner's own process."""
+        return RunBoundary(self.inherited, translators_of(self._namespaces))
 
     def describe(self) -> dict[str, Any]:
         """What the supervisor must know to work for this app, as plain values."""

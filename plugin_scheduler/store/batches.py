@@ -145,9 +145,12 @@ def among(field: Any, ids: Collection[int]) -> Any:
 
 
 def leaves_no_row(report: Report, settings: Settings) -> bool:
-    """web2py's rule: what returned nothing leaves nothing."""
-    empty = report.result in (None, "null")
-    return settings.discard_results or (empty and not settings.keep_empty_runs)
+    """web2py's rule: what returned nothing, and printed nothing, leaves nothing."""
+    if settings.discard_results:
+        return True
+    if settings.keep_empty_runs or report.result not in (None, "null"):
+        return False
+    return not (settings.keep_printed_runs and report.output)
 
 
 def _is_plain(report: Report) -> bool:

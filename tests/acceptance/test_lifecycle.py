@@ -27,12 +27,15 @@ def test_a_task_runs_and_its_result_output_and_times_are_kept(lab: Lab) -> None:
     assert run.start_time and run.stop_time and run.worker_name == task.assigned_worker_name
 
 
-def test_a_run_that_returns_nothing_leaves_no_row(lab: Lab) -> None:
-    lab.write_tasks("def nothing(): print('hello')")
+def test_a_run_that_returns_and_prints_nothing_leaves_no_row(lab: Lab) -> None:
+    lab.write_tasks("def nothing(): pass\ndef says(): print('hello')")
     lab.start_worker()
-    task_id = lab.queue("nothing")
-    lab.becomes(task_id, "COMPLETED")
-    assert lab.runs(task_id) == []
+    nothing, says = lab.queue("nothing"), lab.queue("says")
+    for task_id in (nothing, says):
+        lab.becomes(task_id, "COMPLETED")
+    assert lab.runs(nothing) == []
+    [run] = lab.runs(says)
+    assert (run.run_output, run.run_result) == ("hello\n", "null")
 
 
 def test_failure_rolls_back_success_commits(lab: Lab) -> None:

@@ -13,11 +13,13 @@ import pytest
 from databases import SERVERS, Database
 from home import Connect, engine_on, scheduler_on
 from kit import eventually
+from pydal import DAL
 
 from plugin_scheduler import dialects
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects.base import again
 from plugin_scheduler.dialects.mysql import skips_locked_rows
+from plugin_scheduler.dialects.sessions import Session
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.lines import has_news
 from plugin_scheduler.store import Store
@@ -239,6 +241,10 @@ def test_the_victim_of_a_deadlock_does_it_again(connect: Connect, database: Data
 # -- the app's own connection ----------------------------------------------------------------------
 
 
+def session_of(db: DAL) -> Session:
+    return Session(db._adapter, db._adapter.connection)
+
+
 @on_servers
 @pytest.mark.parametrize("pool_size", [0, 5])
 def test_a_connection_that_was_cut_is_renewed_before_it_is_used(
@@ -246,10 +252,10 @@ def test_a_connection_that_was_cut_is_renewed_before_it_is_used(
 ) -> None:
     db = connect(pool_size=pool_size)
     cut(database, db)
-    dialects.renew_if_broken(db)
+    session_of(db).renew_if_broken()
     assert db.executesql("SELECT 1")[0][0] == 1
     whole = db._adapter.connection
-    dialects.renew_if_broken(db)
+    session_of(db).renew_if_broken()
     assert db._adapter.connection is whole
 
 
@@ -260,13 +266,13 @@ def test_a_commit_over_a_lost_connection_fails_only_where_there_was_something_to
     db = connect()
     scheduler = scheduler_on(db)
     cut(database, db)
-    dialects.commit(db)
-    dialects.renew_if_broken(db)
+    session_of(db).commit()
+    session_of(db).renew_if_broken()
     number = number_of(db)
     scheduler.queue_task("add")
     cut(database, db, number)
     with pytest.raises(db._adapter.driver.Error):
-        dialects.commit(db)
+        session_of(db).commit()
     dialects.close_connection(db)
     assert db(db.scheduler_task).isempty()
 

@@ -29,6 +29,7 @@ lifecycle forecast columns capture wire lines lane board frames typed
 models
 doorbell dialects
 store presence sight blame headway browse journal
+process_state run_boundary
 hosts processes streams runs runner nursery crew births pool porter
 signals outage zones identity listening ticker staying known_functions
 intake reporting supervisor boot launch vitals

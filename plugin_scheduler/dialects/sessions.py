@@ -1,0 +1,328 @@
+"""Notice what a run does to its databases' connections, and end each of them well.
+
+A runner installs hooks in pydal once. From then on every connection that pydal opens in a thread is
+known as a `Session`, whoever made the DAL and wherever. A session notes statements that outlive
+their transaction (SET, PRAGMA, temporary tables) and transactions that the database has rolled back
+by itself, so that a later COMMIT, which would commit nothing or half, is refused.
+
+Only statements that go through pydal are seen; those of a bare driver connection are not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pydal import DAL
+from pydal._globals import THREAD_LOCAL
+from pydal.adapters.base import SQLAdapter
+from pydal.connection import ConnectionPool
+
+from plugin_scheduler.dialects import close_connection, kind_of_adapter
+from plugin_scheduler.errors import CommitFailed
+
+#: First six characters of statements about rows: most of them leave nothing in the session.
+_ABOUT_ROWS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE"))
+#: What such a statement calls where it leaves something all the same.
+_CALLS = ("set_config(", "pg_advisory_lock", "pg_try_advisory_lock", "get_lock(", "GET_LOCK(")
+_TOUCHES = re.compile(
+    r"(?:^|;)\s*(?:PRAGMA|ATTACH|DETACH|LISTEN|PREPARE|DECLARE|LOAD|USE|RESET|DISCARD|HANDLER"
+    r"|LOCK\s+TABLES?|FLUSH|CREATE\s+(?:OR\s+REPLACE\s+)?(?:(?:GLOBAL|LOCAL)\s+)?TEMP(?:ORARY)?"
+    r"|SET(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)))\b",
+    re.IGNORECASE,
+)
+_ENDS = re.compile(r"\s*(ROLLBACK|ABORT)(?!\s+(?:WORK\s+|TRANSACTION\s+)?TO\b)\b", re.IGNORECASE)
+REASON_LIMIT = 300  # characters
+
+
+class Session:
+    """One open connection of a DAL, in the thread that opened it."""
+
+    __slots__ = ("adapter", "connection", "error", "failed_commit", "kind", "lost", "touched")
+
+    def __init__(self, adapter: Any, connection: Any) -> None:
+        self.adapter, self.connection = adapter, connection
+        self.kind = kind_of_adapter(adapter)
+        self.touched = False
+        self.error: str | None = None
+        self.lost: str | None = None
+        self.failed_commit: str | None = None
+
+    def failed(self, error: Exception, was_open: bool) -> None:
+        """A statement failed; ``was_open``: in the middle of a transaction."""
+        self.error = self.error or _line_of(error)
+        if was_open and self.kind.has_lost(self.connection, error):
+            self.lost = self.lost or _line_of(error)
+
+    def notice(self, statement: str) -> None:
+        """A statement went through that may be about more than rows."""
+        if _ENDS.match(statement):
+            self.begin_anew()
+        elif statement[:6] in _ABOUT_ROWS or _TOUCHES.search(statement):
+            self.touched = True
+
+    def begin_anew(self) -> None:
+        """What is done from now on belongs to another transaction."""
+        self.error = self.lost = self.failed_commit = None
+
+    def check(self) -> None:
+        """CommitFailed where a commit would not keep all that was done."""
+        if self.lost:
+            raise CommitFailed(
+                f"the database rolled the transaction back because of an error that the task "
+                f"caught: {self.lost}"
+            )
+        if self.kind.is_aborted(self.connection):
+            why = self.error or "a statement failed"
+            raise CommitFailed(
+                f"the transaction was aborted by an error that the task caught: {why}"
+            )
+
+    def commit(self) -> None:
+        """That the connection was lost is no error where nothing was open in it, so that a task
+        which did not need its database does not fail over its restart."""
+        idle = self.kind.is_idle(self.connection)
+        if idle and self.kind.is_remote:
+            return
+        try:
+            self.adapter.db.commit()
+        except Exception:  # each driver raises its own kind
+            if not idle:
+                raise
+            self.close()
+
+    def rollback(self) -> None:
+        """A connection that cannot even do that is thrown away."""
+        try:
+            self.adapter.db.rollback()
+        except Exception:  # each driver raises its own kind; the next run connects anew
+            self.close()
+
+    def renew_if_broken(self) -> None:
+        """Have the next query open another connection where the server has closed this one."""
+        if self.kind.is_broken(self.connection):
+            self.close()
+
+    def close(self) -> None:
+        close_connection(self.adapter.db)
+
+
+class _Here(threading.local):
+    """The sessions of each thread. Those of another thread end with it."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, Session] = {}
+        self.uncommitted: list[str] = []
+        #: By DAL of the app: tables that runs have defined; True for those of earlier runs.
+        self.tables: dict[int, dict[str, bool]] = {}
+
+
+HERE = _Here()
+
+
+class Sessions:
+    """What this thread's runs have open."""
+
+    def __init__(self) -> None:
+        """Every DAL that is open now belongs to the app; others belong to a run."""
+        self._known = [db._adapter for db in open_dals()]
+        self._known_ids = {id(adapter) for adapter in self._known}
+        self._count = _count_dals()
+        HERE.tables = {id(adapter.db): {} for adapter in self._known}
+
+    def refresh(self) -> None:
+        """Have a run begin with connections that work."""
+        for session in list(HERE.open.values()):
+            session.renew_if_broken()
+
+    def commit(self) -> None:
+        """Commit in every database, or in none where it is known before that one cannot."""
+        if HERE.uncommitted:
+            raise CommitFailed(HERE.uncommitted[0])
+        for session in HERE.open.values():
+            session.check()
+        for session in list(HERE.open.values()):
+            session.commit()
+
+    def rollback(self) -> None:
+        """Undo what is not committed, in every database."""
+        for session in list(HERE.open.values()):
+            session.rollback()
+
+    def tidy(self) -> None:
+        """After the end of the transactions: close connections that the run has changed, and all
+        that belongs to DALs which it has made."""
+        if HERE.uncommitted:
+            HERE.uncommitted = []
+        for session in list(HERE.open.values()):
+            if session.touched or id(session.adapter) not in self._known_ids:
+                session.close()
+            else:
+                session.begin_anew()
+        if _count_dals() != self._count:
+            for db in open_dals():
+                if id(db._adapter) not in self._known_ids:
+                    _forget(db)
+            self._count = _count_dals()
+        for tables in HERE.tables.values():
+            if tables:
+                tables.update(dict.fromkeys(tables, True))
+
+    def rest(self) -> None:
+        """Close connections to servers until they are needed again."""
+        for session in list(HERE.open.values()):
+            if session.kind.is_remote:
+                session.close()
+
+
+def open_dals() -> list[Any]:
+    """Every DAL that was made in this thread and not closed for good."""
+    groups = getattr(THREAD_LOCAL, "_pydal_db_instances_", {})
+    return [db for group in list(groups.values()) for db in group if hasattr(db, "_adapter")]
+
+
+def disconnect_all() -> None:
+    """Close every connection of this thread, also those made before the hooks, so that none is
+    inherited by a forked process."""
+    for session in list(HERE.open.values()):
+        session.close()
+    for db in open_dals():
+        close_connection(db)
+
+
+def _count_dals() -> int:
+    groups = getattr(THREAD_LOCAL, "_pydal_db_instances_", None)
+    return sum(map(len, groups.values())) if groups else 0
+
+
+def _forget(db: Any) -> None:
+    """Close a DAL as it closes itself, but without the commit."""
+    close_connection(db)
+    with contextlib.suppress(Exception):  # it is in no state to be closed
+        db.close()
+
+
+def _line_of(error: BaseException) -> str:
+    with contextlib.suppress(Exception):  # any driver's, or a user's
+        lines = str(error).strip().splitlines()
+        return f"{type(error).__name__}: {lines[0] if lines else ''}"[:REASON_LIMIT]
+    return type(error).__name__
+
+
+# -- hooks --------------------
+
+
+def install() -> None:
+    """Put the hooks into pydal, once in a process."""
+    if not hasattr(ConnectionPool, "_plugin_scheduler_hooks"):
+        ConnectionPool._plugin_scheduler_hooks = True
+        ConnectionPool.set_connection = _set_connection(ConnectionPool.set_connection)
+        ConnectionPool.close = _close(ConnectionPool.close)
+        SQLAdapter.execute = _execute(SQLAdapter.execute)
+        SQLAdapter.commit = _commit(SQLAdapter.commit)
+        SQLAdapter.rollback = _rollback(SQLAdapter.rollback)
+        DAL.define_table = _define_table(DAL.define_table)
+
+
+def _set_connection(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def set_connection(self: Any, connection: Any, run_hooks: bool = False) -> None:
+        HERE.open.pop(id(self), None)  # what the app's own hooks say is not the run's doing
+        plain(self, connection, run_hooks)
+        if connection:
+            HERE.open[id(self)] = Session(self, connection)
+
+    return set_connection
+
+
+def _close(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def close(self: Any, action: Any = "commit", really: bool = True) -> None:
+        session = HERE.open.get(id(self))
+        plain(self, action, really)
+        if session is not None and session.failed_commit:  # pydal does not tell of it
+            HERE.uncommitted.append(session.failed_commit)
+
+    return close
+
+
+def _execute(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def execute(self: Any, *args: Any, **options: Any) -> Any:
+        session = HERE.open.get(id(self))
+        was_open = (
+            session is not None
+            and session.kind.may_lose
+            and not session.kind.is_idle(session.connection)
+        )
+        try:
+            answer = plain(self, *args, **options)
+        except Exception as error:
+            session = session or HERE.open.get(id(self))
+            if session is not None:
+                session.failed(error, was_open)
+            raise
+        statement = args[0]
+        if isinstance(statement, str) and _may_touch(statement):
+            session = session or HERE.open.get(id(self))
+            if session is not None:
+                session.notice(statement)
+        return answer
+
+    return execute
+
+
+def _may_touch(statement: str) -> bool:
+    return statement[:6] not in _ABOUT_ROWS or any(call in statement for call in _CALLS)
+
+
+def _commit(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def commit(self: Any) -> Any:
+        session = HERE.open.get(id(self))
+        if session is None:
+            return plain(self)
+        try:
+            session.check()
+            answer = plain(self)
+        except Exception as error:
+            session.failed_commit = str(error)
+            raise
+        session.begin_anew()
+        return answer
+
+    return commit
+
+
+def _rollback(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def rollback(self: Any) -> Any:
+        session = HERE.open.get(id(self))
+        answer = plain(self)
+        if session is not None:
+            session.begin_anew()
+        return answer
+
+    return rollback
+
+
+def _define_table(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """A table that an earlier run has defined may be defined anew, as in a new process."""
+
+    def define_table(self: Any, tablename: str, *fields: Any, **options: Any) -> Any:
+        tables = HERE.tables.get(id(self))
+        if tables is not None and tables.get(tablename) and tablename in self.tables:
+            _drop_references(self, tablename)
+            options["redefine"] = True
+        table = plain(self, tablename, *fields, **options)
+        if tables is not None:
+            tables[tablename] = False
+        return table
+
+    return define_table
+
+
+def _drop_references(db: Any, tablename: str) -> None:
+    """Of a table that is about to be defined anew, from the tables that it refers to."""
+    for table in db:
+        for name in ("_referenced_by", "_referenced_by_list"):
+            fields = getattr(table, name, [])
+            fields[:] = [field for field in fields if field.tablename != tablename]

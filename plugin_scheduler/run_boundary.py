@@ -1,0 +1,88 @@
+"""Say what one run may leave to the next: what is reset, what makes the runner retire.
+
+A runner is one process for many runs. `RunBoundary` stands between two of them:
+
+- transactions end with their run, in every DAL that is open and in bare driver connections;
+- the process is made as it was before its first run (`process_state`), and so is the language;
+- where something cannot be undone (a thread that goes on, a lowered limit), `end` gives the reasons
+  why the runner must retire: it reports, leaves, and the next task gets a fresh process.
+
+Everything else (modules, globals, files, child processes) is the task's own business. The table in
+docs/explanation/processes.md says the same for users.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from plugin_scheduler.dialects.bare_connections import BareConnections
+from plugin_scheduler.dialects.sessions import Sessions
+from plugin_scheduler.process_state import ProcessState
+
+A_MOMENT = 0.01  # seconds for threads that are about to end
+
+
+class RunBoundary:
+    """Between two runs of one runner."""
+
+    def __init__(self, inherited: Sequence[Any] = (), translators: Sequence[Any] = ()) -> None:
+        """``inherited``: bare connections of the process that this one was forked from.
+        ``translators``: the app's, whose language a task may select."""
+        self.sessions = Sessions()
+        self._bare = BareConnections(inherited)
+        self._process = ProcessState()
+        self._threads = _thread._count()
+        self._languages = [(one, _language_of(one)) for one in translators]
+
+    def begin(self) -> None:
+        """Before a run."""
+        self.sessions.refresh()
+
+    def commit(self) -> None:
+        """The run succeeded; CommitFailed where what it did is not in the database."""
+        self.sessions.commit()
+
+    def rollback(self) -> None:
+        """The run failed, or commits by itself."""
+        self.sessions.rollback()
+
+    def end(self) -> list[str]:
+        """After the transactions have ended; why this runner must not have another run."""
+        self.sessions.tidy()
+        reasons = self._bare.end_transactions()
+        if _thread._count() != self._threads:
+            reasons += self._threads_left()
+        for translator, language in self._languages:
+            if _language_of(translator) != language:
+                translator.local.tag, translator.local.language = language
+        reasons += self._process.restore()
+        return reasons
+
+    def _threads_left(self) -> list[str]:
+        """Threads may hold connections, and print into the next run's output."""
+        others = [one for one in threading.enumerate() if one is not threading.main_thread()]
+        for thread in others[self._threads :]:
+            thread.join(A_MOMENT)
+        left = _thread._count() - self._threads
+        if left < 0:
+            self._threads += left
+        return [f"{left} thread{'s' if left > 1 else ''} went on"] if left > 0 else []
+
+
+def translators_of(namespaces: Sequence[Any]) -> list[Any]:
+    """py4web's translators, `T` as a rule, that are found by a name in an app."""
+    kind = getattr(sys.modules.get("pluralize"), "Translator", None)
+    if kind is None:
+        return []
+    values = [value for namespace in namespaces for value in list(namespace.values())]
+    found = {id(value): value for value in values if issubclass(type(value), kind)}
+    return list(found.values())
+
+
+def _language_of(translator: Any) -> tuple[Any, Any]:
+    local = translator.local
+    return getattr(local, "tag", None), getattr(local, "language", None)
