@@ -6,7 +6,13 @@ outside a task: there ``current_task`` is false, and progress goes nowhere.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
+from typing import Any, SupportsFloat
+
+LONGEST_TEXT = 1000  # characters
+_MOST = 1 << 53  # whole numbers beyond become floats, as in other readers of JSON
 
 
 class CurrentTask:
@@ -18,7 +24,7 @@ class CurrentTask:
     __slots__ = ("_tell", "id", "run_id", "uuid")
 
     def __init__(self) -> None:
-        self._tell: Callable[[float, float | None, str], None] | None = None
+        self._tell: Callable[[float | None, float | None, str], None] | None = None
         self.leave()
 
     def enter(
@@ -26,7 +32,7 @@ class CurrentTask:
         task_id: int,
         uuid: str,
         run_id: int,
-        tell: Callable[[float, float | None, str], None],
+        tell: Callable[[float | None, float | None, str], None],
     ) -> None:
         """A run begins; called by the runner only."""
         self.id: int | None = task_id
@@ -50,14 +56,42 @@ class CurrentTask:
 current_task = CurrentTask()
 
 
-def progress(at: float, of: float | None = None, text: str = "") -> None:
+def progress(at: SupportsFloat, of: SupportsFloat | None = None, text: object = "") -> None:
     """Tell how far the running task is: ``progress(3, 10, "third picture")``.
 
     Visible in ``scheduler_run.progress`` within a second. Cheap enough to be called for every
     line of a file: what comes too fast is dropped, but never the last. Does nothing outside a task.
+    Numbers of any type will do, and TypeError tells what is none. NaN and infinity tell nothing:
+    the number told before stays, and the text is new.
     """
     if current_task._tell is not None:
-        current_task._tell(at, of, text)
+        total = None if of is None else _amount(of, "of")
+        current_task._tell(_amount(at, "at"), total, _words(text))
+
+
+def _amount(value: Any, name: str) -> float | None:
+    """A number that JSON knows; None for one that is not finite, or too large for a float."""
+    if not isinstance(value, (str, bytes, bytearray)):
+        try:
+            number = operator.index(value)
+            return number if -_MOST < number < _MOST else float(number)
+        except TypeError:
+            pass
+        except OverflowError:
+            return None
+        try:
+            real = float(value)
+            return real if math.isfinite(real) else None
+        except OverflowError:
+            return None
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(f"progress() takes numbers; {name} is of type {type(value).__name__}")
+
+
+def _words(text: object) -> str:
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    return words[:LONGEST_TEXT]
 
 
 progress.not_a_task = True  # type: ignore[attr-defined]  # an app imports it into its models

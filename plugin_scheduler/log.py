@@ -41,6 +41,16 @@ EVENTS: dict[str, tuple[int, str]] = {
         _W,
         "how the work went cannot be counted in the database, it goes on all the same: %(error)s",
     ),
+    "live_refused": (
+        _W,
+        "run %(run)s of task %(task)s: what it printed and told cannot be stored while it runs, "
+        "and is left out: %(error)s",
+    ),
+    "report_refused": (
+        _W,
+        "run %(run)s of task %(task)s: the database refuses its end, which is tried again every "
+        "%(seconds)d s: %(error)s",
+    ),
     "report_dropped": (
         _W,
         "report of run %(run)s of task %(task)s dropped: the task was taken away from this worker",

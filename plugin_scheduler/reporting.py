@@ -27,6 +27,7 @@ from plugin_scheduler.tally import Tally
 PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
 WATCHED_EVERY = 0.5  # seconds between two stores of a run's output while somebody looks at it
 HELD_AGAIN = 2.0  # seconds until a report is tried again whose task somebody holds
+REFUSED_AGAIN = 30.0  # seconds until a report is tried again that the database refuses
 MANY = 10  # runs that ended in one turn, from which on they share a line
 PORTER_EVERY = 0.02  # seconds between two looks at porters on their way
 
@@ -50,6 +51,7 @@ class Reporting:
         self._name, self._clock = worker_name, clock
         self._results: list[Result] = []
         self._held: dict[int, float] = {}
+        self._refused: set[int] = set()
         self._watched: dict[int, float] = {}  # until when, by the run's number
         self.total = self.errors = self.boot_errors = 0
         self.boot_error: str | None = None
@@ -108,11 +110,12 @@ class Reporting:
         except StoreUnavailable:
             raise
         except Exception:  # one of them cannot be stored; it must not keep the others from it
-            done = [self._store_one(report) for report in reports]
+            done = self._store_each(reports)
         stored = {report.order.run_id for report, _ in done}
         self._results = [one for one in self._results if one.order.run_id not in stored]
         for report, _ in done:
             self._held.pop(report.order.run_id, None)
+            self._refused.discard(report.order.run_id)
         self._tell_ends(done)
         return bool(done)
 
@@ -131,6 +134,28 @@ class Reporting:
 
     def _is_held(self, result: Result) -> bool:
         return self._held.get(result.order.run_id, 0.0) > self._clock.monotonic()
+
+    def _store_each(self, reports: Sequence[Report]) -> Done:
+        """One by one: what cannot be stored must not keep the others from it."""
+        done: Done = []
+        for report in reports:
+            try:
+                done.append(self._store_one(report))
+            except StoreUnavailable:
+                if not done:
+                    raise
+                break  # those that are left are tried again
+            except Exception as error:  # not even the plain end of it: its row refuses
+                self._hold_refused(report, error)
+        return done
+
+    def _hold_refused(self, report: Report, error: Exception) -> None:
+        run_id = report.order.run_id
+        if run_id not in self._refused:
+            self._refused.add(run_id)
+            about = {"run": run_id, "task": report.order.task.label}
+            tell("report_refused", **about, seconds=REFUSED_AGAIN, error=_first_line(error))
+        self._held[run_id] = self._clock.monotonic() + REFUSED_AGAIN
 
     def _store_one(self, report: Report) -> tuple[Report, Move | None]:
         try:
@@ -152,7 +177,7 @@ class Reporting:
             self.store_counts()
             self._counting_trouble = ""
         except Exception as error:  # where the database is away, those who need it find out
-            trouble = str(error).strip().partition("\n")[0]
+            trouble = _first_line(error)
             if trouble != self._counting_trouble:
                 tell("counts_refused", error=trouble)
                 self._counting_trouble = trouble
@@ -186,21 +211,32 @@ class Reporting:
         for run in runs:
             prints = run.output.changed and self._output_due(run) <= now
             moves = run.progress_is_new and (prints or run.progress_saved + PROGRESS_EVERY <= now)
-            if not prints and not moves:
+            if run.is_refused or not (prints or moves):
                 continue
             output = run.output.text() if prints else None
-            try:
-                self._store.tasks.save_live(
-                    run.order.run_id, output, run.progress if moves else None
-                )
-            except Locked:  # it is kept, and there is a next time
-                run.output.changed |= prints
-            else:
+            if self._save_run(run, output, run.progress if moves else None):
                 run.progress_is_new &= not moves
+            else:  # it is kept, and there is a next time
+                run.output.changed |= prints
             if prints:
                 run.output_saved = now
             if moves:
                 run.progress_saved = now
+
+    def _save_run(self, run: LiveRun, output: str | None, progress: dict[str, Any] | None) -> bool:
+        """False where somebody holds the row. What the database refuses ends with that run's live
+        data: the others are not to wait for it."""
+        try:
+            self._store.tasks.save_live(run.order.run_id, output, progress)
+        except Locked:
+            return False
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            run.is_refused = True
+            about = {"run": run.order.run_id, "task": run.order.task.label}
+            tell("live_refused", **about, error=_first_line(error))
+        return True
 
     def unwanted(self, orders: Iterable[int]) -> dict[int, str]:
         """Of these runs those that are to end, and why. On the way it is noted whose output
@@ -225,6 +261,8 @@ class Reporting:
         if self._porters.busy:
             times.append(now + PORTER_EVERY)
         for run in runs:
+            if run.is_refused:
+                continue
             if run.progress_is_new:
                 times.append(run.progress_saved + PROGRESS_EVERY)
             if run.output.changed:
@@ -284,6 +322,10 @@ class Reporting:
                 reason=report.reason,
                 status=move.target,
             )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _report(result: Result, ended: datetime) -> Report:

@@ -181,8 +181,10 @@ class Runner:
         too_large = 0 < self._settings.runner_max_mib < self._mib
         return too_large or self._runs >= self._settings.runner_max_runs
 
-    def _tell(self, at: float, of: float | None, text: str) -> None:
-        self._progress = {"at": at, "of": of, "text": values.clean(str(text))}
+    def _tell(self, at: float | None, of: float | None, text: str) -> None:
+        if at is None:
+            at = self._progress["at"] if self._progress else 0
+        self._progress = {"at": at, "of": of, "text": values.clean(text)}
         now = time.monotonic()
         if now - self._told >= PROGRESS_EVERY:
             self._told = now

@@ -39,6 +39,7 @@ class LiveRun:
         self.order, self.began, self.output = order, began, output
         self.progress: dict[str, Any] | None = None
         self.progress_is_new = False
+        self.is_refused = False  # the database takes nothing of it while it is at work
         self.output_saved = self.progress_saved = began
         self.ending: str | None = None
         self.reason: str | None = None

@@ -105,7 +105,7 @@ class Dialect(Sayings):
         try:
             yield
         except Exception as error:
-            if self.passes(error):
+            if self.passes(error) and not self.blames_values(error):
                 words = f"{type(error).__name__}: {str(error).strip()}{self.hint(error)}"
                 raise self.kind_of(error)(words, for_all=self.down_for_all(error)) from error
             raise
@@ -199,6 +199,14 @@ class Dialect(Sayings):
             if isinstance(kind := getattr(driver, name, None), type)
         )
         return bool(kinds) and isinstance(error, kinds)
+
+    def blames_values(self, error: Exception) -> bool:
+        """True for an error that belongs to the values of a row, not to the connection: the same
+        statement with other values would work. It must end with that row."""
+        driver = self.db._adapter.driver
+        kinds = (getattr(driver, name, None) for name in ("DataError", "IntegrityError"))
+        of_driver = tuple(kind for kind in kinds if isinstance(kind, type))
+        return isinstance(error, (ValueError, OverflowError, *of_driver))
 
     def kind_of(self, error: Exception) -> type[StoreUnavailable]:
         """Conflict where the database chose this transaction as the victim, Locked where somebody

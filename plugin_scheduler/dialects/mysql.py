@@ -39,6 +39,8 @@ DEADLOCK = 1213  # its victim loses all of its transaction
 _KINDS: dict[int, type[StoreUnavailable]] = {DEADLOCK: Conflict, 1020: Conflict, 1205: Locked}
 _TABLE_AWAY = (1146, 1054)  # no such table or column: somebody is at work on the tables
 _TOO_LARGE = 1153
+#: Wrong, too long or too large values, no JSON, violated constraints, errors raised by triggers.
+_OF_VALUES = (_TOO_LARGE, 1118, 1264, 1265, 1292, 1300, 1366, 1406, 1644, 3140, 3141, 3819, 4025)
 _DOWN = (1053,)  # shutting down
 _LOST = 2013  # the connection, in the middle of a question
 _REFUSED = ("Connection refused", "[Errno 2]")  # the latter: no such socket
@@ -164,10 +166,10 @@ class MySQL(Server):
     # -- errors --------------------
 
     def passes(self, error: Exception) -> bool:
-        number = _number(error)
-        if number == _TOO_LARGE:
-            return False
-        return number in _TABLE_AWAY or super().passes(error)
+        return _number(error) in _TABLE_AWAY or super().passes(error)
+
+    def blames_values(self, error: Exception) -> bool:
+        return _number(error) in _OF_VALUES or super().blames_values(error)
 
     def kind_of(self, error: Exception) -> type[StoreUnavailable]:
         return _KINDS.get(_number(error), StoreUnavailable)

@@ -59,6 +59,8 @@ _TOLD = {
 #: Serialization failure, deadlock, lock not available.
 _KINDS: dict[str, type[StoreUnavailable]] = {"40001": Conflict, "40P01": Conflict, "55P03": Locked}
 _TABLE_AWAY = ("42P01", "42703")  # undefined table or column: somebody is at work on the tables
+#: Data exceptions, violated constraints, limits of a statement, errors raised by triggers.
+_OF_VALUES = ("22", "23", "54", "P0")
 _DOWN = ("57P01", "57P02", "57P03")  # shutting down, crashed, starting up
 _DOWN_WORDS = "the database system is"  # shutting down, or not yet accepting connections
 _REFUSED = ("Connection refused", "No such file or directory")  # the latter: its socket
@@ -189,6 +191,10 @@ class Postgres(Server):
             return True
         nameless = type(error) is psycopg2.DatabaseError  # libpq had no words for a lost connection
         return nameless or super().passes(error)
+
+    def blames_values(self, error: Exception) -> bool:
+        code = getattr(error, "pgcode", None) or ""
+        return code[:2] in _OF_VALUES or super().blames_values(error)
 
     def kind_of(self, error: Exception) -> type[StoreUnavailable]:
         return _KINDS.get(getattr(error, "pgcode", None) or "", StoreUnavailable)

@@ -7,6 +7,7 @@ its own row, and never its status column but to take back an order it has carrie
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -139,12 +140,21 @@ class Workers:
         return {
             "last_heartbeat": self._dialect.now(),
             "lease_until": self._dialect.epoch() + self._settings.lease,
-            "worker_stats": stats,
+            "worker_stats": _finite(stats),
         }
 
-    @again
     def beat(self, worker_id: int, stats: dict[str, Any]) -> bool:
-        """Say that this worker lives; False when its row is gone."""
+        """Say that this worker lives; False when its row is gone. Statistics that the database
+        refuses are left out: the lease must not end for their sake."""
+        try:
+            return self._beat(worker_id, stats)
+        except Exception as error:
+            if not self._dialect.blames_values(error):
+                raise
+            return self._beat(worker_id, {"refused": ascii(error)[:200]})
+
+    @again
+    def _beat(self, worker_id: int, stats: dict[str, Any]) -> bool:
         with self._dialect.transaction():
             mine = self._db(self._worker.id == worker_id)
             return bool(mine.update(**self._signs_of_life(stats)))
@@ -245,3 +255,14 @@ class Workers:
         silent = (self._dialect.now() - row.last_heartbeat).total_seconds()
         # Whole seconds, or it would look renewed each time it is asked for.
         return float(round(self._dialect.epoch() - silent + FOREIGN_LEASE))
+
+
+def _finite(value: Any) -> Any:
+    """Without numbers that are no JSON (NaN, infinity)."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return value

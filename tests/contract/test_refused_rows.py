@@ -1,0 +1,130 @@
+"""What the database refuses of one row ends with that row: others are stored, nothing is raised."""
+
+from __future__ import annotations
+
+import logging
+import math
+from datetime import datetime
+from typing import Any
+
+import pytest
+from home import Connect, engine_on, scheduler_on
+
+from plugin_scheduler.capture import Output
+from plugin_scheduler.clock import TurnedClock
+from plugin_scheduler.crew import News
+from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.porter import Porters
+from plugin_scheduler.records import Order, Outcome, RunStatus
+from plugin_scheduler.reporting import REFUSED_AGAIN, Reporting
+from plugin_scheduler.runs import LiveRun, Result
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.store import Store
+
+ME = "me"
+#: By the engine: have the database refuse every change of a run whose id is the one given.
+REFUSING = {
+    "sqlite": [
+        "CREATE TRIGGER refuses BEFORE UPDATE ON scheduler_run WHEN NEW.id = {id} "
+        "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    ],
+    "postgres": [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'refused'; END $$",
+        "CREATE TRIGGER refuses BEFORE UPDATE ON scheduler_run FOR EACH ROW "
+        "WHEN (NEW.id = {id}) EXECUTE PROCEDURE refuse()",
+    ],
+    "mysql": [
+        "CREATE TRIGGER refuses BEFORE UPDATE ON scheduler_run FOR EACH ROW BEGIN "
+        "IF NEW.id = {id} THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'refused'; END IF; END"
+    ],
+}
+FORGIVING = {
+    "sqlite": ["DROP TRIGGER refuses"],
+    "postgres": ["DROP TRIGGER refuses ON scheduler_run"],
+    "mysql": ["DROP TRIGGER refuses"],
+}
+
+
+def taken(store: Store) -> list[Order]:
+    orders = store.claims.take(ME, ("main",), 10, store.dialect.now()).orders
+    assert len(orders) == 2
+    return orders
+
+
+def live(order: Order, clock: TurnedClock) -> LiveRun:
+    run = LiveRun(order, Settings(), clock.monotonic() - 100, Output(1000))
+    run.progressed({"at": 1, "of": 2, "text": "half"})
+    return run
+
+
+def result(order: Order) -> Result:
+    return Result(order, Outcome.COMPLETED, 0.5, "", result="[1]")
+
+
+def ask(db: Any, statements: list[str], run_id: int = 0) -> None:
+    for statement in statements:
+        db.executesql(statement.replace("{id}", str(run_id)))
+    db.commit()
+
+
+def test_a_row_that_refuses_everything_keeps_no_other_row_from_being_stored(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    db, clock = connect(), TurnedClock(datetime(2026, 5, 1))
+    scheduler = scheduler_on(db)
+    for _ in range(2):
+        scheduler.queue_task("add", [1, 2])
+    db.commit()
+    engine, run = str(db._adapter.dbengine), db.scheduler_run
+    with engine_on(connect) as store, caplog.at_level(logging.WARNING):
+        bad, good = taken(store)
+        ask(db, REFUSING[engine], bad.run_id)
+        reporting = Reporting(store, Porters({}, Settings(), ME), ME, clock)
+        runs = [live(bad, clock), live(good, clock)]
+        for _ in range(3):
+            reporting.save_live(runs)
+            clock.turn(1)
+            runs[0].progressed({"at": 2, "of": 2, "text": "all"})
+        assert run[good.run_id].progress == {"at": 1, "of": 2, "text": "half"}
+        assert run[bad.run_id].progress is None
+        db.commit()
+        assert reporting.next_deadline(runs) is None
+        assert caplog.text.count("left out") == 1
+
+        reporting.collect(News(results=[result(bad), result(good)]))
+        for _ in range(3):
+            reporting.store()
+        assert caplog.text.count("refuses its end") == 1
+        assert run[good.run_id].status == RunStatus.COMPLETED
+        assert run[bad.run_id].status == RunStatus.RUNNING
+        ask(db, FORGIVING[engine])
+        clock.turn(REFUSED_AGAIN + 1)
+        assert reporting.store()
+        assert run[bad.run_id].status == RunStatus.COMPLETED
+        db.commit()
+
+
+def test_a_beat_is_stored_whatever_its_statistics_hold(connect: Connect) -> None:
+    db = connect()
+    scheduler_on(db)
+    with engine_on(connect) as store:
+        worker = db.scheduler_worker
+        worker_id = store.workers.register(ME, {"load": math.nan})
+        odd = {"load": [math.inf, 1.0], "why": "\x00", "boot_error": "\ud800", "pid": 7}
+        assert store.workers.beat(worker_id, odd)
+        stats = worker[worker_id].worker_stats
+        assert stats.get("pid") == 7 or "refused" in stats
+        db.commit()
+
+
+def test_an_error_of_a_row_is_told_from_one_of_the_connection(connect: Connect) -> None:
+    db = connect()
+    scheduler_on(db)
+    with engine_on(connect) as store:
+        worker = store.db.scheduler_worker
+        store.workers.register(ME, {})
+        with pytest.raises(Exception) as refused, store.dialect.transaction():
+            worker.insert(worker_name=ME)
+        assert store.dialect.blames_values(refused.value)
+        assert not isinstance(refused.value, StoreUnavailable)
