@@ -232,7 +232,7 @@ class Reporting:
             return False
         except StoreUnavailable:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a driver or a trigger raises for this row
             run.is_refused = True
             about = {"run": run.order.run_id, "task": run.order.task.label}
             tell("live_refused", **about, error=_first_line(error))

@@ -148,7 +148,7 @@ class Workers:
         refuses are left out: the lease must not end for their sake."""
         try:
             return self._beat(worker_id, stats)
-        except Exception as error:
+        except Exception as error:  # each driver has its own
             if not self._dialect.blames_values(error):
                 raise
             return self._beat(worker_id, {"refused": ascii(error)[:200]})
