@@ -9,6 +9,9 @@ from __future__ import annotations
 import codecs
 
 CLEAR = b"!clear!"
+#: What programs print that do not use UTF-8: mostly Latin-1. Each byte by itself, so that what
+#: stands around it stays as it is; those that are no letter there become a sign.
+_NOT_UTF8 = {0xDC00 + byte: chr(byte) if byte >= 0xA0 else "\ufffd" for byte in range(0x80, 0x100)}
 _DIGITS = 21  # of a run's number in a mark, with the byte that closes it
 
 
@@ -111,7 +114,8 @@ def _decode(data: bytes, whole: bool) -> str:
     if not whole:  # the cut may have gone through a character: begin at the next one
         while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
             start += 1
-    return codecs.decode(data[start:], "utf-8", "replace")
+    text = codecs.decode(data[start:], "utf-8", "surrogateescape")
+    return text if text.isascii() else text.translate(_NOT_UTF8)
 
 
 def _size(count: int) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import inspect
 import math
 import os
 import select
@@ -140,6 +141,8 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
     channel.send(["loaded", world.describe(), others])
     world.disconnect()
     gc.collect()
+    if any(map(inspect.iscoroutinefunction, world.catalog.functions().values())):
+        import asyncio  # noqa: F401  (once for all runners)
     world.inherited = bare_connections.find()
     gc.freeze()  # keeps the garbage collector from copying shared pages in each runner
     _Births(end, channel, wake, spec, world).attend()

@@ -14,17 +14,17 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import psutil
 
-from plugin_scheduler import capture, values
+from plugin_scheduler import capture, run_boundary, task_call, values
 from plugin_scheduler.board import Board
 from plugin_scheduler.current import current_task
 from plugin_scheduler.dialects import sessions
+from plugin_scheduler.error_text import reason_of, traceback_of
 from plugin_scheduler.errors import CommitFailed, NotFound
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report, whole
@@ -33,14 +33,15 @@ from plugin_scheduler.processes import run_exit_handlers
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.streams import Streams
+from plugin_scheduler.task_call import call, cancel_running
 from plugin_scheduler.wire import BlockingChannel, Closed, pack_bytes
 
 RESULT_IN_FILE = 1 << 20  # characters; a larger result goes through a file, not through the worker
-TRACEBACK_LIMIT = 1 << 16  # characters
 PROGRESS_EVERY = 0.2  # seconds
 MEMORY_EVERY = 0.5  # seconds
 IDLE = 5.0  # seconds without work after which connections to servers are closed
 SIGNAL = signal.SIGTERM
+HIDDEN = (__file__, *(str(one.__file__) for one in (run_boundary, sessions, task_call)))  # frames
 
 
 class Ended(BaseException):
@@ -105,7 +106,7 @@ class Runner:
             outcome, payload = self._attempt(order)
         except Ended as ended:  # it came while the report was being made
             self._boundary.rollback()
-            outcome, payload = Outcome.STOPPED, {"traceback": _traceback(ended)}
+            outcome, payload = Outcome.STOPPED, {"traceback": traceback_of(ended, HIDDEN)}
         finally:
             self._run_id = None
         seconds = time.monotonic() - began
@@ -120,7 +121,7 @@ class Runner:
         try:
             return self._boundary.end()
         except Exception as error:  # a task can break anything; the next one gets a fresh process
-            return [f"it could not be reset: {_reason(error)}"]
+            return [f"it could not be reset: {reason_of(error)}"]
 
     def _attempt(self, order: Sent) -> tuple[str, dict[str, Any]]:
         try:
@@ -129,7 +130,7 @@ class Runner:
             function = self._find(order.function)
             _give_w2p_task(function)
             args, kwargs = values.decode(order.args) or [], values.decode(order.vars) or {}
-            value = function(*args, **kwargs)
+            value = call(function, args, kwargs)
             result = values.encode(value, "the result")
             payload = _carried(result)
             # From here on it is too late to be ended: what was committed would be told as undone.
@@ -140,7 +141,7 @@ class Runner:
                 self._boundary.rollback()  # what the task has not committed itself; frees its locks
         except Ended as ended:
             self._boundary.rollback()
-            return Outcome.STOPPED, {"traceback": _traceback(ended)}
+            return Outcome.STOPPED, {"traceback": traceback_of(ended, HIDDEN)}
         except UnknownFunction as error:  # another worker or a newer runner may know it
             return Outcome.INTERRUPTED, {
                 "reason": str(Reason(ReasonCode.UNKNOWN_FUNCTION, function=error)),
@@ -235,7 +236,19 @@ class Runner:
         """End the run if it is really meant: service managers signal every process of a unit."""
         if self._run_id is not None and self._channel.holds(["end", self._run_id]):
             self._run_id = None  # once is enough
-            raise Ended("this run was told to end")
+            if not cancel_running():
+                raise Ended("this run was told to end")
+
+
+class _StandardError(logging.StreamHandler[Any]):
+    """Writes to what is standard error now: a task may have closed what was it before."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,7 +305,9 @@ def _log_to_stderr() -> None:
     """Capture `logging` too: without any handler its messages below WARNING would be lost."""
     if not logging.getLogger().handlers:
         logging.basicConfig(
-            level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+            level=logging.INFO,
+            format="%(levelname)s %(name)s: %(message)s",
+            handlers=[_StandardError()],
         )
 
 
@@ -315,19 +330,5 @@ def _give_w2p_task(function: Callable[..., Any]) -> None:
 
 def _failure(error: BaseException, is_commit: bool) -> dict[str, Any]:
     code = ReasonCode.COMMIT_FAILED if is_commit else ReasonCode.RAISED
-    reason = str(Reason(code, error=_reason(error)))
-    return {"traceback": _traceback(error), "reason": reason, "reason_code": code.value}
-
-
-def _traceback(error: BaseException) -> str:
-    """The user's part of it: our own frames say nothing about what went wrong."""
-    whole = traceback.TracebackException.from_exception(error)
-    whole.stack = traceback.StackSummary.from_list(
-        [frame for frame in whole.stack if frame.filename != __file__]
-    )
-    return values.clean("".join(whole.format()))[-TRACEBACK_LIMIT:]
-
-
-def _reason(error: BaseException) -> str:
-    lines = traceback.format_exception_only(type(error), error)[-1].strip().splitlines()
-    return values.clean(lines[0]) if lines else type(error).__name__
+    reason = str(Reason(code, error=reason_of(error)))
+    return {"traceback": traceback_of(error, HIDDEN), "reason": reason, "reason_code": code.value}

@@ -17,6 +17,8 @@ from typing import Any, TextIO
 from plugin_scheduler.board import Board
 
 _INT = struct.Struct("i")
+#: Of what Python prints, whatever the environment says: so that no print ever raises.
+ENCODING, ERRORS = "utf-8", "backslashreplace"
 
 
 class Streams:
@@ -65,5 +67,7 @@ class Streams:
 def _usable(stream: TextIO, fd: int) -> Any:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         if not stream.closed and stream.fileno() == fd:
+            if stream.encoding != ENCODING or stream.errors != ERRORS:
+                stream.reconfigure(encoding=ENCODING, errors=ERRORS)  # type: ignore[attr-defined]
             return stream
-    return open(fd, "w", encoding="utf-8", errors="replace", closefd=False)
+    return open(fd, "w", encoding=ENCODING, errors=ERRORS, closefd=False)

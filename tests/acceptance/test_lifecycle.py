@@ -302,3 +302,44 @@ def test_priority_goes_first_and_waiting_makes_up_for_it(lab: Lab) -> None:
     lab.start_worker()
     eventually(lambda: len(lab.marks()) == 4)
     assert [row.name for row in lab.marks()] == ["low but old", "urgent", "normal", "low"]
+
+
+ASYNC = """
+import asyncio, functools
+async def double(n): await asyncio.sleep(0.001); return 2 * n
+class Doubler:
+    async def __call__(self, n): return await double(n)
+def plain(n): return double(n)
+def lines(n): yield n
+def lazily(n): return (i for i in range(n))
+async def sleeps(n):
+    try: await asyncio.gather(asyncio.sleep(60), busy(n))
+    finally: open(f"finally-{n}", "w").close()
+async def busy(n):
+    try:
+        while True:
+            if n == 1: time.sleep(0.05)
+            await asyncio.sleep(0.01)
+    finally: open(f"busy-{n}", "w").close()
+def own_loop(n): asyncio.run(sleeps(n))
+tasks = dict(double=double, obj=Doubler(), part=functools.partial(double, 4), plain=plain,
+             lazily=lazily, sleeps=sleeps, own_loop=own_loop)
+"""
+
+
+def test_an_async_function_runs_and_ends_like_any_other(lab: Lab) -> None:
+    lab.write_tasks(ASYNC)
+    lab.start_worker("-n", "3")
+    results = [lab.queue(name, 4) for name in ("double", "obj", "plain")]
+    results.append(lab.queue("part"))
+    for task_id in results:
+        lab.becomes(task_id, "COMPLETED", "FAILED")
+        assert lab.runs(task_id)[0].run_result == "8"
+    assert "generator" in lab.becomes(lab.queue("lazily", 3), "FAILED").reason
+    slow = [lab.queue("sleeps", 0, timeout=1), lab.queue("sleeps", 1, timeout=1)]
+    slow.append(lab.queue("own_loop", 2, timeout=1))
+    for number, task_id in enumerate(slow):
+        lab.becomes(task_id, "TIMEOUT")
+        assert (lab.folder / f"finally-{number}").exists()
+        assert (lab.folder / f"busy-{number}").exists()
+        assert "in sleeps" in lab.runs(task_id)[0].traceback

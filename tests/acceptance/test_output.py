@@ -201,3 +201,32 @@ def test_discard_results_keeps_only_what_went_wrong(lab: Lab) -> None:
     subprocess.run([sys.executable, "own.py"], cwd=lab.folder, check=True, timeout=30)
     assert lab.task(good).status == "COMPLETED" and lab.runs(good) == []
     assert [run.status for run in lab.runs(bad)] == ["FAILED"]
+
+
+ENCODINGS = r"""
+class Mute(Exception):
+    def __str__(self): raise RuntimeError("no")
+def prints():
+    print("caf\u00e9 \u20ac \udce9", flush=True)
+    sys.stdout.buffer.write("na\u00efve\n".encode("latin-1")); sys.stdout.flush()
+    subprocess.run(["printf", r"\374ber \342\202\254\n"])
+    sys.stdout.reconfigure(encoding="ascii", errors="strict")
+def again(): print("\u20ac")
+def dsl(): raise SyntaxError("x", ("rules.dsl", 3, 5, b"if\n"))
+def mute(): raise Mute()
+"""
+
+
+def test_output_and_errors_are_told_whatever_their_encoding_or_kind(lab: Lab) -> None:
+    lab.write_tasks(ENCODINGS)
+    lab.start_worker(PYTHONIOENCODING="latin-1", LC_ALL="C", PYTHONUTF8="0")
+    prints, again = lab.queue("prints"), lab.queue("again")
+    for task_id in (prints, again):
+        lab.becomes(task_id, "COMPLETED", "FAILED")
+    [run] = lab.runs(prints)
+    assert run.run_output.splitlines() == ["café € \\udce9", "naïve", "über €"]
+    assert lab.runs(again)[0].run_output == "€\n"
+    for function, reason in (("dsl", "SyntaxError: x"), ("mute", "Mute: (its text cannot be")):
+        task_id = lab.queue(function)
+        assert reason in lab.becomes(task_id, "FAILED").reason
+        assert f"in {function}" in lab.runs(task_id)[0].traceback

@@ -24,7 +24,7 @@ FOLDERS = {
 _FLOORS = """
 visible_text private_files
 views errors clock records current log sentences reasons
-cron cronwords recurrence graph settings values secrecy catalog arguments tally
+cron cronwords recurrence graph settings values secrecy task_call error_text catalog arguments tally
 lifecycle forecast columns capture wire lines lane board frames typed
 models
 doorbell dialects

@@ -101,7 +101,14 @@ def test_bytes_that_are_no_text_cost_no_time_when_they_are_cut() -> None:
 
 
 def test_nul_becomes_a_sign_that_databases_take() -> None:
-    assert written([b"a\x00b\xff"]) == "a\ufffdb\ufffd"
+    assert written([b"a\x00b\x81"]) == "a\ufffdb\ufffd"
+
+
+def test_what_is_not_utf_8_is_shown_as_latin_1_and_leaves_its_neighbours_alone() -> None:
+    assert (
+        written(["caf\xe9 ".encode("latin-1") + "\u20ac caf\xe9".encode()])
+        == "caf\xe9 \u20ac caf\xe9"
+    )
 
 
 def test_output_knows_whether_anything_came_since_it_was_read() -> None:

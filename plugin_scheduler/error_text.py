@@ -1,0 +1,74 @@
+"""Put an exception into words, whatever it is: a line for its reason, and its traceback.
+
+An exception is a user's object, and each part of it can raise: its text, its notes, its file names.
+What cannot be had is left out; the type's name and the frames remain.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from types import TracebackType
+
+from plugin_scheduler.values import clean
+
+TRACEBACK_LIMIT = 1 << 16  # characters
+NO_TEXT = "(its text cannot be shown)"
+
+
+def reason_of(error: BaseException) -> str:
+    """Type and first line of the text. Notes are about the error, and are not it.
+
+    >>> reason_of(ValueError("no"))
+    'ValueError: no'
+    """
+    name, text = _name_of(error), _text_of(error)
+    lines = text.strip().splitlines()
+    return clean(f"{name}: {lines[0]}" if lines else name)
+
+
+def traceback_of(error: BaseException, without: Iterable[str] = ()) -> str:
+    """As Python shows it, but without the frames of some files; the end of it where it is long."""
+    hidden = frozenset(without)
+    try:
+        text = _whole(error, hidden)
+    except Exception:  # Python asks the exception's own methods, and those are a user's
+        text = _frames_only(error, hidden)
+    return clean(text)[-TRACEBACK_LIMIT:]
+
+
+def _whole(error: BaseException, hidden: frozenset[str]) -> str:
+    whole = traceback.TracebackException.from_exception(error)
+    whole.stack = traceback.StackSummary.from_list(
+        [frame for frame in whole.stack if frame.filename not in hidden]
+    )
+    return "".join(whole.format())
+
+
+def _frames_only(error: BaseException, hidden: frozenset[str]) -> str:
+    frames = [frame for frame in _frames_of(error.__traceback__) if frame.filename not in hidden]
+    last = f"{_name_of(error)}: {_text_of(error)}\n"
+    head = "Traceback (most recent call last):\n"
+    return head + "".join(traceback.format_list(frames)) + last
+
+
+def _frames_of(trace: TracebackType | None) -> list[traceback.FrameSummary]:
+    """Without the lines of the source, which are read from files that a user may have named."""
+    return [
+        traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name, line="")
+        for frame, line in traceback.walk_tb(trace)
+    ]
+
+
+def _name_of(error: BaseException) -> str:
+    kind = type(error)
+    name = str(kind.__qualname__)
+    own = str(kind.__module__)
+    return name if own in ("builtins", "__main__") else f"{own}.{name}"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # a user's method
+        return NO_TEXT

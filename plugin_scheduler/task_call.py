@@ -1,0 +1,60 @@
+"""Call a task's function, be it plain or `async`; refuse generators.
+
+What an `async def` returns is run with `asyncio.run`, one task at a time, as is any other awaitable
+that a function returns. A generator has done nothing when it is returned, so it is an error.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from plugin_scheduler.errors import BadTask
+
+#: Types of most results: nothing is to be waited for.
+_PLAIN = frozenset((type(None), bool, int, float, str, dict, list, tuple))
+
+
+def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The result of a run, in a context of its own: what a task sets there (`contextvars`, the
+    decimal context) is not there for the next."""
+    return contextvars.copy_context().run(_call, function, args, kwargs)
+
+
+def _call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    value = function(*args, **kwargs)
+    return value if type(value) in _PLAIN else _settled(value)
+
+
+def _settled(value: Any) -> Any:
+    if inspect.isawaitable(value):
+        import asyncio
+
+        value = asyncio.run(value if inspect.iscoroutine(value) else _result_of(value))
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        raise BadTask(
+            "the function returned a generator, so nothing in it ran: loop over it in the task, "
+            "or return a list"
+        )
+    return value
+
+
+async def _result_of(value: Any) -> Any:
+    return await value
+
+
+def cancel_running() -> bool:
+    """Cancel what an event loop of this thread runs, from a signal handler. False where there is no
+    loop, or where it is at a task now: there an exception must be raised, too."""
+    asyncio: Any = sys.modules.get("asyncio")
+    loop = asyncio and asyncio._get_running_loop()
+    if loop is None:
+        return False
+    current = asyncio.current_task(loop)
+    for task in asyncio.all_tasks(loop):
+        if task is not current:
+            loop.call_soon_threadsafe(task.cancel)
+    return current is None
