@@ -204,10 +204,10 @@ def flags_of(option: click.Parameter) -> str:
 
 def command_page() -> str:
     """The help of the command and of each sub-command."""
-    from plugin_scheduler import terminal
+    from plugin_scheduler import maintenance
 
     parts = [command_entry("scheduler.py", cli.command)]
-    for name, command in terminal.COMMANDS.items():
+    for name, command in maintenance.COMMANDS.items():
         parts.append(command_entry(f"scheduler.py {name}", command))
     told = "`scheduler.py` and `python -m plugin_scheduler` are the same; `-h` shows these words."
     return page("The command", told, *parts)

@@ -31,6 +31,7 @@ class Ids:
     highest: int
     next: int | None
     sequence: str = ""
+    counts_to: int = BIGINT
 
     @property
     def is_behind(self) -> bool:
@@ -120,8 +121,9 @@ class Postgres(Engine):
                 f"SELECT {place}, (SELECT MAX(id) FROM {table}), c.* FROM (SELECT 1) AS one "
                 f"LEFT JOIN ({counter}) AS c(last, called) ON true"
             )
-            largest = min(INT if is_narrow else BIGINT, int(most or BIGINT))
-            found.append(Ids(table, largest, 0, None, sequence or ""))
+            most = int(most or BIGINT)
+            largest = min(INT if is_narrow else BIGINT, most)
+            found.append(Ids(table, largest, 0, None, sequence or "", most))
         answers = sorted(db.executesql(" UNION ALL ".join(parts))) if parts else []
         return [
             Ids(
@@ -130,6 +132,7 @@ class Postgres(Engine):
                 int(highest or 0),
                 None if last is None else int(last) + bool(called),
                 one.sequence,
+                one.counts_to,
             )
             for one, (_, highest, last, called) in zip(found, answers, strict=True)
         ]

@@ -158,6 +158,11 @@ _ENGINES: dict[str, Engine] = {
 }
 
 
+def engine_of(db: Any) -> Engine | None:
+    """How this database is asked; None where that is not known."""
+    return _ENGINES.get((db._dbname or "").partition(":")[0])
+
+
 class Tables:
     """Defines tables on ``db``, and adds what the database lacks of them, where that is allowed."""
 
@@ -165,7 +170,7 @@ class Tables:
         self.db, self._migrate = db, migrate
         faked = db._fake_migrate or db._fake_migrate_all
         self._may_add = migrate is not False and db._migrate_enabled and not faked
-        self._engine = _ENGINES.get((db._dbname or "").partition(":")[0])
+        self._engine = engine_of(db)
         self.found = self._look()
 
     def _look(self) -> dict[str, set[str]] | None:
@@ -206,8 +211,9 @@ class Tables:
         if missing:
             raise ConfigError(
                 f"the database's tables are older than this scheduler: {'; '.join(missing)}. Make "
-                "a backup, then start the app once with migrate=True (and no fake_migrate): what "
-                "is missing is added or renamed, and no row is changed"
+                "a backup, then start the app once with migrate=True (and no fake_migrate), or "
+                "call scheduler.py upgrade -u URI: what is missing is added or renamed, and no "
+                "row is changed"
             )
 
     def _lacks(self, name: str, fields: Any) -> list[str]:
@@ -235,7 +241,7 @@ class Tables:
         except Exception as error:  # each driver's own; the sentence says what it said
             with contextlib.suppress(Exception):  # the connection may be lost
                 self.db.rollback()
-            raise ConfigError(_what_failed(name, error)) from error
+            raise ConfigError(what_failed(name, error)) from error
 
     def _define_and_migrate(
         self, name: str, fields: Sequence[Field], options: dict[str, Any], folder: str
@@ -357,7 +363,8 @@ def _forgotten(file: str) -> str:
     return path
 
 
-def _what_failed(name: str, error: Exception) -> str:
+def what_failed(name: str, error: Exception) -> str:
+    """A sentence with the remedy for a table that could not be changed."""
     said = str(error).strip().splitlines() or [type(error).__name__]
     remedy = "Mend that"
     if isinstance(error, TimeoutError) or "lock" in str(error).lower():

@@ -59,14 +59,14 @@ class _Group(click.Group):
     """The command with its sub-commands; imported only when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from plugin_scheduler import terminal
+        from plugin_scheduler.maintenance import COMMANDS
 
-        return list(terminal.COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        from plugin_scheduler import terminal
+        from plugin_scheduler.maintenance import COMMANDS
 
-        return terminal.COMMANDS.get(name)
+        return COMMANDS.get(name)
 
 
 @click.command(

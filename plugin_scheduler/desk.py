@@ -65,12 +65,14 @@ def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
     if where["uri"] and where["app"]:
         raise ConfigError("name an app with -K, or a database with -u, not both")
     scheduler, application = _of_uri(where) if where["uri"] else _of_app(where)
-    with dialect_for(scheduler.db, SYSTEM, scheduler.settings).errors():
-        _check_tables(scheduler.db)
-        known = scheduler.catalog.names()
-        browser = Browser(scheduler.db, scheduler.settings, application, known)
-        yield Desk(scheduler, browser)
-    scheduler.db.close()
+    try:
+        with dialect_for(scheduler.db, SYSTEM, scheduler.settings).errors():
+            _check_tables(scheduler.db)
+            known = scheduler.catalog.names()
+            browser = Browser(scheduler.db, scheduler.settings, application, known)
+            yield Desk(scheduler, browser)
+    finally:
+        scheduler.db.close()
 
 
 def _of_app(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
@@ -100,7 +102,8 @@ def _of_uri(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
     else:
         db, catalog = _connected(uri, folder), Catalog(None, {})
         now = dialect_for(db, SYSTEM, settings).now
-        define_tables(db, now=now, migrate=False, application_name=STANDALONE)
+        migrate = where.get("migrate", False)
+        define_tables(db, now=now, migrate=migrate, application_name=STANDALONE)
     scheduler = Scheduler(
         db, migrate=False, utc_time=settings.utc_time, application_name=STANDALONE
     )

@@ -236,6 +236,11 @@ class Screen:
             else:
                 self._line(f"task {one['id']} ", _clean(one["name"]), f": {one['did']}")
 
+    def lines(self, lines: Iterable[str]) -> None:
+        """Plain lines."""
+        for line in lines:
+            self._line(_clean(line))
+
     def complain(self, errors: Iterable[str]) -> None:
         """One line for each error."""
         for error in errors:

@@ -86,13 +86,16 @@ def _where(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
 # -- what all sub-commands share ---------------------------------------------------------------
 
 
-def _command(*options: Any, example: str) -> Callable[[Callable[..., Answer]], click.Command]:
-    """Make a sub-command of a function that is given a Desk and its own options."""
+def sub_command(
+    *options: Any, example: str, migrates: bool = False
+) -> Callable[[Callable[..., Answer]], click.Command]:
+    """Make a sub-command of a function that is given a Desk and its own options. One that
+    ``migrates`` adds what the tables lack, unless it is a dry run."""
 
     def make(body: Callable[..., Answer]) -> click.Command:
         @click.pass_context
         def call(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
-            where = _where(ctx, given)
+            where = {**_where(ctx, given), "migrate": migrates and not given.get("dry_run")}
             # What an app prints while it is loaded or asked is not part of the answer.
             with contextlib.redirect_stdout(sys.stderr), opened(where) as desk:
                 answer = body(desk, **given)
@@ -126,7 +129,7 @@ def _give(answer: Answer, as_json: bool) -> None:
 # -- to look -----------------------------------------------------------------------------------
 
 
-@_command(example="status -K shop\nstatus -u sqlite://s.sqlite -f data --json")
+@sub_command(example="status -K shop\nstatus -u sqlite://s.sqlite -f data --json")
 def status(desk: Desk) -> Answer:
     """How things stand: counts of tasks, what runs now, the workers, and warnings."""
     overview = desk.browser.overview()
@@ -135,7 +138,7 @@ def status(desk: Desk) -> Answer:
     return Answer(document, lambda screen: screen.overview(overview))
 
 
-@_command(
+@sub_command(
     click.option(
         "--status",
         "statuses",
@@ -161,7 +164,7 @@ def tasks(desk: Desk, statuses: Sequence[str], **parts: Any) -> Answer:
     return Answer(document, lambda screen: screen.tasks(page, total, now))
 
 
-@_command(
+@sub_command(
     click.argument("ref", metavar="ID|UUID"),
     _WAIT,
     example="run 17 -K shop\nrun 17 -K shop --wait 60 && echo completed",
@@ -175,7 +178,7 @@ def run(desk: Desk, ref: str, wait: float | None) -> Answer:
     return _told(desk, desk.wait(ref, wait), waited=wait is not None)
 
 
-@_command(click.argument("ref", metavar="ID|UUID"), example="explain 17 -K shop")
+@sub_command(click.argument("ref", metavar="ID|UUID"), example="explain 17 -K shop")
 def explain(desk: Desk, ref: str) -> Answer:
     """Why a task does not run: each condition that must be met, and what hinders it.
 
@@ -202,7 +205,7 @@ def _told(desk: Desk, task: TaskView, waited: bool, **more: Any) -> Answer:
 # -- to order ----------------------------------------------------------------------------------
 
 
-@_command(
+@sub_command(
     click.argument("function"),
     click.argument("args", nargs=-1),
     click.option(
@@ -249,7 +252,7 @@ def queue(
 _REFS = click.argument("refs", metavar="ID|UUID...", nargs=-1, required=True)
 
 
-@_command(_REFS, example="stop 17 18 -K shop")
+@sub_command(_REFS, example="stop 17 18 -K shop")
 def stop(desk: Desk, refs: Sequence[str]) -> Answer:
     """Stop tasks: one that waits at once, one that runs within seconds.
 
@@ -267,7 +270,7 @@ def stop(desk: Desk, refs: Sequence[str]) -> Answer:
     return _each(desk, refs, "stop", one)
 
 
-@_command(
+@sub_command(
     _REFS,
     click.option(
         "--stop-time", type=datetime.fromisoformat, metavar="TIME", help="A new stop_time."

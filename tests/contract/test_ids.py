@@ -8,7 +8,7 @@ import pytest
 from databases import Database
 from home import Connect, scheduler_on
 from old_tables import OldApp, types_of
-from plugin_scheduler.models import TABLES, ids
+from plugin_scheduler.models import TABLES, ids, widen
 from plugin_scheduler.models.upgrade import holds_id
 from pydal import Field
 
@@ -133,3 +133,14 @@ def test_a_sequence_behind_its_table_is_told(narrow: Any) -> None:
     assert run.sequence.endswith("scheduler_run_id_seq")
     narrow.executesql("SELECT setval('scheduler_run_id_seq', 1001, false)")
     assert list(ids.running_out(narrow)) == []
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_sequence_behind_its_table_is_set_right(connect: Connect) -> None:
+    db = scheduler_on(connect()).db
+    db.executesql("INSERT INTO scheduler_run (id, status) VALUES (5, 'COMPLETED')")
+    db.commit()
+    [step] = widen.plan(db)
+    assert (step.kind, step.does) == (widen.SEQUENCE, "sets the sequence behind id 5")
+    assert widen.carry_out(db, step)
+    assert db.scheduler_run.insert(status="COMPLETED") == 6

@@ -1,0 +1,231 @@
+"""Steps that bring the ids of old tables up to date: 64 bits, and sequences that do not lag.
+
+A step is one transaction, and the plan is made from what the database has: a plan that was
+interrupted is made again without the steps that are done. No row is lost or changed. Missing tables
+and columns are the business of `models.upgrade`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from plugin_scheduler.models.ids import INT, Ids, Narrow, ids_of, narrow_columns
+from plugin_scheduler.models.upgrade import NAMES, engine_of, what_failed
+
+from plugin_scheduler.errors import ConfigError
+
+BYTES_A_SECOND = 30_000_000  # of a table with its indexes, on an ordinary disk
+WIDEN, SEQUENCE = "widen", "sequence"
+TASK = NAMES[0]
+#: Columns of our tables with a foreign key to tasks.
+REFERENCES = (("scheduler_run", "task_id"), ("scheduler_task_deps", "task_child"))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of one table, with what is to be executed."""
+
+    kind: str
+    table: str
+    does: str
+    statements: tuple[str, ...]
+    size: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long it may take; others cannot use the table meanwhile."""
+        return self.size / BYTES_A_SECOND
+
+
+class Kind:
+    """How one kind of database does it."""
+
+    size_query = ""
+
+    def plan(self, db: Any) -> Iterator[Step]:
+        """What is to be done, small steps last."""
+        tables: dict[str, list[Narrow]] = {}
+        for one in narrow_columns(db):
+            tables.setdefault(one.table, []).append(one)
+        for table, columns in tables.items():
+            names = ", ".join(one.column for one in columns)
+            whose = "" if table in NAMES else " (a table of the app that refers to these)"
+            statements = tuple(self.widening(db, table, [one.column for one in columns]))
+            yield Step(
+                WIDEN, table, f"64 bits for {names}{whose}", statements, self._size(db, table)
+            )
+        yield from self.counters(db)
+
+    def widening(self, db: Any, table: str, columns: Sequence[str]) -> Iterator[str]:
+        raise NotImplementedError
+
+    def counters(self, db: Any) -> Iterator[Step]:
+        """Steps for what counts the ids."""
+        return iter(())
+
+    def _size(self, db: Any, table: str) -> int:
+        return int(db.executesql(self.size_query.format(table=table))[0][0] or 0)
+
+    def obstacle(self, db: Any) -> str:
+        """What keeps the plan from being carried out, with the remedy; "" where nothing does."""
+        return ""
+
+    @contextlib.contextmanager
+    def prepared(self, db: Any) -> Iterator[None]:
+        """Settings of the session while statements are executed."""
+        yield
+
+
+class SQLite(Kind):
+    """Nothing to do: ids have 64 bits in every file."""
+
+    def plan(self, db: Any) -> Iterator[Step]:
+        return iter(())
+
+
+class Postgres(Kind):
+    """A table is written anew, in one transaction."""
+
+    size_query = "SELECT pg_total_relation_size(to_regclass('{table}'))"
+
+    def widening(self, db: Any, table: str, columns: Sequence[str]) -> Iterator[str]:
+        changes = ", ".join(f'ALTER COLUMN "{column}" TYPE bigint' for column in columns)
+        yield f"ALTER TABLE {table} {changes}"
+
+    def counters(self, db: Any) -> Iterator[Step]:
+        for one in ids_of(db):
+            does, statements = [], []
+            if one.sequence and one.counts_to <= INT:
+                does.append("lets the sequence count on")
+                statements.append(f"ALTER SEQUENCE {one.sequence} AS bigint")
+            if one.is_behind:
+                does.append(f"sets the sequence behind id {one.highest}")
+                statements.append(_set_behind(one))
+            if statements:
+                yield Step(SEQUENCE, one.table, " and ".join(does), tuple(statements))
+
+    @contextlib.contextmanager
+    def prepared(self, db: Any) -> Iterator[None]:
+        db.executesql("SET LOCAL statement_timeout = 0")
+        yield
+
+
+class MySQL(Kind):
+    """A table is copied. A column that a foreign key refers to cannot be changed, so the keys of
+    our own tables are dropped with the first step, and made again when their table is widened."""
+
+    size_query = (
+        "SELECT data_length + index_length FROM information_schema.tables "
+        "WHERE table_schema = DATABASE() AND table_name = '{table}'"
+    )
+    _keys = (
+        "SELECT k.table_name, k.column_name, k.constraint_name, r.delete_rule, r.update_rule "
+        "FROM information_schema.key_column_usage AS k "
+        "JOIN information_schema.referential_constraints AS r "
+        "ON r.constraint_schema = k.constraint_schema AND r.table_name = k.table_name "
+        "AND r.constraint_name = k.constraint_name "
+        "WHERE k.table_schema = DATABASE() AND k.referenced_table_name = 'scheduler_task'"
+    )
+
+    def plan(self, db: Any) -> Iterator[Step]:
+        return (step for step in super().plan(db) if step.table in NAMES)
+
+    def widening(self, db: Any, table: str, columns: Sequence[str]) -> Iterator[str]:
+        if table == TASK and "id" in columns:
+            for child, _, key, *_ in db.executesql(self._keys):
+                if child in NAMES:
+                    yield f"ALTER TABLE `{child}` DROP FOREIGN KEY `{key}`"
+        changes = [f"MODIFY {words}" for words in self._wider(db, table, columns)]
+        changes += [
+            f"ADD FOREIGN KEY (`{column}`) REFERENCES `{TASK}` (`id`) ON DELETE CASCADE"
+            for column in columns
+            if (table, column) in REFERENCES
+        ]
+        yield f"ALTER TABLE `{table}` {', '.join(changes)}"
+
+    def _wider(self, db: Any, table: str, columns: Sequence[str]) -> list[str]:
+        listed = ", ".join(f"'{column}'" for column in columns)
+        found = db.executesql(
+            "SELECT column_name, is_nullable, extra FROM information_schema.columns WHERE "
+            f"table_schema = DATABASE() AND table_name = '{table}' AND column_name IN ({listed})"
+        )
+        return [
+            f"`{name}` BIGINT {'NULL' if nullable == 'YES' else 'NOT NULL'}"
+            + (" AUTO_INCREMENT" if "auto_increment" in extra else "")
+            for name, nullable, extra in found
+        ]
+
+    def obstacle(self, db: Any) -> str:
+        narrow = {one.name for one in narrow_columns(db)}
+        if f"{TASK}.id" not in narrow:
+            return ""
+        for child, column, key, on_delete, on_update in db.executesql(self._keys):
+            if child not in NAMES:
+                [wider] = self._wider(db, child, [column])
+                return (
+                    f"{child}.{column}, a table of the app, refers to {TASK}. MySQL changes no "
+                    f"column that is referred to. Execute `ALTER TABLE {child} DROP FOREIGN KEY "
+                    f"{key}`, call upgrade again, then execute `ALTER TABLE {child} MODIFY {wider},"
+                    f" ADD CONSTRAINT {key} FOREIGN KEY ({column}) REFERENCES {TASK} (id) "
+                    f"ON DELETE {on_delete} ON UPDATE {on_update}`"
+                )
+        return ""
+
+    @contextlib.contextmanager
+    def prepared(self, db: Any) -> Iterator[None]:
+        db.executesql("SET SESSION foreign_key_checks = 0")  # the rows fit, as they did before
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):  # the connection is lost, and its settings with it
+                db.executesql("SET SESSION foreign_key_checks = 1")
+
+
+_KINDS: dict[str, Kind] = {"SQLite": SQLite(), "Postgres": Postgres(), "MySQL": MySQL()}
+
+
+def _set_behind(one: Ids) -> str:
+    return f"SELECT setval('{one.sequence}', (SELECT MAX(id) FROM {one.table}))"
+
+
+def _kind(db: Any) -> Kind:
+    engine = engine_of(db)
+    return _KINDS["SQLite" if engine is None else type(engine).__name__]
+
+
+def plan(db: Any) -> list[Step]:
+    """What is to be done; it only asks."""
+    return list(_kind(db).plan(db))
+
+
+def obstacle(db: Any) -> str:
+    """What keeps the plan from being carried out, with the remedy; "" where nothing does."""
+    return _kind(db).obstacle(db)
+
+
+def carry_out(db: Any, step: Step) -> bool:
+    """Do a step, as one process at a time; False where another process has done it meanwhile."""
+    engine, kind = engine_of(db), _kind(db)
+    assert engine is not None
+    try:
+        db.commit()
+        with engine.alone(db):
+            # As it is now: the first half of it may be done.
+            left = [
+                one for one in kind.plan(db) if (one.kind, one.table) == (step.kind, step.table)
+            ]
+            if not left:
+                return False
+            with kind.prepared(db):
+                for statement in left[0].statements:
+                    db.executesql(statement)
+            db.commit()
+        return True
+    except Exception as error:  # each driver's own; the sentence says what it said
+        raise ConfigError(what_failed(step.table, error)) from error
+    finally:
+        with contextlib.suppress(Exception):  # the connection may be lost
+            db.rollback()

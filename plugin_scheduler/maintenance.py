@@ -1,0 +1,84 @@
+"""Sub-commands for whoever operates the scheduler: `upgrade`, and `doctor`.
+
+They say what they found and did, with exit codes for scripts. The work is done by `models.widen`
+and `doctor`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.desk import Desk
+from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.models import widen
+from plugin_scheduler.sight import quantity, span
+from plugin_scheduler.terminal import COMMANDS as COMMANDS
+from plugin_scheduler.terminal import Answer, sub_command
+
+TO_DO = 1  # exit code of a dry run
+MB = 1_000_000
+
+
+@sub_command(
+    click.option("--dry-run", is_flag=True, help="Tell what would be done, and change nothing."),
+    click.option("--force", is_flag=True, help="Go on although workers are alive."),
+    example="upgrade -K shop --dry-run\nupgrade -u sqlite://s.sqlite -f data",
+    migrates=True,
+)
+def upgrade(desk: Desk, dry_run: bool, force: bool) -> Answer:
+    """Bring old tables up to date: ids of 64 bits, sequences that count on.
+
+    Each step is one transaction, so the command can be interrupted and called again. With --dry-run
+    the exit code is 1 where there is something to do, and 0 where there is not.
+    """
+    db = desk.scheduler.db
+    steps = widen.plan(db)
+    if steps and not dry_run and not force:
+        _refuse_beside_workers(desk)
+    if not dry_run and (obstacle := widen.obstacle(db)):
+        raise ConfigError(obstacle)
+    told: list[dict[str, Any]] = []
+    for number, step in enumerate(steps, 1):
+        words = f"{number} of {len(steps)}: {step.table}: {step.does}{_how_long(step)}"
+        facts = {name: value for name, value in asdict(step).items() if name != "statements"}
+        if dry_run:
+            told.append({**facts, "seconds": step.seconds, "done": False})
+            continue
+        click.echo(f"{words} ...", err=True)
+        began = SYSTEM.monotonic()
+        is_ours = widen.carry_out(db, step)
+        took = SYSTEM.monotonic() - began
+        click.echo(f"  done in {span(took)}" if is_ours else "  another process did it", err=True)
+        told.append({**facts, "seconds": round(took, 3), "done": True})
+    lines = [_line(step, dry_run) for step in told] or ["nothing to do"]
+    if dry_run and (obstacle := widen.obstacle(db)):
+        lines.append(f"first: {obstacle}")
+    document = {"dry_run": dry_run, "steps": told}
+    code = TO_DO if dry_run and steps else 0
+    return Answer(document, lambda screen: screen.lines(lines), code)
+
+
+def _line(step: dict[str, Any], dry_run: bool) -> str:
+    would = "to do" if dry_run else "done"
+    size = f", {step['size'] / MB:,.0f} MB" if step["size"] >= MB else ""
+    about = f", about {span(step['seconds'])}" if dry_run and step["seconds"] >= 1 else ""
+    return f"{would}: {step['table']}: {step['does']}{size}{about}"
+
+
+def _how_long(step: widen.Step) -> str:
+    return f" (may take {span(step.seconds)})" if step.seconds >= 1 else ""
+
+
+def _refuse_beside_workers(desk: Desk) -> None:
+    alive = [worker.name for worker in desk.browser.workers() if worker.alive]
+    if alive:
+        raise ConfigError(
+            f"{quantity(len(alive), 'worker')} alive: {', '.join(alive[:5])}. A table that is "
+            "changed is locked as long as that takes: end the workers first (status TERMINATE in "
+            "scheduler_worker, or SIGTERM), or say --force: then the workers wait, and what they "
+            "run may be started again by another worker"
+        )
