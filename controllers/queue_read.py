@@ -17,7 +17,6 @@ from typing import Any
 from plugin_scheduler.controllers.queue_form import AT, CRON, EVERY, TIMES, UNITS, TaskForm
 
 from plugin_scheduler import secrecy, typed, values
-from plugin_scheduler.arguments import misfit
 from plugin_scheduler.editing import EDITABLE
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.sentences import Sentence
@@ -157,7 +156,7 @@ def _places(text: str) -> list[Any]:
 def of_text(form: TaskForm, text: str) -> Sent:
     """What a document says that somebody typed."""
     try:
-        document = typed.from_json(text)
+        document = values.from_json(text)
     except json.JSONDecodeError as error:
         where = {"line": error.lineno, "column": error.colno, "what": error.msg}
         sentence = Sentence("is no JSON: line {line}, column {column}: {what}", **where)
@@ -181,7 +180,6 @@ def of_document(form: TaskForm, document: Any) -> Sent:
     for name, value in document.items():
         if name not in OF_CALL:
             _read_column(sent, name, value, form.edits)
-    _check_fit(form, sent)
     return sent
 
 
@@ -239,7 +237,7 @@ def _read_column(sent: Sent, name: str, value: Any, edits: bool) -> None:
     elif name in TIMES and isinstance(value, str):
         _read_time(sent, name, value.strip())
     else:
-        sent.columns[name] = values.clean(value) if isinstance(value, str) else value
+        sent.columns[name] = value
         if name in NUMBERS:
             _check_number(sent, name)
 
@@ -249,18 +247,6 @@ def _not_to_be_said(name: str, allowed: tuple[str, ...]) -> Sentence:
     if near:
         return Sentence("is nothing that can be said here; did you mean {near}?", near=near[0])
     return Sentence("is nothing that can be said here; there are: {names}", names=allowed)
-
-
-def _check_fit(form: TaskForm, sent: Sent) -> None:
-    """Would Python call the function with these?"""
-    function = form.functions.get(sent.function)
-    if function is None or sent.errors.keys() & {"pargs", "pvars"}:
-        return
-    why = misfit(function, sent.pargs, sent.pvars)
-    if why:
-        sent.errors["pargs"] = Sentence(
-            "{function} cannot be called like this: {why}", function=sent.function, why=why
-        )
 
 
 # -- what stays secret -------------------------------------------------------------------------

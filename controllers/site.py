@@ -244,10 +244,7 @@ def _wants_json() -> bool:
 
 def _json(answer: Any) -> str:
     response.headers["Content-Type"] = "application/json"
-    text = values.encode(answer, "the answer")
-    if "NaN" in text or "Infinity" in text:  # Python writes what no browser reads
-        text = json.dumps(json.loads(text, parse_constant=str))
-    return text
+    return json.dumps(values.document(answer), allow_nan=False)
 
 
 def _body(visit: Visit) -> dict[str, Any]:

@@ -22,19 +22,19 @@ from plugin_scheduler.models.validators import (
     IS_JSON_OF,
     IS_KNOWN_FUNCTION,
     IS_SECRET,
+    IS_STORABLE,
     IS_TEXT,
+    IS_TIME,
+    IS_WHOLE,
     NAME_LENGTH,
     Stored,
 )
 from pydal import Field
 from pydal.validators import (
-    IS_DATETIME,
     IS_EMPTY_OR,
     IS_IN_DB,
     IS_IN_SET,
-    IS_INT_IN_RANGE,
     IS_JSON,
-    IS_LENGTH,
     IS_NOT_EMPTY,
     IS_NOT_IN_DB,
 )
@@ -85,7 +85,10 @@ def _define_task(
     tables.define(
         "scheduler_task",
         Field(
-            "application_name", requires=IS_NOT_EMPTY(), default=application_name, writable=False
+            "application_name",
+            requires=[IS_NOT_EMPTY(), IS_STORABLE(NAME_LENGTH)],
+            default=application_name,
+            writable=False,
         ),
         *_what_fields(db, groups, function_names),
         *_when_fields(now),
@@ -114,7 +117,7 @@ def _what_fields(
         "uuid",
         length=255,
         requires=[
-            IS_LENGTH(255),
+            IS_STORABLE(255),
             IS_NOT_IN_DB(db, "scheduler_task.uuid", ignore_common_filters=True),
         ],
         unique=True,
@@ -127,9 +130,9 @@ def _what_fields(
 
 def _when_fields(now: Callable[[], Any]) -> Iterator[Field]:
     """When it shall be done, how often, and for how long."""
-    yield Field("start_time", "datetime", default=now, requires=IS_DATETIME())
-    yield Field("next_run_time", "datetime", default=now, requires=IS_EMPTY_OR(IS_DATETIME()))
-    yield Field("stop_time", "datetime", requires=IS_EMPTY_OR(IS_DATETIME()))
+    yield Field("start_time", "datetime", default=now, requires=IS_TIME())
+    yield Field("next_run_time", "datetime", default=now, requires=IS_EMPTY_OR(IS_TIME()))
+    yield Field("stop_time", "datetime", requires=IS_EMPTY_OR(IS_TIME()))
     yield _integer("repeats", 1, "0=unlimited", 0)
     yield _integer("retry_failed", 0, "-1=unlimited", -1)
     yield _integer("period", 60, "seconds", 0)
@@ -138,7 +141,7 @@ def _when_fields(now: Callable[[], Any]) -> Iterator[Field]:
         "cronline",
         default=None,
         comment='Discard "period", use this cron expr instead',
-        requires=IS_EMPTY_OR(IS_CRONLINE()),
+        requires=IS_EMPTY_OR([IS_STORABLE(NAME_LENGTH), IS_CRONLINE()]),
     )
     yield _integer("timeout", 60, "seconds", 1)
     yield _integer("sync_output", 0, "update output every n sec: 0=never", 0)
@@ -158,7 +161,7 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
         "integer",
         default=0,
         comment="higher first; waiting makes up for it",
-        requires=IS_INT_IN_RANGE(-1000, 1001),
+        requires=IS_WHOLE(-1000, 1000),
     )
     yield Field(
         "on_failure",
@@ -287,8 +290,7 @@ def _reason_code() -> Field:
 
 
 def _integer(name: str, default: int, comment: str, least: int) -> Field:
-    requires = IS_INT_IN_RANGE(least, None)
-    return Field(name, "integer", default=default, comment=comment, requires=requires)
+    return Field(name, "integer", default=default, comment=comment, requires=IS_WHOLE(least))
 
 
 def _text(db: Any, table: str, name: str, kind: str = "string", **options: Any) -> Field:

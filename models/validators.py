@@ -8,10 +8,20 @@ though browsers cannot tell "" from NULL, and have their own ends of lines.
 from __future__ import annotations
 
 import json
+import operator
+import re
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from pydal.validators import IS_IN_SET, ValidationError, Validator
+from pydal.validators import (
+    IS_DATETIME,
+    IS_IN_SET,
+    IS_INT_IN_RANGE,
+    ValidationError,
+    Validator,
+)
 
 from plugin_scheduler import secrecy, values
 from plugin_scheduler.errors import BadTask
@@ -19,6 +29,11 @@ from plugin_scheduler.errors import BadTask
 EXAMPLES: dict[type, str] = {list: '[1, "two"]', dict: '{"a": 1, "b": "two"}'}
 NAME_LENGTH = 512  # characters in a column of names, by pydal's default
 NAMES: dict[type, str] = {list: "list", dict: "dict"}
+LARGEST = 2**31 - 1  # what every database takes as a number
+FIRST_YEAR = 1000  # MySQL's first; Python's last is everybody's last
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,15}\s*")
+#: What stands between groups, in `-K app:group` and in lists of groups that people write.
+_BETWEEN_GROUPS = re.compile(r"[,:|\x00-\x1f\x7f]")
 
 
 class Stored:
@@ -55,15 +70,70 @@ class IS_TEXT(Validator):
     def validate(self, value: Any, record_id: Any = None) -> Any:
         if self.stored.is_shown_by(value, record_id):
             return self.stored(record_id)
-        text = value.replace("\r\n", "\n") if isinstance(value, str) else value
-        _check_length(text, self.longest)
-        return text
+        if value is None:
+            return None
+        return check_text(value, self.longest).replace("\r\n", "\n")
 
 
-def _check_length(value: Any, longest: int | None) -> None:
-    length = len(str(value or ""))
-    if longest is not None and length > longest:
-        raise ValidationError(f"is {length} characters long, and may have {longest}")
+class IS_STORABLE(Validator):
+    """A text that every database takes."""
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+
+    def validate(self, value: Any, record_id: Any = None) -> str:
+        return check_text(value, self.longest)
+
+
+def check_text(value: Any, longest: int | None) -> str:
+    """The text of a value; ValidationError where it is none, or none that every database takes."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, UUID)):
+        raise ValidationError(f"must be a text, not a {type(value).__name__}")
+    text = str(value)
+    if longest is not None and len(text) > longest:
+        raise ValidationError(f"is {len(text)} characters long, and may have {longest}")
+    flaw = values.flaw_of(text)
+    if flaw is not None:
+        raise ValidationError(flaw)
+    return text
+
+
+class IS_WHOLE(IS_INT_IN_RANGE):
+    """A whole number that every database takes; from ``least`` to ``most``, both included.
+
+    >>> IS_WHOLE(1)("60"), IS_WHOLE(1)(2**31)[1]
+    ((60, None), 'must be a whole number from 1 to 2147483647')
+    """
+
+    def __init__(self, least: int, most: int = LARGEST) -> None:
+        super().__init__(least, most + 1, f"must be a whole number from {least} to {most}")
+
+    def validate(self, value: Any, record_id: Any = None) -> int:
+        number = _whole(value)
+        if number is None or not self.minimum <= number < self.maximum:
+            raise ValidationError(self.error_message)
+        return number
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, str):
+        return int(value) if _WHOLE.fullmatch(value) else None
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+class IS_TIME(IS_DATETIME):
+    """A date with a time that every database takes."""
+
+    def validate(self, value: Any, record_id: Any = None) -> datetime:
+        moment: datetime = super().validate(value, record_id)
+        if moment.year < FIRST_YEAR:
+            raise ValidationError(f"must be a year from {FIRST_YEAR} to 9999")
+        return moment
 
 
 class IS_JSON_OF(Validator):
@@ -82,7 +152,7 @@ class IS_JSON_OF(Validator):
         expected = f"a JSON {NAMES[self.kind]} such as {EXAMPLES[self.kind]}"
         try:
             text = value if isinstance(value, str) else values.encode(value, "it")
-            found = json.loads(text)
+            found = values.from_json(text)
         except BadTask as error:
             raise ValidationError(str(error)) from None
         except ValueError as error:
@@ -90,7 +160,7 @@ class IS_JSON_OF(Validator):
         if not isinstance(found, self.kind):
             kind = NAMES.get(type(found), type(found).__name__)
             raise ValidationError(f"is not {expected}, but a {kind}")
-        return text
+        return check_text(text, None)
 
 
 class IS_SECRET(Validator):
@@ -130,7 +200,7 @@ class IS_KNOWN_FUNCTION(IS_IN_SET):
             raise ValidationError("name the function to run")
         if known and name not in known:
             raise ValidationError(f"{name!r} is not a task; known: {', '.join(known)}")
-        return name
+        return check_text(name, NAME_LENGTH)
 
 
 class IS_GROUP_NAME(IS_IN_SET):
@@ -145,8 +215,23 @@ class IS_GROUP_NAME(IS_IN_SET):
         name = (value or "").strip()
         if not name:
             raise ValidationError("name a group; the usual one is 'main'")
-        _check_length(name, NAME_LENGTH)
+        check_text(name, NAME_LENGTH)
+        fault = fault_of_group(name)
+        if fault is not None:
+            raise ValidationError(fault)
         return name
+
+
+def fault_of_group(name: str) -> str | None:
+    """Why no worker can be told to serve a group of that name; None where one can.
+
+    >>> fault_of_group("high prio"), fault_of_group("a,b")
+    (None, "cannot have ',': it stands between the names of groups")
+    """
+    found = _BETWEEN_GROUPS.search(name)
+    if found:
+        return f"cannot have {found[0]!r}: it stands between the names of groups"
+    return "cannot begin with '[': a list of groups does" if name.startswith("[") else None
 
 
 class IS_GROUP_NAMES(Validator):

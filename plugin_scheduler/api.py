@@ -13,7 +13,7 @@ from typing import Any
 
 from pydal.objects import Row
 
-from plugin_scheduler import clock
+from plugin_scheduler import clock, values
 from plugin_scheduler.boot import run_worker
 from plugin_scheduler.catalog import Catalog
 from plugin_scheduler.checks import Checks
@@ -186,7 +186,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
         """Those of the uuids given that no row has, as far as that can be told for many at once."""
         table = self.db.scheduler_task
         texts = [task["uuid"] for task in tasks if isinstance(task.get("uuid"), str)]
-        given = [text for text in texts if text.strip()]
+        given = [text for text in texts if text.strip() and values.flaw_of(text) is None]
         free: set[str] = set()
         for some in batches(given):
             if self.db(table.uuid.belongs(some), ignore_common_filters=True).isempty():

@@ -10,6 +10,7 @@ import collections.abc
 import datetime
 import decimal
 import enum
+import functools
 import inspect
 import types
 import typing
@@ -19,6 +20,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import docstring_parser
+
+from plugin_scheduler.catalog import signature_of, unwrapped
 
 
 class Kind:
@@ -79,10 +82,10 @@ def arguments_of(function: Callable[..., Any]) -> list[Argument]:
     >>> [(one.name, one.kind, one.required) for one in arguments_of(add)]
     [('a', 'int', True), ('b', 'int', False)]
     """
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # some of those that are written in C tell nothing
+    signature = signature_of(function)
+    if signature is None:
         return []
+    parameters = list(signature.parameters.values())
     hints, helps = Hints(function), _helps(function)
     return [_argument(one, hints, helps.get(one.name, "")) for one in parameters]
 
@@ -129,9 +132,10 @@ class Hints:
     """A function's type hints, each resolved by itself: one that cannot be spoils no other."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        unwrapped = inspect.unwrap(function)
-        unwrapped = getattr(unwrapped, "func", unwrapped)  # a partial
-        self._names = getattr(unwrapped, "__globals__", {})
+        plain = unwrapped(function)
+        plain = plain.func if isinstance(plain, functools.partial) else plain
+        names = getattr(plain, "__globals__", None)
+        self._names = names if isinstance(names, dict) else {}
 
     def of(self, parameter: inspect.Parameter) -> Any:
         """The type that is hinted at; `ABSENT` where there is none, or where nobody knows it."""
@@ -214,14 +218,3 @@ def _kind_of(hint: Any) -> str:
     if issubclass(kind, collections.abc.Iterable):
         return Kind.LIST
     return Kind.TEXT if hasattr(kind, "__fspath__") else Kind.ANY
-
-
-def misfit(function: Callable[..., Any], pargs: Any, pvars: Any) -> str | None:
-    """Why the function cannot be called with these, in Python's words; None where it can."""
-    try:
-        inspect.signature(function).bind(*pargs, **pvars)
-    except TypeError as error:
-        return str(error)
-    except ValueError:  # it does not tell what it takes
-        return None
-    return None

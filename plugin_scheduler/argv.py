@@ -6,13 +6,14 @@ I own that reading. I call click for what is wrong with a word. I never ask a da
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 import click
+
+from plugin_scheduler import values
 
 _PAIR = re.compile(r"[A-Za-z_]\w*=")
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -31,13 +32,9 @@ def arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        return values.from_json(text)
+    except ValueError:
         return text
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
 
 
 def column(table: Any, pair: str) -> tuple[str, Any]:

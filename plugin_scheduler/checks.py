@@ -25,7 +25,10 @@ from plugin_scheduler.models.validators import (
     IS_JSON_OF,
     IS_KNOWN_FUNCTION,
     IS_SECRET,
+    IS_STORABLE,
     IS_TEXT,
+    IS_TIME,
+    IS_WHOLE,
 )
 
 KEPT = 1000  # values of one column
@@ -34,7 +37,7 @@ PLAIN = frozenset((bool, int, str, type(None)))
 #: They go by nothing but the value. (To be heard of, another one is put in their place: what was
 #: changed inside of one is not seen.)
 LASTING = {IS_CRONLINE, IS_DATETIME, IS_GROUP_NAME, IS_INT_IN_RANGE, IS_JSON_OF, IS_LENGTH}
-LASTING |= {IS_NOT_EMPTY, IS_SECRET, IS_TEXT, Validator}
+LASTING |= {IS_NOT_EMPTY, IS_SECRET, IS_STORABLE, IS_TEXT, IS_TIME, IS_WHOLE, Validator}
 
 Answer = tuple[Any, Any]
 

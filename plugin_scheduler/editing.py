@@ -51,6 +51,9 @@ OWN = ("start_time", "next_run_time", "stop_time")
 TOGETHER = {
     "stop_time": {"stop_time", "start_time"},
     "prevent_drift": {"prevent_drift", "period", "cronline"},
+    "cronline": {"cronline", "start_time"},
+    "args": {"function_name", "args", "vars"},
+    "vars": {"function_name", "args", "vars"},
     "secret": {"secret", "function_name", "args", "vars"},
 }
 CHANGED = Sentence("was changed meanwhile: look at the task as it is now, and try again")

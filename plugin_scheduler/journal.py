@@ -6,7 +6,6 @@ and the note of it are one transaction, whoever makes them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -117,7 +116,7 @@ class Journal:
 
 def _plain(detail: dict[str, Any]) -> Any:
     """As every database keeps it: times as text, and no letters that one of them lacks."""
-    return _clean(json.loads(values.encode(detail, "the detail"))) if detail else None
+    return _clean(values.document(detail)) if detail else None
 
 
 def _clean(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""What is asked for, made into rows: the checks and defaults behind `queue_task`.
+"""Make rows of what is asked for: the checks and defaults behind `queue_task`.
 
-I own the way from arguments to a validated row, with an error for each field that is wrong. I call
-values, recurrence, and checks for the table's validators. I write nothing.
+Whatever the caller gives becomes a validated row, or an error for each field that is wrong, the
+same on every database. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,32 @@ from typing import Any
 from pydal.validators import IS_NOT_IN_DB
 
 from plugin_scheduler import clock, cron, recurrence, secrecy, values
-from plugin_scheduler.catalog import Catalog
+from plugin_scheduler.catalog import Call, Catalog
 from plugin_scheduler.checks import Check, Checks
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.models.validators import IS_JSON_OF
+from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.sentences import Sentence
 
 TIMES = ("start_time", "next_run_time", "stop_time")
+FLAGS = ("enabled", "broadcast", "prevent_drift")
+_YES_OR_NO = dict.fromkeys(("true", "t", "yes", "on", "1"), True)
+_YES_OR_NO |= dict.fromkeys(("false", "f", "no", "off", "0"), False)
+#: Columns that the scheduler alone writes.
+SCHEDULERS_OWN = (
+    "times_run",
+    "times_failed",
+    "times_lost",
+    "last_run_time",
+    "assigned_worker_name",
+    "run_id",
+    "reason",
+    "reason_code",
+)
+_UNUSUAL = {*SCHEDULERS_OWN, *FLAGS, "status"}
+#: What makes each task the one that it is: of no use as a default for all.
+NO_DEFAULTS = ("function_name", "uuid", "args", "vars", "pargs", "pvars", "immediate")
 
 
 class Form:
@@ -37,6 +56,10 @@ class Form:
         self.varying: list[str] = []  # for each task its default is to be asked for
         self.free_uuids: set[str] = set()  # no row has them
         self.uuids: set[str] = set()  # of the tasks so far
+        self._names: dict[Any, str] = {}  # of functions
+        self._calls: dict[str, Call | None] = {}
+        #: Columns that a caller may give, and of which only their validators are asked.
+        self.usual = self.checks.keys() - _UNUSUAL
         for name, check in self.checks.items():
             self._set_default(name, check)
 
@@ -44,6 +67,22 @@ class Form:
         if self._moment is None:
             self._moment = self._now()
         return self._moment
+
+    def name_of(self, function: Any) -> str:
+        """The name that a function is queued by; BadTask as `Catalog.name_of`."""
+        try:
+            return self._names[function]
+        except KeyError:
+            name = self._names[function] = self.catalog.name_of(function)
+            return name
+        except TypeError:  # it has no hash
+            return self.catalog.name_of(function)
+
+    def call(self, name: str) -> Call | None:
+        """As `Catalog.call`."""
+        if name not in self._calls:
+            self._calls[name] = self.catalog.call(name)
+        return self._calls[name]
 
     def _set_default(self, name: str, check: Check) -> None:
         default = check.field.default
@@ -67,6 +106,7 @@ class Draft:
         self.columns: dict[str, Any] = {}
         self.errors: dict[str, str] = {}
         self._sure: dict[str, type] = {}  # columns, and what need not be asked about them
+        self._asked: set[str] = set()  # columns of which nothing need be asked any more
 
     def fill(
         self,
@@ -77,9 +117,9 @@ class Draft:
     ) -> Draft:
         """Take the caller's words; web2py's rules for what is left out."""
         given = dict(columns)
-        catalog = self._form.catalog
-        name = catalog.name_of(given.pop("function_name", None) or function or "")
-        declared = catalog.defaults(name)
+        function = given.pop("function_name", None) or function or ""
+        name = function if isinstance(function, str) else self._name(function)
+        declared = self._form.catalog.defaults(name)
         secret = [declared.get("secret"), given.pop("secret", None)]
         given = {**declared, **given}
         given.pop("secret", None)
@@ -88,7 +128,7 @@ class Draft:
         self._json("vars", given.pop("vars", None), pvars, "pvars")
         self.columns.update(
             function_name=name,
-            task_name=given.pop("task_name", None) or name,
+            task_name=given.pop("task_name", None) or (name if _is_clean(name) else ""),
             uuid=self._uuid(given.pop("uuid", None)),
             **given,
         )
@@ -97,7 +137,33 @@ class Draft:
         self._check_names()
         self._check_together()
         self._validate()
+        call = self._form.call(name)
+        if call is not None:
+            self._check_call(name, call, pargs, pvars)
         return self
+
+    def _name(self, function: Any) -> str:
+        try:
+            return self._form.name_of(function)
+        except BadTask as error:
+            self.errors["function_name"] = error.args[0]
+            return ""
+
+    def _check_call(
+        self, name: str, call: Call, pargs: Sequence[Any], pvars: Mapping[str, Any]
+    ) -> None:
+        """Would Python call the function with these?"""
+        if self.errors and self.errors.keys() & {"args", "vars", "function_name"}:
+            return
+        if "args" not in self._sure:
+            pargs = values.decode(self.columns["args"])
+        if "vars" not in self._sure:
+            pvars = values.decode(self.columns["vars"])
+        found = call.misfit(pargs, pvars)
+        if found is not None:
+            column, why = found
+            what = "{function} cannot be called like this: {why}"
+            self.errors[column] = Sentence(what, function=name, why=why)
 
     def _uuid(self, given: Any) -> Any:
         form, name = self._form, given or new_uuid()
@@ -148,34 +214,66 @@ class Draft:
             columns["next_run_time"] = start
 
     def _set_time(self, name: str, value: Any) -> None:
-        """Text is read here already: what follows compares times, and counts from them."""
-        if not isinstance(value, datetime.datetime):
-            value, error = self._form.checks[name].field.validate(value)
-            if error:
-                self.errors[name] = str(error)
-        if isinstance(value, datetime.datetime):
-            value = clock.naive(value, self._form.zone)
+        """Times are validated here already: what follows compares them, and counts from them."""
+        try:
+            value = self._naive(value)
+            value, error = self._form.checks[name].ask(value)
+            value = self._naive(value)  # of a text
+        except (OverflowError, ValueError):
+            error = "is not in the years 1 to 9999 of the scheduler's time zone"
+        self._asked.add(name)
         self.columns[name] = value
+        if error:
+            self.errors[name] = error
+
+    def _naive(self, value: Any) -> Any:
+        is_time = isinstance(value, datetime.datetime)
+        return clock.naive(value, self._form.zone) if is_time else value
 
     def _set_cron_time(self, start: Any, cronline: str) -> None:
-        if cron.check(str(cronline)) is None and isinstance(start, datetime.datetime):
+        if cron.check(str(cronline)) is not None or not isinstance(start, datetime.datetime):
+            return
+        try:
             first = recurrence.first_run_time(start_time=start, cronline=str(cronline))
+        except ValueError as error:  # none in the years that there are
+            self.errors["cronline"] = f"has no time after {start:%Y-%m-%d %H:%M}: {error}"
+        else:
             self.columns.update(start_time=start, next_run_time=first)
 
     def _check_names(self) -> None:
         known = self._form.checks
-        for name in self.columns:
+        for name in self.columns.keys() - self._form.usual:
+            value = self.columns[name]
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+                names = [one for one in known if one not in SCHEDULERS_OWN]
+                near = difflib.get_close_matches(name, names, 1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
                 self.errors[name] = f"is not a column of scheduler_task; {hint}"
+            elif name in SCHEDULERS_OWN:
+                self.errors[name] = "is written by the scheduler alone; leave it out"
+            elif name == "status" and value != TaskStatus.QUEUED:
+                queued = TaskStatus.QUEUED
+                self.errors[name] = (
+                    f"of a new task is {queued}; enabled=False keeps it from running"
+                )
+            elif name in FLAGS and not isinstance(value, bool):
+                self._set_flag(name, value)
+
+    def _set_flag(self, name: str, value: Any) -> None:
+        """Yes or no; no database decides what another value means."""
+        known = _YES_OR_NO.get(str(value).lower()) if isinstance(value, (int, str)) else None
+        if known is not None:
+            self.columns[name] = known
+        else:
+            self.errors[name] = f"must be True or False, not {value!r:.40}"
 
     def _check_together(self) -> None:
         """Settings that cannot work together are refused here, where they can still be mended."""
         columns = self.columns
         stop = columns.get("stop_time")
         start: Any = stop and (columns.get("start_time") or self._form.now())
-        if _are_times(start, stop) and stop <= start:
+        are_fit = not self.errors.keys() & {"start_time", "stop_time"}
+        if are_fit and _are_times(start, stop) and stop <= start:
             self.errors["stop_time"] = "must be after start_time, or the task can never start"
         drifts = not columns.get("prevent_drift") or columns.get("cronline")
         if not drifts and columns.get("period", 60) == 0:
@@ -185,7 +283,7 @@ class Draft:
         form, given = self._form, self.columns
         self.columns = {**form.defaults, **given}
         for name, value in given.items():
-            if name not in self.errors:
+            if name not in self.errors and name not in self._asked:
                 self._ask(name, value)
         for name in form.varying:
             if name not in given and name not in self.errors:
@@ -199,6 +297,11 @@ class Draft:
         self.columns[name], error = check.ask_but(sure, value) if sure else check.ask(value)
         if error:
             self.errors[name] = error
+
+
+def _is_clean(text: str) -> bool:
+    """Of another text as a name the function's own column tells."""
+    return values.flaw_of(text) is None
 
 
 def _are_times(*values: Any) -> bool:

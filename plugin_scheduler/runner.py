@@ -22,6 +22,7 @@ import psutil
 
 from plugin_scheduler import capture, run_boundary, task_call, values
 from plugin_scheduler.board import Board
+from plugin_scheduler.catalog import unwrapped
 from plugin_scheduler.current import current_task
 from plugin_scheduler.dialects import sessions
 from plugin_scheduler.error_text import reason_of, traceback_of
@@ -320,11 +321,8 @@ def _carried(result: str) -> dict[str, Any]:
 
 def _give_w2p_task(function: Callable[..., Any]) -> None:
     """web2py's global, put where the function looks for globals."""
-    plain = function
-    while hasattr(plain, "__wrapped__"):
-        plain = plain.__wrapped__
-    namespace = getattr(plain, "__globals__", None)
-    if namespace is not None:
+    namespace = getattr(unwrapped(function), "__globals__", None)
+    if isinstance(namespace, dict):
         namespace["W2P_TASK"] = current_task
 
 

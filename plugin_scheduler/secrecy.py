@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from plugin_scheduler.catalog import signature_of
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.sentences import Sentence
 
@@ -145,12 +146,8 @@ def resolved(
 
 
 def _parameters(function: Callable[..., Any] | None) -> list[inspect.Parameter] | None:
-    if function is None:
-        return None
-    try:
-        return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # some of those that are written in C tell nothing
-        return None
+    signature = signature_of(function)
+    return None if signature is None else list(signature.parameters.values())
 
 
 def _check_unknown(

@@ -118,8 +118,7 @@ def sub_command(
 
 def _give(answer: Answer, as_json: bool) -> None:
     if as_json:
-        document = json.loads(values.encode(answer.document, "the answer"))
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json.dumps(values.document(answer.document), indent=2, allow_nan=False))
         return
     from plugin_scheduler.display import Screen
 

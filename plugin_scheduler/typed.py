@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from plugin_scheduler import values
 from plugin_scheduler.arguments import Argument, Kind
@@ -211,7 +211,7 @@ def _dict(text: str) -> Any:
 
 def _json_of(kind: type, text: str, wrong: Sentence) -> Any:
     try:
-        found = from_json(text)
+        found = values.from_json(text)
     except ValueError:
         raise _Wrong(wrong) from None
     if not isinstance(found, kind):
@@ -221,7 +221,7 @@ def _json_of(kind: type, text: str, wrong: Sentence) -> Any:
 
 def _any(text: str) -> Any:
     try:
-        return from_json(text)
+        return values.from_json(text)
     except ValueError:
         return text
 
@@ -238,22 +238,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     Kind.DICT: _dict,
     Kind.ANY: _any,
 }
-
-
-def from_json(text: str) -> Any:
-    """JSON as it is defined, without Python's NaN and Infinity; ValueError for anything else."""
-    try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except RecursionError:
-        raise ValueError("too deep") from None
-
-
-def _finite(text: str) -> float:
-    return float(text) if math.isfinite(float(text)) else _refuse(text)
-
-
-def _refuse(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
 
 
 # -- back into a form --------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""How do values become JSON? Arguments on their way in, results on their way out.
+"""How values become JSON: arguments on their way in, results on their way out.
 
-I own the encoding. I call nobody; pydal's rows are known by their `as_dict` and `as_list`.
-I never decode anything but JSON.
+The text is JSON that every parser reads: no NaN or Infinity, no key twice, no half of a surrogate
+pair, no nesting without end. What cannot be written so is refused with the place of the culprit.
+Pydal's rows are known by their `as_dict` and `as_list`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,27 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import math
+import re
 import uuid
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from plugin_scheduler.errors import BadTask
 
-PATH_LIMIT = 1000  # characters of a path into nested values; deeper is not looked
+PATH_SHOWN = 200  # characters of a path in a sentence
+DEPTH = 256  # levels of lists and dicts; parsers give up at a few hundred
+DIGITS = 4300  # of a whole number; Python refuses to read longer ones
+_SHORTEST_ODD = 8  # characters: "\\ud800" with its quotes
+#: Half of a surrogate pair without the other half, in the words of JSON.
+_HALF = re.compile(
+    r"\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}",
+    re.IGNORECASE,
+)
 
 
 def encode(value: Any, what: str) -> str:
-    """JSON text of ``value``; BadTask names the part of ``what`` that cannot be, and its type.
+    """JSON text of ``value``; BadTask names the part of ``what`` that cannot be, and why.
 
     Dates and times become ISO 8601 text, Decimal and UUID text, sets and tuples lists, a Row a
     dict and Rows a list of dicts.
@@ -27,9 +39,19 @@ def encode(value: Any, what: str) -> str:
     '{"day": "2026-01-31"}'
     """
     try:
-        return json.dumps(value, default=_plain)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BadTask(f"{what} cannot be stored as JSON: {_culprit(value, error)}") from None
+        text = _ENCODER.encode(value)
+        # Searched in the text, which is quick: few values have what must be looked for.
+        may_be_odd = "{" in text or text.count("[") > DEPTH
+        if len(text) < _SHORTEST_ODD or (
+            not (may_be_odd and _is_odd(value)) and not ("\\ud" in text and _HALF.search(text))
+        ):
+            return text
+        fault = next(_faults(value), None)
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        fault = next(_faults(value), None) or f"{type(error).__name__}: {error}"
+    if fault is None:
+        return text
+    raise BadTask(f"{what} cannot be stored as JSON: {fault}")
 
 
 def clean(text: str) -> str:
@@ -42,9 +64,61 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
 
 
+def flaw_of(text: str) -> str | None:
+    """Why some database cannot take a text as it is; None where all can.
+
+    >>> flaw_of("a\\x00b"), flaw_of("abc")
+    ('has a NUL character (\\\\x00), which databases refuse', None)
+    """
+    if "\x00" in text:
+        return "has a NUL character (\\x00), which databases refuse"
+    return _half(text)
+
+
 def decode(text: str | None) -> Any:
     """The value behind stored JSON; None where nothing is stored."""
     return json.loads(text) if text else None
+
+
+def from_json(text: str) -> Any:
+    """JSON as it is defined, without Python's NaN and Infinity, without a key twice; ValueError
+    for anything else."""
+    try:
+        found = json.loads(
+            text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once
+        )
+    except RecursionError:
+        raise ValueError(f"it is more than {DEPTH} levels deep") from None
+    may_be_deep = text.count("[") + text.count("{") > DEPTH
+    if (may_be_deep and _is_odd(found)) or ("\\ud" in text.lower() and _HALF.search(text)):
+        fault = next(_faults(found), None)
+        if fault is not None:
+            raise ValueError(fault)
+    return found
+
+
+def document(value: Any) -> Any:
+    """What an answer in JSON tells, as plain values: NaN and Infinity, which old rows may hold,
+    become their names."""
+    return json.loads(json.dumps(value, default=_plain), parse_constant=str)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {json.dumps(twice)} stands there twice")
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -62,41 +136,121 @@ def _plain(value: Any) -> Any:
     raise TypeError(_type_name(value))
 
 
-def _culprit(value: Any, error: Exception) -> str:
-    path, found = _find(value, "", set())
-    if found is not None:
-        return f"{path or 'it'} is of type {_type_name(found)}"
-    return f"{type(error).__name__}: {error}"
+_ENCODER = json.JSONEncoder(default=_plain, allow_nan=False)
 
 
-def _find(value: Any, path: str, seen: set[int]) -> tuple[str, Any]:
-    """Where in nested lists and dicts the value sits that JSON does not know."""
-    if id(value) in seen or len(path) > PATH_LIMIT:  # objects may refer to each other in rings
-        return path, None
-    if isinstance(value, dict):
-        seen.add(id(value))
-        items = [(f"{path}[{key!r}]", item) for key, item in value.items()]
-        bad = [key for key in value if not isinstance(key, (str, int, float, bool, type(None)))]
-        if bad:
-            return f"{path}'s key {bad[0]!r}" if path else f"its key {bad[0]!r}", bad[0]
-    elif isinstance(value, (list, tuple)):
-        seen.add(id(value))
-        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+# -- what is wrong, and where ------------------------------------------------------------------
+
+
+_LEAVES = frozenset((str, int, float, bool, type(None)))
+
+
+def _is_odd(value: Any) -> bool:
+    """True for a value that was encoded and has many levels, or a key that is no text. It has no
+    rings, or it would not have been encoded."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEPTH:
+            return True
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                for key in item:
+                    if type(key) is not str:
+                        return True
+                inner += [one for one in item.values() if type(one) not in _LEAVES]
+            elif isinstance(item, (list, tuple)):
+                inner += [one for one in item if type(one) not in _LEAVES]
+            elif not isinstance(item, (str, int, float, type(None))):
+                inner.append(_plain(item))
+        level = inner
+    return False
+
+
+def _faults(value: Any) -> Iterator[str]:
+    """What keeps a value from being JSON that every parser reads, each with its place."""
+    waiting, seen = [(value, "", 1)], set()
+    while waiting:
+        item, path, level = waiting.pop()
+        fault = _fault_of(item)
+        if fault is None and isinstance(item, (dict, list, tuple)):
+            if id(item) in seen:  # objects may refer to each other in rings
+                continue
+            seen.add(id(item))
+            if isinstance(item, dict):
+                yield from _faults_of_keys(item, path)
+        if level > DEPTH and not isinstance(item, (str, int, float, type(None))):
+            fault = fault or f"is more than {DEPTH} levels deep"
+        if fault is not None:
+            yield f"{_shown(path) or 'it'} {fault}"
+        elif not isinstance(item, (str, int, float, type(None))):
+            waiting += [(one, f"{path}{place}", level + 1) for place, one in _inner(item)]
+
+
+def _inner(item: Any) -> list[tuple[str, Any]]:
+    """Places and values inside of one, the last first."""
+    if isinstance(item, dict):
+        pairs = [(f"[{key!r}]", one) for key, one in item.items()]
+    elif isinstance(item, (list, tuple)):
+        pairs = [(f"[{place}]", one) for place, one in enumerate(item)]
     else:
-        return path, None if _encodes(value) else value
-    for place, item in items:
-        where, found = _find(item, place, seen)
-        if found is not None:
-            return where, found
-    return path, None
+        pairs = [("", _plain(item))]
+    return pairs[::-1]
 
 
-def _encodes(value: Any) -> bool:
+def _fault_of(item: Any) -> str | None:
+    """What is wrong with a value, apart from what is in it."""
+    if isinstance(item, str):
+        return _half(item)
+    if isinstance(item, float):
+        return None if math.isfinite(item) else f"is {float(item)}, which JSON does not know"
+    if isinstance(item, int):
+        return None if _is_short(item) else f"is a number of more than {DIGITS} digits"
+    if item is None or isinstance(item, (dict, list, tuple)):
+        return None
     try:
-        json.dumps(value, default=_plain)
+        _plain(item)
     except (TypeError, ValueError, RecursionError):
-        return False
-    return True
+        return f"is of type {_type_name(item)}"
+    return None
+
+
+def _is_short(number: int) -> bool:
+    return number.bit_length() < 3 * DIGITS or bool(abs(number) < 10**DIGITS)
+
+
+def _half(text: str) -> str | None:
+    if text.isascii():
+        return None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])[1:-1]
+        return f"has half of a character ({half}), as from bytes that are no UTF-8"
+    return None
+
+
+def _faults_of_keys(item: dict[Any, Any], path: str) -> Iterator[str]:
+    """Keys that are no text in JSON, or the same text."""
+    seen: dict[str, Any] = {}
+    for key in item:
+        where = f"{_shown(path)}'s key {key!r}" if path else f"its key {key!r}"
+        if not isinstance(key, (str, int, float, type(None))):
+            yield f"{where} is of type {_type_name(key)}"
+            continue
+        fault = _fault_of(key)
+        if fault is not None:
+            yield f"{where} {fault}"
+            continue
+        text = key if type(key) is str else next(iter(json.loads(json.dumps({key: 0}))))
+        if text in seen:
+            yield f"{_shown(path) or 'it'} has the keys {seen[text]!r} and {key!r}, alike in JSON"
+        seen[text] = key
+
+
+def _shown(path: str) -> str:
+    return path if len(path) <= PATH_SHOWN else f"{path[:PATH_SHOWN]}..."
 
 
 def _type_name(value: Any) -> str:

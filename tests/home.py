@@ -21,6 +21,9 @@ PROGRAM = """
 def add(a=1, b=2):
     return a + b
 
+def echo(*args, **kwargs):
+    return [args, kwargs]
+
 def report(day=None):
     return day
 
@@ -31,7 +34,7 @@ Connect = Callable[..., Any]
 
 
 def scheduler_on(db: Any, **options: Any) -> Scheduler:
-    """A scheduler whose tasks are `add` and `report`."""
+    """A scheduler whose tasks are `add`, `echo` and `report`."""
     namespace: dict[str, Any] = {"Scheduler": Scheduler, "db": db, "options": options}
     exec(PROGRAM, namespace)
     return namespace["scheduler"]  # type: ignore[no-any-return]

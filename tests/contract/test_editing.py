@@ -115,7 +115,10 @@ def test_what_is_wrong_is_told_for_each_column(scheduler: Scheduler, task_id: in
     assert set(errors_of(scheduler, task_id, **wrong)) == set(wrong)
     early = errors_of(scheduler, task_id, stop_time=NINE - timedelta(days=1))
     assert "must be after start_time" in early["stop_time"]
-    assert "known: add, report" in errors_of(scheduler, task_id, function_name="x")["function_name"]
+    assert (
+        "known: add, echo, report"
+        in errors_of(scheduler, task_id, function_name="x")["function_name"]
+    )
     assert set(errors_of(scheduler, task_id, prevent_drift=True, period=0)) == {"prevent_drift"}
 
 

@@ -91,7 +91,7 @@ def test_texts_of_every_kind_arrive_as_they_are(scheduler: Scheduler) -> None:
     moment = {"start_time": NINE}
     both_ways(scheduler, [{"function": "add", "pargs": [text], **moment} for text in TEXTS])
     answers = scheduler.queue_tasks(
-        {"function": "add", "pvars": {"text": text, text: 1}} for text in TEXTS
+        {"function": "echo", "pvars": {"text": text, text: 1}} for text in TEXTS
     )
     for text, answer in zip(TEXTS, answers, strict=True):
         task = scheduler.db.scheduler_task(answer.id)
@@ -105,25 +105,27 @@ def test_columns_that_differ_from_task_to_task_are_stored_as_one_by_one(
 ) -> None:
     hours = [NINE + timedelta(hours=n) for n in range(4)]
     differing: list[dict[str, Any]] = [
-        {"start_time": hours[0], "last_run_time": None, "reason": None, "run_id": None},
-        {"start_time": str(hours[1]), "last_run_time": hours[0], "reason": "", "run_id": 3},
-        {"start_time": hours[2], "stop_time": hours[3], "reason": "late", "run_id": "4"},
+        {"start_time": hours[0], "stop_time": None, "only_worker": None, "timeout": 7},
+        {"start_time": str(hours[1]), "stop_time": hours[3], "only_worker": "", "timeout": "4"},
+        {"start_time": hours[2], "stop_time": str(hours[3]), "task_name": "late"},
         {"start_time": hours[0].astimezone(), "cronline": "5 * * * *", "on_failure": None},
         {"start_time": hours[0], "next_run_time": hours[1], "period": "7", "priority": -3},
         {"start_time": hours[0], "only_worker": "w1", "group_name": " mail ", "repeats": 0},
     ]
     both_ways(scheduler, [{"function": "add", **columns} for columns in differing])
     flags = [{"enabled": False}, {"broadcast": True}, {"prevent_drift": True}, {"enabled": "F"}]
-    flags += [{"enabled": 0}, {"enabled": ""}]
+    flags += [{"enabled": 0}, {"enabled": "Yes"}]
     both_ways(scheduler, [{"function": "add", "start_time": NINE, **columns} for columns in flags])
 
 
 def test_values_that_are_equal_but_not_the_same_are_told_apart(scheduler: Scheduler) -> None:
-    names: list[Any] = ["1", 1, True, 1.0]
+    numbers: list[Any] = ["1", 1, 1]
     both_ways(
         scheduler,
-        [{"function": "add", "only_worker": name, "start_time": NINE} for name in names],
+        [{"function": "add", "only_worker": n, "repeats": n, "start_time": NINE} for n in numbers],
     )
+    for same in (True, 1.0):
+        assert list(scheduler.queue_task("add", repeats=same).errors) == ["repeats"]
 
 
 def test_all_of_a_call_are_due_at_one_moment(scheduler: Scheduler) -> None:

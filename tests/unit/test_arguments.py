@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import pytest
 
-from plugin_scheduler.arguments import Argument, Kind, arguments_of, misfit, summary_of
+from plugin_scheduler.arguments import Argument, Kind, arguments_of, summary_of
 
 if TYPE_CHECKING:
     from nowhere import Strange  # type: ignore[import-not-found]
@@ -192,12 +192,3 @@ def test_partials_wrapped_and_builtin_functions_can_be_asked() -> None:
     assert kinds(wrapped) == {"a": "int", "b": "int"}
     assert kinds(functools.partial(f, 1)) == {"b": "int"}
     assert arguments_of(dict) == []
-
-
-def test_why_arguments_do_not_fit_is_told() -> None:
-    def f(a: int, b: int = 1) -> None: ...
-
-    assert misfit(f, [1], {"b": 2}) is None
-    assert "missing a required argument: 'a'" in str(misfit(f, [], {}))
-    assert "unexpected keyword argument 'c'" in str(misfit(f, [1], {"c": 2}))
-    assert misfit(dict, [1], {"c": 2}) is None

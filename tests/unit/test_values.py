@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import re
 import threading
 import time
 import uuid
@@ -12,11 +13,19 @@ from typing import Any
 
 import pytest
 from pydal import DAL, Field
+from pydal.objects import Row
 
 from plugin_scheduler.errors import BadTask
-from plugin_scheduler.values import decode, encode
+from plugin_scheduler.values import decode, document, encode, from_json
 
 UUID = uuid.UUID("11111111-2222-3333-4444-555555555555")
+
+
+def nested(levels: int) -> Any:
+    value: Any = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
 
 
 def problem(value: Any) -> str:
@@ -65,7 +74,7 @@ def test_rows_become_lists_of_dicts() -> None:
 
 
 def test_text_for_a_database_is_plain_ascii() -> None:
-    assert encode("é\ud800\x00", "x").isascii()
+    assert encode("é😀\x00", "x").isascii()
 
 
 def test_nothing_stored_is_no_value() -> None:
@@ -84,6 +93,18 @@ def test_nothing_stored_is_no_value() -> None:
         ([{datetime.date(2026, 5, 1): 3}], "[0]'s key datetime.date(2026, 5, 1) is of type"),
         ([dict], "[0] is of type type"),
         (threading.Lock(), "it is of type _thread.lock"),
+        (float("nan"), "it is nan, which JSON does not know"),
+        ({"a": [1, float("-inf")]}, "['a'][1] is -inf, which JSON does not know"),
+        ({float("nan"): 1}, "its key nan is nan, which JSON does not know"),
+        ([{1: "a", "1": "b"}], "[0] has the keys 1 and '1', alike in JSON"),
+        ({True: "a", "true": "b"}, "it has the keys True and 'true', alike in JSON"),
+        ({None: "a", "null": "b"}, "it has the keys None and 'null', alike in JSON"),
+        ({Row(a=1): 2}, "its key <Row {'a': 1}> is of type pydal.objects.Row"),
+        (Row(a=Row(b={1: 1, "1": 1})), "['a']['b'] has the keys 1 and '1', alike in JSON"),
+        (["caf\udce9"], "[0] has half of a character (\\udce9), as from bytes"),
+        ({"caf\udce9": 1}, "its key 'caf\\udce9' has half of a character (\\udce9)"),
+        ([10**5000], "[0] is a number of more than 4300 digits"),
+        (nested(257), f"{'[0]' * 66}[0... is more than 256 levels deep"),
     ],
 )
 def test_what_cannot_be_stored_is_named_by_its_place_and_type(value: Any, words: str) -> None:
@@ -105,11 +126,39 @@ def test_many_values_that_refer_to_each_other_are_refused_at_once() -> None:
 
 
 def test_values_nested_too_deep_are_refused() -> None:
-    deep: list[Any] = []
-    for _ in range(100_000):
-        deep = [deep]
-    assert "recursion" in problem(deep).lower()
+    assert problem(nested(100_000)).endswith("is more than 256 levels deep")
+    assert decode(encode(nested(256), "x")) == nested(256)
 
 
 def test_what_is_encoded_is_json_for_everybody() -> None:
     assert json.loads(encode({1: "a", None: "b"}, "x")) == {"1": "a", "null": "b"}
+    backslashes = {"\\ud800": "\\\\udce9", "😀": ["\\", "\U0010ffff"]}
+    assert json.loads(encode(backslashes, "x")) == backslashes
+    assert from_json('{"\\uD83D\\uDE00": [-1.5e3, 1]}') == {"😀": [-1500.0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[NaN]", "NaN is not JSON"),
+        ("-Infinity", "-Infinity is not JSON"),
+        ("[1e400]", "1e400 is not JSON"),
+        ("9" * 5000, "4300 digits"),
+        ('{"a": {"b": 1, "b": 2}}', 'the key "b" stands there twice'),
+        ('["\\uDCE9"]', "[0] has half of a character"),
+        ('{"\\ud83d": 1}', "its key '\\ud83d' has half of a character"),
+        ("[" * 300 + "]" * 300, "is more than 256 levels deep"),
+        ("[" * 100_000 + "]" * 100_000, "is more than 256 levels deep"),
+        ("[1", "Expecting"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_text_that_other_parsers_refuse_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        from_json(text)
+
+
+def test_what_old_rows_hold_is_told_as_json_for_everybody() -> None:
+    old = {"result": decode('[NaN, -Infinity, 1e999, {"a": 1}]'), "day": datetime.date(2026, 5, 1)}
+    told = {"result": ["NaN", "-Infinity", "Infinity", {"a": 1}], "day": "2026-05-01"}
+    assert document(old) == told
