@@ -24,5 +24,7 @@ INDEXES = (
     ("scheduler_task_deps", "scheduler_task_deps_child_idx", ("task_child", "can_visit")),
     ("scheduler_task", "scheduler_task_repeat_idx", ("repeats", "id"), "repeats <> 1"),
     ("scheduler_history", "scheduler_history_task_idx", ("task_id",)),
+    ("scheduler_history", "scheduler_history_worker_idx", ("worker_name",)),
+    ("scheduler_history", "scheduler_history_did_idx", ("did", "noted_at")),
     ("scheduler_metric", "scheduler_metric_minute_idx", ("epoch_minute", "function_name")),
 )

@@ -12,10 +12,10 @@ from pydal import Field
 
 
 def history_fields() -> Iterator[Field]:
-    """What a person did to a task or a worker."""
+    """What a person did to a task or a worker, and what happened to workers."""
     yield Field("noted_at", "datetime", writable=False)
-    yield Field("who", writable=False, comment="as the login of the pages names them")
-    yield Field("did", writable=False, comment="stop, requeue, edit, ...")
+    yield Field("who", writable=False, comment="as the login of the pages names them; or scheduler")
+    yield Field("did", writable=False, comment="stop, requeue, edit, ...; or worker_died, ...")
     yield Field("task_id", "bigint", writable=False)
     yield Field("worker_name", length=255, default="", writable=False)
     yield Field("application_name", default="", writable=False)

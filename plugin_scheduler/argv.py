@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -16,6 +16,8 @@ import click
 from plugin_scheduler import values
 
 _PAIR = re.compile(r"[A-Za-z_]\w*=")
+_DISTANCE = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -51,3 +53,19 @@ def column(table: Any, pair: str) -> tuple[str, Any]:
     with contextlib.suppress(ValueError):
         return name, readers.get(kind, str)(text)
     return name, text
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """A time in the zone of the tables: a distance into the past, or a time as it is written.
+
+    >>> moment("90m", datetime(2026, 1, 31, 12, 0))
+    datetime.datetime(2026, 1, 31, 10, 30)
+    """
+    found = _DISTANCE.fullmatch(text.strip())
+    with contextlib.suppress(ValueError, OverflowError):
+        if found:
+            return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+        written = datetime.fromisoformat(text.strip())
+        if written.tzinfo is None:
+            return written
+    raise click.BadParameter(f"{text!r} is not 12h, 90m, 7d or 2026-12-31T23:00")

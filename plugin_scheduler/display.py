@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from plugin_scheduler.browse import Count, Explanation, Listing, Overview
+from plugin_scheduler.journal import Note
 from plugin_scheduler.records import Outcome, RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.recurrence import in_words
 from plugin_scheduler.sight import RunView, TaskView, WorkerView, amount, call, quantity, span
@@ -164,6 +165,21 @@ class Screen:
         for check in seen.checks:
             mark = Text("  yes  ", style="green") if check.met else Text("  no   ", style="red")
             self._line(mark, _clean(check.sentence))
+
+    def history(self, notes: Sequence[Note], more: bool, now: datetime) -> None:
+        """Who did what, and what happened to workers."""
+        if not notes:
+            self._line("nothing is kept")
+            return
+        table = _table("when", "who", "what", "to what")
+        for one in notes:
+            detail = ", ".join(f"{name}: {value}" for name, value in one.detail.items())
+            did = one.event or (f"{one.did} ({detail})" if detail else one.did)
+            what = one.worker_name or ("" if one.task_id is None else f"task {one.task_id}")
+            table.add_row(_clock(one.at, now), _clean(one.who), _clean(did), _clean(what))
+        self._lay(table)
+        if more:
+            self._line("there is more; --limit shows it")
 
     # -- one task -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import ConfigError, StoreUnavailable
@@ -20,6 +20,14 @@ from plugin_scheduler.store import Store
 VERSION = "0.1.0"
 Pause = Callable[[float], None]
 LOCKED_AT_START = 10.0  # seconds that a worker waits for a busy database before it gives up
+
+
+class Registered(NamedTuple):
+    """A worker's row. ``given_back`` counts the tasks of a dead worker of the same name; None where
+    there was none."""
+
+    worker_id: int
+    given_back: int | None
 
 
 @dataclass(frozen=True)
@@ -34,27 +42,29 @@ class Identity:
 
     def register(
         self, store: Store, settings: Settings, stats: dict[str, Any], pause: Pause
-    ) -> int:
-        """Get a row; the id. A dead worker of the same name is succeeded, a live one is not.
+    ) -> Registered:
+        """Get a row. A dead worker of the same name is succeeded, a live one is not.
         ``pause`` waits for so many seconds, and raises where there is no reason to wait."""
-        patience = SYSTEM.monotonic() + LOCKED_AT_START
+        patience, given_back = SYSTEM.monotonic() + LOCKED_AT_START, None
         while True:
             try:
-                self._wait_for_the_dead(store, settings.silence, pause)
-                return store.workers.register(self.name, stats)
+                tasks = self._wait_for_the_dead(store, settings.silence, pause)
+                if tasks is not None:
+                    given_back = tasks + (given_back or 0)
+                return Registered(store.workers.register(self.name, stats), given_back)
             except StoreUnavailable as error:
                 if SYSTEM.monotonic() > patience:
                     raise ConfigError(f"the database stays busy: {error}") from error
                 pause(0.1)
 
-    def _wait_for_the_dead(self, store: Store, silence: float, pause: Pause) -> None:
+    def _wait_for_the_dead(self, store: Store, silence: float, pause: Pause) -> int | None:
         """A name given by hand may still be that of a worker that died a moment ago: its lease is
         waited for, and what it held is given back, before the name is used again. A lease that has
         lapsed already may be that of one who could not reach the database, as we could not, or
-        whose row somebody holds: its beat is waited for."""
+        whose row somebody holds: its beat is waited for. How many tasks were given back."""
         first = store.workers.lease_of(self.name)
         if first is None:
-            return
+            return None
         heard_enough = SYSTEM.monotonic() + silence
         while (lease := store.workers.lease_of(self.name)) is not None:
             if self._is_held(store):
@@ -67,7 +77,7 @@ class Identity:
                     "choose another with --worker-name"
                 )
             pause(0.2)
-        store.chores.requeue_lost(self.name)
+        return len(store.chores.requeue_lost(self.name))
 
     def _is_held(self, store: Store) -> bool:
         same = [worker for worker in store.workers.all() if worker.worker_name == self.name]

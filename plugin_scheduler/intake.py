@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from plugin_scheduler.claim_health import ClaimHealth
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News
-from plugin_scheduler.errors import Locked
+from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.log import tell
 from plugin_scheduler.pool import Pool
@@ -22,6 +23,7 @@ from plugin_scheduler.runs import Result
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
+from plugin_scheduler.store.claims import Claim
 
 AHEAD = 0.05  # seconds of work that may wait for each runner
 TOO_MUCH = 0.2  # seconds of work; what waits for a runner for longer is taken back
@@ -49,6 +51,7 @@ class Intake:
         worker_name: str,
         functions: KnownFunctions,
         clock: Clock,
+        health: ClaimHealth | None = None,
     ) -> None:
         self._store, self._pool, self._staying = store, pool, staying
         self._settings, self._name, self._clock = settings, worker_name, clock
@@ -61,6 +64,7 @@ class Intake:
         self._due_at: float | None = None
         self._seconds: dict[str, float] = {}
         self.functions = functions
+        self.health = health or ClaimHealth(clock)
         self._contended = 0
 
     def __len__(self) -> int:
@@ -131,7 +135,8 @@ class Intake:
             return self._clock.monotonic() + GIVE_AGAIN
         if not self._can_take():
             return None
-        return self._clock.monotonic() if self._maybe_more else self._due_at
+        when = self._clock.monotonic() if self._maybe_more else self._due_at
+        return when if when is None or self.health.may_try() else max(when, self.health.retry_at)
 
     def breather(self) -> float:
         """Seconds to wait before anything is asked or stored: while every runner has plenty of
@@ -152,13 +157,13 @@ class Intake:
         now = self._clock.monotonic()
         if self._due_at is not None and now >= self._due_at:
             self._maybe_more, self._due_at = True, None
-        if self._waiting or not (self._can_take() and self._maybe_more):
+        if self._waiting or not (self._can_take() and self._maybe_more and self.health.may_try()):
             return
         wanted, instant = MOST * max(1, self._pool.takers()), self._store.dialect.now()
         limited = bool(self.functions.only)
-        claim = self._store.claims.take(
-            self._name, self.groups, wanted, instant, self._choose, self.functions.only
-        )
+        claim = self._claim(wanted, instant)
+        if claim is None:
+            return
         self._waiting.extend(claim.orders)
         self._taken_at = now
         # What there was no room for has its turn when a run ends, or is given back.
@@ -175,6 +180,22 @@ class Intake:
             )
             self._mind_others(now, claim.contended or is_left)
             self._maybe_more = more
+
+    def _claim(self, wanted: int, instant: datetime) -> Claim | None:
+        """None where it failed, which is told; what passes by itself is the caller's."""
+        only = self.functions.only
+        try:
+            claim = self._store.claims.take(
+                self._name, self.groups, wanted, instant, self._choose, only
+            )
+        except StoreUnavailable as error:
+            self.health.failed(error, passing=True)
+            raise
+        except Exception as error:  # told in the log, the worker's row and the history
+            self.health.failed(error)
+            return None
+        self.health.succeeded()
+        return claim
 
     def _can_take(self) -> bool:
         return self._staying.takes_work and self._room() > 0

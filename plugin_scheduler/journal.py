@@ -1,7 +1,8 @@
-"""Who did what? What people did to tasks and workers, kept for those who ask later.
+"""Who did what? What people did to tasks and workers, and what happened to workers.
 
-I own the rows of ``scheduler_history``. I call dialects and values. I never commit: what was done
-and the note of it are one transaction, whoever makes them.
+I own the rows of ``scheduler_history`` that people write; workers write theirs in `store.events`. I
+call dialects and values. I never commit: what was done and the note of it are one transaction,
+whoever makes them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from plugin_scheduler import values
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.worker_events import event_sentence
 
 LONGEST = 255  # characters of a name
 
@@ -31,6 +34,11 @@ class Note:
     task_id: int | None
     worker_name: str
     id: int = 0
+
+    @property
+    def event(self) -> Sentence | None:
+        """What happened to a worker, in words; None for what a person did."""
+        return event_sentence(self.who, self.did, self.detail)
 
 
 class Journal:
@@ -68,15 +76,26 @@ class Journal:
 
     def of_worker(self, name: str, limit: int = 50) -> list[Note]:
         """What was done to a worker, the latest first."""
-        of_ours = self._history.application_name == self._application
-        return self._read((self._history.worker_name == name) & of_ours, limit)
+        return self._read((self._history.worker_name == name) & self._of_app(), limit)
 
-    def latest(self, limit: int = 100, before: int | None = None) -> list[Note]:
-        """What was done to anything of this app, the latest first; those older than a note's id."""
-        query = self._history.application_name == self._application
+    def latest(
+        self, limit: int = 100, before: int | None = None, since: datetime | None = None
+    ) -> list[Note]:
+        """What was done to anything of this app, the latest first; those older than a note's id,
+        and not before a time."""
+        query = self._of_app()
         if before is not None:
             query &= self._history.id < before
+        if since is not None:
+            query &= self._history.noted_at >= since
         return self._read(query, limit)
+
+    def _of_app(self) -> Any:
+        """Workers that serve every app are of this one, too; without an app, all are."""
+        names = ["", self._application]
+        if not self._application:
+            return self._history.id > 0
+        return self._history.application_name.belongs(names)
 
     def _row(
         self, who: str, did: str, detail: dict[str, Any], task_id: int | None, worker_name: str

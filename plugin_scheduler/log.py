@@ -58,6 +58,10 @@ EVENTS: dict[str, tuple[int, str]] = {
     "run_taken": (_W, "run %(run)s of task %(task)s was taken away from this worker; ended"),
     "lead_won": (_I, "worker %(worker)s leads now"),
     "lead_lost": (_I, "worker %(worker)s leads no more"),
+    "worker_died": (
+        _W,
+        "worker %(worker)s on %(host)s died while it was idle: no heartbeat for %(seconds)s s",
+    ),
     "requeued": (_W, "worker %(owner)s died; %(count)s tasks given back: %(tasks)s"),
     "expired": (_I, "%(count)s tasks expired: their stop_time passed"),
     "fanned_out": (_I, "broadcast tasks: %(count)s copies queued"),
@@ -75,6 +79,16 @@ EVENTS: dict[str, tuple[int, str]] = {
         _W,
         "the app starts threads when it is loaded (%(threads)s); runners are started as new "
         "interpreters instead of forks, which takes longer",
+    ),
+    "claim_failing": (
+        _E,
+        "no task can be taken, will go on trying: %(error)s. Running tasks and reports are looked "
+        "after meanwhile",
+    ),
+    "claim_works": (_W, "tasks can be taken again after %(seconds).1f s"),
+    "events_refused": (
+        _W,
+        "the history cannot be written, the work goes on all the same: %(error)s",
     ),
     "condemned": (_E, "%(count)s tasks FAILED: their rows cannot be read"),
     "function_unknown": (

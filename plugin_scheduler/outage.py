@@ -34,6 +34,7 @@ class Outage:
         self._told = False
         self._tries = 0
         self.retry_at = 0.0
+        self.error = ""
 
     @property
     def is_on(self) -> bool:
@@ -59,7 +60,7 @@ class Outage:
 
     def noticed(self, error: StoreUnavailable) -> None:
         """A call failed."""
-        now = self._clock.monotonic()
+        now, self.error = self._clock.monotonic(), str(error)
         self._permission.failed(now, error.for_all)
         if self._since is None:
             self._since, self._told, self._tries = now, False, 0
@@ -70,14 +71,17 @@ class Outage:
             self._told = True
             tell("database_away", error=error)
 
-    def over(self) -> None:
-        """A turn went through."""
+    def over(self) -> float | None:
+        """A turn went through. The seconds of an outage that was told and ends with it."""
         if self._since is None:
-            return
+            return None
         self._permission.answered()
-        if self._told:
-            tell("database_back", seconds=self._clock.monotonic() - self._since)
+        seconds = self._clock.monotonic() - self._since
         self._since = None
+        if not self._told:
+            return None
+        tell("database_back", seconds=seconds)
+        return seconds
 
 
 class Permission:

@@ -41,6 +41,10 @@ class WorkerView:
     time_zone: str | None
     zone_trouble: str | None
     wake_up_trouble: str | None
+    claim_error: str | None
+    claim_failures: int
+    claim_failing_since: datetime | None
+    last_claim_at: datetime | None
     queue: int
     load: float | None
     cpus: int
@@ -122,8 +126,21 @@ def _body(stats: dict[str, Any]) -> dict[str, Any]:
         "cpu": _number(stats.get("cpu")),
         "load": _number(stats["load"]) if stats.get("load") is not None else None,
         "started_at": _time(stats.get("started_at")),
+        **_claims(stats),
         "tasks": [str(name) for name in _list(stats.get("tasks"))],
         "unknown_functions": [str(name) for name in _list(stats.get("unknown_functions"))],
+    }
+
+
+def _claims(stats: dict[str, Any]) -> dict[str, Any]:
+    """What its last claim met."""
+    failing = stats.get("last_claim_error")
+    failing = failing if isinstance(failing, dict) else {}
+    return {
+        "claim_error": str(failing["error"]) if failing.get("error") else None,
+        "claim_failures": int(_number(failing.get("in_a_row"))),
+        "claim_failing_since": _time(failing.get("since")),
+        "last_claim_at": _time(stats.get("last_claim_at")),
     }
 
 

@@ -12,8 +12,10 @@ import selectors
 from typing import Any
 
 from plugin_scheduler import zones
+from plugin_scheduler.claim_health import ClaimHealth
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.errors import ConfigError, Locked, StoreUnavailable
+from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.identity import Identity
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.known_functions import KnownFunctions
@@ -30,6 +32,7 @@ from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 from plugin_scheduler.ticker import Ticker
 from plugin_scheduler.vitals import Vitals
+from plugin_scheduler.worker_events import WorkerEvent
 
 AUDIT_EVERY = 0.2  # seconds at least between two looks at orders, however often the bell rings
 POLL_EVERY = 1.0  # seconds at most between two of them while something runs
@@ -52,11 +55,15 @@ class Supervisor:
         self._store, self._pool, self._selector = store, pool, selector
         self._settings, self._me, self._clock = settings, identity, clock
         self._bell = store.dialect.doorbell()
-        self._ticker = Ticker(store, settings, clock, identity.name)
+        self._events = EventQueue(store, clock, identity.name)
+        self._ticker = Ticker(store, settings, clock, identity.name, self._events)
         self._staying = Staying(settings, clock)
         self._outage = Outage(settings, clock, pool.allow)
         functions = KnownFunctions(identity.tasks, settings.unknown_function_wait, clock)
-        self._intake = Intake(store, pool, self._staying, settings, identity.name, functions, clock)
+        health = ClaimHealth(clock, self._events)
+        self._intake = Intake(
+            store, pool, self._staying, settings, identity.name, functions, clock, health
+        )
         porters = Porters(identity.where, settings, identity.name)
         self._reporting = Reporting(store, porters, identity.name, clock)
         self._vitals = Vitals(identity, settings, store, pool, clock)
@@ -91,11 +98,14 @@ class Supervisor:
             self._staying.heed(signals.read(), self._pool, self._me.name)
             self._turn()
             self._errors_in_a_row = 0
-        except Exception:  # a defect of ours; the alternative is a worker that silently is no more
+        except Exception as error:  # a defect; the alternative is a worker that silently is no more
             tell("loop_error")
             self._errors += 1
             self._errors_in_a_row += 1
             if self._errors_in_a_row >= STUBBORN_ERRORS:
+                self._staying.why = (
+                    f"{STUBBORN_ERRORS} errors in a row, the last of them: {error!r}"
+                )
                 raise
             self._clock.sleep(min(2.0, 0.1 * 1.5**self._errors_in_a_row))
 
@@ -128,7 +138,10 @@ class Supervisor:
             self._worker_id, self._ticker.leads = 0, False
             self._next_beat = self._next_audit = self._last_audit = float("inf")
         else:
-            self._outage.over()
+            seconds = self._outage.over()
+            if seconds is not None:
+                why = self._outage.error
+                self._events.note(WorkerEvent.DATABASE_BACK, seconds=round(seconds, 1), error=why)
 
     def _collect(self) -> None:
         news = self._pool.news()
@@ -223,6 +236,7 @@ class Supervisor:
     def _register_again(self) -> None:
         """Somebody removed this worker's row: by hand, or because it was thought dead."""
         tell("row_gone", worker=self._me.name)
+        self._events.note(WorkerEvent.ROW_GONE)
         try:
             self._worker_id = self._store.workers.register(self._me.name, self._stats())
         except ConfigError as error:
@@ -257,7 +271,19 @@ class Supervisor:
     def _arrive(self, spawns: bool, signals: Signals) -> None:
         self._zone_trouble = zones.agree(self._store, self._settings, self._me.name)
         row = self._stats()
-        self._worker_id = self._me.register(self._store, self._settings, row, signals.pause)
+        try:
+            me = self._me.register(self._store, self._settings, row, signals.pause)
+        except ConfigError as error:
+            self._events.note(WorkerEvent.REFUSED, why=error)
+            self._events.write()
+            raise
+        self._worker_id = me.worker_id
+        if me.given_back is not None:
+            self._events.note(WorkerEvent.SUCCEEDED, tasks=me.given_back)
+        about = {"host": row["host"], "pid": row["pid"], "slots": self._settings.slots}
+        groups = ", ".join(self._settings.group_names)
+        self._events.note(WorkerEvent.STARTED, groups=groups, **about)
+        self._events.write()
         self._pool.staff(self._settings, spawns)
         tell(
             "worker_started",
@@ -286,6 +312,7 @@ class Supervisor:
         with contextlib.suppress(Locked):  # there is a next beat
             self._look_after_rows()
         self._reporting.keep_counts()
+        self._events.write()
         self._intake.look_now_and_then()
         self._leave_if_idle()
 
@@ -329,6 +356,7 @@ class Supervisor:
             **self._bell.about(),
             **self._vitals.read(),
             **self._intake.functions.about(),
+            **self._intake.health.about(self._store.dialect.now()),
         }
 
     def _depart(self) -> None:
@@ -341,6 +369,8 @@ class Supervisor:
             tell("database_away", error=error)  # the ticker will find what we hold
             self._staying.exit_code = self._staying.exit_code or 1
         tell("worker_left", worker=self._me.name, why=self._staying.why)
+        self._events.note(WorkerEvent.LEFT, why=self._staying.why)
+        self._events.write()
         self._bell.close()
         self._store.close()
 

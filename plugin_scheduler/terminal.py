@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plugin_scheduler import values
-from plugin_scheduler.argv import arguments, column
+from plugin_scheduler.argv import arguments, column, moment
 from plugin_scheduler.browse import Filter
 from plugin_scheduler.desk import Desk, opened
 from plugin_scheduler.errors import BadTask, NotFound
@@ -185,6 +185,29 @@ def explain(desk: Desk, ref: str) -> Answer:
     """
     seen = desk.browser.explain(desk.named(ref))
     return Answer(plain(seen), lambda screen: screen.explanation(seen))
+
+
+@sub_command(
+    click.option(
+        "--since",
+        metavar="TIME",
+        help="Not what is older: 12h, 90m, 7d, or a time like 2026-12-31T23:00.",
+    ),
+    click.option(
+        "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many."
+    ),
+    example="history -K shop --since 12h\nhistory -K shop --since 2026-12-31T22:00 --json",
+)
+def history(desk: Desk, since: str | None, limit: int) -> Answer:
+    """What people did, and when workers started, left and died; the newest first."""
+    now = desk.browser.now()
+    journal = Journal(desk.scheduler.db, desk.scheduler.now, desk.browser.application)
+    notes = journal.latest(limit + 1, since=moment(since, now) if since else None)
+    document = {
+        "more": len(notes) > limit,
+        "history": [{**plain(note), "event": note.event} for note in notes[:limit]],
+    }
+    return Answer(document, lambda screen: screen.history(notes[:limit], len(notes) > limit, now))
 
 
 def _told(desk: Desk, task: TaskView, waited: bool, **more: Any) -> Answer:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
+from typing import Any
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.errors import Locked
+from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.listening import Listening
 from plugin_scheduler.log import tell
 from plugin_scheduler.records import Worker
@@ -25,6 +28,7 @@ from plugin_scheduler.store.outlook import (
     STRAYS,
     UNDECIDED,
 )
+from plugin_scheduler.worker_events import WorkerEvent
 
 AT_LEAST_EVERY = 3.5  # seconds between two rounds, however seldom this worker beats
 PRUNE_EVERY = 600.0  # seconds between two looks for old counts; the rest of many comes sooner
@@ -35,7 +39,16 @@ SOON = 0.5  # seconds at least between two rounds that a doorbell asked for
 class Ticker:
     """Leads while its lease holds; does the chores when asked."""
 
-    def __init__(self, store: Store, settings: Settings, clock: Clock, worker_name: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        clock: Clock,
+        worker_name: str,
+        events: EventQueue | None = None,
+    ) -> None:
+        self._events = EventQueue(store, clock, worker_name) if events is None else events
+        self._settings, self._given_back = settings, Counter[str]()
         self._store, self._clock, self._name = store, clock, worker_name
         self._listening = Listening(settings, clock, worker_name)
         self._last_round = 0.0
@@ -111,7 +124,7 @@ class Ticker:
             return
         self._next_pruning = self._clock.monotonic() + PRUNE_EVERY
         with contextlib.suppress(Exception):  # they may stay: no chore has to wait for this
-            if self._store.metrics.prune():
+            if self._store.metrics.prune() | self._store.events.prune():
                 self._next_pruning = self._clock.monotonic() + PRUNE_ON
 
     def _unless_locked(self, chore: Callable[[], int]) -> int:
@@ -126,14 +139,38 @@ class Ticker:
         dead, owners = self._listening.dead(workers, now), set()
         if ORPHANS in todo or OPEN_RUNS in todo:
             owners = self._store.chores.owners() - {worker.worker_name for worker in workers}
-        chores = [partial(self._requeue, name) for name in self._listening.unknown(owners)]
+        chores = [partial(self._requeue_gone, name) for name in self._listening.unknown(owners)]
         # One after the other: who is buried has nothing left that must be given back.
         chores += [partial(self._requeue_and_bury, worker) for worker in dead]
         return sum(map(self._unless_locked, chores))
 
     def _requeue_and_bury(self, worker: Worker) -> int:
-        tasks = self._requeue(worker.worker_name)
-        return tasks + self._store.chores.bury([worker])
+        """Give back its tasks and remove its row; in the next round what somebody holds now."""
+        name, host = worker.worker_name, self._store.workers.host_of(worker.id)
+        tasks = self._requeue(name)
+        self._given_back[name] += tasks
+        buried = self._store.chores.bury([worker])
+        if buried:
+            self._tell_death(worker, host, self._given_back.pop(name))
+        return tasks + buried
+
+    def _tell_death(self, worker: Worker, host: str, tasks: int) -> None:
+        """In the history, and in the log where `_requeue` had nothing to say."""
+        seconds: Any = "?"  # a row that never beat, or that cannot be read
+        if worker.lease_until:
+            last = worker.lease_until - self._settings.lease
+            seconds = max(0, round(self._store.dialect.epoch() - last))
+        name = worker.worker_name
+        self._events.note(WorkerEvent.DIED, name, host=host, seconds=seconds, tasks=tasks)
+        if not tasks:
+            tell("worker_died", worker=name, host=host, seconds=seconds)
+
+    def _requeue_gone(self, owner: str) -> int:
+        """What a worker holds whose row was removed by hand."""
+        tasks = self._requeue(owner)
+        if tasks and owner:
+            self._events.note(WorkerEvent.GONE, owner, tasks=tasks)
+        return tasks
 
     def _requeue(self, owner: str) -> int:
         tasks = self._store.chores.requeue_lost(owner)

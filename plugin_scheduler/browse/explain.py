@@ -13,6 +13,7 @@ from typing import Any
 
 from plugin_scheduler.browse.waiting import Waits
 from plugin_scheduler.browse.warnings import (
+    cannot_claim,
     cannot_start,
     elsewhere,
     first_of,
@@ -27,6 +28,7 @@ from plugin_scheduler.store.due import FOR_THIS_WORKER, NO_BROADCAST, OF_THIS_AP
 QUEUED, TIME, ENABLED = "queued", "its time has come", "enabled"
 END, WAITS = "before its stop_time", "waits for nothing"
 SERVED, KNOWN, FREE = "a worker serves its group", "a worker knows its function", "a slot is free"
+CLAIMS = "claims succeed"
 
 RUNS_NEXT = "it runs next in {time}"
 
@@ -42,6 +44,7 @@ HOLDS = {
     FOR_THIS_WORKER: Sentence("it is for any worker of its group, or for one that is there"),
     SERVED: Sentence("a worker that takes new work serves its group"),
     KNOWN: Sentence("a worker knows its function"),
+    CLAIMS: Sentence("the last claim of a worker of its group succeeded"),
     FREE: Sentence("a worker of its group has a free slot"),
 }
 #: The most telling reason first.
@@ -54,6 +57,7 @@ TELLING = (
     FOR_THIS_WORKER,
     SERVED,
     KNOWN,
+    CLAIMS,
     TIME,
     NO_BROADCAST,
     FREE,
@@ -156,6 +160,9 @@ class Explanations(Waits):
         unknown = list(self._unknown(task, working, now))
         if working or unknown:
             found[KNOWN] = unknown
+        if working:
+            failing = [one for worker in working for one in cannot_claim(worker)]
+            found[CLAIMS] = failing if len(failing) == len(working) else []
         if working and not any(found.values()):
             found[FREE] = self._busy(task, working, now)
         return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from plugin_scheduler import sight
 from plugin_scheduler.browse.counting import Amounts, Counting
@@ -15,9 +15,13 @@ from plugin_scheduler.clock import alike, is_zone, own_zone
 from plugin_scheduler.records import TaskStatus, WorkerStatus
 from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import FunctionCount, WorkerView, amount, quantity, span
+from plugin_scheduler.worker_events import DEATHS, SCHEDULER
 
 SKEWED = 2.0  # seconds by which a clock may be off before anybody is told
-TASKS, WORKERS = "tasks", "workers"
+CLAIM_FAILURES = 2  # in a row, from which on they are told; one may be a deadlock
+DEATHS_FOR = timedelta(days=1)  # for so long the overview tells of workers that died
+DEATHS_SHOWN = 3
+TASKS, WORKERS, HISTORY = "tasks", "workers", "history"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Warnings(Counting):
         """``due`` are tasks by application and group."""
         yield from _unserved_groups(due, workers)
         yield from self._silent(workers)
+        yield from self._deaths(now)
         yield from self._without_a_leader(workers)
         yield from self._unknown_functions(functions, workers)
         yield from self._overdue(now)
@@ -63,6 +68,30 @@ class Warnings(Counting):
                 )
             else:
                 yield Notice(Sentence("worker {worker} is silent for {time}", **silence))
+
+    def _deaths(self, now: datetime) -> Iterator[Notice]:
+        """Workers that died lately: their rows are gone, the history knows them."""
+        history = self._db.scheduler_history
+        query = history.did.belongs([event.value for event in DEATHS])
+        query &= (history.noted_at > now - DEATHS_FOR) & (history.who == SCHEDULER)
+        if self.application:
+            query &= history.application_name.belongs(["", self.application])
+        fields = [history[name] for name in ("worker_name", "noted_at", "detail")]
+        newest = {"orderby": ~history.noted_at | ~history.id, "limitby": (0, DEATHS_SHOWN + 1)}
+        found = self._rows(history, query, *fields, **newest)
+        for row in found[:DEATHS_SHOWN]:
+            detail = row.detail if isinstance(row.detail, dict) else {}
+            facts = {"worker": row.worker_name, "time": span((now - row.noted_at).total_seconds())}
+            host, tasks = detail.get("host"), detail.get("tasks")
+            number = quantity(tasks if isinstance(tasks, int) else 0, "task")
+            if host:
+                said = "worker {worker} on {host} died {time} ago; {tasks} given back"
+                yield Notice(Sentence(said, host=str(host), tasks=number, **facts), HISTORY)
+            else:
+                said = "worker {worker} died {time} ago; {tasks} given back"
+                yield Notice(Sentence(said, tasks=number, **facts), HISTORY)
+        if len(found) > DEATHS_SHOWN:
+            yield Notice(Sentence("more workers died in the last 24 hours"), HISTORY)
 
     def _without_a_leader(self, workers: list[WorkerView]) -> Iterator[Notice]:
         alive = [worker for worker in workers if worker.alive]
@@ -154,6 +183,7 @@ def troubles(workers: Iterable[WorkerView]) -> Iterator[Sentence]:
     for worker in workers:
         if worker.alive:
             yield from cannot_start(worker)
+            yield from cannot_claim(worker)
             yield from of_time(worker)
             if worker.unknown_functions:
                 yield Sentence(
@@ -184,6 +214,18 @@ def cannot_start(worker: WorkerView) -> Iterator[Sentence]:
             "worker {worker} could not start a runner: {why}",
             worker=worker.name,
             why=worker.boot_error,
+        )
+
+
+def cannot_claim(worker: WorkerView) -> Iterator[Sentence]:
+    """A worker whose claims fail takes nothing."""
+    if worker.claim_error and worker.claim_failures >= CLAIM_FAILURES:
+        yield Sentence(
+            "worker {worker} cannot take tasks, its last {number} tries failed: {error}; remove "
+            "the cause, it goes on trying",
+            worker=worker.name,
+            number=worker.claim_failures,
+            error=worker.claim_error,
         )
 
 

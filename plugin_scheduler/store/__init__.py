@@ -3,9 +3,9 @@
 I own the transactions: a turn of a worker is one of them, a chore is one of them. My parts are
 `rows` (a task's row as a record), `due` (what may be claimed), `claims` (who gets it), `tasks` (its
 way from there to its end), `workers` (who is alive, who leads, what was ordered), `outlook` (is
-there anything to look after), `chores` (what the leader does for all then) and `metrics` (how the
-work went). I call dialects and lifecycle. I never decide what follows from an outcome, and never
-see a process.
+there anything to look after), `chores` (what the leader does for all then), `metrics` (how the
+work went) and `events` (what happened to workers). I call dialects and lifecycle. I never decide
+what follows from an outcome, and never see a process.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.chores import Chores
 from plugin_scheduler.store.claims import Claims
 from plugin_scheduler.store.due import Due
+from plugin_scheduler.store.events import Events
 from plugin_scheduler.store.metrics import Metrics
 from plugin_scheduler.store.outlook import Outlook
 from plugin_scheduler.store.tasks import Tasks
@@ -41,6 +42,7 @@ class Store:
         self.workers = Workers(self.dialect, settings)
         self.outlook = Outlook(self.dialect, due)
         self.metrics = Metrics(self.dialect)
+        self.events = Events(self.dialect, application)
         self.chores = Chores(self.dialect, self.outlook, self.tasks)
         #: What would help, but could not be made in the database.
         self.lacks: list[str] = []

@@ -48,7 +48,8 @@ def _stats_of(db: Any, worker_id: int) -> dict[str, Any]:
     worker = db.scheduler_worker
     mine = db(worker.id == worker_id, ignore_common_filters=True)
     try:
-        stats = mine.select(worker.worker_stats).first().worker_stats
+        row = mine.select(worker.worker_stats).first()
+        stats = row.worker_stats if row else None
         stats = json.loads(stats) if isinstance(stats, str) else stats
     except ValueError:
         return {}
@@ -167,6 +168,11 @@ class Workers:
         if row is None:
             return None
         return row.status or WorkerStatus.ACTIVE, tuple(row.group_names or ())
+
+    def host_of(self, worker_id: int) -> str:
+        """The host of a worker, by its row."""
+        with self._dialect.reading():
+            return str(_stats_of(self._db, worker_id).get("host") or "?")
 
     @again
     def carried_out(self, worker_id: int, order: str) -> None:

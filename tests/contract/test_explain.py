@@ -35,6 +35,7 @@ def test_the_checks_are_the_conditions_of_the_claim_by_their_names(shelf: Shelf)
     assert names - claimed == {
         "a worker serves its group",
         "a worker knows its function",
+        "claims succeed",
         "a slot is free",
     }
 

@@ -23,7 +23,7 @@ FOLDERS = {
 #: Low to high; a room calls rooms of its own floor and of those below.
 _FLOORS = """
 visible_text private_files
-views errors clock records current log sentences reasons
+views errors clock records current log sentences reasons worker_events
 cron cronwords recurrence graph settings values secrecy task_call error_text catalog arguments tally
 lifecycle forecast columns capture wire lines lane board frames typed
 models
@@ -31,7 +31,7 @@ doorbell dialects
 store presence sight blame headway browse journal
 process_state run_boundary
 hosts processes streams runs runner nursery crew births pool porter
-signals outage zones identity listening ticker staying known_functions
+signals event_queue claim_health outage zones identity listening ticker staying known_functions
 intake reporting supervisor boot launch vitals
 checks queueing questions editing orders jobs acts
 controllers

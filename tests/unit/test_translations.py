@@ -17,9 +17,8 @@ from plugin_scheduler.controllers.languages import Languages
 from plugin_scheduler.controllers.site import NAVIGATION, script_texts
 from plugin_scheduler.views import FOLDER
 
-from plugin_scheduler import recurrence, sight
+from plugin_scheduler import reasons, recurrence, sight, worker_events
 from plugin_scheduler.acts import ACTS
-from plugin_scheduler.reasons import TEMPLATES
 
 TRANSLATIONS = FOLDER / "translations"
 OTHERS = sorted(one for one in TRANSLATIONS.iterdir() if one.is_dir() and one.name != "en")
@@ -65,7 +64,8 @@ def of_tables() -> Iterator[tuple[str, str]]:
     """Those that are looked up, or put together."""
     yield from ((text, "the navigation") for _, text in NAVIGATION)
     yield from ((one.said, "acts") for one in ACTS.values())
-    yield from ((text, "reasons") for text in TEMPLATES.values())
+    yield from ((text, "reasons") for text in reasons.TEMPLATES.values())
+    yield from ((text, "worker events") for text in worker_events.TEMPLATES.values())
     yield from ((text, "recurrence") for _, *texts in recurrence._UNITS for text in texts)
     for noun in ("task", "waiting task", "due task"):
         yield from ((sight.quantity(number, noun).template, "quantity") for number in (1, 2))

@@ -1,0 +1,64 @@
+"""Write what happened to workers into ``scheduler_history``, and remove what is too old."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from plugin_scheduler.dialects.base import Dialect, again
+from plugin_scheduler.worker_events import SCHEDULER, WorkerEvent
+
+KEPT = timedelta(days=90)
+PRUNED = 2000  # rows of a kind that one round removes at most
+ANY = "scheduler_history.id > 0"
+
+
+class Happened(NamedTuple):
+    """An event of a worker."""
+
+    event: WorkerEvent
+    worker_name: str
+    noted_at: datetime
+    detail: dict[str, Any]
+
+
+class Events:
+    """Events of workers."""
+
+    def __init__(self, dialect: Dialect, application: str) -> None:
+        self._dialect, self._db, self._application = dialect, dialect.db, application
+        self._history = dialect.db.scheduler_history
+
+    @again
+    def write(self, events: Sequence[Happened]) -> None:
+        """Keep these events, all or none."""
+        rows = [
+            {
+                "noted_at": one.noted_at,
+                "who": SCHEDULER,
+                "did": one.event.value,
+                "task_id": None,
+                "worker_name": one.worker_name,
+                "application_name": self._application,
+                "detail": one.detail,
+            }
+            for one in events
+        ]
+        with self._dialect.transaction():
+            self._dialect.insert_all(self._history, rows)
+
+    @again
+    def prune(self) -> bool:
+        """Remove some of what is too old; True where there may be more. What people did stays."""
+        history, oldest = self._history, self._dialect.now() - KEPT
+        ids: list[int] = []
+        with self._dialect.reading():
+            for event in WorkerEvent:
+                old = (history.did == event.value) & (history.noted_at < oldest)
+                found = self._db(old & (history.who == SCHEDULER))
+                ids += [row.id for row in found.select(history.id, limitby=(0, PRUNED))]
+        if ids:
+            with self._dialect.transaction():
+                self._dialect.delete_rows("scheduler_history", ids, ANY)
+        return len(ids) >= PRUNED

@@ -1,0 +1,62 @@
+"""Events of workers that the history keeps, and the English of each.
+
+An event is a row of ``scheduler_history``: ``who`` is `SCHEDULER`, ``did`` the kind of event and
+``detail`` has the values. Pages and the terminal make the sentence from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from plugin_scheduler.sentences import Sentence
+
+SCHEDULER = "scheduler"
+
+
+class WorkerEvent(str, Enum):
+    """The values of ``did``."""
+
+    STARTED = "worker_started"
+    REFUSED = "worker_refused"
+    LEFT = "worker_left"
+    DIED = "worker_died"
+    SUCCEEDED = "worker_succeeded"
+    GONE = "worker_gone"
+    ROW_GONE = "row_gone"
+    DATABASE_BACK = "database_back"
+    CLAIM_FAILING = "claim_failing"
+    CLAIM_WORKS = "claim_works"
+
+    __str__ = str.__str__
+
+
+#: A worker is no more, and did not say why.
+DEATHS = (WorkerEvent.DIED, WorkerEvent.SUCCEEDED, WorkerEvent.GONE)
+TEMPLATES: Mapping[WorkerEvent, str] = {
+    WorkerEvent.STARTED: "started on {host}, process {pid}: groups {groups}, slots {slots}",
+    WorkerEvent.REFUSED: "did not start: {why}",
+    WorkerEvent.LEFT: "left: {why}",
+    WorkerEvent.DIED: "died on {host}: no heartbeat for {seconds} s; tasks given back: {tasks}",
+    WorkerEvent.SUCCEEDED: "died; another took its name. Tasks given back: {tasks}",
+    WorkerEvent.GONE: "has no row any more; tasks given back: {tasks}",
+    WorkerEvent.ROW_GONE: "found its row gone and added it again",
+    WorkerEvent.DATABASE_BACK: "reached its database again after {seconds} s: {error}",
+    WorkerEvent.CLAIM_FAILING: "cannot take tasks: {error}",
+    WorkerEvent.CLAIM_WORKS: "takes tasks again after {seconds} s",
+}
+
+
+def event_sentence(who: str, did: str, detail: Mapping[str, Any]) -> Sentence | None:
+    """What happened, in words; None for what a person did, and for events of other versions.
+
+    >>> event_sentence("scheduler", "worker_left", {"why": "SIGTERM"})
+    'left: SIGTERM'
+    """
+    if who != SCHEDULER:
+        return None
+    try:
+        return Sentence(TEMPLATES[WorkerEvent(did)], **detail)
+    except (KeyError, ValueError):
+        return None
