@@ -338,7 +338,10 @@ def _orphan_waiting(dbset: Any) -> bool:
     """Leave the waiting tasks waiting, for nobody: the ticker then decides what becomes of them."""
     db = dbset.db
     deps = db.scheduler_task_deps
-    doomed = [row.id for row in dbset.select(db.scheduler_task.id)]
+    # On servers the tasks' rows are locked before those that refer to them, as everywhere.
+    locks = (db._dbname or "").partition(":")[0] in ("postgres", "postgres2", "postgres3", "mysql")
+    task = db.scheduler_task
+    doomed = [row.id for row in dbset.select(task.id, orderby=task.id, for_update=locks)]
     if doomed:
         waits = deps.task_child.belongs(doomed) & (deps.can_visit == False)
         db(waits, ignore_common_filters=True).update(task_child=None)

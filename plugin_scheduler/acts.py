@@ -166,7 +166,9 @@ class Acts:
     # -- how it is done: to those that still stand where they stood --------------------
 
     def write(self, ids: list[int], guard: Any, **columns: Any) -> int:
-        return int(self._set(self.task.id.belongs(ids) & guard).update(**columns) or 0)
+        dialect = self.scheduler._dialect
+        dialect.hold(self.task, ids, [self.task.id])
+        return int(dialect.change(self.task, ids, guard, **columns))
 
     def stop(self, ids: list[int], _: Any) -> int:
         return self.scheduler.stop_task(self.task.id.belongs(ids)) or 0

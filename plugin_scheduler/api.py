@@ -7,7 +7,7 @@ where web2py's documentation says so, and never run a task in the caller's proce
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from plugin_scheduler.catalog import Catalog
 from plugin_scheduler.checks import Checks
 from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
 from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.dialects.sayings import among
 from plugin_scheduler.editing import Editing
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.hosts import World
@@ -214,7 +215,8 @@ class Scheduler(Questions, Orders, Editing, Pages):
         """web2py's ``immediate``: have the ticker look for work now."""
         worker = self.db.scheduler_worker
         leads = (worker.is_ticker == True) & (worker.status == WorkerStatus.ACTIVE)
-        self._set(leads).update(status=WorkerStatus.PICK)
+        ids = [row.id for row in self._set(leads).select(worker.id)]
+        self._dialect.change(worker, ids, leads, status=WorkerStatus.PICK)
 
     # -- stop --------------------
 
@@ -224,25 +226,28 @@ class Scheduler(Questions, Orders, Editing, Pages):
         ``ref`` as for `task_status`; a Query may mean many. How many were stopped or told to, None
         where none could be: there is none, or it has ended. Like all of the API it does not commit.
         """
-        query = self._query(ref)
-        told = self._tell_runs(query)
+        task, ids = self.db.scheduler_task, self._ids(ref)
+        # Tasks before runs, as everywhere (ARCHITECTURE.md, "Locks"); read as they are now: the
+        # caller's transaction may see the tables as they were some time ago.
+        held = self._dialect.hold(task, ids, [task.id, task.status, task.run_id])
+        waiting = [row.id for row in held if row.status in TaskStatus.WAITING]
         why = Reason(ReasonCode.STOP_REQUESTED)
-        stopped = move(self.db, "stop", query, enabled=False, reason=why)
-        told |= self._tell_runs(query)  # what a worker started meanwhile
-        return stopped + len(told) or None
+        stopped = move(self._dialect, "stop", waiting, enabled=False, reason=why)
+        at_work = [row for row in held if row.status == TaskStatus.RUNNING]
+        return stopped + self._tell_runs(at_work) or None
 
-    def _tell_runs(self, tasks: Any) -> set[int]:
-        """Ask for an end of the runs that are at work; their ids. They are read with a lock, as
-        they are now: the caller's transaction may see the tables as they were some time ago."""
-        task, run = self.db.scheduler_task, self.db.scheduler_run
-        of_these = run.task_id.belongs(self._set(tasks)._select(task.id))
-        at_work = of_these & (run.status == RunStatus.RUNNING)
-        at_work.ignore_common_filters = True
-        rows = self._dialect.select(at_work, [run.id], lock="wait", orderby=run.id)
-        ids = {row.id for row in rows}
-        if ids:
-            self._set(run.id.belongs(ids)).update(stop_requested=True)
-        return ids
+    def _tell_runs(self, tasks: Sequence[Any]) -> int:
+        """Ask for an end of the runs of tasks whose rows are held, so that no run ends meanwhile;
+        how many were told."""
+        run = self.db.scheduler_run
+        at_work = run.status == RunStatus.RUNNING
+        ids = {row.run_id for row in tasks if row.run_id is not None}
+        for some in batches([row.id for row in tasks if row.run_id is None]):  # web2py's rows
+            theirs = self._set(among(run.task_id, some) & at_work)
+            ids |= {row.id for row in theirs.select(run.id)}
+        told = [row.id for row in self._dialect.hold(run, ids, [run.id], at_work)]
+        self._dialect.change(run, told, stop_requested=True)
+        return len(told)
 
     def requeue(self, ref: Any, stop_time: datetime | None = None) -> int:
         """Run ended tasks again now, and those that were skipped because of them; how many.
@@ -250,31 +255,39 @@ class Scheduler(Questions, Orders, Editing, Pages):
         Counters of failures start anew, the schedule stays. A ``stop_time`` that has passed must be
         replaced by a new one, BadTask says so.
         """
-        task = self.db.scheduler_task
-        query, now = self._query(ref), self.now()
+        task, now = self.db.scheduler_task, self.now()
+        ids = set(self._ids(ref))
+        skipped = self._skipped_with(ids) - ids
         changes: dict[str, Any] = {"stop_time": stop_time} if stop_time else {}
-        late = self._set(query & task.status.belongs(TaskStatus.ENDED) & (task.stop_time < now))
-        if not stop_time and (row := late.select(task.id, limitby=(0, 1)).first()):
-            raise BadTask(f"task {row.id}: its stop_time has passed; give a new stop_time")
-        ids = [row.id for row in self._set(query).select(task.id)]
-        count = self._requeue(task.id.belongs(ids), changes)
-        return count + self._requeue_skipped(ids)
+        fields = [task.id, task.status, task.stop_time]
+        held = self._dialect.hold(task, ids | skipped, fields)
+        for row in held if not stop_time else ():
+            is_late = row.stop_time is not None and row.stop_time < now
+            if row.id in ids and row.status in TaskStatus.ENDED and is_late:
+                raise BadTask(f"task {row.id}: its stop_time has passed; give a new stop_time")
+        return self._requeue(ids, now, changes) + self._requeue(skipped, now, {})
 
-    def _requeue(self, query: Any, changes: dict[str, Any]) -> int:
-        fresh = {"enabled": True, "next_run_time": self.now(), "reason": None}
+    def _requeue(self, ids: Collection[int], now: datetime, changes: dict[str, Any]) -> int:
+        fresh = {"enabled": True, "next_run_time": now, "reason": None}
         fresh |= {"times_failed": 0, "times_lost": 0, "assigned_worker_name": ""}
-        return move(self.db, "requeue_ended", query, **fresh, **changes)
+        return move(self._dialect, "requeue_ended", ids, **fresh, **changes)
 
-    def _requeue_skipped(self, ids: list[int]) -> int:
-        """What was skipped because one of these ended badly waits again, with its followers."""
+    def _skipped_with(self, ids: Collection[int]) -> set[int]:
+        """What was skipped because one of these ended badly, and what followed from that."""
         task, deps = self.db.scheduler_task, self.db.scheduler_task_deps
-        waits = deps.task_child.belongs(ids) & (deps.can_visit == False)
-        parents = {row.task_parent for row in self._set(waits).select(deps.task_parent)}
-        skipped = task.id.belongs(parents) & (task.reason_code == ReasonCode.SKIPPED)
-        found = [row.id for row in self._set(skipped).select(task.id)]
-        if not found:
-            return 0
-        return self._requeue(task.id.belongs(found), {}) + self._requeue_skipped(found)
+        waits = (deps.can_visit == False) & (task.id == deps.task_parent)
+        skipped = waits & (task.reason_code == ReasonCode.SKIPPED)
+        found: set[int] = set()
+        news = set(ids)
+        while news:
+            followers = {
+                row.id
+                for some in batches(sorted(news))
+                for row in self._set(among(deps.task_child, some) & skipped).select(task.id)
+            }
+            news = followers - found
+            found |= news
+        return found
 
     # -- work --------------------
 

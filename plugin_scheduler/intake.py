@@ -16,6 +16,7 @@ from plugin_scheduler.crew import News
 from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.log import tell
+from plugin_scheduler.outage import Held
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.reasons import ReasonCode, code_of
 from plugin_scheduler.records import Order, Task
@@ -35,7 +36,6 @@ QUICK = 0.02  # seconds; what takes longer never waits for a busy runner
 HELD_IN_HAND = 0.5  # seconds until what no runner took is given back
 GIVE_AGAIN = 0.02  # seconds
 LOOK_EVERY = 8.0  # seconds between two looks for due tasks that no bell told of
-HELD_AGAIN = 2.0  # seconds until an order is given back whose task or run somebody holds
 CONTENDED_AGAIN = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds until tasks that others held are tried
 
 
@@ -59,7 +59,7 @@ class Intake:
         self._waiting: deque[Order] = deque()
         self._taken_at = 0.0
         self._unbegun: list[Order] = []
-        self._held: dict[int, float] = {}
+        self._held = Held(clock)
         self._maybe_more = True
         self._due_at: float | None = None
         self._seconds: dict[str, float] = {}
@@ -253,21 +253,28 @@ class Intake:
 
     def _give_back(self) -> None:
         """What was not begun goes to others."""
-        tasks, some = self._store.tasks, [one for one in self._unbegun if not self._is_held(one)]
-        if not some:
-            return
+        some = self._to_give_back()
+        patient = self._held.longest_held(one.run_id for one in some)
+        for part in (
+            [one for one in some if one.run_id == patient],
+            [one for one in some if one.run_id != patient],
+        ):
+            if part:
+                self._give_back_some(part)
+
+    def _give_back_some(self, some: Sequence[Order]) -> None:
+        tasks = self._store.tasks
         try:
             tasks.hand_back(some, self._name)
         except Locked:  # somebody holds one of them: the others are not to wait for that
-            for run_id in {order.run_id for order in some} - tasks.free(some):
-                self._held[run_id] = self._clock.monotonic() + HELD_AGAIN
+            self._held.note({order.run_id for order in some} - tasks.free(some))
             return
         self._unbegun = [order for order in self._unbegun if order not in some]
-        self._held = {one.run_id: self._held[one.run_id] for one in self._unbegun}
+        self._held.forget_but({one.run_id for one in self._unbegun})
         self._maybe_more = True
 
-    def _is_held(self, order: Order) -> bool:
-        return self._held.get(order.run_id, 0.0) > self._clock.monotonic()
+    def _to_give_back(self) -> list[Order]:
+        return [one for one in self._unbegun if not self._held.is_held(one.run_id)]
 
     def _mind_others(self, now: float, contended: bool) -> None:
         """What another worker was taking may be left over in a moment."""

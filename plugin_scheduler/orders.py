@@ -80,10 +80,14 @@ class Orders:
 
         To be said again every few seconds for as long as somebody looks.
         """
-        run = self.db.scheduler_run
+        task, run = self.db.scheduler_task, self.db.scheduler_run
         at_work = (run.id == run_id) & (run.status == RunStatus.RUNNING)
+        row = self._set(at_work).select(run.task_id).first()
+        # The task before its run, as everywhere (ARCHITECTURE.md, "Locks").
+        if row is None or not self._dialect.hold(task, [row.task_id], [task.id]):
+            return 0
         until = self._dialect.epoch() + WATCH
-        return int(self._set(at_work).update(watched_until=until) or 0)
+        return self._dialect.change(run, [run_id], at_work, watched_until=until)
 
     def _order(
         self,
@@ -97,14 +101,16 @@ class Orders:
         open_to_it = ~worker.status.belongs(kept)
         if worker_name is not None:
             mine = (worker.worker_name == worker_name) & open_to_it
-            return int(self._set(mine).update(status=status) or 0)
+            named = [row.id for row in self._set(mine).select(worker.id)]
+            return self._dialect.change(worker, named, open_to_it, status=status)
         ids: set[int] = set()
         for group in names(group_names) or self.settings.group_names:
             serves = worker.group_names.contains(group) & open_to_it
             rows = self._set(serves).select(worker.id, worker.group_names, orderby=worker.id)
             # SQLite looks for "mail" without regard to case, and finds "Mail" too
             ids.update([row.id for row in rows if group in row.group_names][:limit])
-        return int(self._set(worker.id.belongs(ids)).update(status=status) or 0) if ids else 0
+        self._dialect.hold(worker, ids, [worker.id])
+        return self._dialect.change(worker, ids, status=status)
 
     def get_workers(self, only_ticker: bool = False) -> dict[str, Row]:
         """Registered workers by name, each with its columns; only the leading one on request."""

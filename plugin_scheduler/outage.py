@@ -7,7 +7,7 @@ whose nursery keeps it even where this process hangs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.errors import StoreUnavailable
@@ -16,6 +16,7 @@ from plugin_scheduler.settings import Settings
 
 SHORT = 2.0  # seconds; a shorter one (a locked SQLite file) is nobody's business
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
+PATIENT = 3  # tries that pass over a row that is held; later ones wait for it
 OFTEN = 0.5  # seconds; a pause as long as this is never too long
 #: Seconds by which runs end before the lease does: to end many processes takes a moment, and the
 #: lease is written by the database's clock, which is read over a network.
@@ -82,6 +83,43 @@ class Outage:
             return None
         tell("database_back", seconds=seconds)
         return seconds
+
+
+class Held:
+    """Runs whose rows, or whose task's, another transaction holds: when to try each again. Most
+    are free in a moment."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: dict[int, tuple[float, int]] = {}
+
+    def note(self, run_ids: Iterable[int]) -> None:
+        """They were held just now."""
+        for run_id in run_ids:
+            tries = self._until[run_id][1] + 1 if run_id in self._until else 0
+            pause = PAUSES[min(tries, len(PAUSES) - 1)]
+            self._until[run_id] = self._clock.monotonic() + pause, tries
+
+    def put_off(self, run_id: int, seconds: float) -> None:
+        """Try it again after a pause of that length."""
+        self._until[run_id] = self._clock.monotonic() + seconds, 0
+
+    def longest_held(self, run_ids: Iterable[int]) -> int | None:
+        """One of these that was held again and again. It is to be tried alone, and to wait for its
+        row: where transactions follow each other closely, only who waits gets it."""
+        often = [run_id for run_id in run_ids if self._until.get(run_id, (0.0, 0))[1] >= PATIENT]
+        return min(often, key=self.until, default=None)
+
+    def until(self, run_id: int) -> float:
+        """The monotonic time at which to try again."""
+        return self._until[run_id][0] if run_id in self._until else 0.0
+
+    def is_held(self, run_id: int) -> bool:
+        return self.until(run_id) > self._clock.monotonic()
+
+    def forget_but(self, run_ids: Collection[int]) -> None:
+        """All others are stored, or given back."""
+        self._until = {one: until for one, until in self._until.items() if one in run_ids}
 
 
 class Permission:

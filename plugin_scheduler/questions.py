@@ -61,6 +61,12 @@ class Questions(Home):
         browser: Browser = Browser.of(self)
         return browser.explain(sight.task_view(row))
 
+    def _ids(self, ref: Any) -> list[int]:
+        """The ids of the tasks that ``ref`` means. They are read without a lock: what is to be
+        locked is found by its id, and no row besides."""
+        task = self.db.scheduler_task
+        return sorted({row.id for row in self._set(self._query(ref)).select(task.id)})
+
     def _query(self, ref: Any) -> Any:
         task = self.db.scheduler_task
         if isinstance(ref, Query):

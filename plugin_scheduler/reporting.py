@@ -17,6 +17,7 @@ from plugin_scheduler.crew import News
 from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import Move
 from plugin_scheduler.log import tell
+from plugin_scheduler.outage import Held
 from plugin_scheduler.porter import Delivery, Porters
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome, Report
@@ -26,7 +27,6 @@ from plugin_scheduler.tally import Tally
 
 PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
 WATCHED_EVERY = 0.5  # seconds between two stores of a run's output while somebody looks at it
-HELD_AGAIN = 2.0  # seconds until a report is tried again whose task somebody holds
 REFUSED_AGAIN = 30.0  # seconds until a report is tried again that the database refuses
 MANY = 10  # runs that ended in one turn, from which on they share a line
 PORTER_EVERY = 0.02  # seconds between two looks at porters on their way
@@ -50,7 +50,7 @@ class Reporting:
         self._store, self._porters = store, porters
         self._name, self._clock = worker_name, clock
         self._results: list[Result] = []
-        self._held: dict[int, float] = {}
+        self._held = Held(clock)
         self._refused: set[int] = set()
         self._watched: dict[int, float] = {}  # until when, by the run's number
         self.total = self.errors = self.boot_errors = 0
@@ -101,23 +101,31 @@ class Reporting:
         if not self._results:
             return False
         ended, self._minute = self._store.dialect.now(), self._store.metrics.minute()
-        due = [result for result in self._results if not self._is_held(result)]
-        reports = [_report(result, ended) for result in due]
+        due = [one for one in self._results if not self._held.is_held(one.order.run_id)]
+        patient = self._held.longest_held(one.order.run_id for one in due)
+        alone = [one for one in due if one.order.run_id == patient]
+        others = [one for one in due if one.order.run_id != patient]
+        return self._store_part(alone, ended) | self._store_part(others, ended)
+
+    def _store_part(self, results: Sequence[Result], ended: datetime) -> bool:
+        done = self._try_to_store(results, ended) if results else []
+        stored = {report.order.run_id for report, _ in done}
+        self._results = [one for one in self._results if one.order.run_id not in stored]
+        self._held.forget_but({one.order.run_id for one in self._results})
+        self._refused -= stored
+        self._tell_ends(done)
+        return bool(done)
+
+    def _try_to_store(self, results: Sequence[Result], ended: datetime) -> Done:
+        reports = [_report(result, ended) for result in results]
         try:
-            done = self._store.tasks.report(reports, self._name) if reports else []
+            return self._store.tasks.report(reports, self._name)
         except Locked:
-            done = self._store_those_free(due, ended)
+            return self._store_those_free(results, ended)
         except StoreUnavailable:
             raise
         except Exception:  # one of them cannot be stored; it must not keep the others from it
-            done = self._store_each(reports)
-        stored = {report.order.run_id for report, _ in done}
-        self._results = [one for one in self._results if one.order.run_id not in stored]
-        for report, _ in done:
-            self._held.pop(report.order.run_id, None)
-            self._refused.discard(report.order.run_id)
-        self._tell_ends(done)
-        return bool(done)
+            return self._store_each(reports)
 
     def _store_those_free(self, results: Sequence[Result], ended: datetime) -> Done:
         """Somebody holds the row of one of them (a transaction that edits it): the others are not
@@ -128,12 +136,8 @@ class Reporting:
         with contextlib.suppress(Locked):  # just now; all of them have another time
             done = self._store.tasks.report(reports, self._name) if reports else []
         stored = {report.order.run_id for report, _ in done}
-        for run_id in {result.order.run_id for result in results} - stored:
-            self._held[run_id] = self._clock.monotonic() + HELD_AGAIN
+        self._held.note({result.order.run_id for result in results} - stored)
         return done
-
-    def _is_held(self, result: Result) -> bool:
-        return self._held.get(result.order.run_id, 0.0) > self._clock.monotonic()
 
     def _store_each(self, reports: Sequence[Report]) -> Done:
         """One by one: what cannot be stored must not keep the others from it."""
@@ -155,7 +159,7 @@ class Reporting:
             self._refused.add(run_id)
             about = {"run": run_id, "task": report.order.task.label}
             tell("report_refused", **about, seconds=REFUSED_AGAIN, error=_first_line(error))
-        self._held[run_id] = self._clock.monotonic() + REFUSED_AGAIN
+        self._held.put_off(run_id, REFUSED_AGAIN)
 
     def _store_one(self, report: Report) -> tuple[Report, Move | None]:
         try:
@@ -257,7 +261,7 @@ class Reporting:
     def next_deadline(self, runs: Sequence[LiveRun]) -> float | None:
         """The monotonic time at which something is to be written."""
         now = self._clock.monotonic()
-        times = [max(self._held.get(one.order.run_id, 0.0), now) for one in self._results]
+        times = [max(self._held.until(one.order.run_id), now) for one in self._results]
         if self._porters.busy:
             times.append(now + PORTER_EVERY)
         for run in runs:

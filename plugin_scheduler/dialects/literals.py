@@ -30,7 +30,7 @@ _SPECIAL = re.compile(r"['\\\x00]").search
 def fits(table: Any, rows: Sequence[Row]) -> bool:
     """May rows go past pydal's own insert? Not where an app has a hand in it."""
     hooks = (*table._before_insert, *table._after_insert)
-    if hasattr(table, "_on_insert_error") or not all(map(_is_pydals, hooks)):
+    if hasattr(table, "_on_insert_error") or not all(map(is_pydals, hooks)):
         return False
     names = set(table.fields) - {table._id.name}
     fields = (getattr(table, name) for name in names)
@@ -39,10 +39,10 @@ def fits(table: Any, rows: Sequence[Row]) -> bool:
 
 def _is_simple(field: Any) -> bool:
     has_own_type = not isinstance(field.type, str) or field.type == "upload"
-    return not (has_own_type or field.compute) and _is_pydals(field.filter_in)
+    return not (has_own_type or field.compute) and is_pydals(field.filter_in)
 
 
-def _is_pydals(function: Any) -> bool:
+def is_pydals(function: Any) -> bool:
     """Nothing, or what pydal gives each table and each time: the former looks for uploads only."""
     return function is None or getattr(function, "__module__", "").startswith("pydal.")
 

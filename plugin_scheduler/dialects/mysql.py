@@ -8,13 +8,21 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydal.objects import Expression
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.dialects.literals import batches, fits, ids_of, ids_where, insert_into, values
+from plugin_scheduler.dialects.literals import (
+    batches,
+    fits,
+    ids_of,
+    ids_where,
+    insert_into,
+    is_pydals,
+    values,
+)
 from plugin_scheduler.dialects.sayings import Changes
 from plugin_scheduler.dialects.server import Server, lacks, patience
 from plugin_scheduler.dialects.statements import listed
@@ -45,6 +53,10 @@ _DOWN = (1053,)  # shutting down
 _LOST = 2013  # the connection, in the middle of a question
 _REFUSED = ("Connection refused", "[Errno 2]")  # the latter: no such socket
 _NO_INDEX = 1176
+_BY_KEY = "FORCE INDEX (PRIMARY)"
+_TABLE = re.compile(r"(?:^UPDATE| FROM) `?scheduler_\w+`?")
+_UPDATE = re.compile(r"^UPDATE `?scheduler_task`? SET")
+ALL_ROWS = 1_000_000  # with a limit, MySQL keeps the locked rows of a derived table apart
 _EXISTS = (1061,)  # another worker was quicker
 
 
@@ -129,6 +141,31 @@ class MySQL(Server):
         for keys in batches(columns[key]):
             pairs += self.db.executesql(f"{begin} IN ({', '.join(keys)})")
         return ids_of(pairs, rows, key)
+
+    def by_key(self, sql: str) -> str:
+        # By another index, or from end to end of a small table, it would lock rows that are not
+        # asked for, and above READ COMMITTED (an app's usual level) the gaps between rows, too.
+        return _TABLE.sub(rf"\g<0> {_BY_KEY}", sql, count=1)
+
+    def passing_over(self, update: str, ids: Collection[int], many: bool) -> str:
+        if not (many and self.locks_rows):
+            return self.by_key(update)
+        free = self._locking(
+            f"SELECT id FROM scheduler_task {_BY_KEY} WHERE id IN ({listed(ids)}) "
+            f"ORDER BY id LIMIT {ALL_ROWS}",
+            "skip",
+        )
+        straight = f"UPDATE ({free}) AS free STRAIGHT_JOIN scheduler_task {_BY_KEY}"
+        return _UPDATE.sub(f"{straight} ON scheduler_task.id = free.id SET", update, count=1)
+
+    def _change(self, rows: Any, columns: Mapping[str, Any]) -> int:
+        table = self.db._adapter.get_table(rows.query)
+        if not all(map(is_pydals, (*table._before_update, *table._after_update))):
+            # One by one is by their ids, too, and the app's callbacks are called.
+            ids = [row.id for row in rows.select(table.id)]
+            return sum(self._those(table, [one], rows.query).update(**columns) or 0 for one in ids)
+        self.db._adapter.execute(self.by_key(rows._update(**columns)))
+        return int(self.db._adapter.cursor.rowcount)
 
     def delete_rows(self, table: str, ids: Sequence[int], only: str) -> None:
         # By the key, as above.

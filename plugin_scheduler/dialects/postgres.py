@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.literals import fits, ids_of, insert_into, values
 from plugin_scheduler.dialects.sayings import Ask, Changes
 from plugin_scheduler.dialects.server import Server, lacks, patience
+from plugin_scheduler.dialects.statements import listed
 from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, NEEDED, TRIGGERS
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.postgres import Ear, Listener
@@ -73,6 +74,8 @@ class Postgres(Server):
     title, version_query = "PostgreSQL", "SHOW server_version"
     nulls_are_alike = False
     part = "SELECT * FROM ({}) AS part"
+    #: Nobody changes an id: rows that refer to a task may be written meanwhile.
+    hold_words = "FOR NO KEY UPDATE"
     clock_query = "SELECT extract(epoch FROM clock_timestamp())"
 
     @classmethod
@@ -171,6 +174,12 @@ class Postgres(Server):
         for some in _selects(table, self._literals.columns(table, rows)):
             pairs += self.db.executesql(begin + some + end)
         return ids_of(pairs, rows, key)
+
+    def passing_over(self, update: str, ids: Collection[int], many: bool) -> str:
+        if not many:
+            return update
+        free = f"SELECT id FROM scheduler_task WHERE id IN ({listed(ids)}) ORDER BY id"
+        return f"{update.rstrip('; ')} AND scheduler_task.id IN ({self._locking(free, 'skip')})"
 
     def _parts(self, ask: Ask, lock: str) -> list[str]:
         """Planned once, and not for each row of values: that takes longer than to read it."""

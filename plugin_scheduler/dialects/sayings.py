@@ -8,12 +8,14 @@ call pydal's adapter. I never begin or end a transaction.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from plugin_scheduler.dialects.literals import Literals, fits, insert_into
+from pydal.objects import Query
+
+from plugin_scheduler.dialects.literals import Literals, batches, fits, insert_into
 from plugin_scheduler.dialects.literals import values as in_brackets
 from plugin_scheduler.dialects.statements import Holes, Statement, listed
 
@@ -21,6 +23,15 @@ from plugin_scheduler.dialects.statements import Holes, Statement, listed
 Write = Callable[[Holes], str]
 
 MOST_PARTS = 60  # of a UNION: SQLite takes 500, and one of dozens is not slower than two
+
+
+def among(field: Any, ids: Collection[int]) -> Any:
+    """`field.belongs(ids)`; pydal looks at each number of a long list for long."""
+    return Query(field.db, _in_list, field, listed(ids))
+
+
+def _in_list(field: Any, numbers: str, **_: Any) -> str:
+    return f"{field.tablename}.{field.name} IN ({numbers})"
 
 
 class Question(NamedTuple):
@@ -157,6 +168,61 @@ class Sayings:
         columns = Literals(self.db._adapter).columns(table, rows)
         for some in in_brackets(zip(*columns.values(), strict=True)):
             self.db.executesql(insert_into(table, rows) + some)
+
+    # -- rows by their ids: what a lock is taken on, and nothing else (ARCHITECTURE.md, "Locks")
+
+    def hold(
+        self, table: Any, ids: Collection[int], fields: Sequence[Any], only: Any = None
+    ) -> list[Any]:
+        """Read rows as they are now, in the order of their ids, and keep others from changing them
+        until the transaction ends. Locks no other row, and no gap between rows."""
+        return [
+            row for some in batches(sorted(ids)) for row in self._hold(table, some, fields, only)
+        ]
+
+    def _hold(self, table: Any, ids: Sequence[int], fields: Sequence[Any], only: Any) -> list[Any]:
+        # A write that changes nothing is what every database understands.
+        column = table.status._rname
+        where = f"{table._id._rname} IN ({listed(ids)})"
+        self.db.executesql(f"UPDATE {table._rname} SET {column} = {column} WHERE {where}")
+        rows = self._those(table, ids, only).select(*fields, orderby=table.id, cacheable=True)
+        return list(rows)
+
+    def change(self, table: Any, ids: Collection[int], only: Any = None, **columns: Any) -> int:
+        """Update rows by their ids, where they meet the condition ``only``; how many. The app's own
+        callbacks of the table are called, as by pydal's `update`. Of many rows, `hold` the locks
+        before: an update takes them in an order of its own."""
+        parts = batches(sorted(ids))
+        return sum(self._change(self._those(table, some, only), columns) for some in parts)
+
+    def _change(self, rows: Any, columns: Mapping[str, Any]) -> int:
+        return int(rows.update(**columns) or 0)
+
+    def _those(self, table: Any, ids: Collection[int], only: Any) -> Any:
+        mine = among(table.id, ids)
+        return self.db(mine if only is None else mine & only, ignore_common_filters=True)
+
+    def unheld(self, table: Any, ids: Collection[int]) -> set[int]:
+        """Of these rows those that no other transaction holds, held for this one; it never waits.
+        Where rows cannot be passed over, all that are there."""
+        return {
+            int(row_id)
+            for some in batches(sorted(ids))
+            for (row_id,) in self.db.executesql(self._unheld(table, some))
+        }
+
+    def _unheld(self, table: Any, ids: Sequence[int]) -> str:
+        return self._locking(self.by_key(self._those(table, ids, None)._select(table.id)), "skip")
+
+    def by_key(self, sql: str) -> str:
+        """A statement about rows that it names by their ids, so that the database finds them by
+        these and by no other index. Most databases know by themselves which is shorter."""
+        return sql
+
+    def passing_over(self, update: str, ids: Collection[int], many: bool) -> str:
+        """An update of tasks by their ids that passes over those that others hold, where there is a
+        way to say that in the same statement. Of one task alone, it may wait for its row."""
+        return self.by_key(update)
 
     @functools.cached_property
     def _literals(self) -> Literals:

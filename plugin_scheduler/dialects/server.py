@@ -53,6 +53,8 @@ class Server(Dialect):
     locks_rows = True
     #: To hold rows for a look, which others may do at the same time.
     look_words = "FOR SHARE"
+    #: To hold rows that are to be changed.
+    hold_words = "FOR UPDATE"
     is_remote = True
 
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
@@ -148,14 +150,17 @@ class Server(Dialect):
     def _locking(self, sql: str, lock: str) -> str:
         if not lock:
             return sql
-        words = self.look_words if lock == "look" else "FOR UPDATE"
+        words = self.look_words if lock == "look" else self.hold_words
         skip = " SKIP LOCKED" if lock != "wait" and self.locks_rows else ""
         return f"{sql.rstrip('; ')} {words}{skip}" if skip or lock == "wait" else sql
 
     def select(self, query: Any, fields: Sequence[Any], lock: str = "", **options: Any) -> Any:
-        if lock in ("skip", "look") and self.locks_rows:
+        if lock == "wait" or (lock and self.locks_rows):
             sql = self._locking(self.db(query)._select(*fields, **options), lock)
             return self.db.executesql(sql, fields=list(fields))
-        if lock == "wait":
-            options["for_update"] = True
         return super().select(query, fields, **options)
+
+    def _hold(self, table: Any, ids: Sequence[int], fields: Sequence[Any], only: Any) -> list[Any]:
+        sql = self._those(table, ids, only)._select(*fields, orderby=table.id)
+        sql = self._locking(self.by_key(sql), "wait")
+        return list(self.db.executesql(sql, fields=list(fields)))

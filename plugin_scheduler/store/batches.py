@@ -7,14 +7,16 @@ to `tasks`, one by one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from pydal.objects import Expression, Query
+from pydal.objects import Expression
 
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.dialects.literals import characters, portions
+from plugin_scheduler.dialects.sayings import among
 from plugin_scheduler.dialects.statements import Holes, listed
 from plugin_scheduler.lifecycle import is_the_last
 from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
@@ -56,7 +58,8 @@ class Batches:
         same = among(self._task.id, hole.numbers("ids")) & (self._task.enabled == True)
         newest = Expression(self._db, NEWEST_RUN, None, None, "integer")
         changes = {"assigned_worker_name": hole.text("worker"), "last_run_time": hole.time("now")}
-        return move_in_words(self._db, "start", same, run_id=newest, reason=None, **changes)
+        words = move_in_words(self._db, "start", same, run_id=newest, reason=None, **changes)
+        return self._dialect.by_key(words)
 
     def _started(self, hole: Holes) -> str:
         mine = among(self._task.id, hole.numbers("ids"))
@@ -80,23 +83,25 @@ class Batches:
     # -- ends --------------------
 
     def finish(self, reports: Sequence[Report], worker_name: str) -> set[int]:
-        """Store those runs which completed, and were their task's last; their ids."""
+        """Store those runs which completed, and were their task's last; their ids. Passes over
+        tasks that others hold."""
         last = [report for report in reports if _is_plain(report)]
         if not last:
             return set()
-        # Runs before tasks, as `stop_task` takes them: two orders would be a deadlock.
-        self._close_runs(last)
-        runs = [report.order.run_id for report in last]
+        many, runs = len(last) > 1, {report.order.run_id for report in last}
         values = {"ids": [one.order.task.id for one in last], "runs": runs, "worker": worker_name}
-        done = self._dialect.run("finish", self._finish, **values)
-        if done == len(last):
-            return set(runs)
-        return {run_id for (run_id,) in self._dialect.ask("finished", self._finished, **values)}
+        name, write = f"finish, many: {many}", partial(self._finish, many)
+        if self._dialect.run(name, write, **values) < len(last):
+            runs = {run for (run,) in self._dialect.ask("finished", self._finished, **values)}
+        # Tasks before runs, as everywhere (ARCHITECTURE.md, "Locks").
+        self._close_runs([report for report in last if report.order.run_id in runs])
+        return runs
 
-    def _finish(self, hole: Holes) -> str:
+    def _finish(self, many: bool, hole: Holes) -> str:
         plain = self._ours(hole) & (self._task.repeats == 1) & (self._task.times_run == 0)
         changes = {"times_run": 1, "times_failed": 0, "times_lost": 0, "reason": None}
-        return move_in_words(self._db, "finish", plain, **changes)
+        words = move_in_words(self._db, "finish", plain, **changes)
+        return self._dialect.passing_over(words, hole.numbers("ids"), many)
 
     def _finished(self, hole: Holes) -> str:
         ended = self._ours(hole) & (self._task.status == TaskStatus.COMPLETED)
@@ -137,11 +142,6 @@ class Batches:
     def drop_runs(self, run_ids: Sequence[int]) -> None:
         """Runs that are to leave no row."""
         self._dialect.delete_rows("scheduler_run", run_ids, STILL_OPEN)
-
-
-def among(field: Any, ids: Collection[int]) -> Any:
-    """`field.belongs(ids)`; pydal looks at each number of a long list for long."""
-    return Query(field.db, f"{field.tablename}.{field.name} IN ({listed(ids)})")
 
 
 def leaves_no_row(report: Report, settings: Settings) -> bool:

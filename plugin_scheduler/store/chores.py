@@ -24,7 +24,6 @@ from plugin_scheduler.records import (
     Worker,
     WorkerStatus,
 )
-from plugin_scheduler.store.batches import among
 from plugin_scheduler.store.outlook import Outlook
 from plugin_scheduler.store.tasks import Tasks
 
@@ -67,12 +66,11 @@ class Chores:
             if self._lives(owner):
                 return []
             now = self._dialect.now()
-            tasks = self._tasks.read(
-                held & self._task.status.belongs(TaskStatus.HELD), orderby=self._task.id
-            )
+            held &= self._task.status.belongs(TaskStatus.HELD)
+            tasks = self._tasks.read(held, lock="skip", orderby=self._task.id)
             for task in tasks:
                 self._give_back(task, now)
-            self._close_open_runs(owner, now)
+            self._close_open_runs(owner, held, now)
         return tasks
 
     def _lives(self, name: str) -> bool:
@@ -89,24 +87,25 @@ class Chores:
         if task.status == TaskStatus.RUNNING:
             self._tasks.end_run(task, Outcome.LOST, now, why)
             return
-        same = (self._task.id == task.id) & (self._task.status == task.status)
+        same = self._task.status == task.status
         same &= self._task.assigned_worker_name == task.assigned_worker_name
         if task.only_worker:
-            self._tasks.move("skip", same, enabled=False, reason=why)
+            self._tasks.move("skip", [task.id], same, enabled=False, reason=why)
         else:
-            self._tasks.move("requeue", same, assigned_worker_name="")
+            self._tasks.move("requeue", [task.id], same, assigned_worker_name="")
 
-    def _close_open_runs(self, owner: str, now: Any) -> None:
-        """Runs of a dead worker whose task does not know of them (rows of web2py)."""
+    def _close_open_runs(self, owner: str, held: Any, now: Any) -> None:
+        """Runs of a dead worker whose task does not know of them (rows of web2py); not those of
+        tasks that are still to be given back, because somebody else holds their rows."""
         whose = self._run.worker_name == owner
         if not owner:
             whose |= self._run.worker_name == None
-        self._db(whose & (self._run.status == RunStatus.RUNNING)).update(
-            status=RunStatus.STOPPED,
-            outcome=Outcome.LOST,
-            stop_time=now,
-            **reason_columns(_death_of(owner)),
-        )
+        at_work = self._run.status == RunStatus.RUNNING
+        later = {row.id for row in self._db(held).select(self._task.id)}
+        rows = self._db(whose & at_work).select(self._run.id, self._run.task_id)
+        ids = self._tasks.unheld(self._run, [row.id for row in rows if row.task_id not in later])
+        ended = {"status": RunStatus.STOPPED, "outcome": Outcome.LOST, "stop_time": now}
+        self._dialect.change(self._run, ids, at_work, **ended, **reason_columns(_death_of(owner)))
 
     @again
     def bury(self, workers: Iterable[Worker]) -> int:
@@ -114,6 +113,8 @@ class Chores:
         buried = 0
         with self._dialect.transaction():
             for worker in workers:
+                if self._holds_tasks(worker.worker_name):  # which others hold for a moment
+                    continue
                 gone = self._worker.id == worker.id
                 if worker.lease_until:  # 0 is a row that never beat, or that cannot be read
                     lease = self._worker.lease_until
@@ -123,6 +124,11 @@ class Chores:
                 buried += 1
                 self._skip_what_was_for(worker.worker_name, _death_of(worker.worker_name))
         return buried
+
+    def _holds_tasks(self, name: str) -> bool:
+        mine = self._task.assigned_worker_name == name
+        held = self._db(mine & self._task.status.belongs(TaskStatus.HELD))
+        return bool(held.select(self._task.id, limitby=(0, 1), orderby_on_limitby=False))
 
     @again
     def leave(self, worker_id: int, name: str) -> None:
@@ -136,9 +142,8 @@ class Chores:
         meant = (self._task.only_worker == worker) & (self._task.status == TaskStatus.QUEUED)
         # Read first: to change what some index finds would wait for rows that somebody holds.
         ids = [row.id for row in self._db(meant).select(self._task.id)]
-        if ids:
-            mine = meant & self._task.id.belongs(ids)
-            self._tasks.move("skip", mine, enabled=False, reason=why)
+        free = self._tasks.unheld(self._task, ids)
+        self._tasks.move("skip", free, meant, enabled=False, reason=why)
 
     @again
     def expire_overdue(self) -> int:
@@ -152,8 +157,8 @@ class Chores:
         with self._dialect.transaction():
             # Those that somebody holds have their turn in a later round.
             free = self._tasks.unheld(task, [row.id for row in found])
-            late = among(task.id, free) & (task.stop_time < self._dialect.now())
-            return self._tasks.move("expire", late, reason=Reason(ReasonCode.EXPIRED))
+            late = task.stop_time < self._dialect.now()
+            return self._tasks.move("expire", free, late, reason=Reason(ReasonCode.EXPIRED))
 
     @again
     def unblock(self) -> int:
@@ -194,7 +199,7 @@ class Chores:
             still = waiting & ((self._task.reason == None) | ~told)
             return int(self._db(still).update(**news) or 0)
         why = Reason(ReasonCode.SKIPPED, **facts)
-        return self._tasks.move("skip", waiting, enabled=False, reason=why)
+        return self._tasks.move("skip", [dep.task_parent], enabled=False, reason=why)
 
     def fan_out_broadcasts(self, alive: Sequence[Worker]) -> int:
         """Queue a copy of each due broadcast for every live worker of its group."""
@@ -221,11 +226,15 @@ class Chores:
             return 0
         with self._dialect.transaction():
             now = self._dialect.now()
-            move = after_fan_out(task, now)
-            same = (self._task.id == task.id) & (self._task.times_run == task.times_run)
-            if not self._tasks.move(move.name, same, **move.changes):
+            # Workers before tasks, and no wait for the task: see ARCHITECTURE.md, "Locks".
+            present = self._present(takers)
+            if not self._tasks.unheld(self._task, [task.id]):
                 return 0
-            present, secret = self._present(takers), self._secret_of(task)
+            move = after_fan_out(task, now)
+            same = self._task.times_run == task.times_run
+            if not self._tasks.move(move.name, [task.id], same, **move.changes):
+                return 0
+            secret = self._secret_of(task)
             for worker in present:
                 self._task.insert(**_copy_for(task, worker, now), secret=secret)
         return len(present)
@@ -237,8 +246,8 @@ class Chores:
 
     def _present(self, workers: Sequence[Worker]) -> list[Worker]:
         """Those who have not left meanwhile. They are kept from it, or a copy would stay behind."""
-        theirs = self._worker.id.belongs([worker.id for worker in workers])
-        there = {row.id for row in self._dialect.select(theirs, [self._worker.id], lock="wait")}
+        ids = [worker.id for worker in workers]
+        there = {row.id for row in self._dialect.hold(self._worker, ids, [self._worker.id])}
         return [worker for worker in workers if worker.id in there]
 
 

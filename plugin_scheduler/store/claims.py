@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Task, TaskStatus
-from plugin_scheduler.store.batches import among
 from plugin_scheduler.store.due import NO_BROADCAST, Due
 from plugin_scheduler.store.levels import MOMENT, WORDS, Stretch, questions
 from plugin_scheduler.store.tasks import Tasks
@@ -180,7 +179,7 @@ class Claims:
             for name in {row.function_name for row in rows} & set(functions):
                 same = [row.id for row in rows if row.function_name == name and row.id in free]
                 why = Reason(ReasonCode.UNKNOWN_FUNCTION, function=name)
-                count += self._tasks.move("give_up", among(task.id, same), reason=why)
+                count += self._tasks.move("give_up", same, reason=why)
         return count
 
     def next_due(self, groups: Sequence[str], now: datetime) -> datetime | None:

@@ -1,25 +1,34 @@
 """The one place where a task's status is written.
 
 I own the guard of every move: it changes only tasks that stand where it begins. I call lifecycle
-for the table of moves, and pydal.
+for the table of moves, and dialects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.lifecycle import MOVES
 from plugin_scheduler.reasons import reason_columns
 
 
-def move(db: Any, name: str, selection: Any, **changes: Any) -> int:
-    """Make a move for all selected tasks that stand where it begins; how many that were."""
-    return int(_guarded(db, name, selection).update(**_columns(name, changes)) or 0)
+def move(
+    dialect: Dialect, name: str, ids: Collection[int], only: Any = None, **changes: Any
+) -> int:
+    """Make a move for those of the tasks that stand where it begins and meet the condition
+    ``only``; how many that were. Locks no row but theirs."""
+    task = dialect.db.scheduler_task
+    begins = task.status.belongs(MOVES[name].sources)
+    guard = begins if only is None else begins & only
+    return dialect.change(task, ids, guard, **_columns(name, changes))
 
 
 def move_in_words(db: Any, name: str, selection: Any, **changes: Any) -> str:
     """The statement that `move` would say."""
-    guarded = _guarded(db, name, selection)
+    begins = db.scheduler_task.status.belongs(MOVES[name].sources)
+    guarded = db(selection & begins, ignore_common_filters=True)
     return str(guarded._update(**_columns(name, changes)))
 
 
@@ -28,8 +37,3 @@ def _columns(name: str, changes: dict[str, Any]) -> dict[str, Any]:
     if "reason" in changes:
         changes |= reason_columns(changes["reason"])
     return {"status": MOVES[name].target, **changes}
-
-
-def _guarded(db: Any, name: str, selection: Any) -> Any:
-    begins = db.scheduler_task.status.belongs(MOVES[name].sources)
-    return db(selection & begins, ignore_common_filters=True)

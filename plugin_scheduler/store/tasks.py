@@ -7,17 +7,19 @@ taken the task away from a worker that was thought dead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from plugin_scheduler.dialects.base import Dialect, again
+from plugin_scheduler.dialects.sayings import among
 from plugin_scheduler.dialects.statements import Holes
+from plugin_scheduler.errors import Locked
 from plugin_scheduler.lifecycle import Move, decide
 from plugin_scheduler.reasons import Reason, ReasonCode, reason_columns
 from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.store.batches import Batches, among, leaves_no_row
+from plugin_scheduler.store.batches import Batches, leaves_no_row
 from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.rows import Rows
 
@@ -47,12 +49,11 @@ class Tasks:
         if not self.rows.unreadable:
             return 0
         with self._dialect.transaction():
-            for task_id in list(self.rows.unreadable):
+            for task_id in self.unheld(self._task, list(self.rows.unreadable)):
                 why = self.rows.still_unreadable(task_id)
                 if why is None:
                     continue  # mended meanwhile
-                same = self._task.id == task_id
-                self.move("condemn", same, enabled=False, reason=why)
+                self.move("condemn", [task_id], enabled=False, reason=why)
         count = len(self.rows.unreadable)
         self.rows.unreadable.clear()
         return count
@@ -62,24 +63,31 @@ class Tasks:
     def free(self, orders: Sequence[Order]) -> set[int]:
         """Of these the numbers of the runs that nobody holds at this moment, nor their tasks."""
         with self._dialect.transaction():
-            runs = self.unheld(self._run, [order.run_id for order in orders])
             tasks = self.unheld(self._task, [order.task.id for order in orders])
+            runs = self.unheld(self._run, [order.run_id for order in orders])
         return {one.run_id for one in orders if one.run_id in runs and one.task.id in tasks}
 
-    def unheld(self, table: Any, ids: Sequence[int]) -> set[int]:
-        """Those of the rows that nobody holds; kept for the caller's transaction."""
-        mine = among(table.id, ids)
-        rows = self._dialect.select(mine, [table.id], lock="skip", orderby=table.id)
-        return {row.id for row in rows}
+    def unheld(self, table: Any, ids: Collection[int]) -> set[int]:
+        """Those of the rows that no other transaction holds; kept for the caller's one."""
+        return self._dialect.unheld(table, ids)
+
+    def _refuse_held(self, ids: Collection[int], free: Collection[int]) -> None:
+        """Locked where rows of tasks are there, and others hold them. To wait for them while this
+        transaction holds others would make a deadlock of it (ARCHITECTURE.md, "Locks")."""
+        rest = set(ids) - set(free)
+        if not rest or not self._dialect.locks_rows:
+            return
+        there = self._db(among(self._task.id, rest)).select(self._task.id, limitby=(0, 1)).first()
+        if there:
+            raise Locked(f"another transaction holds the row of task {there.id}")
 
     def start(self, tasks: Sequence[Task], worker_name: str, now: datetime) -> list[Order]:
         """Set each task RUNNING and make a run row for it, in the caller's transaction; leaves out
         what others were quicker to take. One by one: so it works with every database."""
         orders = []
         for task in tasks:
-            same = (self._task.id == task.id) & (self._task.enabled == True)
             changes = {"assigned_worker_name": worker_name, "last_run_time": now, "reason": None}
-            if not self.move("start", same, **changes):
+            if not self.move("start", [task.id], self._task.enabled == True, **changes):
                 continue
             run_id = int(
                 self._run.insert(
@@ -99,17 +107,22 @@ class Tasks:
         meanwhile is STOPPED: the request stood in the run's row."""
         with self._dialect.transaction():
             run_ids = [order.run_id for order in orders]
-            # Runs before tasks, as `stop_task` takes them.
+            ids = [order.task.id for order in orders]
+            if len(ids) == 1:  # nothing else is held: it may wait
+                self._dialect.hold(self._task, ids, [self._task.id])
+            else:
+                self._refuse_held(ids, self.unheld(self._task, ids))
             stops = self._stop_requests(run_ids)
             self.batches.drop_runs(run_ids)
-            mine = among(self._task.id, [order.task.id for order in orders])
-            mine &= among(self._task.run_id, run_ids)
+            mine = among(self._task.run_id, run_ids)
             mine &= self._task.assigned_worker_name == worker_name
             if stops:
-                asked = mine & self._task.run_id.belongs(stops)
-                why = Reason(ReasonCode.STOP_REQUESTED)
-                self.move("stop_run", asked, enabled=False, run_id=None, reason=why)
-            return self.move("hand_back", mine, assigned_worker_name="", run_id=None)
+                asked, why = (
+                    mine & among(self._task.run_id, stops),
+                    Reason(ReasonCode.STOP_REQUESTED),
+                )
+                self.move("stop_run", ids, asked, enabled=False, run_id=None, reason=why)
+            return self.move("hand_back", ids, mine, assigned_worker_name="", run_id=None)
 
     @again
     def hand_back_unknown(self, worker_name: str, known: Iterable[int]) -> int:
@@ -122,18 +135,15 @@ class Tasks:
         if not strays:
             return 0
         with self._dialect.transaction():
-            for task in strays:
+            free = self.unheld(self._task, [task.id for task in strays])
+            for task in (one for one in strays if one.id in free):
                 if task.status == TaskStatus.ASSIGNED:
-                    self.move(
-                        "hand_back", self._held_by(task, worker_name), assigned_worker_name=""
-                    )
+                    mine = self._task.assigned_worker_name == worker_name
+                    self.move("hand_back", [task.id], mine, assigned_worker_name="")
                 else:
                     why = Reason(ReasonCode.START_LOST)
                     self.end_run(task, Outcome.INTERRUPTED, self._dialect.now(), why)
         return len(strays)
-
-    def _held_by(self, task: Task, worker_name: str) -> Any:
-        return (self._task.id == task.id) & (self._task.assigned_worker_name == worker_name)
 
     # -- reports --------------------
 
@@ -148,30 +158,35 @@ class Tasks:
             done: list[tuple[Report, Move | None]] = [
                 (one, Move("finish")) for one in reports if one.order.run_id in finished
             ]
-            # Runs before tasks, as `stop_task` takes them: two orders would be a deadlock.
+            current = self._current(others, many=len(reports) > 1)
             stops = self._stop_requests([report.order.run_id for report in others])
-            current = self._current(others)
             done += [
                 (report, self._apply(report, current, stops, worker_name)) for report in others
             ]
             self._unblock([report.order.task.id for report, move in done if move and move.unblocks])
         return done
 
-    def _current(self, reports: Sequence[Report]) -> dict[int, Task]:
+    def _current(self, reports: Sequence[Report], many: bool) -> dict[int, Task]:
         """The rows as they are now: people edit a task's schedule while it runs."""
         if not reports:
             return {}
-        ids = [report.order.task.id for report in reports]
-        rows = self.read(self._task.id.belongs(ids), lock="wait", orderby=self._task.id)
-        return {task.id: task for task in rows}
+        ids = {report.order.task.id for report in reports}
+        passes_over = many and self._dialect.locks_rows
+        how = "skip" if passes_over else "wait"
+        rows = self.read(among(self._task.id, ids), lock=how, orderby=self._task.id)
+        current = {task.id: task for task in rows}
+        if passes_over:
+            self._refuse_held(ids, current.keys() | self.rows.unreadable.keys())
+        return current
 
     def _stop_requests(self, run_ids: Sequence[int | None]) -> set[int]:
-        """Runs that somebody asked to stop just when they ended."""
-        if not run_ids:
+        """Runs that somebody asked to stop just when they ended. Their tasks are held, so that this
+        cannot change any more."""
+        ids = [run_id for run_id in run_ids if run_id is not None]
+        if not ids:
             return set()
-        fields, ours = [self._run.id, self._run.stop_requested], self._run.id.belongs(run_ids)
-        rows = self._dialect.select(ours, fields, lock="wait", orderby=self._run.id)
-        return {row.id for row in rows if row.stop_requested}
+        asked = among(self._run.id, ids) & (self._run.stop_requested == True)
+        return {row.id for row in self._db(asked).select(self._run.id)}
 
     def _apply(
         self, report: Report, current: dict[int, Task], stops: set[int], worker_name: str
@@ -189,8 +204,8 @@ class Tasks:
             reason=report.reason,
             stop_requested=order.run_id in stops,
         )
-        mine = self._held_by(task, worker_name) & (self._task.run_id == order.run_id)
-        if not self._decided(move, mine):
+        mine = self._task.assigned_worker_name == worker_name
+        if not self._decided(move, task.id, mine & (self._task.run_id == order.run_id)):
             self._close_lost_run(report, worker_name)
             return None
         self._close_run(report)
@@ -208,11 +223,11 @@ class Tasks:
             **reason_columns(Reason(ReasonCode.TAKEN_AWAY)),
         )
 
-    def _decided(self, move: Move, selection: Any) -> int:
+    def _decided(self, move: Move, task_id: int, only: Any) -> int:
         changes = {**move.changes}
         if move.reason or "reason" not in changes:
             changes["reason"] = move.reason
-        return self.move(move.name, selection, **changes)
+        return self.move(move.name, [task_id], only, **changes)
 
     def _close_run(self, report: Report) -> None:
         self._dialect.check_size(report.result)
@@ -234,7 +249,8 @@ class Tasks:
         )
 
     def end_run(self, task: Task, outcome: str, now: datetime, why: str) -> Move | None:
-        """End a run without a report of its runner: its worker died or lost track of it."""
+        """End a run without a report of its runner: its worker died or lost track of it. The
+        caller's transaction holds the row of the task."""
         move = decide(
             task,
             outcome,
@@ -243,9 +259,9 @@ class Tasks:
             reason=why,
             stop_requested=task.run_id in self._stop_requests([task.run_id]),
         )
-        held = (self._task.id == task.id) & (self._task.run_id == task.run_id)
+        held = self._task.run_id == task.run_id
         held &= self._task.assigned_worker_name == task.assigned_worker_name
-        moved = self._decided(move, held)
+        moved = self._decided(move, task.id, held)
         if task.run_id is not None:
             running = (self._run.id == task.run_id) & (self._run.status == RunStatus.RUNNING)
             self._db(running).update(
@@ -302,6 +318,7 @@ class Tasks:
 
     # -- the one writer --------------------
 
-    def move(self, name: str, selection: Any, **changes: Any) -> int:
-        """Make a move for all selected tasks that stand where it begins; how many that were."""
-        return move(self._db, name, selection, **changes)
+    def move(self, name: str, ids: Collection[int], only: Any = None, **changes: Any) -> int:
+        """Make a move for those of the tasks that stand where it begins, and meet the condition
+        ``only``; how many that were."""
+        return move(self._dialect, name, ids, only, **changes)

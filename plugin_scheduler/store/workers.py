@@ -190,7 +190,8 @@ class Workers:
             alive = leads & (worker.lease_until > self._dialect.epoch())
             leading = [row.id for row in self._db(alive).select(worker.id, orderby=worker.id)]
             if not leading:
-                self._db(leads & ~me).update(is_ticker=False)
+                before = [row.id for row in self._db(leads & ~me).select(worker.id)]
+                self._dialect.change(worker, before, leads, is_ticker=False)
                 return bool(self._db(me).update(is_ticker=True))
             if worker_id in leading[1:]:  # two were elected at the same moment: one steps back
                 self._db(me).update(is_ticker=False)

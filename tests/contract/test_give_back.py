@@ -11,8 +11,9 @@ from makers import NINE
 
 from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.crew import News
-from plugin_scheduler.intake import HELD_AGAIN, Intake
+from plugin_scheduler.intake import Intake
 from plugin_scheduler.known_functions import KnownFunctions
+from plugin_scheduler.outage import PAUSES
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
@@ -47,8 +48,8 @@ def test_a_row_that_somebody_holds_keeps_only_its_own_task(connect: Connect) -> 
         assert statuses(store) == [TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.QUEUED]
         caller.commit()
         intake.feed()
-        assert len(intake) == 1, "it has its turn in some seconds"
-        clock.turn(HELD_AGAIN)
+        assert len(intake) == 1, "it has its turn in a moment"
+        clock.turn(PAUSES[0])
         intake.feed()
         assert statuses(store) == [TaskStatus.QUEUED, TaskStatus.STOPPED, TaskStatus.QUEUED]
         assert not len(intake)
