@@ -79,7 +79,7 @@ class Births:
         """A runner that is on its way; None when it cannot be asked for."""
         try:
             return self._make_runner()
-        except OSError as error:  # no more files or processes to be had, now
+        except (OSError, MemoryError) as error:  # no more files or processes to be had, now
             self.failed(f"{type(error).__name__}: {error}")
             return None
 
@@ -101,7 +101,7 @@ class Births:
                 raise OSError(
                     f"the process that starts runners cannot be asked: {error}"
                 ) from error
-            except OSError:
+            except (OSError, MemoryError):
                 runner.close_files(self._selector)
                 raise
         return runner

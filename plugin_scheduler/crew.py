@@ -298,8 +298,10 @@ def unborn_runner(nonce: str) -> Iterator[tuple[Runner, tuple[int, ...]]]:
         lane = Lane()
         if_incomplete.callback(lane.close)
         page = blank_page()
+        if_incomplete.callback(os.close, page)
+        board = Board(page)
         if_incomplete.pop_all()
-        runner = Runner(Channel(ours), lane, output, trace, page, Stream(nonce), Board(page))
+        runner = Runner(Channel(ours), lane, output, trace, page, Stream(nonce), board)
         ends = (control_end.fileno(), lane.end.fileno(), output_end, trace_end, page)
         yield runner, ends
 

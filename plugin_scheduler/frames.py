@@ -125,6 +125,7 @@ _FROM_RUNNERS: Mapping[str, tuple[Callable[[Any], bool], ...]] = {
 _FROM_NURSERIES: Mapping[str, tuple[Callable[[Any], bool], ...]] = {
     "loaded": (_is_description, _are_texts),
     "boot_failed": (_is_text,),
+    "away": (_is_text,),
     "born": (_is_pid,),
     "unborn": (_is_text,),
     "died": (_is_pid, _is_whole),

@@ -81,12 +81,16 @@ def packed(order: Order) -> tuple[bytes, PrivateFile | None]:
     return short, complete_file("order", packet)
 
 
+class NoRoom(OSError):
+    """A runner could not take a file that came with an order: earlier tasks left too many open."""
+
+
 def whole(order: Sent) -> Sent:
     """With its arguments, where these came in a file."""
     if not order.is_large:
         return order
     if order.file is None:
-        raise OSError(errno.EMFILE, "the arguments came in a file, and this process can open none")
+        raise NoRoom(errno.EMFILE, "too many open files")
     packet = read_file(order.file.fileno())
     order.file.close()
     return unpack_order(packet)

@@ -218,7 +218,7 @@ class _Births:
             if len(fds) < FDS:
                 raise OSError(errno.EMFILE, "no room for the files of a runner")
             pid = os.fork()
-        except OSError as error:  # for now; the others go on
+        except (OSError, MemoryError) as error:  # for now; the others go on
             self._channel.send(["unborn", f"{type(error).__name__}: {error}"])
             for fd in fds:
                 os.close(fd)

@@ -7,27 +7,38 @@ orders come from the supervisor, and what came of them goes back to it as news.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import secrets
 import selectors
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from plugin_scheduler.births import Births
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import ENDED_BEFORE, UNREADABLE, News, Runner
+from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.frames import check_message, read_report
 from plugin_scheduler.hosts import World
 from plugin_scheduler.lane import Told, packed
 from plugin_scheduler.processes import end_group, ended_how, warn_runner
-from plugin_scheduler.reasons import Reason, ReasonCode
+from plugin_scheduler.reasons import Reason, ReasonCode, code_of
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result, result_of
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.wire import Closed, Unreadable
 
 _READS = 16
+NO_ROOM_AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds until the system is asked again for a file
 LAPSED = Reason(ReasonCode.LEASE_LOST)
+
+
+class Parked(NamedTuple):
+    """An order that waits for room: how often that was tried, and when it is tried again."""
+
+    order: Order
+    tries: int
+    at: float
 
 
 class Pool:
@@ -50,10 +61,16 @@ class Pool:
         self._wanted = 0
         self.runners: list[Runner] = []
         self.deaths = 0
+        self._parked: list[Parked] = []
+        self._returned: dict[int, int] = {}  # tasks that a runner had no room for, and how often
 
     def open(self) -> None:
         """Start to load the app."""
-        self._births.open_nursery()
+        try:
+            self._births.open_nursery()
+        except (OSError, MemoryError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"no process can be started that loads the app: {what}") from error
 
     @property
     def is_loading(self) -> bool:
@@ -81,12 +98,16 @@ class Pool:
     def _welcome(self, runner: Runner) -> None:
         runner.born_at = self._clock.monotonic()
         self.runners.append(runner)
-        self._selector.register(
-            runner.channel, selectors.EVENT_READ, lambda: self._hear_runner(runner)
-        )
-        self._selector.register(
-            runner.output, selectors.EVENT_READ, lambda: self._read_output(runner)
-        )
+        try:
+            self._selector.register(
+                runner.channel, selectors.EVENT_READ, lambda: self._hear_runner(runner)
+            )
+            self._selector.register(
+                runner.output, selectors.EVENT_READ, lambda: self._read_output(runner)
+            )
+        except OSError as error:  # the system watches no more files
+            self._births.failed(f"{type(error).__name__}: {error}")
+            runner.end(runner.born_at)
 
     def _note_death(self, pid: int, status: int) -> None:
         for runner in self.runners:
@@ -148,7 +169,8 @@ class Pool:
 
     def orders(self) -> list[Order]:
         """All that were handed out and not answered, begun or not."""
-        return [order for runner in self.runners for order in runner.orders.values()]
+        given = [order for runner in self.runners for order in runner.orders.values()]
+        return given + [parked.order for parked in self._parked]
 
     def load(self) -> list[Order]:
         """Those of them that runners have which take more."""
@@ -163,18 +185,46 @@ class Pool:
 
     def hand_out(self, order: Order) -> bool:
         """To the runner that has fewest; False without one, or when this worker's lease is over."""
+        return self._hand_out(order, 0)
+
+    def _hand_out(self, order: Order, tries: int) -> bool:
         if self._clock.monotonic() >= self._allowed_until:
             return False
         takers = [runner for runner in self.runners if self._takes(runner)]
         if not takers:
             return False
-        packet, file = packed(order)
+        try:
+            packet, file = packed(order)
+        except (OSError, MemoryError) as error:  # of this order alone: it is large
+            self._park(order, tries, error)
+            return True
         for runner in sorted(takers, key=lambda runner: len(runner.orders)):
             with contextlib.suppress(Closed):  # it is found out elsewhere
                 if runner.lane.send(packet, file):
                     runner.given(order, self._clock.monotonic())
                     return True
         return False
+
+    def _park(self, order: Order, tries: int, error: Exception) -> None:
+        """The system has no room for a file now: the order waits, and the others go on."""
+        if tries < len(NO_ROOM_AGAIN):
+            at = self._clock.monotonic() + NO_ROOM_AGAIN[tries]
+            self._parked.append(Parked(order, tries + 1, at))
+            return
+        reason = Reason(ReasonCode.NO_ROOM, error=f"{type(error).__name__}: {error}")
+        self._births.news.results.append(Result(order, Outcome.FAILED, 0.0, "", reason=reason))
+
+    def _try_parked(self, now: float) -> None:
+        due = [parked for parked in self._parked if parked.at <= now]
+        self._parked = [parked for parked in self._parked if parked.at > now]
+        for parked in due:
+            if not self._hand_out(parked.order, parked.tries):
+                self._births.news.unbegun.append(parked.order)
+
+    def _unpark(self) -> None:
+        """What waits for room goes back."""
+        self._births.news.unbegun += [parked.order for parked in self._parked]
+        self._parked.clear()
 
     def _hear_runner(self, runner: Runner) -> None:
         try:
@@ -236,13 +286,26 @@ class Pool:
         run, runner.run = runner.run, None
         run = run if run is not None and run.order is order else None
         runner.answered(order, self._clock.monotonic())
-        self._births.news.results.append(result_of(order, told, output, run, file))
+        result = result_of(order, told, output, run, file)
+        self._births.news.results.append(self._bounded(result))
         if run is not None and run.ending:
             # What it started may still be there, and its state is anybody's guess.
             runner.end(self._clock.monotonic(), Outcome.INTERRUPTED, ENDED_BEFORE)
         elif told.retires:
             runner.retiring_since = self._clock.monotonic()
             self._births.news.unbegun += runner.take_back()
+
+    def _bounded(self, result: Result) -> Result:
+        """A task that finds no room in a runner is given back, but not for ever."""
+        task_id = result.order.task.id
+        if code_of(result.reason) != ReasonCode.NO_ROOM:
+            self._returned.pop(task_id, None)
+            return result
+        self._returned[task_id] = self._returned.get(task_id, 0) + 1
+        if self._returned[task_id] < len(NO_ROOM_AGAIN):
+            return result
+        del self._returned[task_id]
+        return dataclasses.replace(result, outcome=Outcome.FAILED)
 
     def _read_output(self, runner: Runner) -> None:
         data = runner.read_output()
@@ -262,6 +325,7 @@ class Pool:
             known.append(now + 0.02)
         if self._wanted > self._living():
             known.append(self._births.next_at)
+        known += [parked.at for parked in self._parked]
         return min(known) if known else None
 
     def enforce(self) -> None:
@@ -282,6 +346,8 @@ class Pool:
                 self._births.failed(None if runner.ready else "a runner did not get ready in time")
             self._bury_if_dead(runner, now)
         self._replace_missing()
+        if self._parked:
+            self._try_parked(now)
 
     def _end_what_cannot_be(self, runner: Runner, now: float) -> None:
         """What its board says is believed only where it can be true, and no order is longer than it
@@ -306,6 +372,8 @@ class Pool:
                 self._warn(runner, outcome, reason)
             elif run_id in runner.orders:
                 self._births.news.unbegun += runner.take_back()
+        if any(parked.order.run_id == run_id for parked in self._parked):
+            self._unpark()
         news = self._births.news
         for order in [order for order in news.unbegun if order.run_id == run_id]:
             news.unbegun.remove(order)
@@ -313,6 +381,7 @@ class Pool:
 
     def kill_all_runs(self, outcome: str, reason: str) -> None:
         """End every run now."""
+        self._unpark()
         for runner in self.runners:
             self._births.news.unbegun += runner.take_back()
             runner.look(self._settings)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.clock import SYSTEM, Clock
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.private_files import read_file
 from plugin_scheduler.processes import start_entry
@@ -25,6 +25,9 @@ from plugin_scheduler.settings import Settings
 PATIENCE = 60.0  # seconds for one result
 STORED, TOO_LATE, TRY_AGAIN = 0, 4, 5  # exit codes
 TRIES = 3  # for a porter that was killed
+AT_ONCE = 4  # porters
+TOO_LONG = 10 * PATIENCE  # seconds after which one is killed: it hangs
+NO_ROOM_AGAIN, NO_ROOM_TRIES = 1.0, 30  # seconds between tries to start one, and how many
 _NOT_SENT = ("order", "result", "result_file")  # parts of a result that go another way
 
 
@@ -37,60 +40,98 @@ class Delivery:
     instead: Result | None = None
 
 
+@dataclasses.dataclass(eq=False)
+class Parcel:
+    """A result on its way: ``process`` carries it, or it waits for one."""
+
+    result: Result
+    killed: int = 0
+    refused: int = 0  # times that the system had no room for a process
+    not_before: float = 0.0
+    process: subprocess.Popen[bytes] | None = None
+    since: float = 0.0
+
+
 class Porters:
     """The supervisor's side: results on their way."""
 
-    def __init__(self, where: Mapping[str, Any], settings: Settings, worker_name: str) -> None:
+    def __init__(
+        self, where: Mapping[str, Any], settings: Settings, worker_name: str, clock: Clock = SYSTEM
+    ) -> None:
         self._load = {"where": where, "settings": settings.as_dict(), "worker": worker_name}
-        self._on_their_way: list[tuple[subprocess.Popen[bytes], Result]] = []
-        self._killed: dict[int, int] = {}
+        self._clock = clock
+        self._parcels: list[Parcel] = []
 
     @property
     def busy(self) -> bool:
-        return bool(self._on_their_way)
+        return bool(self._parcels)
 
     def task_ids(self) -> list[int]:
         """Tasks whose results are on their way."""
-        return [result.order.task.id for _, result in self._on_their_way]
+        return [parcel.result.order.task.id for parcel in self._parcels]
 
     def carry(self, result: Result) -> None:
-        """Start to report a result that is in a file; `delivered` tells when that is done."""
+        """Report a result that is in a file; `delivered` tells when that is done."""
+        self._parcels.append(Parcel(result))
+
+    def delivered(self) -> list[Delivery]:
+        """Results that were reported since the last call, or could not be. Starts those that wait,
+        a few at a time."""
+        done = [delivery for parcel in self._parcels if (delivery := self._look_at(parcel))]
+        gone = {id(delivery.result) for delivery in done}
+        self._parcels = [parcel for parcel in self._parcels if id(parcel.result) not in gone]
+        return done
+
+    def _look_at(self, parcel: Parcel) -> Delivery | None:
+        now = self._clock.monotonic()
+        if parcel.process is None:
+            return self._start(parcel, now)
+        code = parcel.process.poll()
+        if code is None:
+            if now > parcel.since + TOO_LONG:
+                parcel.process.kill()
+            return None
+        parcel.process = None
+        parcel.killed += code < 0
+        if code == TRY_AGAIN or (code < 0 and parcel.killed < TRIES):
+            return self._start(parcel, now)  # the database was away, or somebody killed it
+        return _delivery(code, parcel.result)
+
+    def _start(self, parcel: Parcel, now: float) -> Delivery | None:
+        at_work = sum(one.process is not None for one in self._parcels)
+        if now < parcel.not_before or at_work >= AT_ONCE:
+            return None
+        try:
+            parcel.process, parcel.since = self._process(parcel.result), now
+        except (OSError, MemoryError) as error:  # no room for files or processes, now
+            parcel.refused += 1
+            parcel.not_before = now + NO_ROOM_AGAIN
+            if parcel.refused >= NO_ROOM_TRIES:
+                why = Reason(ReasonCode.NO_ROOM, error=f"{type(error).__name__}: {error}")
+                return _failed(parcel.result, why)
+        return None
+
+    def _process(self, result: Result) -> subprocess.Popen[bytes]:
         assert result.result_file is not None
         order = result.order
         run = {"task": order.task.id, "run": order.run_id, "started": order.started.isoformat()}
         parts = {name: value for name, value in vars(result).items() if name not in _NOT_SENT}
         load = {**self._load, "order": run, "parts": parts}
-        porter = start_entry("porter", [result.result_file.fileno()], load)
-        self._on_their_way.append((porter, result))
-
-    def delivered(self) -> list[Delivery]:
-        """Results that were reported since the last call, or could not be."""
-        here = [pair for pair in self._on_their_way if pair[0].poll() is not None]
-        self._on_their_way = [pair for pair in self._on_their_way if pair not in here]
-        return [
-            _delivery(porter.returncode, result)
-            for porter, result in here
-            if not self._sent_again(porter.returncode, result)
-        ]
-
-    def _sent_again(self, code: int, result: Result) -> bool:
-        """The database was away, or somebody killed the porter: neither is the result's fault."""
-        run = result.order.run_id
-        self._killed[run] = self._killed.get(run, 0) + (code < 0)
-        again = code == TRY_AGAIN or (code < 0 and self._killed[run] < TRIES)
-        if again:
-            self.carry(result)
-        else:
-            del self._killed[run]
-        return again
+        return start_entry("porter", [result.result_file.fileno()], load)
 
 
 def _delivery(code: int, result: Result) -> Delivery:
-    if result.result_file is not None:
-        result.result_file.close()
     if code in (STORED, TOO_LATE):
+        if result.result_file is not None:
+            result.result_file.close()
         return Delivery(result, was_in_time=code == STORED)
     why = Reason(ReasonCode.REPORT_TOO_LARGE, error=f"exit status {code} of the process that tried")
+    return _failed(result, why)
+
+
+def _failed(result: Result, why: Reason) -> Delivery:
+    if result.result_file is not None:
+        result.result_file.close()
     failed = dataclasses.replace(result, outcome=Outcome.FAILED, reason=why, result_file=None)
     return Delivery(result, was_in_time=True, instead=failed)
 

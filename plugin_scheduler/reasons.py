@@ -28,6 +28,7 @@ class ReasonCode(str, Enum):
     STOP_ORDERED = "stop_ordered"
     RUNNER_DIED = "runner_died"
     RUNNER_UNREADABLE = "runner_unreadable"
+    NO_ROOM = "no_room"
     RUNNER_RETIRED = "runner_retired"
     RUNNER_ENDED = "runner_ended"
     WORKER_DIED = "worker_died"
@@ -64,6 +65,7 @@ TEMPLATES: Mapping[ReasonCode, str] = {
     _C.RUNNER_DIED: "its runner died: {how}",
     _C.RUNNER_UNREADABLE: "its runner sent something unreadable; did the task write to descriptors "
     "that are not its own?",
+    _C.NO_ROOM: "its machine has no room for its arguments or its result: {error}",
     _C.RUNNER_RETIRED: "its runner had to be ended",
     _C.RUNNER_ENDED: "its runner was ended for the run before it",
     _C.WORKER_DIED: "its worker {worker} died",

@@ -28,7 +28,7 @@ from plugin_scheduler.dialects import sessions
 from plugin_scheduler.error_text import reason_of, traceback_of
 from plugin_scheduler.errors import CommitFailed, NotFound
 from plugin_scheduler.hosts import World, load
-from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report, whole
+from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whole
 from plugin_scheduler.private_files import complete_file
 from plugin_scheduler.processes import run_exit_handlers
 from plugin_scheduler.reasons import Reason, ReasonCode
@@ -148,6 +148,10 @@ class Runner:
                 "reason": str(Reason(ReasonCode.UNKNOWN_FUNCTION, function=error)),
                 "reason_code": ReasonCode.UNKNOWN_FUNCTION.value,
             }
+        except NoRoom as error:  # earlier tasks are to blame: a fresh process has room
+            self._runs = self._settings.runner_max_runs
+            reason = Reason(ReasonCode.NO_ROOM, error=error)
+            return Outcome.INTERRUPTED, {"reason": str(reason), "reason_code": reason.code}
         except BaseException as error:  # user code may raise anything, sys.exit() included
             is_commit = self._run_id is None or isinstance(error, CommitFailed)
             self._boundary.rollback()
@@ -179,7 +183,10 @@ class Runner:
     def _should_retire(self) -> bool:
         now = time.monotonic()
         if now >= self._measured + MEMORY_EVERY:
-            self._mib, self._measured = psutil.Process().memory_info().rss / (1 << 20), now
+            try:
+                self._mib, self._measured = psutil.Process().memory_info().rss / (1 << 20), now
+            except (OSError, MemoryError):  # a task has left no room for the next one
+                return True
         too_large = 0 < self._settings.runner_max_mib < self._mib
         return too_large or self._runs >= self._settings.runner_max_runs
 

@@ -64,7 +64,7 @@ class Supervisor:
         self._intake = Intake(
             store, pool, self._staying, settings, identity.name, functions, clock, health
         )
-        porters = Porters(identity.where, settings, identity.name)
+        porters = Porters(identity.where, settings, identity.name, clock)
         self._reporting = Reporting(store, porters, identity.name, clock)
         self._vitals = Vitals(identity, settings, store, pool, clock)
         self._worker_id = 0

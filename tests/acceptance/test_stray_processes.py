@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
+import sys
 from pathlib import Path
 
 import psutil
@@ -69,6 +71,54 @@ def shuts():
     lab.becomes(lab.queue("cuts"), "COMPLETED", within=8)
     for _ in range(3):
         lab.becomes(lab.queue("quick"), "COMPLETED", within=8)
+    assert "Traceback" not in worker.log
+
+
+def no_more_files(pid: int) -> tuple[int, int]:
+    """From now on that process can open none; its limits as they were."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE, (5, hard))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+def test_a_process_without_room_delays_or_fails_what_needs_it_and_nothing_else(lab: Lab) -> None:
+    lab.write_tasks(
+        SOURCE
+        + """
+import resource
+def hoards():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    with contextlib.suppress(OSError):
+        while True:
+            os.open("/dev/null", 0)
+    return "done"
+def too_large():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    return "y" * 3_000_000
+def large(text): return "z" * 3_000_000
+def long():
+    while not os.path.exists("end"): time.sleep(0.02)
+"""
+    )
+    worker = lab.start_worker("-n", "2")
+    lab.becomes(lab.queue("hoards"), "COMPLETED", within=8)
+    task = lab.becomes(lab.queue("too_large"), "FAILED", within=8)
+    assert "File too large" in task.reason
+    long = lab.queue("long")
+    lab.becomes(long, "RUNNING")
+    nursery = next(one for one in worker.family() if "nursery" in " ".join(one.cmdline()))
+    limits = {pid: no_more_files(pid) for pid in (worker.pid, nursery.pid)}
+    large = lab.queue("large", "x" * 200_000)
+    lab.becomes(lab.queue("quick"), "COMPLETED", within=8)
+    lab.becomes(lab.queue("hoards"), "COMPLETED", within=8)  # its runner has to be replaced
+    assert lab.task(long).status == "RUNNING"
+    for pid, limit in limits.items():
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+    lab.becomes(lab.queue("quick"), "COMPLETED", within=8)
+    (lab.folder / "end").touch()
+    lab.becomes(long, "COMPLETED", within=8)
+    lab.becomes(large, "COMPLETED", within=15)
     assert "Traceback" not in worker.log
 
 
