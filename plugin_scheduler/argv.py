@@ -9,16 +9,34 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from plugin_scheduler import values
+from plugin_scheduler.spelling import did_you_mean
 
 _PAIR = re.compile(r"[A-Za-z_]\w*=")
 _DISTANCE = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:  # older versions of click have no type parameter there
+    _Choice = click.Choice
+
+
+class Word(_Choice):
+    """One of some words; of a misspelled one the nearest is named."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            near = did_you_mean(str(value), map(str, self.choices))
+            self.fail(f"{error.message.rstrip('.')}{near}", param, ctx)
 
 
 def arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:

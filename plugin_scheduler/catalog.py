@@ -16,6 +16,7 @@ from typing import Any
 
 from plugin_scheduler.errors import BadTask, ConfigError, NotFound
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.spelling import did_you_mean
 
 #: Modules of an app whose public functions are tasks, besides the one that makes the scheduler.
 MODEL_MODULES = ("models", "tasks")
@@ -64,7 +65,10 @@ class Catalog:
         functions = self.functions()
         if name not in functions:
             known = ", ".join(sorted(functions)) or "none"
-            raise NotFound(f"there is no task named {name!r} in this app; known tasks: {known}")
+            near = did_you_mean(name, functions)
+            raise NotFound(
+                f"there is no task named {name!r} in this app; known tasks: {known}{near}"
+            )
         return functions[name]
 
     def name_of(self, function: Callable[..., Any] | str) -> str:

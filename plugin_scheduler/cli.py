@@ -20,6 +20,7 @@ from plugin_scheduler.errors import ConfigError, SchedulerError
 from plugin_scheduler.hosts import module, py4web
 from plugin_scheduler.launch import launch
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.spelling import did_you_mean
 from plugin_scheduler.visible_text import visible
 
 USER_ERROR = 2
@@ -67,6 +68,15 @@ class _Group(click.Group):
         from plugin_scheduler.maintenance import COMMANDS
 
         return COMMANDS.get(name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; an unknown word gets the nearest sub-command named."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            near = did_you_mean(args[0], self.list_commands(ctx))
+            ctx.fail(f"no such command {args[0]!r}{near}")
+        return super().resolve_command(ctx, args)
 
 
 @click.command(

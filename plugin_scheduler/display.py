@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from plugin_scheduler.browse import Count, Explanation, Listing, Overview
+from plugin_scheduler.headway import as_number, plain_number
 from plugin_scheduler.journal import Note
 from plugin_scheduler.records import Outcome, RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.recurrence import in_words
@@ -123,15 +124,19 @@ class Screen:
 
     # -- tasks ----------------------------------------------------------------------------------
 
-    def tasks(self, page: Listing, total: Count, now: datetime) -> None:
-        """A list, and how much of it is left out."""
+    def tasks(self, page: Listing, total: Count, now: datetime, hints: Iterable[str] = ()) -> None:
+        """A list, how much of it is left out and why, and what may have been meant instead."""
         if page.looked_to is not None:
             self._line(f"there are too many: searched back to task {page.looked_to} only")
         if page.items:
             self._tasks(page.items, now)
         else:
             self._line("no such tasks")
-        if total.number > len(page.items):
+        for hint in hints:
+            self._line(_clean(hint))
+        for note in page.notes:
+            self._line(_clean(note))
+        if page.after is not None:
             self._line(f"{len(page.items):,} of {total} tasks; --limit shows more")
 
     def _tasks(self, tasks: Sequence[TaskView], now: datetime) -> None:
@@ -336,11 +341,11 @@ def _progress(progress: Any) -> str:
     """``3 of 10 (30 %) third picture``."""
     if not isinstance(progress, dict):
         return ""
-    at, of, text = progress.get("at"), progress.get("of"), progress.get("text")
-    part = "" if at is None else f"{at:g}"
+    at, of = as_number(progress.get("at")), as_number(progress.get("of"))
+    part = "" if at is None else plain_number(at)
     if at is not None and of:
-        part += f" of {of:g} ({100 * at / of:.0f} %)"
-    return f"{part} {text or ''}".strip()
+        part += f" of {plain_number(of)} ({100 * at / of:.0f} %)"
+    return f"{part} {progress.get('text') or ''}".strip()
 
 
 def _no_run(task: TaskView) -> str:

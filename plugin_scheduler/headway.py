@@ -71,11 +71,11 @@ def last_line(output: str) -> str:
 
 
 def _told(progress: dict[str, Any], spent: float) -> Headway:
-    at, of = _number(progress.get("at")), _number(progress.get("of"))
+    at, of = as_number(progress.get("at")), as_number(progress.get("of"))
     text = str(progress.get("text") or "")
     if at is None:
         return Headway(words=text)
-    values = {"text": text, "at": _plain(at), "of": _plain(of or 0)}
+    values = {"text": text, "at": plain_number(at), "of": plain_number(of or 0)}
     if not of or of <= 0:
         return Headway(words=Sentence("{text} ({at})" if text else "{at}", **values))
     template = "{text} ({at} of {of})" if text else "{at} of {of}"
@@ -125,12 +125,14 @@ def _seconds(clock: str) -> float | None:
     return float(seconds)
 
 
-def _number(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
+    """A finite number; None for anything else."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     with contextlib.suppress(OverflowError):  # a whole number too large for that
         return float(value) if is_number and math.isfinite(value) else None
     return None
 
 
-def _plain(number: float) -> str:
+def plain_number(number: float) -> str:
+    """A number as people write it: ``225,297`` and ``0.25``, never ``1e+06``."""
     return f"{number:,.0f}" if number == int(number) else f"{number:,.2f}"

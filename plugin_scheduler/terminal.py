@@ -12,7 +12,7 @@ import getpass
 import json
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plugin_scheduler import values
-from plugin_scheduler.argv import arguments, column, moment
+from plugin_scheduler.argv import Word, arguments, column, moment
 from plugin_scheduler.browse import Filter
 from plugin_scheduler.desk import Desk, opened
 from plugin_scheduler.errors import BadTask, NotFound
 from plugin_scheduler.journal import Journal
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView, plain
+from plugin_scheduler.spelling import nearest
 
 if TYPE_CHECKING:
     from plugin_scheduler.display import Screen
@@ -142,7 +143,7 @@ def status(desk: Desk) -> Answer:
         "--status",
         "statuses",
         multiple=True,
-        type=click.Choice(TaskStatus.ALL, case_sensitive=False),
+        type=Word(TaskStatus.ALL, case_sensitive=False),
         help="Only tasks that stand there; may be given several times.",
     ),
     click.option("--group", help="Only tasks of this group."),
@@ -159,8 +160,27 @@ def tasks(desk: Desk, statuses: Sequence[str], **parts: Any) -> Answer:
     page, total = desk.browser.tasks(wanted, PATIENCE), desk.browser.count(wanted, PATIENCE)
     now = desk.browser.now()
     counted = {"total": total.number, "total_is_more": total.more}
-    document = {**counted, "looked_to": page.looked_to, "tasks": list(map(plain, page.items))}
-    return Answer(document, lambda screen: screen.tasks(page, total, now))
+    document = {
+        **counted,
+        "looked_to": page.looked_to,
+        "unreadable": list(page.notes),
+        "tasks": list(map(plain, page.items)),
+    }
+    hints = [] if page.items else list(_meant(desk, wanted))
+    return Answer(document, lambda screen: screen.tasks(page, total, now, hints))
+
+
+def _meant(desk: Desk, wanted: Filter) -> Iterator[str]:
+    """Words of a filter that nothing has, where one is near that something has."""
+    if wanted.function and (known := desk.scheduler.catalog.names()):
+        near = nearest(wanted.function, known)
+        if near and near != wanted.function:
+            yield f"did you mean --function {near}?"
+    if wanted.group:
+        groups = {group for status in TaskStatus.ALL for group in desk.browser.groups_with(status)}
+        near = nearest(wanted.group, groups)
+        if near and near != wanted.group:
+            yield f"did you mean --group {near}?"
 
 
 @sub_command(

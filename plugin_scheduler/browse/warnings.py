@@ -221,8 +221,8 @@ def cannot_claim(worker: WorkerView) -> Iterator[Sentence]:
     """A worker whose claims fail takes nothing."""
     if worker.claim_error and worker.claim_failures >= CLAIM_FAILURES:
         yield Sentence(
-            "worker {worker} cannot take tasks, its last {number} tries failed: {error}; remove "
-            "the cause, it goes on trying",
+            "worker {worker} cannot take tasks, its last {number} tries failed: {error}; "
+            "scheduler.py doctor names known causes with their cure",
             worker=worker.name,
             number=worker.claim_failures,
             error=worker.claim_error,

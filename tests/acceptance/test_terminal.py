@@ -130,6 +130,12 @@ def test_tasks_are_filtered_and_no_id_is_cut(terminal: Terminal) -> None:
     found = terminal.json("tasks", "--function", "add", "--text", "xxx", "--status", "queued")
     assert [task["name"] for task in found["tasks"]] == [long_name]
     assert terminal("tasks", "--group", "none") == "no such tasks\n"
+    misspelled = terminal("tasks", "--group", "mian", "--status", "queued")
+    assert misspelled == "no such tasks\ndid you mean --group main?\n"
+    terminal.lab.db.executesql("UPDATE scheduler_task SET next_run_time = 'soon' WHERE id = 1")
+    terminal.lab.db.commit()
+    shown = terminal("tasks")
+    assert "Task 1 cannot be read" in shown and "--limit" not in shown
 
 
 def test_tasks_are_stopped_and_those_that_cannot_be_are_named(terminal: Terminal) -> None:
