@@ -13,6 +13,7 @@ from plugin_scheduler.controllers.visit import Visit
 from plugin_scheduler import sight
 from plugin_scheduler.browse import Notice, Overview
 from plugin_scheduler.browse.overview import MANY
+from plugin_scheduler.browse.warnings import TASKS
 from plugin_scheduler.records import TaskStatus, WorkerStatus
 from plugin_scheduler.sight import RunningNow, WorkerView
 
@@ -38,7 +39,7 @@ def mount(site: Site) -> None:
             "running": [_running(one) for one in seen.running],
             "amount": sight.amount,
             "command": sight.command(seen.application, "main"),
-            "is_new": not seen.counts,
+            "is_new": not seen.counts and not any(one.page == TASKS for one in seen.warnings),
         }
 
     @site.data("api/overview")

@@ -68,7 +68,8 @@ class Screen:
 
     def _counts(self, seen: Overview) -> None:
         if not seen.counts:
-            self._line("no tasks")
+            odd = any(one.code == "status_odd" for one in seen.warnings)
+            self._line("no tasks with a status" if odd else "no tasks")
             return
         used = [one for one in TaskStatus.ALL if any(one in row.by_status for row in seen.counts)]
         table = _table("group", *used, "due", "late", right=(*used, "due", "late"))

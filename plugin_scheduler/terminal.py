@@ -22,6 +22,7 @@ import click
 from plugin_scheduler import values
 from plugin_scheduler.argv import Word, arguments, column, moment
 from plugin_scheduler.browse import Filter
+from plugin_scheduler.browse.warnings import exit_code
 from plugin_scheduler.desk import Desk, opened
 from plugin_scheduler.errors import BadTask, NotFound
 from plugin_scheduler.journal import Journal
@@ -131,11 +132,20 @@ def _give(answer: Answer, as_json: bool) -> None:
 
 @sub_command(example="status -K shop\nstatus -u sqlite://s.sqlite -f data --json")
 def status(desk: Desk) -> Answer:
-    """How things stand: counts of tasks, what runs now, the workers, and warnings."""
+    """How things stand: counts of tasks, what runs now, the workers, and warnings.
+
+    Exit code 0 where all is well, 1 where something should be looked at, 2 where work is not done
+    (no worker serves a group, say) or the database cannot be asked.
+    """
     overview = desk.browser.overview()
     warnings = [one.sentence for one in overview.warnings]
-    document = {**plain(overview), "warnings": warnings}
-    return Answer(document, lambda screen: screen.overview(overview))
+    findings = [
+        {"code": one.code, "severity": one.severity, "sentence": one.sentence}
+        for one in overview.warnings
+    ]
+    document = {**plain(overview), "warnings": warnings, "findings": findings}
+    code = exit_code(one.severity for one in overview.warnings)
+    return Answer(document, lambda screen: screen.overview(overview), code)
 
 
 @sub_command(

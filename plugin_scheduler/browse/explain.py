@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from plugin_scheduler.browse.integrity import Integrity
 from plugin_scheduler.browse.waiting import Waits
 from plugin_scheduler.browse.warnings import (
     cannot_claim,
@@ -18,6 +19,7 @@ from plugin_scheduler.browse.warnings import (
     elsewhere,
     first_of,
     lack_of_workers,
+    no_more_ids,
     of_time,
 )
 from plugin_scheduler.records import RunStatus, TaskStatus
@@ -94,7 +96,7 @@ class Explanation:
         return self.reasons[1:] if self.state.template == RUNS_NEXT else self.reasons
 
 
-class Explanations(Waits):
+class Explanations(Waits, Integrity):
     """What hinders a task."""
 
     def obstacles(self, task: TaskView) -> list[Sentence]:
@@ -116,6 +118,8 @@ class Explanations(Waits):
             return self._of_waiting(task, now)
         if task.status in TaskStatus.HELD:
             return self._of_held(task, now)
+        if task.status not in TaskStatus.ALL:
+            return _of_odd(task)
         return self._of_ended(task, now)
 
     # -- one that waits --------------------
@@ -130,6 +134,7 @@ class Explanations(Waits):
             for name in HOLDS
             if name in asked
         ]
+        reasons = [*self._of_ids(), *reasons]
         later = task.next_run_time
         at = later if later is not None and later > now else None
         if not reasons:
@@ -140,6 +145,12 @@ class Explanations(Waits):
         else:
             state = Sentence("it does not run now")
         return Explanation(task, state, at, checks, reasons)
+
+    def _of_ids(self) -> Iterator[Sentence]:
+        """Why no run can be made, of whatever task."""
+        for left in self.ids_left():
+            if left.ids.table == "scheduler_run" and (why := no_more_ids(left.ids)):
+                yield why
 
     def _ask(
         self, task: TaskView, workers: list[WorkerView], now: datetime
@@ -348,6 +359,18 @@ _UNMET = {
     END: Sentence("its stop_time has passed"),
     QUEUED: Sentence("it is not queued any more"),
 }
+
+
+def _of_odd(task: TaskView) -> Explanation:
+    """One whose status somebody wrote by hand, or left out."""
+    state = Sentence("it has no status: no worker takes it")
+    if task.status:
+        words = 'its status is "{status}", which is none: no worker takes it'
+        state = Sentence(words, status=task.status)
+    remedy = Sentence(
+        "set its status to {status} in scheduler_task to have it run", status=TaskStatus.QUEUED
+    )
+    return Explanation(task, state, None, [], [remedy])
 
 
 def _until(task: TaskView, now: datetime) -> float:

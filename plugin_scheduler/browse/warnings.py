@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from plugin_scheduler import sight
-from plugin_scheduler.browse.counting import Amounts, Counting
+from plugin_scheduler.browse.counting import Amounts
+from plugin_scheduler.browse.integrity import MOST, Integrity, Left, Odd
 from plugin_scheduler.clock import alike, is_zone, own_zone
+from plugin_scheduler.models.ids import Ids
 from plugin_scheduler.records import TaskStatus, WorkerStatus
 from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import FunctionCount, WorkerView, amount, quantity, span
@@ -22,18 +24,30 @@ CLAIM_FAILURES = 2  # in a row, from which on they are told; one may be a deadlo
 DEATHS_FOR = timedelta(days=1)  # for so long the overview tells of workers that died
 DEATHS_SHOWN = 3
 TASKS, WORKERS, HISTORY = "tasks", "workers", "history"
+#: How grave it is: work is not done, something should be looked at, worth to know.
+ERROR, WARNING, NOTE = "error", "warning", "note"
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A warning, and which page shows more of it under which filter."""
+    """A warning, and which page shows more of it under which filter. Scripts go by its ``code``."""
 
+    code: str
     sentence: Sentence
     page: str = WORKERS
     query: dict[str, str] = field(default_factory=dict)
+    severity: str = WARNING
 
 
-class Warnings(Counting):
+def exit_code(severities: Iterable[str]) -> int:
+    """What a command says to scripts: 2 where there is an error, 1 a warning, 0 neither."""
+    return max((_CODES.get(one, 0) for one in severities), default=0)
+
+
+_CODES = {ERROR: 2, WARNING: 1}
+
+
+class Warnings(Integrity):
     """What is not as it should be."""
 
     def warnings(
@@ -50,10 +64,15 @@ class Warnings(Counting):
         yield from self._without_a_leader(workers)
         yield from self._unknown_functions(functions, workers)
         yield from self._overdue(now)
-        for trouble in troubles(workers):
-            yield Notice(trouble)
+        yield from map(_of_odd, self.odd_statuses())
+        yield from self.of_ids()
+        yield from notices_of(workers)
         for trouble in elsewhere(workers, self._settings.zone, self._dialect.epoch()):
-            yield Notice(trouble)
+            yield Notice("zone_here", trouble)
+
+    def of_ids(self) -> Iterator[Notice]:
+        """Ids that end, have ended, or cannot go on."""
+        return map(_of_ids, self.ids_left())
 
     def _silent(self, workers: list[WorkerView]) -> Iterator[Notice]:
         for worker in workers:
@@ -63,11 +82,11 @@ class Warnings(Counting):
             held = self.held_by(worker.name)
             if held:
                 silence["tasks"] = quantity(held, "task")
-                yield Notice(
-                    Sentence("worker {worker} is silent for {time} and holds {tasks}", **silence)
-                )
+                words = "worker {worker} is silent for {time} and holds {tasks}"
+                yield Notice("worker_silent", Sentence(words, **silence))
             else:
-                yield Notice(Sentence("worker {worker} is silent for {time}", **silence))
+                words = "worker {worker} is silent for {time}"
+                yield Notice("worker_silent", Sentence(words, **silence))
 
     def _deaths(self, now: datetime) -> Iterator[Notice]:
         """Workers that died lately: their rows are gone, the history knows them."""
@@ -86,21 +105,26 @@ class Warnings(Counting):
             number = quantity(tasks if isinstance(tasks, int) else 0, "task")
             if host:
                 said = "worker {worker} on {host} died {time} ago; {tasks} given back"
-                yield Notice(Sentence(said, host=str(host), tasks=number, **facts), HISTORY)
+                sentence = Sentence(said, host=str(host), tasks=number, **facts)
+                yield Notice("worker_died", sentence, HISTORY, severity=NOTE)
             else:
                 said = "worker {worker} died {time} ago; {tasks} given back"
-                yield Notice(Sentence(said, tasks=number, **facts), HISTORY)
+                sentence = Sentence(said, tasks=number, **facts)
+                yield Notice("worker_died", sentence, HISTORY, severity=NOTE)
         if len(found) > DEATHS_SHOWN:
-            yield Notice(Sentence("more workers died in the last 24 hours"), HISTORY)
+            sentence = Sentence("more workers died in the last 24 hours")
+            yield Notice("worker_died", sentence, HISTORY, severity=NOTE)
 
     def _without_a_leader(self, workers: list[WorkerView]) -> Iterator[Notice]:
         alive = [worker for worker in workers if worker.alive]
         if alive and not any(worker.is_ticker for worker in alive):
             yield Notice(
+                "no_leader",
                 Sentence(
                     "no worker leads: nobody looks after lost tasks, broadcasts, stop times, and "
                     "tasks that wait for others"
-                )
+                ),
+                severity=ERROR,
             )
 
     def known_names(self, workers: Iterable[WorkerView]) -> frozenset[str]:
@@ -118,6 +142,7 @@ class Warnings(Counting):
         for one in functions:
             if known and one.waiting and one.function not in known:
                 yield Notice(
+                    "function_unknown",
                     Sentence(
                         'no worker knows the function "{function}" of {tasks}',
                         function=one.function,
@@ -125,12 +150,14 @@ class Warnings(Counting):
                     ),
                     TASKS,
                     {"function": one.function, "status": TaskStatus.QUEUED},
+                    ERROR,
                 )
 
     def _overdue(self, now: datetime) -> Iterator[Notice]:
         tally = self.past_their_end(now)
         if number := tally.total("mine"):
             yield Notice(
+                "overdue",
                 Sentence(
                     "{tasks} past the stop_time that no leading worker has ended yet",
                     tasks=quantity(number, "task", tally.capped),
@@ -149,7 +176,56 @@ def _unserved_groups(due: Amounts, workers: list[WorkerView]) -> Iterator[Notice
                 number=amount(number, (application, group) in due.capped),
             )
             sentence = Sentence("{why}; {wait}; {remedy}", why=lack[0], wait=wait, remedy=lack[1])
-            yield Notice(sentence, TASKS, {"group": group, "status": TaskStatus.QUEUED})
+            query = {"group": group, "status": TaskStatus.QUEUED}
+            yield Notice("group_unserved", sentence, TASKS, query, ERROR)
+
+
+def _of_odd(odd: Odd) -> Notice:
+    facts = {"tasks": quantity(odd.tasks, "task", odd.tasks >= MOST), "id": odd.first}
+    if odd.status:
+        words = (
+            '{tasks} with the status "{status}", which is none: no worker takes them (task {id})'
+        )
+        return Notice("status_odd", Sentence(words, status=odd.status, **facts), TASKS, {}, ERROR)
+    words = "{tasks} without a status: no worker takes them (task {id})"
+    return Notice("status_odd", Sentence(words, **facts), TASKS, {}, ERROR)
+
+
+def _of_ids(left: Left) -> Notice:
+    sentence = no_more_ids(left.ids)
+    if sentence is not None:
+        code = "sequence_behind" if left.ids.is_behind else "ids_used_up"
+        return Notice(code, sentence, severity=ERROR)
+    facts = {"percent": int(100 * left.ids.share), "table": left.ids.table}
+    if left.ends is None:
+        words = "{percent} % of the ids of {table} are used; scheduler.py upgrade widens them"
+        return Notice("ids_running_out", Sentence(words, **facts))
+    words = (
+        "{percent} % of the ids of {table} are used, and at the present rate the last one by "
+        "{date}; scheduler.py upgrade widens them"
+    )
+    date = left.ends.date().isoformat()
+    return Notice("ids_running_out", Sentence(words, date=date, **facts))
+
+
+def no_more_ids(ids: Ids) -> Sentence | None:
+    """Why no row can be added to a table, with the cure; None where one can."""
+    if ids.is_behind:
+        return Sentence(
+            "no row can be added to {table}: its sequence {sequence} is behind id {id}, as after a "
+            "restore; scheduler.py upgrade sets it right",
+            table=ids.table,
+            sequence=ids.sequence,
+            id=ids.highest,
+        )
+    if ids.are_used_up:
+        return Sentence(
+            "no row can be added to {table}: all ids up to {id} are used up; scheduler.py upgrade "
+            "widens them",
+            table=ids.table,
+            id=ids.largest,
+        )
+    return None
 
 
 def lack_of_workers(
@@ -180,24 +256,39 @@ def _what_wakes(serving: list[WorkerView], application: str, group: str) -> Sent
 
 def troubles(workers: Iterable[WorkerView]) -> Iterator[Sentence]:
     """What the workers that are alive complain of."""
+    return (notice.sentence for notice in notices_of(workers))
+
+
+def notices_of(workers: Iterable[WorkerView]) -> Iterator[Notice]:
+    """As `troubles`, with codes."""
     for worker in workers:
-        if worker.alive:
-            yield from cannot_start(worker)
-            yield from cannot_claim(worker)
-            yield from of_time(worker)
-            if worker.unknown_functions:
-                yield Sentence(
+        if not worker.alive:
+            continue
+        for trouble in cannot_start(worker):
+            yield Notice("runner_not_started", trouble, severity=ERROR)
+        for trouble in cannot_claim(worker):
+            yield Notice("claims_fail", trouble, severity=ERROR)
+        for trouble in of_time(worker):
+            yield Notice("worker_time", trouble)
+        if worker.wake_up_trouble:
+            yield Notice(
+                "late_news",
+                Sentence(
+                    "worker {worker} hears of new tasks up to a second late: {why}",
+                    worker=worker.name,
+                    why=worker.wake_up_trouble,
+                ),
+            )
+        if worker.unknown_functions:
+            yield Notice(
+                "worker_unknown_functions",
+                Sentence(
                     "worker {worker} does not know these functions of waiting tasks: {functions}; "
                     "restart it if they are newer",
                     worker=worker.name,
                     functions=first_of(worker.unknown_functions),
-                )
-            if worker.wake_up_trouble:
-                yield Sentence(
-                    "worker {worker} hears of new tasks up to a second late: {why}",
-                    worker=worker.name,
-                    why=worker.wake_up_trouble,
-                )
+                ),
+            )
 
 
 def first_of(names: list[str], most: int = 5) -> list[str | Sentence]:

@@ -52,7 +52,7 @@ def status_of(lab: Lab) -> str:
     """What a person is shown."""
     where = ["-u", lab.uri, "-f", str(lab.folder)]
     done = subprocess.run([*COMMAND, "status", *where], capture_output=True, text=True, timeout=30)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 1), done.stderr  # 1 where something should be looked at
     return " ".join(done.stdout.split())
 
 

@@ -173,15 +173,22 @@ def test_a_stop_time_that_has_passed_is_replaced_on_request(terminal: Terminal) 
 
 def test_status_tells_what_waits_what_runs_who_works_and_what_is_wrong(terminal: Terminal) -> None:
     worker = terminal.lab.start_worker("-w", "w1")
-    terminal.lab.queue("add", 1, group_name="gpu")
     terminal.lab.becomes(terminal.lab.queue("nap"), "RUNNING")
-    shown = terminal("status")
+    terminal("status", code=0)
+    terminal.lab.queue("add", 1, group_name="gpu")
+    terminal.lab.db.commit()
+    shown = terminal("status", code=2)  # work is not done
     assert 'no live worker serves group "gpu"; 1 due task waits there' in shown
     assert "ACTIVE, ticker" in shown and "running now" in shown and "\x1b" not in shown
     worker.kill()
     warned = "worker w1 is silent for"
-    eventually(lambda: any(warned in one for one in terminal.json("status")["warnings"]), 15)
-    assert "and holds 1 task" in terminal("status")
+
+    def seen() -> Any:
+        return terminal.json("status", code=2)
+
+    eventually(lambda: any(warned in one for one in seen()["warnings"]), 15)
+    assert {"code": "worker_silent", "severity": "warning"}.items() <= seen()["findings"][1].items()
+    assert "and holds 1 task" in terminal("status", code=2)
 
 
 def test_why_a_new_task_waits_is_told_at_once(terminal: Terminal) -> None:
@@ -283,7 +290,9 @@ def test_json_of_an_app_that_prints_is_one_document(terminal: Terminal) -> None:
     assert "known: greet" in terminal.errors
 
 
-@pytest.mark.parametrize("name", ["status", "tasks", "run", "explain", "queue", "stop", "requeue"])
+@pytest.mark.parametrize(
+    "name", ["status", "tasks", "run", "explain", "queue", "stop", "requeue", "upgrade", "doctor"]
+)
 def test_help_teaches_with_an_example(terminal: Terminal, name: str) -> None:
     shown = terminal.says(name, "--help")
     assert f"  scheduler.py {name} " in shown.partition("Examples:")[2]

@@ -1,0 +1,137 @@
+"""Rows that are not as they should be: a status that is none, ids that end, orphans.
+
+Every question is bounded: so many rows are looked at, and no more.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from plugin_scheduler.browse.counting import Counting
+from plugin_scheduler.models.ids import Ids, ids_of
+from plugin_scheduler.reasons import ReasonCode
+from plugin_scheduler.records import TaskStatus
+
+MOST = 1_000  # rows of one kind
+MOST_PAIRS = 10_000  # of the newest rows that are looked up in another table
+USED = 0.5  # part of all ids from which on it is told
+
+
+@dataclass(frozen=True)
+class Odd:
+    """Tasks whose status is none: "" stands for NULL. ``first`` is the id of one of them."""
+
+    status: str
+    tasks: int
+    first: int
+
+
+@dataclass(frozen=True)
+class Left:
+    """How the ids of a table stand; ``ends`` is when the last one is used at the present rate."""
+
+    ids: Ids
+    ends: datetime | None
+
+
+class Integrity(Counting):
+    """What nothing in the tables should be."""
+
+    def odd_statuses(self) -> list[Odd]:
+        """Tasks of this app that no worker takes and no list shows, by their status."""
+        status, known = self._task.status, sorted(TaskStatus.ALL)
+        gaps = [status == None, status < known[0], status > known[-1]]
+        gaps += [(status > low) & (status < high) for low, high in itertools.pairwise(known)]
+        # Gap by gap, so that the database goes along its index, where nearly always is nothing.
+        how = {"limitby": (0, MOST), "orderby_on_limitby": False}
+        selects = [
+            str(self._set(gap & self._mine())._select(status, self._task.id, **how)).rstrip("; ")
+            for gap in gaps
+        ]
+        parts = (f"SELECT * FROM ({one}) AS gap{place}" for place, one in enumerate(selects))
+        found: dict[str, list[int]] = {}
+        for word, number in self._db.executesql(" UNION ALL ".join(parts)):
+            found.setdefault(str(word or ""), []).append(int(number))
+        return [Odd(word, len(ids), min(ids)) for word, ids in sorted(found.items())]
+
+    def ids_left(self) -> Iterator[Left]:
+        """The tables whose ids end, have ended, or cannot go on."""
+        for one in ids_of(self._db, "scheduler_task", "scheduler_run"):
+            if one.is_behind or one.are_used_up:
+                yield Left(one, None)
+            elif one.share >= USED:
+                yield Left(one, self._end_of(one))
+
+    def _end_of(self, ids: Ids) -> datetime | None:
+        """By the ids that were used between the oldest row that is kept and the newest."""
+        table = self._db[ids.table]
+        dated = table.start_time != None
+        ends = [
+            self._set(dated).select(table.id, table.start_time, orderby=order, limitby=(0, 1))
+            for order in (table.id, ~table.id)
+        ]
+        if not all(ends):
+            return None
+        (first, last), now = (rows[0] for rows in ends), self.now()
+        seconds = (last.start_time - first.start_time).total_seconds()
+        if seconds < 60 or last.id <= first.id:
+            return None
+        left = (ids.largest - max(ids.highest, last.id)) * seconds / (last.id - first.id)
+        return _later(now, left)
+
+    def runs_without_task(self) -> int:
+        """How many of the newest runs belong to no task."""
+        return self._count(
+            f"SELECT r.id FROM (SELECT id, task_id FROM scheduler_run ORDER BY id DESC LIMIT "
+            f"{MOST_PAIRS}) AS r LEFT JOIN scheduler_task AS t ON t.id = r.task_id "
+            "WHERE t.id IS NULL"
+        )
+
+    def dependencies_without_task(self) -> int:
+        """How many of the newest dependencies lead from or to no task, where a task waits."""
+        return self._count(
+            "SELECT d.id FROM (SELECT id, task_parent, task_child FROM scheduler_task_deps "
+            f"WHERE can_visit = 'F' ORDER BY id DESC LIMIT {MOST_PAIRS}) AS d "
+            "LEFT JOIN scheduler_task AS p ON p.id = d.task_parent "
+            "LEFT JOIN scheduler_task AS c ON c.id = d.task_child "
+            "WHERE p.id IS NULL OR c.id IS NULL"
+        )
+
+    def _count(self, rows: str) -> int:
+        return int(self._db.executesql(f"SELECT COUNT(*) FROM ({rows}) AS found")[0][0])
+
+    def held_without_worker(self, alive: set[str]) -> dict[str, int]:
+        """Tasks in the hands of workers that are not alive, by worker; "" where none is named."""
+        held = self._task.status.belongs(TaskStatus.HELD) & self._mine()
+        rows = self._told(held, [self._task.assigned_worker_name], limitby=(0, MOST))
+        names = Counter(str(name or "") for (name,) in rows)
+        return {name: number for name, number in sorted(names.items()) if name not in alive}
+
+    def unreadable(self) -> list[int]:
+        """Waiting tasks whose row has a value that is none of its column's type: their ids."""
+        waiting = self._task.status.belongs(TaskStatus.WAITING) & self._mine()
+        how: dict[str, Any] = {"orderby": ~self._task.id, "limitby": (0, MOST)}
+        ids = {int(one) for (one,) in self._told(waiting, [self._task.id], **how)}
+        readable = {row.id for row in self._rows(self._task, waiting, self._task.ALL, **how)}
+        return sorted(ids - readable)
+
+    def condemned(self) -> list[int]:
+        """Tasks that FAILED because their row could not be read: ids of the newest."""
+        condemned = self._task.status == TaskStatus.FAILED
+        condemned &= self._task.reason_code == ReasonCode.BAD_ROW.value
+        some = self._told(
+            condemned & self._mine(), [self._task.id], orderby=~self._task.id, limitby=(0, MOST)
+        )
+        return [int(one) for (one,) in some]
+
+
+def _later(moment: datetime, seconds: float) -> datetime | None:
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
