@@ -6,18 +6,15 @@ I call pydal. I never know what a task is.
 
 from __future__ import annotations
 
-import contextlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from pydal._globals import THREAD_LOCAL
-from pydal.connection import ConnectionPool
-
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.dialects.base import Dialect, let_go
+from plugin_scheduler.dialects.base import Dialect, hang_up, open_connection
 from plugin_scheduler.dialects.mysql import MySQL
 from plugin_scheduler.dialects.postgres import Postgres
-from plugin_scheduler.dialects.sqlite import SQLite
+from plugin_scheduler.dialects.sqlite import FileRemoved, SQLite
 from plugin_scheduler.settings import Settings
 
 _DIALECTS: dict[str, type[Dialect]] = {"sqlite": SQLite, "postgres": Postgres, "mysql": MySQL}
@@ -42,6 +39,15 @@ def driver_args(uri: str, given: Mapping[str, Any] | None, settings: Settings) -
     return {**theirs, **options}
 
 
+def require_file(uri: str, folder: str | None) -> None:
+    """FileRemoved where a SQLite database has no file: pydal would make an empty one."""
+    scheme, _, path = uri.partition("://")
+    if scheme == SQLite.name:
+        path = os.path.abspath(os.path.join(folder or "", path))
+        if not os.path.exists(path):
+            raise FileRemoved(path)
+
+
 def kind_of_adapter(adapter: Any) -> type[Dialect]:
     """The dialect of what a pydal adapter is connected to."""
     return _DIALECTS.get(adapter.dbengine, Dialect)
@@ -57,11 +63,7 @@ def close_connection(db: Any) -> None:
     A forked process must not find a connection that its parent opened: libpq and SQLite both
     break when two processes speak through one handle.
     """
-    adapter = db._adapter
-    let_go(adapter, "rollback")
-    while pooled := ConnectionPool.POOLS.get(adapter.uri):
-        with contextlib.suppress(Exception):  # a broken one is closed by being dropped
-            pooled.pop().close()
+    hang_up(db._adapter)
 
 
 def is_on_a_server(db: Any) -> bool:
@@ -71,10 +73,5 @@ def is_on_a_server(db: Any) -> bool:
 
 def is_idle(db: Any) -> bool:
     """True where it is certain that no transaction is open on this thread's connection."""
-    connection = _open_connection(db)
+    connection = open_connection(db._adapter)
     return connection is None or _kind_of(db).is_idle(connection)
-
-
-def _open_connection(db: Any) -> Any:
-    """This thread's connection, where there is one: pydal's property would open it."""
-    return getattr(THREAD_LOCAL, db._adapter._connection_uname_, None)

@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
+from pydal._globals import THREAD_LOCAL
+from pydal.connection import ConnectionPool
+
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.sayings import Sayings
 from plugin_scheduler.doorbell import Doorbell, Silent
@@ -21,6 +24,7 @@ from plugin_scheduler.settings import Settings
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
+READS_ONLY = " (this session may only read, as at a replica; a new one is opened)"
 CONFLICT_TRIES = 5  # a deadlock has one victim each time, and the others get through
 CONFLICT_PAUSE = 0.01  # seconds, more with each try
 
@@ -105,10 +109,15 @@ class Dialect(Sayings):
         try:
             yield
         except Exception as error:
-            if self.passes(error) and not self.blames_values(error):
-                words = f"{type(error).__name__}: {str(error).strip()}{self.hint(error)}"
-                raise self.kind_of(error)(words, for_all=self.down_for_all(error)) from error
-            raise
+            reads_only = self.is_read_only(error)
+            passes = self.passes(error) and not self.blames_values(error)
+            if not (reads_only or passes):
+                raise
+            words = f"{type(error).__name__}: {str(error).strip()}{self.hint(error)}"
+            if reads_only:  # others may reach the server that has taken over
+                self.hang_up()
+                raise StoreUnavailable(words + READS_ONLY) from error
+            raise self.kind_of(error)(words, for_all=self.down_for_all(error)) from error
 
     def begin(self) -> None:
         """Start a transaction that will write."""
@@ -178,6 +187,11 @@ class Dialect(Sayings):
         """End whatever transaction is open."""
         self.db.rollback()
 
+    def hang_up(self) -> None:
+        """Close the connection and those in the pool; the next query opens another."""
+        self._connection = None
+        hang_up(self.db._adapter)
+
     def _roll_back(self) -> None:
         try:
             self.rollback()
@@ -207,6 +221,12 @@ class Dialect(Sayings):
         kinds = (getattr(driver, name, None) for name in ("DataError", "IntegrityError"))
         of_driver = tuple(kind for kind in kinds if isinstance(kind, type))
         return isinstance(error, (ValueError, OverflowError, *of_driver))
+
+    @classmethod
+    def is_read_only(cls, error: Exception) -> bool:
+        """True where the session may only read. It stays so for as long as it is open, also where
+        the database can be written again at the same address, as after a failover."""
+        return False
 
     def kind_of(self, error: Exception) -> type[StoreUnavailable]:
         """Conflict where the database chose this transaction as the victim, Locked where somebody
@@ -243,6 +263,17 @@ class Dialect(Sayings):
     # -- the app's own connection --------------------
 
     @classmethod
+    def place_of(cls, adapter: Any) -> Any:
+        """What a connection that is opened now leads to, where that may change beneath it."""
+        return None
+
+    @classmethod
+    def has_moved(cls, place: Any) -> bool:
+        """True where a new connection would lead to another place; StoreUnavailable where there is
+        none."""
+        return False
+
+    @classmethod
     def is_broken(cls, connection: Any) -> bool:
         """True for a connection that the server has closed, as far as this end knows."""
         return False
@@ -272,6 +303,19 @@ def let_go(adapter: Any, action: str | None) -> None:
         adapter.close(action, really=True)
     with contextlib.suppress(Exception):  # where that failed half-way, pydal would keep it
         adapter.set_connection(None)
+
+
+def hang_up(adapter: Any) -> None:
+    """Close this thread's connection for real, and those that wait in the pool."""
+    let_go(adapter, "rollback")
+    while pooled := ConnectionPool.POOLS.get(adapter.uri):
+        with contextlib.suppress(Exception):  # a broken one is closed by being dropped
+            pooled.pop().close()
+
+
+def open_connection(adapter: Any) -> Any:
+    """This thread's connection, where there is one: pydal's property would open it."""
+    return getattr(THREAD_LOCAL, adapter._connection_uname_, None)
 
 
 def again(method: Method) -> Method:

@@ -47,6 +47,8 @@ DEADLOCK = 1213  # its victim loses all of its transaction
 _KINDS: dict[int, type[StoreUnavailable]] = {DEADLOCK: Conflict, 1020: Conflict, 1205: Locked}
 _TABLE_AWAY = (1146, 1054)  # no such table or column: somebody is at work on the tables
 _TOO_LARGE = 1153
+_OPTION_PREVENTS = 1290  # --read-only, --super-read-only, and others
+_READ_ONLY = (1792, 1836)  # a read-only transaction, by default; read-only mode
 #: Wrong, too long or too large values, no JSON, violated constraints, errors raised by triggers.
 _OF_VALUES = (_TOO_LARGE, 1118, 1264, 1265, 1292, 1300, 1366, 1406, 1644, 3140, 3141, 3819, 4025)
 _DOWN = (1053,)  # shutting down
@@ -207,6 +209,12 @@ class MySQL(Server):
 
     def blames_values(self, error: Exception) -> bool:
         return _number(error) in _OF_VALUES or super().blames_values(error)
+
+    @classmethod
+    def is_read_only(cls, error: Exception) -> bool:
+        number = _number(error)
+        says_so = number == _OPTION_PREVENTS and "read" in str(error).lower()
+        return says_so or number in _READ_ONLY
 
     def kind_of(self, error: Exception) -> type[StoreUnavailable]:
         return _KINDS.get(_number(error), StoreUnavailable)

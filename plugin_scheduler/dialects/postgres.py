@@ -59,6 +59,7 @@ _TOLD = {
 
 #: Serialization failure, deadlock, lock not available.
 _KINDS: dict[str, type[StoreUnavailable]] = {"40001": Conflict, "40P01": Conflict, "55P03": Locked}
+_READ_ONLY = "25006"
 _TABLE_AWAY = ("42P01", "42703")  # undefined table or column: somebody is at work on the tables
 #: Data exceptions, violated constraints, limits of a statement, errors raised by triggers.
 _OF_VALUES = ("22", "23", "54", "P0")
@@ -204,6 +205,16 @@ class Postgres(Server):
     def blames_values(self, error: Exception) -> bool:
         code = getattr(error, "pgcode", None) or ""
         return code[:2] in _OF_VALUES or super().blames_values(error)
+
+    @classmethod
+    def is_read_only(cls, error: Exception) -> bool:
+        return getattr(error, "pgcode", None) == _READ_ONLY
+
+    def hang_up(self) -> None:
+        if self._ear is not None:  # it leads to the same server
+            self._ear.close()
+            self._ear = None
+        super().hang_up()
 
     def kind_of(self, error: Exception) -> type[StoreUnavailable]:
         return _KINDS.get(getattr(error, "pgcode", None) or "", StoreUnavailable)

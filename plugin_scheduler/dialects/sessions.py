@@ -22,7 +22,7 @@ from pydal.adapters.base import SQLAdapter
 from pydal.connection import ConnectionPool
 
 from plugin_scheduler.dialects import close_connection, kind_of_adapter
-from plugin_scheduler.errors import CommitFailed
+from plugin_scheduler.errors import CommitFailed, StoreUnavailable
 
 #: First six characters of statements about rows: most of them leave nothing in the session.
 _ABOUT_ROWS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE"))
@@ -41,12 +41,25 @@ REASON_LIMIT = 300  # characters
 class Session:
     """One open connection of a DAL, in the thread that opened it."""
 
-    __slots__ = ("adapter", "connection", "error", "failed_commit", "kind", "lost", "touched")
+    __slots__ = (
+        "adapter",
+        "connection",
+        "error",
+        "failed_commit",
+        "gone",
+        "kind",
+        "lost",
+        "place",
+        "reads_only",
+        "touched",
+    )
 
     def __init__(self, adapter: Any, connection: Any) -> None:
         self.adapter, self.connection = adapter, connection
         self.kind = kind_of_adapter(adapter)
-        self.touched = False
+        self.place = self.kind.place_of(adapter)
+        self.gone: StoreUnavailable | None = None
+        self.touched = self.reads_only = False
         self.error: str | None = None
         self.lost: str | None = None
         self.failed_commit: str | None = None
@@ -54,6 +67,7 @@ class Session:
     def failed(self, error: Exception, was_open: bool) -> None:
         """A statement failed; ``was_open``: in the middle of a transaction."""
         self.error = self.error or _line_of(error)
+        self.reads_only = self.reads_only or self.kind.is_read_only(error)
         if was_open and self.kind.has_lost(self.connection, error):
             self.lost = self.lost or _line_of(error)
 
@@ -102,8 +116,15 @@ class Session:
             self.close()
 
     def renew_if_broken(self) -> None:
-        """Have the next query open another connection where the server has closed this one."""
-        if self.kind.is_broken(self.connection):
+        """Have the next query open another connection where the server has closed this one, or lets
+        it only read, or where it leads to a file that is not there any more."""
+        try:
+            self.gone = None
+            moved = self.kind.has_moved(self.place)
+        except StoreUnavailable as error:
+            self.gone = error  # told when it is used; another connection would make an empty file
+            return
+        if moved or self.reads_only or self.kind.is_broken(self.connection):
             self.close()
 
     def close(self) -> None:
@@ -255,6 +276,8 @@ def _execute(plain: Callable[..., Any]) -> Callable[..., Any]:
             and session.kind.may_lose
             and not session.kind.is_idle(session.connection)
         )
+        if session is not None and session.gone is not None:
+            raise session.gone
         try:
             answer = plain(self, *args, **options)
         except Exception as error:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydal.objects import Expression
 
-from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.clock import Clock
+from plugin_scheduler.dialects.base import Dialect, open_connection
 from plugin_scheduler.dialects.literals import (
     Literals,
     batches,
@@ -25,8 +27,28 @@ from plugin_scheduler.dialects.literals import (
 )
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.sqlite import DataVersion
+from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.settings import Settings
 
+LOGS = ("-wal", "-shm")
 BUSY_MS = 500  # the worker's loop must go on: output, deadlines and signals do not wait
+
+
+Identity = tuple[int, int] | None
+
+
+class Place(NamedTuple):
+    """A path, and which file was there."""
+
+    path: str
+    identity: Identity
+
+
+class FileRemoved(StoreUnavailable):
+    """There is no file at the database's path, so that nobody can write to it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"its file was removed: {path}", for_all=True)
 
 
 class SQLite(Dialect):
@@ -39,6 +61,12 @@ class SQLite(Dialect):
     part = "SELECT * FROM ({})"
     holds_all = True
 
+    def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
+        super().__init__(db, clock, settings)
+        self._place: Place | None = self.place_of(db._adapter)
+        self._logs: dict[str, Identity] = {}
+        self._logs_moved = False
+
     def prepare_connection(self) -> None:
         self.db.executesql(f"PRAGMA busy_timeout={BUSY_MS}")
         if self._settings.sqlite_wal:
@@ -50,6 +78,7 @@ class SQLite(Dialect):
             # In this mode NORMAL loses nothing when a process dies (see docs on durability).
             if self.db.executesql("PRAGMA journal_mode")[0][0] == "wal":
                 self.db.executesql("PRAGMA synchronous=NORMAL")
+        self._note_logs()
 
     def begin(self) -> None:
         self.db.executesql("BEGIN IMMEDIATE TRANSACTION")
@@ -99,6 +128,56 @@ class SQLite(Dialect):
     def by_id(self, field: Any) -> Any:
         return Expression(self.db, f"+{field}", None, None, field.type)
 
+    # -- the file --------------------
+
+    @classmethod
+    def place_of(cls, adapter: Any) -> Any:
+        if adapter.driver_args.get("uri"):  # in memory
+            return None
+        path = os.path.abspath(adapter.dbpath)
+        return Place(path, identity_of(path))
+
+    @classmethod
+    def has_moved(cls, place: Any) -> bool:
+        if place is None:
+            return False
+        here = identity_of(place.path)
+        if here is None:
+            raise FileRemoved(place.path)
+        return bool(here != place.identity)
+
+    def _be_connected(self) -> None:
+        # pydal would make an empty file where there is none.
+        if self.has_moved(self._place) or self._logs_moved:
+            self.hang_up()
+            self._place = self.place_of(self.db._adapter)
+        super()._be_connected()
+
+    def _note_logs(self) -> None:
+        """The files beside the database. Where they are replaced or removed, new connections share
+        nothing with this one."""
+        self._logs_moved = False
+        paths = [f"{self._place.path}{end}" for end in LOGS] if self._place else []
+        found = {path: identity_of(path) for path in paths}
+        self._logs = {path: identity for path, identity in found.items() if identity}
+
+    def rollback(self) -> None:
+        if open_connection(self.db._adapter) is not None:
+            super().rollback()
+
+    def _is_news(self) -> bool:
+        """For the doorbell: is there another file, or none?"""
+        logs = self._logs.items()
+        self._logs_moved |= any(identity_of(path) != identity for path, identity in logs)
+        try:
+            return self._logs_moved or self.has_moved(self._place)
+        except FileRemoved:
+            return True
+
+    @classmethod
+    def is_read_only(cls, error: Exception) -> bool:
+        return isinstance(error, sqlite3.OperationalError) and "readonly database" in str(error)
+
     def passes(self, error: Exception) -> bool:
         unreadable = "Could not decode" in str(error)  # a text in a row that is no UTF-8
         return isinstance(error, sqlite3.OperationalError) and not unreadable
@@ -115,7 +194,8 @@ class SQLite(Dialect):
         )
 
     def doorbell(self) -> Doorbell:
-        return DataVersion(lambda: self.db._adapter.connection, self._path())
+        adapter = self.db._adapter
+        return DataVersion(lambda: open_connection(adapter), self._path(), self._is_news)
 
     def _path(self) -> str:
         return str(self.db.executesql("PRAGMA database_list")[0][2])
@@ -140,6 +220,15 @@ class SQLite(Dialect):
     def has_lost(cls, connection: Any, error: Exception) -> bool:
         # A full disk, an error of the disk, a constraint with ON CONFLICT ROLLBACK.
         return not connection.in_transaction
+
+
+def identity_of(path: str) -> Identity:
+    """Which file is there; None for none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _stored(value: Any) -> Any:

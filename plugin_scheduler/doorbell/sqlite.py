@@ -24,8 +24,14 @@ ALERT = (*(0.0,) * 2, *(0.0002,) * 10, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032,
 class DataVersion(Doorbell):
     """Rings for every commit that this connection did not make."""
 
-    def __init__(self, connection: Callable[[], sqlite3.Connection], path: str) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        connection: Callable[[], sqlite3.Connection | None],
+        path: str,
+        is_moved: Callable[[], bool],
+    ) -> None:
+        """``is_moved`` tells whether another file, or none, is at that path by now."""
+        self._connection, self._is_moved = connection, is_moved
         self._seen = self._version()
         self._name = os.path.basename(path)
         self._watch = _watch(os.path.dirname(path) or ".")
@@ -51,6 +57,8 @@ class DataVersion(Doorbell):
         if self._pauses:
             self._pauses.pop(0)
         try:
+            if self._is_moved():
+                return True
             version = self._version()
         except sqlite3.Error:
             return True  # let the query that follows find out what is the matter
@@ -62,7 +70,10 @@ class DataVersion(Doorbell):
             self._watch.close()
 
     def _version(self) -> int:
-        return int(self._connection().execute("PRAGMA data_version").fetchone()[0])
+        connection = self._connection()
+        if connection is None:
+            return -1  # it is opened anew by the query that follows
+        return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _watch(folder: str) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from pydal import DAL
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.dialects import dialect_for, driver_args
+from plugin_scheduler.dialects import dialect_for, driver_args, require_file
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.models import INDEXES, define_tables
 from plugin_scheduler.settings import Settings
@@ -62,6 +62,7 @@ class Store:
         (indexes, triggers) is made if it ``prepares``.
         """
         try:
+            require_file(where["uri"], where.get("folder"))
             options = driver_args(where["uri"], where["driver_args"], settings)
             db = DAL(migrate=False, attempts=1, **{**where, "driver_args": options})
             define_tables(db, now=dialect_for(db, clock, settings).now, migrate=False)

@@ -233,3 +233,66 @@ def test_a_database_that_cannot_be_reached_at_start_is_one_line_and_exit_code_2(
         [line] = worker.log.splitlines()
         assert line.startswith("Error: database ") and word in line
         assert lab.server.address.password not in line and "wrong" not in line
+
+
+# -- the server only reads, the file is another ----------------------------------------------------
+
+
+def test_a_worker_goes_on_when_a_database_that_could_only_be_read_is_writable_again(
+    postgres_lab: Lab,
+) -> None:
+    lab = postgres_lab
+    lab.write_tasks(SOURCE)
+    name = database_of(lab)
+    worker = lab.start_worker("-b", "1")
+    ours = "application_name = 'plugin_scheduler'"
+    ends = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    _ = lab.fresh()  # a session from before, as others have
+    lab.server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    refused = lab.becomes(lab.queue("stamp"), "FAILED")
+    assert "read-only transaction" in refused.reason, "the runner's session is a new one"
+    lab.server.execute(f"{ends} AND {ours}")
+    waiting = lab.queue("stamp", "later")
+    eventually(lambda: "may only read" in worker.log, 15)
+    lab.server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
+    lab.becomes(waiting, "COMPLETED", within=BACK_WITHIN * 2)
+    assert [mark.name for mark in lab.marks()] == ["later"]
+    assert "unexpected error" not in worker.log
+
+
+def files_of(lab: Lab) -> list[Path]:
+    return [lab.folder / f"storage.sqlite{end}" for end in ("", "-wal", "-shm")]
+
+
+def test_a_worker_notices_that_its_file_was_replaced_or_removed(lab: Lab) -> None:
+    lab.write_tasks(
+        SOURCE + "def until(name):\n    while not os.path.exists(name): time.sleep(0.01)"
+    )
+    worker = lab.start_worker("-b", "1", "-n", "2")
+    lab.becomes(lab.queue("stamp", "old"), "COMPLETED")
+    copy = lab.folder / "copy.sqlite"
+    lab.db.executesql(f"VACUUM INTO '{copy}'")  # a backup is taken, and put in its place
+    lab.hang_up()
+    for path in files_of(lab)[1:]:
+        path.unlink(missing_ok=True)
+    copy.rename(files_of(lab)[0])
+    lab.becomes(lab.queue("stamp", "new"), "COMPLETED", within=BACK_WITHIN)
+    assert [mark.name for mark in lab.marks()] == ["old", "new"], "the runner's, too"
+
+    running = lab.queue("until", "enough")
+    lab.becomes(running, "RUNNING")
+    lab.hang_up()
+    away = lab.folder / "away"
+    away.mkdir()
+    moved = [path for path in files_of(lab) if path.exists()]
+    for path in moved:
+        path.rename(away / path.name)
+    eventually(lambda: "its file was removed" in worker.log, 10)
+    (lab.folder / "enough").touch()
+    pass_by(1)
+    assert not files_of(lab)[0].exists(), "no empty one was made"
+    for path in moved:
+        (away / path.name).rename(path)
+    lab.becomes(running, "COMPLETED", within=BACK_WITHIN)
+    lab.becomes(lab.queue("stamp", "after"), "COMPLETED", within=BACK_WITHIN)
+    assert worker.log.count(AWAY) == worker.log.count(AGAIN) == 1, worker.log

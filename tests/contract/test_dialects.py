@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
+import pymysql
 import pytest
 from databases import SERVERS, Database
 from home import Connect, engine_on, scheduler_on
@@ -18,7 +19,7 @@ from pydal import DAL
 from plugin_scheduler import dialects
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects.base import again
-from plugin_scheduler.dialects.mysql import skips_locked_rows
+from plugin_scheduler.dialects.mysql import MySQL, skips_locked_rows
 from plugin_scheduler.dialects.sessions import Session
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.lines import has_news
@@ -130,6 +131,37 @@ def test_the_clock_of_a_database_that_is_away_is_told_as_every_other_error(
             store.dialect._read()
         with store.dialect.reading():
             store.dialect._read()
+
+
+READS_ONLY = {
+    "sqlite": "PRAGMA query_only = 1",
+    "postgres": "SET default_transaction_read_only = on",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+}
+
+
+@pytest.mark.parametrize("database", list(READS_ONLY), indirect=True)
+def test_a_session_that_may_only_read_is_replaced_at_the_next_try(connect: Connect) -> None:
+    with engine_on(connect) as store:
+        worker_id = store.workers.register("me", {})
+        store.db.executesql(READS_ONLY[store.dialect.name])
+        with pytest.raises(StoreUnavailable) as caught:
+            store.workers.beat(worker_id, {})
+        assert not caught.value.for_all, "others may reach the server that has taken over"
+        assert store.workers.beat(worker_id, {})
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "reads_only"),
+    [
+        (1290, "The server is running with the --read-only option so it cannot execute", True),
+        (1290, "The server is running with the --secure-file-priv option so it cannot", False),
+        (1836, "Running in read-only mode", True),
+        (1205, "Lock wait timeout exceeded", False),
+    ],
+)
+def test_what_mysql_says_where_it_only_reads(number: int, words: str, reads_only: bool) -> None:
+    assert MySQL.is_read_only(pymysql.err.OperationalError(number, words)) == reads_only
 
 
 # -- locks -----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def test_it_rings_for_commits_of_others_and_not_for_its_own(
         monkeypatch.setattr(bell_of, "_watch", lambda folder: None)
     path = tmp_path / "x.sqlite"
     mine, other = opened(path, mode), opened(path, mode)
-    bell = DataVersion(lambda: mine, str(path))
+    bell = DataVersion(lambda: mine, str(path), lambda: False)
     bell.rung()
     mine.execute("INSERT INTO t VALUES (1)")
     assert not bell.rung()
@@ -48,7 +48,7 @@ def test_the_kernels_news_make_it_look_more_often_for_a_moment(tmp_path: Path) -
 
     path = tmp_path / "x.sqlite"
     mine, other = opened(path, "WAL"), opened(path, "WAL")
-    bell = DataVersion(lambda: mine, str(path))
+    bell = DataVersion(lambda: mine, str(path), lambda: False)
     if bell.fileno() < 0:
         pytest.skip("this system tells nothing of written files")
     eventually(lambda: not select.select([bell], [], [], 0)[0] or bell.heed())
