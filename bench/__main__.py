@@ -25,8 +25,8 @@ from bench.rounds import Bench
 @click.option("--tasks", default=10_000, show_default=True, help="Tasks of a turn, at most.")
 @click.option("--only", multiple=True, type=click.Choice(list(KNOWN)), help="This peer; repeat it.")
 def main(parts: tuple[str, ...], rounds: int, tasks: int, only: tuple[str, ...]) -> None:
-    """Measure this scheduler and others: PARTs are drain, limit, enqueue, latency, load, backlog,
-    claims, idle, memory, killed, growth and pages; all of them where none is told.
+    """Measure this scheduler and others: PARTs are drain, processes, limit, enqueue, latency, load,
+    backlog, claims, idle, memory, killed, growth and pages; all of them where none is told.
 
     All peers take their turns, round after round. Medians are told; bench/results has every value
     in results.json, tables in results.md and a chart in results.svg, and keeps what was found of

@@ -27,6 +27,7 @@ USER_ERROR = 2
 #: Options of a worker that win over the app's settings.
 OVERRIDES = (
     "slots",
+    "runner_max_runs",
     "worker_name",
     "heartbeat",
     "max_empty_runs",
@@ -97,6 +98,11 @@ class _Group(click.Group):
 @click.option("-g", "--groups", help="Groups to work for, with -u.  [default: main]")
 @click.option("-U", "--utc-time", is_flag=True, help="Times of tasks are UTC, with -u.")
 @click.option("-n", "--slots", type=int, help="Tasks to run at the same time.  [default: 1]")
+@click.option(
+    "--runner-max-runs",
+    type=int,
+    help="Replace a runner after so many tasks; 1 = a process for each.  [default: 10000]",
+)
 @click.option("-w", "--worker-name", help="Name of the worker.  [default: host#pid#random]")
 @click.option("-b", "--heartbeat", type=float, help="Seconds between signs of life.  [default: 3]")
 @click.option("-E", "--max-empty-runs", type=int, help="Leave after so many idle heartbeats.")

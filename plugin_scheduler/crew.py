@@ -73,6 +73,7 @@ class Runner:
     retiring_since: float | None = None
     free_since: float = 0.0
     last_answered: int = 0
+    runs: int = 0
     fate: tuple[str, str] | None = None  # outcome and reason of whatever it is at when it is killed
 
     def look(self, settings: Settings) -> LiveRun | None:
@@ -137,6 +138,7 @@ class Runner:
         """That one is done with; the next is begun at once."""
         del self.orders[order.run_id]
         self.free_since, self.last_answered = now, order.run_id
+        self.runs += 1
 
     def take_back(self) -> list[Order]:
         """What it has not begun, and will not."""
@@ -172,6 +174,13 @@ class Runner:
         is_ending = self.run is not None and self.run.ending is not None
         leaves = self.retiring_since is not None or self.gone_since is not None or is_ending
         return self.ready and not leaves
+
+    def has_runs_left(self, settings: Settings) -> bool:
+        """False where it will retire before it comes to another order. With a process for each run
+        it does not retire, but for a new interpreter."""
+        if settings.runner_max_runs == 1 and self.process is None:
+            return True
+        return self.runs + len(self.orders) < settings.runner_max_runs
 
     def at_work(self) -> Order | None:
         """The order of the run that it is at, by its board."""

@@ -32,6 +32,7 @@ MOST = 250  # orders for each runner
 PLENTY = 0.02  # seconds of work for each runner, with which nobody need hurry
 BREATH = 0.01  # seconds
 EACH = 0.00006  # seconds that a runner takes besides
+EACH_PROCESS = 0.004  # the same with a process for each run
 QUICK = 0.02  # seconds; what takes longer never waits for a busy runner
 HELD_IN_HAND = 0.5  # seconds until what no runner took is given back
 GIVE_AGAIN = 0.02  # seconds
@@ -56,6 +57,7 @@ class Intake:
         self._store, self._pool, self._staying = store, pool, staying
         self._settings, self._name, self._clock = settings, worker_name, clock
         self.groups = settings.group_names
+        self._each = EACH_PROCESS if settings.runner_max_runs == 1 else EACH
         self._waiting: deque[Order] = deque()
         self._taken_at = 0.0
         self._unbegun: list[Order] = []
@@ -219,7 +221,7 @@ class Intake:
         # A worker died under it, or may not do so even once: it goes alone.
         if task.times_lost or self._settings.max_losses == 1:
             return 1.0
-        return self._seconds.get(task.function_name, 1.0) + EACH
+        return self._seconds.get(task.function_name, 1.0) + self._each
 
     def _choose(self, tasks: Sequence[Task]) -> list[Task]:
         """Of those due, in their order: each that is long an idle runner, and quick ones as many as

@@ -30,6 +30,7 @@ from plugin_scheduler.wire import Closed, Unreadable
 
 _READS = 16
 NO_ROOM_AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds until the system is asked again for a file
+LEAVING_AT_ONCE = 4  # runners for each slot that are on their way out
 LAPSED = Reason(ReasonCode.LEASE_LOST)
 
 
@@ -84,16 +85,20 @@ class Pool:
         self._births.spawns = spawns
 
     def _replace_missing(self) -> None:
-        missing = self._wanted - self._living()
-        if missing <= 0 or not self._births.may_be_now():
+        if not self._births.may_be_now():
             return
-        for _ in range(missing):
+        for _ in range(self._missing()):
             runner = self._births.make_runner()
             if runner is not None:
                 self._welcome(runner)
 
-    def _living(self) -> int:
-        return sum(1 for runner in self.runners if runner.gone_since is None)
+    def _missing(self) -> int:
+        """How many runners are to be born. One that is about to leave is replaced at once, but what
+        it waits for must not pile up."""
+        living = [runner for runner in self.runners if runner.gone_since is None]
+        leaving = sum(1 for runner in living if runner.retiring_since is not None)
+        room = (1 + LEAVING_AT_ONCE) * self._wanted - len(living)
+        return max(0, min(self._wanted - len(living) + leaving, room))
 
     def _welcome(self, runner: Runner) -> None:
         runner.born_at = self._clock.monotonic()
@@ -190,7 +195,11 @@ class Pool:
     def _hand_out(self, order: Order, tries: int) -> bool:
         if self._clock.monotonic() >= self._allowed_until:
             return False
-        takers = [runner for runner in self.runners if self._takes(runner)]
+        takers = [
+            runner
+            for runner in self.runners
+            if self._takes(runner) and runner.has_runs_left(self._settings)
+        ]
         if not takers:
             return False
         try:
@@ -323,7 +332,7 @@ class Pool:
         known = [runner.next_look(now, grace) for runner in self.runners if runner.orders]
         if any(runner.gone_since is not None for runner in self.runners):
             known.append(now + 0.02)
-        if self._wanted > self._living():
+        if self._missing():
             known.append(self._births.next_at)
         known += [parked.at for parked in self._parked]
         return min(known) if known else None

@@ -29,6 +29,7 @@ from plugin_scheduler.error_text import reason_of, traceback_of
 from plugin_scheduler.errors import CommitFailed, NotFound
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whole
+from plugin_scheduler.own_process import OwnProcess
 from plugin_scheduler.private_files import complete_file
 from plugin_scheduler.processes import run_exit_handlers
 from plugin_scheduler.reasons import Reason, ReasonCode
@@ -66,6 +67,7 @@ class Runner:
         world: World,
         spec: Mapping[str, Any],
         streams: Streams,
+        is_forked: bool,
     ) -> None:
         self._channel, self._world, self._streams = channel, world, streams
         self._boundary = world.boundary()
@@ -74,10 +76,14 @@ class Runner:
         self._trace_fd = ends.trace
         self._nonce = spec["nonce"]
         self._settings = world.home.settings.but(**spec.get("overrides", {}))
+        # A new interpreter may have threads of the app: it retires instead.
+        forks = self._settings.runner_max_runs == 1 and is_forked
+        self._own_process = OwnProcess() if forks else None
+        self._starts_own = False
         self._runs = 0
         self._mib, self._measured = 0.0, 0.0
         self._run_id: int | None = None
-        self._retires = False
+        self._retires = self._is_child = False
         self._reasons: list[str] = []
         self._told = 0.0
         self._progress: dict[str, Any] | None = None
@@ -91,10 +97,22 @@ class Runner:
                 order = self._lane.receive()
                 if order is None:  # idle runners must not use up a server's connections
                     self._boundary.sessions.rest()
+                elif self._own_process is not None:
+                    self._run_in_child(self._own_process, order)
                 else:
                     self._run(order)
         except Closed:
             return
+
+    def _run_in_child(self, own_process: OwnProcess, order: Sent) -> None:
+        """What the run leaves goes with the child, so that nothing has to be reset."""
+        self._streams.note_written(self._board)
+        self._starts_own = True
+        own_process.run(self._become_the_child, partial(self._run, order))
+        self._starts_own = False
+
+    def _become_the_child(self) -> None:
+        self._starts_own, self._is_child = False, True
 
     def _run(self, order: Sent) -> None:
         run_id, began = order.run_id, time.monotonic()
@@ -111,7 +129,8 @@ class Runner:
         finally:
             self._run_id = None
         seconds = time.monotonic() - began
-        self._reasons = self._end()
+        if not self._is_child:
+            self._reasons = self._end()
         if self._progress:
             payload["progress"] = self._progress
         current_task.leave()
@@ -174,7 +193,7 @@ class Runner:
         if marked:
             self._streams.send(capture.mark(self._nonce, run_id), self._board)
         self._runs += 1
-        self._retires = bool(self._reasons) or self._should_retire()
+        self._retires = not self._is_child and (bool(self._reasons) or self._should_retire())
         result, file = payload.pop("result", None), payload.pop("file", None)
         ended = OUTCOMES.index(outcome), began, seconds, marked, self._retires
         told = Told(run_id, *ended, result, payload, in_file=file is not None)
@@ -227,6 +246,9 @@ class Runner:
 
     def _forget_in_child(self) -> None:
         """Once: a grandchild may have files of its own under the old numbers."""
+        if self._starts_own:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
+            return
         trace_fd, self._trace_fd = self._trace_fd, -1
         try:
             if trace_fd >= 0:
@@ -242,6 +264,8 @@ class Runner:
 
     def _on_signal(self, signum: int, frame: Any) -> None:
         """End the run if it is really meant: service managers signal every process of a unit."""
+        if self._own_process is not None and self._own_process.warn():
+            return
         if self._run_id is not None and self._channel.holds(["end", self._run_id]):
             self._run_id = None  # once is enough
             if not cancel_running():
@@ -285,11 +309,12 @@ def main(ends: Ends, spec: Mapping[str, Any], world: World | None) -> int:
     streams.put_back()
     _log_to_stderr()
     sessions.install()
+    is_forked = world is not None
     if world is None:
         world = _load_and_describe(channel, spec)
         if world is None:
             return 1
-    runner = Runner(channel, ends, world, spec, streams)
+    runner = Runner(channel, ends, world, spec, streams, is_forked)
     runner.mind_forks()
     try:
         runner.serve()

@@ -54,6 +54,10 @@ class Streams:
         waiting: int = _INT.unpack(fcntl.ioctl(self._output, termios.FIONREAD, bytes(_INT.size)))[0]
         return None if read is None or read != board.output_read else read + waiting
 
+    def note_written(self, board: Board) -> None:
+        """What was written so far is no run's."""
+        self._written = self._count(board)
+
     def send(self, mark: bytes, board: Board) -> None:
         """The mark that closes a run's output."""
         self._write(mark)

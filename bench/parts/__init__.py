@@ -2,6 +2,7 @@
 
 NAMES = (
     "drain",
+    "processes",
     "limit",
     "enqueue",
     "latency",

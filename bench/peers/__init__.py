@@ -65,6 +65,7 @@ class Peer:
         self.place, self.keep = place, keep
         self.url = place.uri if place.kind == "redis" else place.dsn
         self.stamps = Path(place.folder, "stamps")
+        self.more_environment: dict[str, str] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
     # -- what differs from peer to peer ------------------------------------------------------------
@@ -125,6 +126,7 @@ class Peer:
             "BENCH_FOLDER": self.place.folder,
             "BENCH_KEEP": "1" if self.keep else "",
             "BENCH_STAMPS": str(self.stamps),
+            **self.more_environment,
         }
 
     def stop(self) -> None:

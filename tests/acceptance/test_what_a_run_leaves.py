@@ -298,3 +298,52 @@ def test_what_cannot_be_reset_costs_the_runner_its_place(lab: Lab) -> None:
     folder = result(lab, "keeps")
     eventually(lambda: (lab.folder / "said-goodbye").exists(), 10, "atexit runs")
     eventually(lambda: not os.path.exists(folder), 10, "its folder is removed")
+
+
+OWN = """
+import atexit, threading
+seen = []
+def pid(): return os.getpid()
+def count():
+    seen.append(1); os.chdir("/"); os.environ["X"] = "1"; mark("x")
+    print("seen", flush=True)
+    atexit.register(print, "too late")
+    threading.Thread(target=time.sleep, args=[0.2]).start()
+    return [len(seen), os.getcwd() == "/", "X" in os.environ]
+def state(): return [len(seen), os.getcwd() == "/", "X" in os.environ]
+def leaves(status): os._exit(status)
+def crashes(): os.kill(os.getpid(), signal.SIGSEGV)
+def slow():
+    try: time.sleep(60)
+    finally: print("finally")
+def stubborn():
+    while True:
+        try: time.sleep(60)
+        except BaseException: pass
+def forks():
+    pid = os.fork()
+    if not pid: os._exit(0 if not current_task else 1)
+    return os.waitpid(pid, 0)[1]
+"""
+
+
+def test_each_run_can_have_a_process_of_its_own(lab: Lab) -> None:
+    lab.write_tasks(OWN)
+    lab.start_worker("--runner-max-runs", "1")
+    assert result(lab, "pid") != result(lab, "pid")
+    assert result(lab, "count") == [1, True, True]
+    assert result(lab, "state") == [0, False, False]
+    assert [row.name for row in lab.marks()] == ["x"]
+    assert result(lab, "forks") == 0
+    for function, args, reason in (
+        ("leaves", [0], "exit status 0"),
+        ("leaves", [3], "exit status 3"),
+        ("crashes", [], "SIGSEGV"),
+    ):
+        assert reason in outcome(lab, function, *args).reason
+    row = outcome(lab, "slow", timeout=1)
+    assert (row.status, lab.runs(row.id)[-1].run_output) == ("TIMEOUT", "finally\n")
+    assert "in slow" in lab.runs(row.id)[-1].traceback
+    assert outcome(lab, "stubborn", timeout=1).status == "TIMEOUT"
+    assert result(lab, "state") == [0, False, False]
+    assert all("too late" not in (run.run_output or "") for run in lab.runs())

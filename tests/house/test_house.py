@@ -30,7 +30,7 @@ models
 doorbell dialects
 store presence sight blame headway browse journal
 process_state run_boundary
-hosts processes streams runs runner nursery crew births pool porter
+hosts processes streams runs own_process runner nursery crew births pool porter
 signals event_queue claim_health outage zones identity listening ticker staying known_functions
 intake reporting supervisor boot launch vitals
 checks queueing questions editing orders jobs acts
@@ -62,6 +62,7 @@ QUERIES = set(_QUERIES.split())
 PROCESSES = {
     "nursery",
     "processes",
+    "own_process",
     "launch",
     "entry",
 }  # launch passes signals on to its own workers
