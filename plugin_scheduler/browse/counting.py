@@ -7,13 +7,13 @@ the tables have. I call the store's way through the claim's index. I never write
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from plugin_scheduler.browse.source import Source
-from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.records import Outcome, RunStatus, TaskStatus
 from plugin_scheduler.store.levels import Stretch
 
 #: Rows that one count looks at: of what waits, and of what is done or was. Each may be on a page of
@@ -150,15 +150,17 @@ class Counting(Source):
         return self._due.within(level.group, level.words) & (self._task.next_run_time <= until)
 
     def failed_runs(self, since: datetime) -> Amounts:
-        """Runs that failed since then, by function."""
+        """Runs that failed since then, by function; of stopped ones those that nobody stopped."""
         found, run, task = Amounts(), self._run, self._task
-        for status in (RunStatus.FAILED, RunStatus.TIMEOUT):
+        died = f" AND failed_run.outcome IN {_quoted(_NOT_STOPPED)}"
+        kinds = {RunStatus.FAILED: "", RunStatus.TIMEOUT: "", RunStatus.STOPPED: died}
+        for status, only in kinds.items():
             recent = (run.status == status) & (run.start_time > since)
             how = {"limitby": (0, self.most_done), "orderby": ~run.start_time}
-            some = str(self._set(recent)._select(run.task_id, **how)).rstrip("; ")
+            some = str(self._set(recent)._select(run.task_id, run.outcome, **how)).rstrip("; ")
             rows = self._db.executesql(
                 f"SELECT {task.function_name}, COUNT(*) FROM ({some}) AS failed_run, "
-                f"scheduler_task WHERE {task.id} = failed_run.task_id AND {self._mine()} "
+                f"scheduler_task WHERE {task.id} = failed_run.task_id AND {self._mine()}{only} "
                 f"GROUP BY {task.function_name}"
             )
             looked_at = self._db.executesql(f"SELECT COUNT(*) FROM ({some}) AS failed_run")[0][0]
@@ -180,6 +182,14 @@ class Counting(Source):
 
 
 _PRIORITY = (int, type(None))
+#: Outcomes that have the status of a stopped run.
+_NOT_STOPPED = tuple(
+    one for one in Outcome.FAILURES if Outcome.RUN_STATUS[one] == RunStatus.STOPPED
+)
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return "({})".format(", ".join(f"'{one}'" for one in words))
 
 
 def _later(moment: datetime, seconds: float) -> datetime:

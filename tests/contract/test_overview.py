@@ -8,7 +8,7 @@ import pytest
 from plugin_scheduler.models import INDEXES
 from shelf import NOW, Shelf
 
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.records import Outcome, RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import FunctionCount
 
@@ -74,6 +74,9 @@ def test_totals_add_up_what_waits_what_runs_and_what_failed_in_the_last_day(shel
     for columns in (
         {**failed, "task_id": task_id},
         {**failed, "task_id": task_id, "status": RunStatus.TIMEOUT},
+        {**failed, "task_id": task_id, "status": RunStatus.STOPPED, "outcome": Outcome.LOST},
+        {**failed, "task_id": task_id, "status": RunStatus.STOPPED, "outcome": Outcome.STOPPED},
+        {**failed, "task_id": task_id, "status": RunStatus.STOPPED},
         {**failed, "task_id": task_id, "start_time": NOW - timedelta(days=2)},
         {**failed, "task_id": task_id, "status": RunStatus.COMPLETED},
         {**failed, "task_id": foreign},
@@ -81,8 +84,8 @@ def test_totals_add_up_what_waits_what_runs_and_what_failed_in_the_last_day(shel
         shelf.db.scheduler_run.insert(**columns)
     seen = shelf.browser.overview()
     totals = seen.totals
-    assert (totals.waiting, totals.due, totals.running, totals.failed) == (2, 1, 1, 2)
-    assert seen.functions == [FunctionCount("add", waiting=2, running=1, failed=2)]
+    assert (totals.waiting, totals.due, totals.running, totals.failed) == (2, 1, 1, 3)
+    assert seen.functions == [FunctionCount("add", waiting=2, running=1, failed=3)]
 
 
 def test_tasks_of_other_apps_are_not_counted(shelf: Shelf) -> None:
