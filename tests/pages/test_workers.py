@@ -11,7 +11,7 @@ from kit import INT, KILL9, Worker, eventually
 from pages_kit import ADMIN, Page, Site
 from playwright.sync_api import expect
 
-from plugin_scheduler.records import TaskStatus, WorkerStatus
+from plugin_scheduler.records import Outcome, RunStatus, TaskStatus, WorkerStatus
 
 TASKS = """
     from plugin_scheduler import progress
@@ -258,3 +258,44 @@ def test_scripts_get_the_same(site: Site, page: Page, start: Start, tmp_path: Pa
     assert done["workers"] == ["w1"]
     again = page.evaluate(asking % "{group: 'main', order: 'terminate'}")
     assert again["workers"] == []
+
+
+def test_a_lost_run_and_the_death_of_its_worker_are_told_in_the_readers_language(
+    site: Site, start: Start
+) -> None:
+    db, now = site.app.fresh(), site.app.scheduler.now()
+    task_id = site.app.queue("fall", enabled=False)
+    reason = {"reason": "its worker w0 died", "reason_code": "worker_died", "worker_name": "w0"}
+    times = {"start_time": now, "stop_time": now}
+    run_id = db.scheduler_run.insert(
+        task_id=task_id, status=RunStatus.STOPPED, outcome=Outcome.LOST, **reason, **times
+    )
+    db(db.scheduler_task.id == task_id).update(run_id=run_id)
+    db.scheduler_history.insert(
+        noted_at=now,
+        who="scheduler",
+        did="worker_died",
+        worker_name="w0",
+        application_name=db.scheduler_task(task_id).application_name,
+        detail={"host": "h<1>", "seconds": 9, "tasks": 1},
+    )
+    db.commit()
+    with site.log_in(ADMIN) as session:
+
+        def page(path: str, language: str = "en") -> str:
+            given = {"timeout": 20, "headers": {"Accept-Language": language}}
+            return session.get(f"{site.pages}/{path}", **given).text
+
+        for path in (f"runs/{run_id}", f"tasks/{task_id}"):
+            assert ">LOST</span>" in page(path) and "its worker w0 died" in page(path)
+        assert "il suo worker w0 è morto" in page(f"runs/{run_id}", "it")
+        for path in ("history", "workers/w0"):
+            assert "died on h&lt;1&gt;: no heartbeat for 9 s; tasks given back: 1" in page(path)
+        assert "morto su h&lt;1&gt;" in page("history", "it")
+        assert "worker w0 on h&lt;1&gt; died" in page("")
+        told = session.get(f"{site.pages}/api/runs/{run_id}", timeout=20).json()
+        assert (told["status"], told["outcome"], told["reason_code"]) == (
+            RunStatus.STOPPED,
+            Outcome.LOST,
+            "worker_died",
+        )
