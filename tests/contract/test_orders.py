@@ -149,7 +149,9 @@ def test_what_was_skipped_because_of_a_task_is_requeued_with_it(scheduler: Sched
     child, parent, last = (new_task(scheduler, TaskStatus.STOPPED) for _ in range(3))
     child.update_record(status=TaskStatus.FAILED)
     for one, awaited in ((parent, child), (last, parent)):
-        one.update_record(reason=f"skipped: task {awaited.id} FAILED", enabled=False)
+        one.update_record(
+            reason=f"skipped: task {awaited.id} FAILED", reason_code="skipped", enabled=False
+        )
         JobGraph(scheduler.db).add_deps(one.id, awaited.id)
     assert scheduler.requeue(child.id) == 3
     for task in (child, parent, last):
