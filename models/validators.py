@@ -89,7 +89,10 @@ def check_text(value: Any, longest: int | None) -> str:
     """The text of a value; ValidationError where it is none, or none that every database takes."""
     if isinstance(value, bool) or not isinstance(value, (str, int, UUID)):
         raise ValidationError(f"must be a text, not a {type(value).__name__}")
-    text = str(value)
+    try:
+        text = str(value)
+    except ValueError:  # Python writes no longer ones
+        raise ValidationError("is a number of too many digits") from None
     if longest is not None and len(text) > longest:
         raise ValidationError(f"is {len(text)} characters long, and may have {longest}")
     flaw = values.flaw_of(text)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydal.objects import Row
 
 from plugin_scheduler import clock, values
 from plugin_scheduler.boot import run_worker
-from plugin_scheduler.catalog import Catalog
+from plugin_scheduler.catalog import Catalog, check_callable, described
 from plugin_scheduler.checks import Checks
 from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
 from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.dialects.sayings import among
 from plugin_scheduler.editing import Editing
-from plugin_scheduler.errors import BadTask
+from plugin_scheduler.errors import BadTask, ConfigError
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.orders import Orders, names
@@ -33,6 +33,13 @@ from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.workers import zone_of_workers
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time
+
+    from plugin_scheduler.column_types import NewTask, TaskColumns
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 ZONE_GOOD_FOR = 60.0  # seconds after which it is asked again in which zone the tables are kept
 
@@ -122,19 +129,43 @@ class Scheduler(Questions, Orders, Editing, Pages):
             self._zone_until = clock.SYSTEM.monotonic() + ZONE_GOOD_FOR
             self._dialect.zone = zone_of_workers(self.db, self._dialect.epoch())
 
-    def task(self, function: Callable[..., Any] | None = None, **columns: Any) -> Any:
-        """Decorate a function as a task; keywords are the columns it is queued with by default.
+    @overload
+    def task(
+        self, function: Function, /, *, name: str | None = ..., **columns: Unpack[TaskColumns]
+    ) -> Function: ...
+
+    @overload
+    def task(
+        self, *, name: str | None = ..., **columns: Unpack[TaskColumns]
+    ) -> Callable[[Function], Function]: ...
+
+    def task(self, function: Any = None, **columns: Any) -> Any:
+        """Decorate a function as a task; keywords are the columns it is queued with by default,
+        and ``name`` is the task's where that is not the function's.
+
+        Raises ConfigError, when the module is imported, for what no task can have: a column that
+        does not exist, a value that it cannot take, a function that cannot be a task.
 
         >>> @scheduler.task(timeout=30, retry_failed=2)
         ... def send_mail(to): ...
         """
+
         name = columns.pop("name", None)
 
-        def register(one: Callable[..., Any]) -> Callable[..., Any]:
-            self.catalog.add(name or one.__name__, one, columns)
+        def register(one: Any) -> Any:
+            check_callable(one)
+            self._declare(name or getattr(one, "__name__", ""), one, columns)
             return one
 
         return register if function is None else register(function)
+
+    def _declare(self, name: Any, function: Any, columns: Mapping[str, Any]) -> None:
+        form = Form(self._checks_now(), self.catalog, clock.SYSTEM.now, self.settings.zone, False)
+        errors = Draft(form).declare(str(name), function, columns)
+        if errors:
+            wrong = "; ".join(f"{column} {sentence}" for column, sentence in errors.items())
+            raise ConfigError(f"@scheduler.task of {described(function)}: {wrong}")
+        self.catalog.add(name, function, columns)
 
     # -- queue --------------------
 
@@ -144,13 +175,15 @@ class Scheduler(Questions, Orders, Editing, Pages):
         pargs: Sequence[Any] = (),
         pvars: Mapping[str, Any] | None = None,
         immediate: bool = False,
-        **columns: Any,
+        **columns: Unpack[NewTask],
     ) -> Row:
         """Queue a task: ``function`` (or its name), its arguments, and any column of the table.
 
         Never commits: the task exists when the caller's transaction does. Answers with ``id``,
         ``uuid`` and ``errors``, as attributes and as keys; where there are errors (a dict, field to
-        sentence) nothing is queued, and id and uuid are None. web2py's book, "queue_task".
+        sentence) nothing is queued, and id and uuid are None. Any column can be given but those that
+        the scheduler writes (``times_run``, ``run_id``, ...). Arguments that the function cannot
+        take are errors of ``args`` or ``vars``. web2py's book, "queue_task".
 
         >>> scheduler.queue_task("report", pvars={"day": 3}, period=3600, repeats=0, timeout=600)
         <Row {'errors': {}, 'id': 1, 'uuid': '...'}>
@@ -199,10 +232,13 @@ class Scheduler(Questions, Orders, Editing, Pages):
         return self._draft(form, function, pargs, columns.pop("pvars", None) or {}, columns)
 
     def _form(self) -> Form:
+        return Form(self._checks_now(), self.catalog, self.now, self.settings.zone)
+
+    def _checks_now(self) -> Checks:
         table = self.db.scheduler_task
         if self._checks is None or self._checks.table is not table:
             self._checks = Checks(table)
-        return Form(self._checks, self.catalog, self.now, self.settings.zone)
+        return self._checks
 
     def _draft(
         self, form: Form, function: Any, pargs: Sequence[Any], pvars: Mapping[str, Any], given: Any

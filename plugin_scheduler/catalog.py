@@ -18,6 +18,7 @@ from plugin_scheduler.errors import BadTask, ConfigError, NotFound
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.spelling import did_you_mean
 
+WRAPPERS = 50  # decorators around one function; of more there is no end
 #: Modules of an app whose public functions are tasks, besides the one that makes the scheduler.
 MODEL_MODULES = ("models", "tasks")
 
@@ -44,6 +45,11 @@ class Catalog:
         """Register a decorated function with the columns it is queued with by default.
         ConfigError where it cannot be a task."""
         check_task(name, function)
+        known = {**self._given, **self._decorated}.get(name)
+        if known is not None and not _are_equal(known, function):
+            one, other = described(known), described(function)
+            if one != other:
+                raise ConfigError(f"the task named {name!r} is {one}: name {other} otherwise")
         self._decorated[name] = function
         self._defaults[name] = dict(defaults)
 
@@ -182,26 +188,33 @@ def signature_of(
     if function is None:
         return None
     try:
-        return inspect.signature(function, follow_wrapped=follow_wrapped)
+        follows = follow_wrapped and _innermost(function) is not None
+        return inspect.signature(function, follow_wrapped=follows)
     except Exception:  # whatever a proxy answers to questions about it
         return None
 
 
 def unwrapped(function: Any) -> Any:
-    """What decorators have wrapped, innermost; the function itself where that has no end: some
-    proxies have an attribute of whatever name."""
-    try:
-        return inspect.unwrap(function)
-    except Exception:  # whatever a proxy answers to questions about it
-        return function
+    """What decorators have wrapped, innermost; the function itself where that has no end."""
+    inner = _innermost(function)
+    return function if inner is None else inner
+
+
+def _innermost(function: Any) -> Any:
+    """None where there is no end: some proxies have an attribute of whatever name."""
+    for _ in range(WRAPPERS):
+        try:
+            function = function.__wrapped__
+        except Exception:  # no attribute, or whatever a proxy answers to questions about it
+            return function
+    return None
 
 
 def check_task(name: Any, function: Any) -> None:
     """ConfigError where something cannot be a task under that name."""
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"tasks: {name!r} is no name of a task; write a text")
-    if not callable(function):
-        raise ConfigError(f"task {name!r}: {described(function)} cannot be called")
+    check_callable(function)
     kind = _generates(function)
     if kind is not None:
         raise ConfigError(
@@ -209,6 +222,12 @@ def check_task(name: Any, function: Any) -> None:
             "nothing of it; have the task be a function that goes through it, such as "
             f"def run(): return list({getattr(function, '__name__', 'it')}())"
         )
+
+
+def check_callable(function: Any) -> None:
+    """ConfigError where something is no function, nor like one."""
+    if not callable(function):
+        raise ConfigError(f"{function!r:.40} cannot be a task: it is no function")
 
 
 def _generates(function: Any) -> str | None:

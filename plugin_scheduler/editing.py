@@ -19,6 +19,9 @@ from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sentences import Sentence
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time
+
+    from plugin_scheduler.column_types import ChangedTask
     from plugin_scheduler.queueing import Draft, Form
 
 #: What a person may say of a task; all else is for the scheduler to write.
@@ -73,7 +76,9 @@ class Editing:
             self, form: Form, function: Any, pargs: Any, pvars: Any, given: Any
         ) -> Draft: ...
 
-    def edit_task(self, ref: Any, shown: Mapping[str, Any] | None = None, **columns: Any) -> Row:
+    def edit_task(
+        self, ref: Any, shown: Mapping[str, Any] | None = None, **columns: Unpack[ChangedTask]
+    ) -> Row:
         """Change columns of a task that waits; what is given is checked as by `queue_task`.
 
         ``shown`` is what the caller saw in the columns: what was given as it was shown is no change
@@ -160,6 +165,8 @@ class Editing:
             or TOGETHER.get(name, set()) & given.keys()
             or name in follows - {"secret"}
         }
+        for name in given.keys() - EDITABLE:
+            errors.setdefault(name, "cannot be changed")
         names = {name for name in (*given, *follows) if name in EDITABLE}
         return {name: draft.columns.get(name) for name in names}, errors
 

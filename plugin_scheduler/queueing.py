@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from pydal.validators import IS_NOT_IN_DB
 
@@ -37,6 +38,7 @@ SCHEDULERS_OWN = (
     "reason",
     "reason_code",
 )
+_TWICE = "is the uuid of another task that is queued together with this"
 _UNUSUAL = {*SCHEDULERS_OWN, *FLAGS, "status"}
 #: What makes each task the one that it is: of no use as a default for all.
 NO_DEFAULTS = ("function_name", "uuid", "args", "vars", "pargs", "pvars", "immediate")
@@ -47,7 +49,12 @@ class Form:
     left out."""
 
     def __init__(
-        self, checks: Checks, catalog: Catalog, now: Callable[[], Any], zone: str | None
+        self,
+        checks: Checks,
+        catalog: Catalog,
+        now: Callable[[], Any],
+        zone: str | None,
+        has_defaults: bool = True,
     ) -> None:
         self.checks, self.catalog, self.zone = checks.begin(), catalog, zone
         self._now, self._moment = now, None
@@ -55,12 +62,12 @@ class Form:
         self.defaults: dict[str, Any] = {}
         self.varying: list[str] = []  # for each task its default is to be asked for
         self.free_uuids: set[str] = set()  # no row has them
-        self.uuids: set[str] = set()  # of the tasks so far
+        self.uuids: set[Any] = set()  # of the tasks so far
         self._names: dict[Any, str] = {}  # of functions
         self._calls: dict[str, Call | None] = {}
         #: Columns that a caller may give, and of which only their validators are asked.
         self.usual = self.checks.keys() - _UNUSUAL
-        for name, check in self.checks.items():
+        for name, check in self.checks.items() if has_defaults else ():
             self._set_default(name, check)
 
     def now(self) -> Any:
@@ -124,8 +131,8 @@ class Draft:
         given = {**declared, **given}
         given.pop("secret", None)
         # `args` and `vars` are JSON text already, and win over `pargs` and `pvars`
-        self._json("args", given.pop("args", None), pargs, "pargs")
-        self._json("vars", given.pop("vars", None), pvars, "pvars")
+        pargs = self._json("args", given.pop("args", None), pargs, "pargs")
+        pvars = self._json("vars", given.pop("vars", None), pvars, "pvars")
         self.columns.update(
             function_name=name,
             task_name=given.pop("task_name", None) or (name if _is_clean(name) else ""),
@@ -141,6 +148,23 @@ class Draft:
         if call is not None:
             self._check_call(name, call, pargs, pvars)
         return self
+
+    def declare(self, name: str, function: Any, columns: Mapping[str, Any]) -> dict[str, str]:
+        """What is wrong with columns that all tasks of a function shall have; asks no database."""
+        self.columns = {one: value for one, value in columns.items() if one != "secret"}
+        for one in self.columns.keys() & NO_DEFAULTS:
+            self.errors[one] = "belongs to one task: give it to queue_task"
+            del self.columns[one]
+        try:
+            secret = secrecy.listed(columns.get("secret"))
+            secrecy.resolved(secret, function, name, [], {})
+        except BadTask as error:
+            self.errors["secret"] = error.args[0]
+        self._set_times()
+        self._check_names()
+        self._check_together()
+        self._validate()
+        return self.errors
 
     def _name(self, function: Any) -> str:
         try:
@@ -169,19 +193,23 @@ class Draft:
         form, name = self._form, given or new_uuid()
         if not given or (isinstance(given, str) and given in form.free_uuids):
             self._sure["uuid"] = IS_NOT_IN_DB
-        if str(name) in form.uuids:
-            self.errors["uuid"] = "is the uuid of another task that is queued together with this"
-        form.uuids.add(str(name))
+        key = str(name) if isinstance(name, (str, UUID)) else name
+        if isinstance(key, Hashable):
+            if key in form.uuids:
+                self.errors["uuid"] = _TWICE
+            form.uuids.add(key)
         return name
 
-    def _json(self, column: str, text: str | None, value: Any, what: str) -> None:
+    def _json(self, column: str, text: str | None, value: Any, what: str) -> Any:
+        """The value as a list or a dict, which is what its text says where that is not given."""
         try:
-            plain = _listed(value) if column == "args" else _named(value)
-            self.columns[column] = text or values.encode(plain, what)
+            value = _listed(value) if column == "args" else _named(value)
+            self.columns[column] = text or values.encode(value, what)
             if not text:
                 self._sure[column] = IS_JSON_OF
         except BadTask as error:
             self.errors[column] = str(error)
+        return value
 
     def _set_secret(self, name: str, given: Sequence[Any]) -> None:
         """What the function's author calls secret, and what the caller does: neither makes the

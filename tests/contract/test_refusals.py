@@ -25,7 +25,7 @@ TEXTS = [
 ]
 NOT_WHOLE: list[Any] = [2**31, -(2**31), 2**63, 10**5000, "9" * 5000, 1.0, 1.5, True, "x", "1e3"]
 NOT_WHOLE += ["", None, [1], float("nan"), datetime(2031, 1, 1)]
-BAD_TEXTS = ["a\x00b", "caf\udce9", "\ud83d", b"bytes", ["a"], 1.5, True]
+BAD_TEXTS = ["a\x00b", "caf\udce9", "\ud83d", b"bytes", ["a"], 1.5, True, 10**5000]
 BAD_TIMES: list[Any] = [
     datetime(999, 12, 31),
     datetime.max.replace(tzinfo=timezone(-timedelta(hours=20))),
@@ -131,6 +131,10 @@ def test_an_edit_is_checked_like_a_new_task(shared: Scheduler) -> None:
         ("args", "[NaN]"),
         ("args", "[1, 2, 3]"),
         ("vars", '{"nope": 1}'),
+        ("times_run", 3),
+        ("status", "QUEUED"),
+        ("uuid", "other"),
+        ("application_name", "shop"),
     ):
         before = before or shared.db.scheduler_task(waits.id).as_dict()
         assert list(shared.edit_task(waits.id, **{name: value}).errors) == [name]
@@ -164,6 +168,7 @@ def test_arguments_that_the_function_cannot_take_are_refused(shared: Scheduler) 
         ways += shared.queue_tasks([{"function": "add", "pargs": pargs, "pvars": pvars}])
         assert [one.errors for one in ways] == [{column: says + why}] * 2
     assert list(shared.queue_task("add", args="[1, 2, 3]").errors) == ["args"]
+    assert shared.queue_task("add", iter([1, 2])).errors == {}
     assert shared.queue_task("echo", [1, 2, 3], {"c": 1}).errors == {}
     shared.catalog = type(shared.catalog)({}, {})  # of a program that only queues
     assert shared.queue_task("add", [1, 2, 3]).errors == {}

@@ -25,6 +25,7 @@ _FLOORS = """
 visible_text private_files
 views errors clock records current log sentences reasons worker_events spelling
 cron cronwords recurrence graph settings values secrecy task_call error_text catalog arguments tally
+column_types
 lifecycle forecast columns capture wire lines lane board frames typed
 models
 doorbell dialects
