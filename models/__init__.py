@@ -24,6 +24,7 @@ from plugin_scheduler.models.validators import (
     IS_SECRET,
     IS_STORABLE,
     IS_TEXT,
+    IS_THERE,
     IS_TIME,
     IS_WHOLE,
     NAME_LENGTH,
@@ -118,7 +119,7 @@ def _what_fields(
         length=255,
         requires=[
             IS_STORABLE(255),
-            IS_NOT_IN_DB(db, "scheduler_task.uuid", ignore_common_filters=True),
+            IS_NOT_IN_DB(db, "scheduler_task.uuid", IS_THERE, ignore_common_filters=True),
         ],
         unique=True,
         default=new_uuid,

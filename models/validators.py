@@ -29,6 +29,7 @@ from plugin_scheduler.errors import BadTask
 EXAMPLES: dict[type, str] = {list: '[1, "two"]', dict: '{"a": 1, "b": "two"}'}
 NAME_LENGTH = 512  # characters in a column of names, by pydal's default
 NAMES: dict[type, str] = {list: "list", dict: "dict"}
+IS_THERE = "is the uuid of a task that is there already"
 LARGEST = 2**31 - 1  # what every database takes as a number
 FIRST_YEAR = 1000  # MySQL's first; Python's last is everybody's last
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,15}\s*")

@@ -19,11 +19,12 @@ from plugin_scheduler.catalog import Catalog, check_callable, described
 from plugin_scheduler.checks import Checks
 from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
 from plugin_scheduler.dialects.literals import batches
-from plugin_scheduler.dialects.sayings import among
+from plugin_scheduler.dialects.sayings import Taken, among
 from plugin_scheduler.editing import Editing
 from plugin_scheduler.errors import BadTask, ConfigError
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
+from plugin_scheduler.models.validators import IS_THERE
 from plugin_scheduler.orders import Orders, names
 from plugin_scheduler.pages import Pages
 from plugin_scheduler.questions import Questions
@@ -181,9 +182,9 @@ class Scheduler(Questions, Orders, Editing, Pages):
 
         Never commits: the task exists when the caller's transaction does. Answers with ``id``,
         ``uuid`` and ``errors``, as attributes and as keys; where there are errors (a dict, field to
-        sentence) nothing is queued, and id and uuid are None. Any column can be given but those that
-        the scheduler writes (``times_run``, ``run_id``, ...). Arguments that the function cannot
-        take are errors of ``args`` or ``vars``. web2py's book, "queue_task".
+        sentence) nothing is queued, and id and uuid are None. Any column can be given but those
+        that the scheduler writes (``times_run``, ``run_id``, ...). Arguments that the function
+        cannot take are errors of ``args`` or ``vars``. web2py's book, "queue_task".
 
         >>> scheduler.queue_task("report", pvars={"day": 3}, period=3600, repeats=0, timeout=600)
         <Row {'errors': {}, 'id': 1, 'uuid': '...'}>
@@ -207,14 +208,31 @@ class Scheduler(Questions, Orders, Editing, Pages):
         if any(draft.errors for draft in drafts):
             return [Row(id=None, uuid=None, errors=draft.errors) for draft in drafts]
         rows = [draft.columns for draft in drafts]
-        table = self.db.scheduler_task
-        ids = self._dialect.insert_many(table, rows, key="uuid") if rows else []
+        table, insert = self.db.scheduler_task, self._dialect.insert_many
+        if any(draft.names_itself for draft in drafts):
+            insert = self._dialect.insert_new
+        try:
+            ids = insert(table, rows, key="uuid") if rows else []
+        except Taken as error:
+            self._note_taken(drafts, str(error))
+            return [Row(id=None, uuid=None, errors=draft.errors) for draft in drafts]
         if immediate:
             self._ring()
         return [
             Row(id=task_id, uuid=row["uuid"], errors={})
             for task_id, row in zip(ids, rows, strict=True)
         ]
+
+    def _note_taken(self, drafts: list[Draft], why: str) -> None:
+        """Another session queued a task of the same uuid meanwhile; errors of that, or of all that
+        it may be: not every database names it, or lets this transaction see it already."""
+        mine = {str(draft.columns["uuid"]): draft for draft in drafts if draft.names_itself}
+        table, found = self.db.scheduler_task, set()
+        for some in batches(list(mine)):
+            rows = self.db(table.uuid.belongs(some), ignore_common_filters=True).select(table.uuid)
+            found |= {row.uuid for row in rows}
+        for uuid in mine.keys() & found or {uuid for uuid in mine if uuid in why} or mine:
+            mine[uuid].errors["uuid"] = IS_THERE
 
     def _free_uuids(self, tasks: list[dict[str, Any]]) -> set[str]:
         """Those of the uuids given that no row has, as far as that can be told for many at once."""

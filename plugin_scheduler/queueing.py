@@ -113,6 +113,7 @@ class Draft:
         self.columns: dict[str, Any] = {}
         self.errors: dict[str, str] = {}
         self._sure: dict[str, type] = {}  # columns, and what need not be asked about them
+        self.names_itself = False  # its uuid is the caller's
         self._asked: set[str] = set()  # columns of which nothing need be asked any more
 
     def fill(
@@ -191,6 +192,7 @@ class Draft:
 
     def _uuid(self, given: Any) -> Any:
         form, name = self._form, given or new_uuid()
+        self.names_itself = bool(given)
         if not given or (isinstance(given, str) and given in form.free_uuids):
             self._sure["uuid"] = IS_NOT_IN_DB
         key = str(name) if isinstance(name, (str, UUID)) else name

@@ -23,7 +23,7 @@ from plugin_scheduler.dialects.literals import (
     is_pydals,
     values,
 )
-from plugin_scheduler.dialects.sayings import Changes
+from plugin_scheduler.dialects.sayings import POINT, Changes
 from plugin_scheduler.dialects.server import Server, lacks, patience
 from plugin_scheduler.dialects.statements import listed
 from plugin_scheduler.doorbell import Doorbell
@@ -168,6 +168,14 @@ class MySQL(Server):
             return sum(self._those(table, [one], rows.query).update(**columns) or 0 for one in ids)
         self.db._adapter.execute(self.by_key(rows._update(**columns)))
         return int(self.db._adapter.cursor.rowcount)
+
+    def _begins_point(self) -> bool:
+        connection = self.db._adapter.connection
+        commits_each = getattr(connection, "get_autocommit", bool)()
+        if commits_each and self.is_idle(connection):
+            return False
+        self.db.executesql(f"SAVEPOINT {POINT}")
+        return True
 
     def delete_rows(self, table: str, ids: Sequence[int], only: str) -> None:
         # By the key, as above.

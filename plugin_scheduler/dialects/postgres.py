@@ -12,7 +12,7 @@ from typing import Any
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.literals import fits, ids_of, insert_into, values
-from plugin_scheduler.dialects.sayings import Ask, Changes
+from plugin_scheduler.dialects.sayings import POINT, Ask, Changes
 from plugin_scheduler.dialects.server import Server, lacks, patience
 from plugin_scheduler.dialects.statements import listed
 from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, NEEDED, TRIGGERS
@@ -181,6 +181,13 @@ class Postgres(Server):
             return update
         free = f"SELECT id FROM scheduler_task WHERE id IN ({listed(ids)}) ORDER BY id"
         return f"{update.rstrip('; ')} AND scheduler_task.id IN ({self._locking(free, 'skip')})"
+
+    def _begins_point(self) -> bool:
+        connection = self.db._adapter.connection
+        if getattr(connection, "autocommit", False) and self.is_idle(connection):
+            return False
+        self.db.executesql(f"SAVEPOINT {POINT}")
+        return True
 
     def _parts(self, ask: Ask, lock: str) -> list[str]:
         """Planned once, and not for each row of values: that takes longer than to read it."""

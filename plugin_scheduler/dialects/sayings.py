@@ -22,6 +22,7 @@ from plugin_scheduler.dialects.statements import Holes, Statement, listed
 #: Writes a statement, with holes for its values.
 Write = Callable[[Holes], str]
 
+POINT = "scheduler_before_insert"  # the name of a savepoint
 MOST_PARTS = 60  # of a UNION: SQLite takes 500, and one of dozens is not slower than two
 
 
@@ -73,6 +74,10 @@ class Changes(NamedTuple):
         kept = [name for name in columns if name not in same]
         own = [first, *(values[columns.index(name)] for name in kept)]
         return cls(same, kept, [list(row) for row in zip(*own, strict=True)])
+
+
+class Taken(Exception):
+    """Another row has the key of one that was to be inserted; nothing was inserted."""
 
 
 class Sayings:
@@ -157,6 +162,27 @@ class Sayings:
         same order. No two rows have the same ``key``, which is the name of a column."""
         ids = table.bulk_insert(rows)  # 0 where a callback of the app's refused them
         return [int(row_id) for row_id in ids] if ids else [0] * len(rows)
+
+    def insert_new(self, table: Any, rows: Sequence[dict[str, Any]], key: str) -> list[int]:
+        """As `insert_many`, where another session may have inserted the same key meanwhile. Taken
+        says so then, and the caller's transaction goes on as if nothing had been asked."""
+        has_point = self._begins_point()
+        try:
+            ids = self.insert_many(table, rows, key)
+        except Exception as error:  # each driver has its own kind for: the key is taken
+            if not _is_taken(error, key) or not (has_point or len(rows) == 1):
+                raise
+            if has_point:
+                self.db.executesql(f"ROLLBACK TO SAVEPOINT {POINT}")
+                self.db.executesql(f"RELEASE SAVEPOINT {POINT}")
+            raise Taken(str(error)) from error
+        if has_point:
+            self.db.executesql(f"RELEASE SAVEPOINT {POINT}")
+        return ids
+
+    def _begins_point(self) -> bool:
+        """Set a savepoint; False where there is no transaction that it could be in."""
+        return False
 
     def insert_all(self, table: Any, rows: Sequence[dict[str, Any]]) -> None:
         """As `insert_many`, where nobody asks for the ids."""
@@ -262,3 +288,8 @@ class Sayings:
     def literal(self, value: Any, kind: str) -> str:
         """A value of one of pydal's types, as it stands in a statement."""
         return str(self.db._adapter.represent(value, kind))
+
+
+def _is_taken(error: Exception, key: str) -> bool:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return "IntegrityError" in kinds and key in str(error).lower()

@@ -25,6 +25,7 @@ from plugin_scheduler.dialects.literals import (
     ids_where,
     insert_into,
 )
+from plugin_scheduler.dialects.sayings import POINT
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.sqlite import DataVersion
 from plugin_scheduler.errors import StoreUnavailable
@@ -120,6 +121,15 @@ class SQLite(Dialect):
             sql = f"{ids_where(table, key)} IN ({', '.join('?' * len(some))})"
             pairs += self.db.executesql(sql, placeholders=some)
         return ids_of(pairs, rows, key)
+
+    def _begins_point(self) -> bool:
+        connection = self.db._adapter.connection
+        # Python begins a transaction before it writes, and a savepoint outside of one would be a
+        # transaction of its own, which ends with it.
+        if connection.isolation_level is not None and not connection.in_transaction:
+            self.db.executesql("BEGIN")
+        self.db.executesql(f"SAVEPOINT {POINT}")
+        return True
 
     @functools.cached_property
     def _literals(self) -> Literals:
