@@ -36,6 +36,7 @@ EACH_PROCESS = 0.004  # the same with a process for each run
 QUICK = 0.02  # seconds; what takes longer never waits for a busy runner
 HELD_IN_HAND = 0.5  # seconds until what no runner took is given back
 GIVE_AGAIN = 0.02  # seconds
+REFUSED_AGAIN = 30.0  # seconds until an order is given back again that the database refuses
 LOOK_EVERY = 8.0  # seconds between two looks for due tasks that no bell told of
 CONTENDED_AGAIN = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds until tasks that others held are tried
 
@@ -271,9 +272,24 @@ class Intake:
         except Locked:  # somebody holds one of them: the others are not to wait for that
             self._held.note({order.run_id for order in some} - tasks.free(some))
             return
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # the database refuses one of them: it alone has to wait
+            self._refused(some, error)
+            return
         self._unbegun = [order for order in self._unbegun if order not in some]
         self._held.forget_but({one.run_id for one in self._unbegun})
         self._maybe_more = True
+
+    def _refused(self, some: Sequence[Order], error: Exception) -> None:
+        if len(some) > 1:
+            for order in some:
+                self._give_back_some([order])
+            return
+        order = some[0]
+        about = {"run": order.run_id, "task": order.task.label, "seconds": REFUSED_AGAIN}
+        tell("give_back_refused", **about, error=str(error).strip().partition("\n")[0])
+        self._held.put_off(order.run_id, REFUSED_AGAIN)
 
     def _to_give_back(self) -> list[Order]:
         return [one for one in self._unbegun if not self._held.is_held(one.run_id)]

@@ -46,6 +46,11 @@ EVENTS: dict[str, tuple[int, str]] = {
         "run %(run)s of task %(task)s: what it printed and told cannot be stored while it runs, "
         "and is left out: %(error)s",
     ),
+    "give_back_refused": (
+        _W,
+        "run %(run)s of task %(task)s: the database refuses to take it back, which is tried again "
+        "every %(seconds)d s: %(error)s",
+    ),
     "report_refused": (
         _W,
         "run %(run)s of task %(task)s: the database refuses its end, which is tried again every "

@@ -134,7 +134,7 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
         try:
             world = load(spec)
         except Exception as error:  # told to the supervisor, who decides what to do about it
-            channel.send(["boot_failed", values.clean(str(error) or repr(error))])
+            channel.send(["boot_failed", values.clean(str(error) or repr(error))[: runner.LONGEST]])
             return
     wake = _hear_of_deaths()  # the app may have put handlers of its own in our place
     others = [thread.name for thread in threading.enumerate()][1:]

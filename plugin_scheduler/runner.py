@@ -32,7 +32,7 @@ from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whol
 from plugin_scheduler.own_process import OwnProcess
 from plugin_scheduler.private_files import complete_file
 from plugin_scheduler.processes import run_exit_handlers
-from plugin_scheduler.reasons import Reason, ReasonCode
+from plugin_scheduler.reasons import Reason, ReasonCode, short
 from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.streams import Streams
 from plugin_scheduler.task_call import call, cancel_running
@@ -40,6 +40,7 @@ from plugin_scheduler.wire import BlockingChannel, Closed, pack_bytes
 
 RESULT_IN_FILE = 1 << 20  # characters; a larger result goes through a file, not through the worker
 PROGRESS_EVERY = 0.2  # seconds
+LONGEST = 10_000  # characters of why an app cannot be loaded
 MEMORY_EVERY = 0.5  # seconds
 IDLE = 5.0  # seconds without work after which connections to servers are closed
 SIGNAL = signal.SIGTERM
@@ -329,7 +330,7 @@ def _load_and_describe(channel: BlockingChannel, spec: Mapping[str, Any]) -> Wor
         world = load(spec)
         channel.send(["loaded", world.describe()])
     except Exception as error:  # told to the supervisor, who decides what to do about it
-        channel.send(["boot_failed", values.clean(str(error) or repr(error))])
+        channel.send(["boot_failed", values.clean(str(error) or repr(error))[:LONGEST]])
         return None
     return world
 
@@ -360,5 +361,5 @@ def _give_w2p_task(function: Callable[..., Any]) -> None:
 
 def _failure(error: BaseException, is_commit: bool) -> dict[str, Any]:
     code = ReasonCode.COMMIT_FAILED if is_commit else ReasonCode.RAISED
-    reason = str(Reason(code, error=reason_of(error)))
+    reason = short(str(Reason(code, error=reason_of(error))))
     return {"traceback": traceback_of(error, HIDDEN), "reason": reason, "reason_code": code.value}

@@ -6,6 +6,7 @@ a process or the database.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from plugin_scheduler.private_files import PrivateFile, is_private
 from plugin_scheduler.reasons import Reason, ReasonCode, WrittenReason
 from plugin_scheduler.records import OUTCOMES, Order, Outcome
 from plugin_scheduler.settings import Settings
+
+LARGEST = 1 << 30  # bytes of a result; no database takes more
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ def result_of(
 ) -> Result:
     """It ended by itself, or listened when it was told to; ``run`` where it was seen at work."""
     outcome, reason = OUTCOMES[told.outcome], _reason_told(told)
-    if told.in_file and (file is None or not is_private(file.fileno())):
-        outcome, reason, file = Outcome.FAILED, Reason(ReasonCode.RESULT_LOST), None
+    if told.in_file and (trouble := _trouble_with(file)):
+        outcome, reason, file = Outcome.FAILED, trouble, None
     if outcome != Outcome.COMPLETED and run is not None and run.ending:
         # Whatever it raised on its way out: it was ended, and by whom is what counts. One that
         # completed just before the signal came did its work, and that is what counts then.
@@ -118,6 +121,16 @@ def result_of(
         reason=reason,
         progress=told.rest.get("progress") or (run.progress if run else None),
     )
+
+
+def _trouble_with(file: PrivateFile | None) -> Reason | None:
+    """Why a result cannot be read from that file."""
+    if file is None or not is_private(file.fileno()):
+        return Reason(ReasonCode.RESULT_LOST)
+    size = os.fstat(file.fileno()).st_size
+    if size > LARGEST:  # it may be a file with holes, which costs its writer nothing
+        return Reason(ReasonCode.REPORT_TOO_LARGE, error=f"{size} bytes")
+    return None
 
 
 def _reason_told(told: Told) -> str | None:

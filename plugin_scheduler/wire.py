@@ -53,6 +53,9 @@ def files_of(attachments: Iterable[tuple[int, int, bytes]]) -> list[PrivateFile]
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             numbers = array.array("i", data[: len(data) // 4 * 4])
             files += map(PrivateFile, numbers)
+    if not CLOSED_IN_CHILDREN:
+        for file in files:
+            os.set_inheritable(file.fileno(), False)
     return files
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,34 +15,36 @@ from plugin_scheduler.capture import Output
 from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.crew import News
 from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.intake import Intake
+from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.porter import Porters
-from plugin_scheduler.records import Order, Outcome, RunStatus
+from plugin_scheduler.records import Order, Outcome, RunStatus, TaskStatus
 from plugin_scheduler.reporting import REFUSED_AGAIN, Reporting
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
 ME = "me"
-#: By the engine: have the database refuse every change of a run whose id is the one given.
+#: By the engine: have the database refuse every change of one row.
 REFUSING = {
     "sqlite": [
-        "CREATE TRIGGER refuses BEFORE UPDATE ON scheduler_run WHEN NEW.id = {id} "
+        "CREATE TRIGGER refuses BEFORE UPDATE ON {table} WHEN NEW.id = {id} "
         "BEGIN SELECT RAISE(ABORT, 'refused'); END"
     ],
     "postgres": [
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'refused'; END $$",
-        "CREATE TRIGGER refuses BEFORE UPDATE ON scheduler_run FOR EACH ROW "
+        "CREATE TRIGGER refuses BEFORE UPDATE ON {table} FOR EACH ROW "
         "WHEN (NEW.id = {id}) EXECUTE PROCEDURE refuse()",
     ],
     "mysql": [
-        "CREATE TRIGGER refuses BEFORE UPDATE ON scheduler_run FOR EACH ROW BEGIN "
+        "CREATE TRIGGER refuses BEFORE UPDATE ON {table} FOR EACH ROW BEGIN "
         "IF NEW.id = {id} THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'refused'; END IF; END"
     ],
 }
 FORGIVING = {
     "sqlite": ["DROP TRIGGER refuses"],
-    "postgres": ["DROP TRIGGER refuses ON scheduler_run"],
+    "postgres": ["DROP TRIGGER refuses ON {table}"],
     "mysql": ["DROP TRIGGER refuses"],
 }
 
@@ -62,9 +65,9 @@ def result(order: Order) -> Result:
     return Result(order, Outcome.COMPLETED, 0.5, "", result="[1]")
 
 
-def ask(db: Any, statements: list[str], run_id: int = 0) -> None:
+def ask(db: Any, statements: list[str], table: str, row_id: int = 0) -> None:
     for statement in statements:
-        db.executesql(statement.replace("{id}", str(run_id)))
+        db.executesql(statement.replace("{table}", table).replace("{id}", str(row_id)))
     db.commit()
 
 
@@ -79,7 +82,7 @@ def test_a_row_that_refuses_everything_keeps_no_other_row_from_being_stored(
     engine, run = str(db._adapter.dbengine), db.scheduler_run
     with engine_on(connect) as store, caplog.at_level(logging.WARNING):
         bad, good = taken(store)
-        ask(db, REFUSING[engine], bad.run_id)
+        ask(db, REFUSING[engine], "scheduler_run", bad.run_id)
         reporting = Reporting(store, Porters({}, Settings(), ME), ME, clock)
         runs = [live(bad, clock), live(good, clock)]
         for _ in range(3):
@@ -98,10 +101,35 @@ def test_a_row_that_refuses_everything_keeps_no_other_row_from_being_stored(
         assert caplog.text.count("refuses its end") == 1
         assert run[good.run_id].status == RunStatus.COMPLETED
         assert run[bad.run_id].status == RunStatus.RUNNING
-        ask(db, FORGIVING[engine])
+        ask(db, FORGIVING[engine], "scheduler_run")
         clock.turn(REFUSED_AGAIN + 1)
         assert reporting.store()
         assert run[bad.run_id].status == RunStatus.COMPLETED
+        db.commit()
+
+
+def test_a_row_that_refuses_to_be_given_back_keeps_no_other_from_it(connect: Connect) -> None:
+    db, clock = connect(), TurnedClock(datetime(2026, 5, 1))
+    scheduler = scheduler_on(db)
+    for _ in range(2):
+        scheduler.queue_task("add", [1, 2])
+    db.commit()
+    engine, task = str(db._adapter.dbengine), db.scheduler_task
+    nobody = SimpleNamespace(takers=lambda: 0, idle=lambda: 0, load=list)
+    staying, functions = SimpleNamespace(takes_work=True), KnownFunctions(["add"], 60, clock)
+    with engine_on(connect) as store:
+        bad, good = taken(store)
+        ask(db, REFUSING[engine], "scheduler_task", bad.task.id)
+        intake = Intake(store, nobody, staying, Settings(), ME, functions, clock)  # type: ignore[arg-type]
+        intake.collect(News(unbegun=[bad, good]))
+        for _ in range(3):
+            intake.feed()
+        assert intake.task_ids() == [bad.task.id]
+        assert task[good.task.id].status == TaskStatus.QUEUED
+        ask(db, FORGIVING[engine], "scheduler_task")
+        clock.turn(REFUSED_AGAIN + 1)
+        intake.feed()
+        assert task[bad.task.id].status == TaskStatus.QUEUED
         db.commit()
 
 

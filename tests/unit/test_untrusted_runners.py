@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from plugin_scheduler import capture
 from plugin_scheduler.crew import UNREADABLE
 from plugin_scheduler.lane import Told, pack_report
-from plugin_scheduler.private_files import PrivateFile
+from plugin_scheduler.private_files import PrivateFile, nameless_file
+from plugin_scheduler.reasons import ReasonCode, code_of
 from plugin_scheduler.records import Outcome
 from plugin_scheduler.wire import attached, pack, pack_bytes
 
@@ -275,6 +276,18 @@ def test_a_result_in_a_pipe_fails_that_run_and_blocks_nobody(runners: FakeRunner
     runners.turn()
     [result] = runners.results
     assert (result.outcome, result.result_file) == (Outcome.FAILED, None)
+
+
+def test_a_result_with_holes_is_not_read(runners: FakeRunners) -> None:
+    guilty, _ = both_at_work(runners)
+    file = PrivateFile(nameless_file("holes"))
+    os.ftruncate(file.fileno(), 1 << 40)
+    told = Told(GUILTY, 0, 0.0, 0.0, False, False, None, {}, in_file=True)
+    guilty.channel.send_frame(pack_bytes(pack_report(told)), file)
+    runners.turn()
+    [result] = runners.results
+    assert (result.outcome, result.result_file) == (Outcome.FAILED, None)
+    assert code_of(result.reason) == ReasonCode.REPORT_TOO_LARGE
 
 
 NEWS = st.tuples(
