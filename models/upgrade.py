@@ -59,6 +59,11 @@ class Engine:
             found.setdefault(table.lower(), set()).add(column.lower())
         return found
 
+    def patient(self, db: Any) -> contextlib.AbstractContextManager[None]:
+        """Wait for other processes that make the tables at the same time, however short the app's
+        own connection waits."""
+        return contextlib.nullcontext()
+
     def alone(self, db: Any) -> contextlib.AbstractContextManager[None]:
         """Nobody else is in here, on whatever host; until pydal commits at the end of a table."""
         raise NotImplementedError
@@ -83,6 +88,15 @@ class SQLite(Engine):
         "SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c "
         f"WHERE m.type = 'table' AND m.name IN ({_QUOTED})"
     )
+
+    @contextlib.contextmanager
+    def patient(self, db: Any) -> Iterator[None]:
+        usual = db.executesql("PRAGMA busy_timeout")[0][0]
+        db.executesql(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+        try:
+            yield
+        finally:
+            db.executesql(f"PRAGMA busy_timeout = {usual}")
 
     @contextlib.contextmanager
     def alone(self, db: Any) -> Iterator[None]:
@@ -233,6 +247,10 @@ class Tables:
             self.db.commit()  # pydal would, too: no lock of the app's stands in anybody's way
             with private_folder() as folder, self._engine.alone(self.db):
                 self.found = self._engine.look(self.db)
+                if not (self._lacks(name, fields) or self._old_names(name)):  # by another process
+                    self.db.define_table(name, *fields, migrate=False, **options)
+                    self.db.commit()
+                    return
                 for old, new in self._old_names(name).items():
                     self._engine.rename(self.db, name, old, new)
                     self.found[name] = self.found[name] - {old} | {new}
@@ -273,10 +291,11 @@ class Tables:
 @contextlib.contextmanager
 def tables_of(db: Any, migrate: Any) -> Iterator[Tables]:
     """For a while tables can be defined; at the end the database has them all, or ConfigError."""
-    tables = Tables(db, migrate)
-    with _one_at_a_time(db, migrate) if tables.found is None else contextlib.nullcontext():
+    engine = engine_of(db)
+    with engine.patient(db) if engine else _one_at_a_time(db, migrate):
+        tables = Tables(db, migrate)
         yield tables
-    tables.check()
+        tables.check()
 
 
 def _creation(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import SERVERS, Database
 from home import Connect, add_worker, scheduler_on
 from kit import Lab
 from plugin_scheduler.models import TABLES
@@ -260,3 +263,53 @@ def test_tasks_run_under_signatures_versions_and_filters(lab: Lab) -> None:
     db.commit()
     found = lab.scheduler.task_status(answer.id, output=True)
     assert (found.scheduler_task.status, found.result) == (TaskStatus.COMPLETED, 7)
+
+
+VISITS = """
+import os, sys
+from pydal import DAL
+from plugin_scheduler import Scheduler
+uri, folder, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+wait, go = os.pipe()
+def visit():
+    os.close(go)
+    os.read(wait, 1)  # ends when all are there
+    options = {"timeout": 0.05} if uri.startswith("sqlite") else {}
+    db = DAL(uri, folder=folder, driver_args=options)
+    scheduler = Scheduler(db, tasks={})
+    if options:
+        db.executesql("PRAGMA busy_timeout = 30000")
+    answer = scheduler.queue_task("add")
+    assert not answer.errors
+    db.commit()
+    db.close()
+pids = []
+for _ in range(count):
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            visit()
+            status = 0
+        finally:
+            sys.excepthook(*sys.exc_info()) if status else None
+            os._exit(status)
+    pids.append(pid)
+os.close(go)
+sys.exit(sum(os.waitpid(pid, 0)[1] != 0 for pid in pids))
+"""
+
+
+@pytest.mark.parametrize("database", ["sqlite", *SERVERS], indirect=True)
+def test_many_first_visits_at_once_find_the_tables_made(
+    database: Database, connect: Connect, tmp_path: Path
+) -> None:
+    visits, db = 24 if database.server is None else 8, connect()
+    for table in reversed(TABLES):  # an emptied database still has its tables
+        db.executesql(f"DROP TABLE IF EXISTS {table}")
+    db.commit()
+    command = [sys.executable, "-c", VISITS, database.uri, str(tmp_path), str(visits)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    scheduler_on(db)
+    assert db(db.scheduler_task).count() == visits
