@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from databases import SERVERS, Database, Shared
 from home import lab_on
 from kit import Lab
+from support import leaks
 from throwaway import Server
 
 SHARED = pytest.StashKey[Shared]()
@@ -25,6 +28,19 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Shared]:
         yield shared
     finally:
         shared.close()
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test ends what it started; a test that leaks would make a later one fail."""
+    for wider in sorted(request.fixturenames):  # what a module or the session shares is no leak
+        definitions = request._fixturemanager.getfixturedefs(wider, request.node) or ()
+        if any(one.scope != "function" for one in definitions):
+            request.getfixturevalue(wider)
+    before = leaks.snapshot()
+    yield
+    left = leaks.left_since(before)
+    assert left == [], f"the test left behind: {left}"
 
 
 def lab_of(kind: str, servers: Shared, folder: Path) -> Iterator[Lab]:
@@ -97,9 +113,31 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell has what it starts in the background ignore Ctrl+C, and so would workers of tests.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[SHARED] = Shared()
+    _use_a_temporary_folder_of_our_own(config)
     # How pydal calls its driver is not for us to change.
     pymysql = "ignore:'(db|passwd)' is deprecated:DeprecationWarning"
     config.addinivalue_line("filterwarnings", pymysql)
+
+
+def _use_a_temporary_folder_of_our_own(config: pytest.Config) -> None:
+    """So that what a test leaves in there is seen, and what others do in the shared one is not."""
+    shared = tempfile.gettempdir()
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", shared)  # where `tmp_path` is, as always
+    folder = tempfile.mkdtemp(prefix="plugin_scheduler_tests_", dir=os.environ.get("TESTS_IN"))
+    os.environ["TESTS_IN"] = shared  # of the processes that pytest-xdist starts
+    os.chmod(folder, 0o711)  # database servers run as users of their own
+    usual = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+
+    def restore() -> None:
+        tempfile.tempdir = None
+        if usual is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = usual
+        shutil.rmtree(folder, ignore_errors=True)
+
+    config.add_cleanup(restore)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

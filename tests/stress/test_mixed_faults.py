@@ -1,0 +1,62 @@
+"""Every kind of fault at random moments: no task is lost, and no task has two live runs.
+
+The seed is the day's, so that each day tries another schedule; SEED repeats one. SOAK_SECONDS makes
+each schedule longer (`make soak`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import lab_of
+from databases import SERVERS, Database, Shared
+from home import lab_on
+from kit import Lab, eventually
+from support import fault_program
+from support.mixed_faults import Schedule
+
+SECONDS = float(os.environ.get("SOAK_SECONDS") or 45)
+
+
+def seed_of_the_day() -> int:
+    return int(os.environ.get("SEED") or datetime.date.today().toordinal())
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
+def faulty_lab(request: pytest.FixtureRequest, tmp_path: Path, servers: Shared) -> Iterator[Lab]:
+    """A lab on a file, or on a server of its own that may be stopped and killed."""
+    if request.param == "sqlite":
+        yield from lab_of("sqlite", servers, tmp_path)
+        return
+    with servers.another(request.param) as server, server.fresh_database() as uri:
+        with lab_on(Database(uri, server), tmp_path) as lab:
+            yield lab
+
+
+@pytest.mark.slow
+def test_no_mix_of_faults_loses_a_task_or_runs_one_twice_at_once(faulty_lab: Lab) -> None:
+    lab, seed = faulty_lab, seed_of_the_day()
+    print(f"\nseed {seed}: SEED={seed} repeats this schedule")
+    schedule = Schedule(lab, seed)
+    schedule.run(SECONDS)
+    left = schedule.end_workers()
+    found = fault_program.violations(lab, schedule.lives, schedule.queued, schedule.edits)
+    print(f"{len(schedule.queued)} tasks, faults: {dict(sorted(schedule.done.items()))}")
+    story = "\n".join(worker.log[-3000:] for worker in lab.workers[-4:])
+    assert Counter(left + found) == Counter(), f"seed {seed}\n{story}"
+    assert sum(schedule.done.values()) > SECONDS / 2, schedule.done
+    the_next_start_sweeps_what_killed_workers_left(schedule)
+
+
+def the_next_start_sweeps_what_killed_workers_left(schedule: Schedule) -> None:
+    worker = schedule.start_worker()
+    eventually(lambda: "started" in worker.log, 30)
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0, worker.log
+    assert schedule.left_in_temporary_folder() == []

@@ -1,0 +1,1 @@
+"""Helpers of the tests: fault injection, checks of histories, leak checks."""
