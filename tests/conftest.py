@@ -37,9 +37,10 @@ def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         definitions = request._fixturemanager.getfixturedefs(wider, request.node) or ()
         if any(one.scope != "function" for one in definitions):
             request.getfixturevalue(wider)
-    before = leaks.snapshot()
+    shared = request.config.stash[SHARED].descriptors
+    before = leaks.snapshot(shared)
     yield
-    left = leaks.left_since(before)
+    left = leaks.left_since(before, shared)
     assert left == [], f"the test left behind: {left}"
 
 

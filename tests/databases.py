@@ -86,6 +86,9 @@ class PostgreSQL(Server):
         connection.autocommit = True
         return connection
 
+    def descriptor_of(self, connection: Any) -> int:
+        return int(connection.fileno())
+
     def create_database(self, name: str) -> str:
         self.execute(f"CREATE DATABASE {name}")
         return self.uri(name)
@@ -180,6 +183,9 @@ class MySQL(Server):
             host=one.host, port=one.port, autocommit=True, connect_timeout=5, **who
         )
 
+    def descriptor_of(self, connection: Any) -> int:
+        return int(connection._sock.fileno())
+
     def create_database(self, name: str) -> str:
         self.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
         return self.uri(name)
@@ -250,6 +256,11 @@ class Shared:
         """A server of one's own for a while, to be stopped and started; never somebody's."""
         with self._make(kind, None) as server:
             yield server
+
+    def descriptors(self) -> set[int]:
+        """The files that this process keeps open for the servers that all tests share."""
+        servers = (one for one in self._found.values() if isinstance(one, Server))
+        return {fd for server in servers for fd in server.descriptors()}
 
     def close(self) -> None:
         self._closing.close()

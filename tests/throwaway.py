@@ -247,6 +247,19 @@ class Server:
             cursor.execute(statement)
             return list(cursor.fetchall()) if cursor.description else []
 
+    def descriptors(self) -> set[int]:
+        """The files that this process keeps open for the server, as long as it runs."""
+        kept = set()
+        if self.ours and self._caretaker.stdin is not None and not self._caretaker.stdin.closed:
+            kept.add(self._caretaker.stdin.fileno())
+        if self._line is not None:
+            kept.add(self.descriptor_of(self._line))
+        return kept
+
+    def descriptor_of(self, connection: Any) -> int:
+        """The socket of a connection."""
+        raise NotImplementedError
+
     def _hang_up(self) -> None:
         if self._line is not None:
             self._line.close()

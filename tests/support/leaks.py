@@ -10,7 +10,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,28 +34,28 @@ class Snapshot(NamedTuple):
     files: frozenset[str]
 
 
-def snapshot() -> Snapshot:
+def snapshot(shared: Callable[[], set[int]] = set) -> Snapshot:
+    """What there is now; ``shared`` tells descriptors that belong to all tests."""
     return Snapshot(
         processes=frozenset(_processes()),
         threads=frozenset(thread.ident for thread in threading.enumerate() if not thread.daemon),
-        descriptors=_descriptors(),
+        descriptors={fd: file for fd, file in _descriptors().items() if fd not in shared()},
         files=frozenset(_files()),
     )
 
 
-def left_since(before: Snapshot) -> list[str]:
+def left_since(before: Snapshot, shared: Callable[[], set[int]] = set) -> list[str]:
     """What is there now and was not there before, each as a sentence; waits for what is ending."""
 
     def left() -> list[str]:
-        return list(_left(before))
+        return list(_left(before, snapshot(shared)))
 
     with contextlib.suppress(AssertionError):
         eventually(lambda: not left(), WITHIN)
     return left()
 
 
-def _left(before: Snapshot) -> Iterator[str]:
-    now = snapshot()
+def _left(before: Snapshot, now: Snapshot) -> Iterator[str]:
     for pid in now.processes - before.processes:
         yield f"process {_described(pid)}"
     for ident in now.threads - before.threads:

@@ -97,7 +97,7 @@ class Modelled:
 
     def _again(self) -> None:
         self._give_back()
-        self.due = self.started + PERIOD + 5
+        self.due = self.started + PERIOD
 
     def _give_back(self) -> None:
         self.status, self.owner = "QUEUED", ""

@@ -95,7 +95,7 @@ def test_a_runner_hears_that_no_order_will_come(lane: tuple[Lane, LaneEnd]) -> N
 
 def test_a_board_is_the_same_on_both_sides() -> None:
     page = blank_page()
-    one, other = Board(page), Board(os.dup(page))
+    one, other = Board(page), Board(page)
     assert (other.run_id, other.output_read) == (0, 0)
     one.begin(81, 12.5)
     assert (other.run_id, other.began) == (81, 12.5)
