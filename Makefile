@@ -2,13 +2,14 @@
 VENV    ?= .venv
 PYTHON  ?= python3
 PORT    ?= 8000
+SOAK_SECONDS ?= 3600
 BIN      = $(VENV)/bin
 PYTEST   = $(BIN)/python -m pytest
 STAMP    = $(VENV)/.installed
 MEASURE  = .bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit contract acceptance pages stress reference bench build clean
+.PHONY: help setup demo test check unit contract acceptance pages stress soak reference bench build clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -51,6 +52,9 @@ pages: $(STAMP)  ## the web pages in a real browser; SCREENSHOTS=folder keeps th
 
 stress: $(STAMP)  ## kills under load
 	$(PYTEST) tests/stress
+
+soak: $(STAMP)  ## every kind of fault for long on each database; SOAK_SECONDS=3600, SEED=... repeats one
+	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) -s tests/stress/test_mixed_faults.py
 
 reference: $(STAMP)  ## write docs/reference from the code
 	$(BIN)/python docs/make_reference.py

@@ -45,11 +45,15 @@ def test_no_mix_of_faults_loses_a_task_or_runs_one_twice_at_once(faulty_lab: Lab
     print(f"\nseed {seed}: SEED={seed} repeats this schedule")
     schedule = Schedule(lab, seed)
     schedule.run(SECONDS)
+    before, after = schedule.usage_before, schedule.usage()
     left = schedule.end_workers()
     found = fault_program.violations(lab, schedule.lives, schedule.queued, schedule.edits)
     print(f"{len(schedule.queued)} tasks, faults: {dict(sorted(schedule.done.items()))}")
     story = "\n".join(worker.log[-3000:] for worker in lab.workers[-4:])
     assert Counter(left + found) == Counter(), f"seed {seed}\n{story}"
+    print(f"descriptors and MiB of a supervisor: {before} at the beginning, {after} at the end")
+    assert after.descriptors <= before.descriptors + 6
+    assert after.mib < before.mib + 30
     assert sum(schedule.done.values()) > SECONDS / 2, schedule.done
     the_next_start_sweeps_what_killed_workers_left(schedule)
 

@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from kit import Lab, Worker, eventually
@@ -26,13 +26,20 @@ from plugin_scheduler import JobGraph
 from support import fault_program
 from support.fault_program import Edit
 
-WORKERS = 3
+WORKERS = 4
 LEASE = 3.5  # seconds, with a heartbeat of half a second
 PAUSE = (0.1, 0.6)  # seconds between two faults
 LARGE = 700_000  # characters: larger than a pipe and than a packet to a runner
 COMMAND = [sys.executable, "-c", fault_program.COMMAND]
 
 Undo = Callable[[], None]
+
+
+class Usage(NamedTuple):
+    """Of one process."""
+
+    descriptors: int
+    mib: float
 
 
 class Schedule:
@@ -50,12 +57,15 @@ class Schedule:
         self._numbers = itertools.count()
         self._undo: list[tuple[float, int, Undo]] = []
         self._frozen: set[int] = set()
+        self._calm = self.start_worker()  # no fault is aimed at it alone: what it uses stays flat
 
     # -- the story -----------------------------------------------------------------------------
 
     def run(self, seconds: float) -> None:
         """Queue tasks and inject faults for so long; then wait until every task is at rest."""
         faults = self._faults()
+        eventually(lambda: "started" in self._calm.log, 60)
+        self.usage_before = self.usage()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._keep_workers()
@@ -122,6 +132,11 @@ class Schedule:
         for _ in range(WORKERS - len(self.living())):
             self.start_worker()
 
+    def usage(self) -> Usage:
+        """What the supervisor of the worker uses at which no fault is aimed."""
+        process = psutil.Process(self._calm.pid)
+        return Usage(process.num_fds(), process.memory_info().rss / (1 << 20))
+
     def _attempt(self, action: Callable[[], Any]) -> Any:
         """Do something that needs the database, which may be away: then nothing was done."""
         try:
@@ -187,7 +202,7 @@ class Schedule:
         return True
 
     def _a_worker(self) -> Worker | None:
-        free = [one for one in self.living() if one.pid not in self._frozen]
+        free = [one for one in self.living() if one.pid not in self._frozen and one != self._calm]
         return self.chance.choice(free) if free else None
 
     def _below(self, worker: Worker | None, runners: bool) -> list[psutil.Process]:
