@@ -37,6 +37,9 @@ def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         definitions = request._fixturemanager.getfixturedefs(wider, request.node) or ()
         if any(one.scope != "function" for one in definitions):
             request.getfixturevalue(wider)
+    if not os.environ.get("CI"):
+        yield
+        return
     shared = request.config.stash[SHARED].descriptors
     before = leaks.snapshot(shared)
     yield
