@@ -6,6 +6,17 @@
 >>> scheduler.queue_task(task_add, [3, 4])
 """
 
+import signal
+import sys
+
+if sys.argv[:1] == ["-m"] and {__name__, f"{__name__}.entry"} & set(sys.orig_argv):
+    # This is the command, or one of its processes: pydal, which is imported now, swallows a
+    # KeyboardInterrupt while it tries drivers. Whoever heeds these signals releases them.
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK,
+        (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1),
+    )
+
 from plugin_scheduler.api import Scheduler
 from plugin_scheduler.cron import IS_CRONLINE, CronParser
 from plugin_scheduler.current import current_task, progress

@@ -1,8 +1,6 @@
 """`python -m plugin_scheduler`: the same as `scheduler.py`."""
 
-import sys
-
-from plugin_scheduler.cli import main
+from plugin_scheduler.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

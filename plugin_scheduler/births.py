@@ -150,6 +150,9 @@ class Births:
             self.news.described.append((message[1], message[2]))
         elif kind == "boot_failed":
             self.failed(message[1])
+        elif kind == "away":
+            self.news.database_away = True
+            self.failed(message[1])
         elif kind in ("born", "unborn") and not self._unborn:
             raise ValueError("a birth that was not asked for")
         elif kind == "born":

@@ -15,8 +15,12 @@ from plugin_scheduler.errors import ConfigError, StoreUnavailable
 from plugin_scheduler.hosts import World
 from plugin_scheduler.identity import identify
 from plugin_scheduler.log import tell
+from plugin_scheduler.outage import StartPatience
 from plugin_scheduler.pool import Pool
+from plugin_scheduler.processes import ask_to_leave
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.signals import Signals, ToldToLeave
+from plugin_scheduler.staying import EXIT_NO_DATABASE
 from plugin_scheduler.store import Store
 from plugin_scheduler.supervisor import Supervisor
 
@@ -28,28 +32,65 @@ def run_worker(
     overrides: Mapping[str, Any],
     world: World | None = None,
     clock: Clock = SYSTEM,
+    lifeline: int = -1,
 ) -> int:
     """Be a worker for the world of ``spec`` until told to leave; the exit code.
 
     ``overrides`` are settings that the operator gave; they win over the app's. ConfigError tells
-    what keeps the worker from starting.
+    what keeps the worker from starting. ``lifeline`` is a file whose end tells that the process
+    that started this worker is gone.
     """
+    with Signals() as signals:
+        try:
+            return _run(spec, overrides, world, clock, signals, lifeline)
+        except ToldToLeave as told:
+            tell("left_early", why=told)
+            return told.exit_code
+        except StoreUnavailable as error:
+            tell("start_failed", error=error)
+            return EXIT_NO_DATABASE
+
+
+def _run(
+    spec: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    world: World | None,
+    clock: Clock,
+    signals: Signals,
+    lifeline: int,
+) -> int:
+    limit = float(overrides.get("db_outage_limit") or 0)
     with selectors.DefaultSelector() as selector:
         pool = Pool({**spec, "overrides": dict(overrides)}, selector, clock, world)
+        selector.register(signals, selectors.EVENT_READ, signals.check)
+        if lifeline >= 0:
+            selector.register(
+                lifeline, selectors.EVENT_READ, lambda: _leave_too(selector, lifeline)
+            )
         try:
-            description, threads = _loaded(pool, selector, clock)
+            patience = StartPatience(limit, clock, signals.pause)
+            description, threads = _loaded(pool, selector, clock, patience)
             _check_tasks(description)
             settings = Settings.from_dict(description["settings"]).but(**overrides)
+            patience.limit_to(settings.db_outage_limit)
             identity = identify(settings.worker_name, description)
-            store = _opened(description, settings, clock)
+            store = _opened(description, settings, clock, patience)
             if store.lacks:
                 tell("tables_lack", what="; ".join(store.lacks))
             if threads:
                 tell("threads_in_app", threads=", ".join(threads))
             supervisor = Supervisor(store, pool, selector, settings, identity, clock)
-            return supervisor.work(spawns=settings.use_spawn or bool(threads))
+            selector.unregister(signals)
+            return supervisor.work(settings.use_spawn or bool(threads), signals, patience)
         finally:
             pool.close()
+
+
+def _leave_too(selector: selectors.BaseSelector, lifeline: int) -> None:
+    """The command of several workers is gone: this one is not to stay behind."""
+    selector.unregister(lifeline)
+    tell("parent_gone")
+    ask_to_leave()
 
 
 def _check_tasks(description: Mapping[str, Any]) -> None:
@@ -65,31 +106,39 @@ def _check_tasks(description: Mapping[str, Any]) -> None:
 
 
 def _loaded(
-    pool: Pool, selector: selectors.BaseSelector, clock: Clock
+    pool: Pool, selector: selectors.BaseSelector, clock: Clock, patience: StartPatience
 ) -> tuple[dict[str, Any], list[str]]:
     """Wait until the app is loaded, or cannot be."""
-    pool.open()
-    until = clock.monotonic() + LOADING
-    while clock.monotonic() < until:
-        for key, _ in selector.select(0.5):
-            key.data()
+    while True:
+        pool.open()
+        until = clock.monotonic() + LOADING
         news = pool.news()
+        while pool.is_loading and not (news.described or news.boot_failures):
+            if clock.monotonic() >= until:
+                raise ConfigError(f"the app was not loaded within {LOADING:.0f} s")
+            for key, _ in selector.select(0.5):
+                key.data()
+            news = pool.news()
         if news.described:
             return news.described[0]
-        if news.boot_failures:
-            raise ConfigError(news.boot_failures[0])
-        if not pool.is_loading:
+        if not news.boot_failures:
             raise ConfigError("the app ended its process while it was loaded")
-    raise ConfigError(f"the app was not loaded within {LOADING:.0f} s")
+        if not news.database_away:
+            raise ConfigError(news.boot_failures[0])
+        pool.forget_nursery()
+        patience.wait(StoreUnavailable(news.boot_failures[0]))
 
 
-def _opened(description: Mapping[str, Any], settings: Settings, clock: Clock) -> Store:
+def _opened(
+    description: Mapping[str, Any], settings: Settings, clock: Clock, patience: StartPatience
+) -> Store:
     where = description["db"]
     if ":memory" in where["uri"]:
         raise ConfigError(
             f"database {where['uri']} lives in one process only; workers need a file or a server"
         )
-    try:
-        return Store.open(where, settings, clock, description["application_name"])
-    except StoreUnavailable as error:
-        raise ConfigError(f"the scheduler's tables cannot be opened: {error}") from error
+    while True:
+        try:
+            return Store.open(where, settings, clock, description["application_name"])
+        except StoreUnavailable as error:
+            patience.wait(error)

@@ -10,17 +10,20 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from plugin_scheduler import log
-from plugin_scheduler.errors import ConfigError, SchedulerError
+from plugin_scheduler.errors import ConfigError, SchedulerError, StoreUnavailable
 from plugin_scheduler.hosts import module, py4web
 from plugin_scheduler.launch import launch
+from plugin_scheduler.processes import leave
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.spelling import did_you_mean
+from plugin_scheduler.staying import EXIT_NO_DATABASE
 from plugin_scheduler.visible_text import visible
 
 USER_ERROR = 2
@@ -51,8 +54,11 @@ Examples:
 
 \b
 Stop a worker with Ctrl+C (at once; what runs is given back) or SIGTERM (what runs may finish
-within --grace). Exit codes: 0 left as told, 1 lost the database or itself, 2 wrong use or
-set-up, or its name is taken, 75 --db-outage-limit, 130 Ctrl+C, 143 the grace was over.
+within --grace). SIGQUIT is like Ctrl+C, a terminal that hangs up like SIGTERM (not under nohup).
+SIGUSR1 writes the worker's state to the log. Exit codes: 0 left as told, 1 lost the database or
+itself, 2 wrong use or set-up, or its name is taken, 75 no database within --db-outage-limit (at
+the start within a minute), 130 Ctrl+C, 131 SIGQUIT, 143 the grace was over. Of several workers
+one that dies is started again.
 Each option can be given by the environment, too: SCHEDULER_SLOTS=4, SCHEDULER_APPS="shop blog".
 """
 
@@ -204,6 +210,18 @@ def _level(text: str) -> int:
     return level
 
 
+def run() -> NoReturn:
+    """The command as a process: it ends whatever threads an app has started."""
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:  # a defect: told as Python tells it, and the process ends
+        traceback.print_exc()
+        code = 1
+    leave(code)
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
     try:
@@ -215,5 +233,5 @@ def main(args: Sequence[str] | None = None) -> int:
         return 130
     except SchedulerError as error:
         print(f"Error: {visible(str(error))}", file=sys.stderr)
-        return USER_ERROR
+        return EXIT_NO_DATABASE if isinstance(error, StoreUnavailable) else USER_ERROR
     return code if isinstance(code, int) else 0

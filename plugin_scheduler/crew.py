@@ -46,6 +46,7 @@ class News:
     unbegun: list[Order] = field(default_factory=list)
     described: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
     boot_failures: list[str] = field(default_factory=list)
+    database_away: bool = False
     births: int = 0
 
 

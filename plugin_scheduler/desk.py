@@ -19,10 +19,10 @@ from plugin_scheduler.api import Scheduler
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.catalog import Catalog
 from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.dialects import dialect_for
-from plugin_scheduler.errors import ConfigError, NotFound
+from plugin_scheduler.dialects import dialect_for, is_passing
+from plugin_scheduler.errors import ConfigError, NotFound, SchedulerError, StoreUnavailable
 from plugin_scheduler.hosts import load, module, py4web
-from plugin_scheduler.hosts.world import why
+from plugin_scheduler.hosts.world import kind_of, why
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
@@ -64,7 +64,14 @@ def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
     """Find the scheduler; whatever stays open in its database is rolled back at the end."""
     if where["uri"] and where["app"]:
         raise ConfigError("name an app with -K, or a database with -u, not both")
-    scheduler, application = _of_uri(where) if where["uri"] else _of_app(where)
+    try:
+        scheduler, application = _of_uri(where) if where["uri"] else _of_app(where)
+    except SchedulerError:
+        raise
+    except Exception as error:  # each driver raises its own kind for: not now
+        if is_passing(error):
+            raise StoreUnavailable(f"the database cannot be used now: {why(error)}") from error
+        raise
     try:
         with dialect_for(scheduler.db, SYSTEM, scheduler.settings).errors():
             _check_tables(scheduler.db)
@@ -127,7 +134,7 @@ def _connected(uri: str, folder: str) -> Any:
         return DAL(uri, folder=folder, **module.credentials(uri), attempts=1)
     except Exception as error:  # each driver raises its own kind for: cannot connect
         where = module.without_password(uri)
-        raise ConfigError(f"database {where} cannot be opened: {why(error)}") from error
+        raise kind_of(error)(f"database {where} cannot be opened: {why(error)}") from error
 
 
 def _check_tables(db: Any) -> None:
@@ -135,7 +142,7 @@ def _check_tables(db: Any) -> None:
         browse.touch(db)
     except Exception as error:  # each driver raises its own kind for: no such table
         where = module.without_password(db._uri)
-        raise ConfigError(
-            f"the scheduler's tables in {where} cannot be read: {why(error)}; "
-            "start a worker first, it makes the tables"
+        remedy = "" if is_passing(error) else "; start a worker first, it makes the tables"
+        raise kind_of(error)(
+            f"the scheduler's tables in {where} cannot be read: {why(error)}{remedy}"
         ) from error

@@ -14,11 +14,15 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from plugin_scheduler.processes import leave
+from plugin_scheduler.signals import ignore_all
+
 
 def nursery(fd: int) -> int:
     """Load an app, and fork its runners."""
     from plugin_scheduler import nursery
 
+    ignore_all()
     nursery.serve(socket.socket(fileno=fd), _load(), None)
     return 0
 
@@ -27,6 +31,7 @@ def runner(*ends: int) -> int:
     """Load an app, and run its tasks."""
     from plugin_scheduler import runner
 
+    ignore_all()
     return runner.main(runner.Ends(*ends), _load(), None)
 
 
@@ -34,14 +39,15 @@ def porter(file: int) -> int:
     """Carry a large result into the database."""
     from plugin_scheduler import porter
 
+    ignore_all()
     return porter.carry(_load(), file)
 
 
-def worker() -> int:
+def worker(lifeline: int) -> int:
     """Be one of several workers of a command."""
     from plugin_scheduler import launch
 
-    return launch.work(*_load())
+    return launch.work(lifeline, *_load())
 
 
 def _load() -> Any:
@@ -66,6 +72,4 @@ if __name__ == "__main__":
         code = ENTRIES[sys.argv[1]](*(int(fd) for fd in sys.argv[2:]))
     except BaseException:  # told as Python tells it; then this process ends, come what may
         traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # threads that an app has started would be waited for, for ever
+    leave(code)

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.errors import ConfigError, StoreUnavailable
+from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
 VERSION = "0.1.0"
 Pause = Callable[[float], None]
-LOCKED_AT_START = 10.0  # seconds that a worker waits for a busy database before it gives up
 
 
 class Registered(NamedTuple):
@@ -45,17 +44,8 @@ class Identity:
     ) -> Registered:
         """Get a row. A dead worker of the same name is succeeded, a live one is not.
         ``pause`` waits for so many seconds, and raises where there is no reason to wait."""
-        patience, given_back = SYSTEM.monotonic() + LOCKED_AT_START, None
-        while True:
-            try:
-                tasks = self._wait_for_the_dead(store, settings.silence, pause)
-                if tasks is not None:
-                    given_back = tasks + (given_back or 0)
-                return Registered(store.workers.register(self.name, stats), given_back)
-            except StoreUnavailable as error:
-                if SYSTEM.monotonic() > patience:
-                    raise ConfigError(f"the database stays busy: {error}") from error
-                pause(0.1)
+        given_back = self._wait_for_the_dead(store, settings.silence, pause)
+        return Registered(store.workers.register(self.name, stats), given_back)
 
     def _wait_for_the_dead(self, store: Store, silence: float, pause: Pause) -> int | None:
         """A name given by hand may still be that of a worker that died a moment ago: its lease is

@@ -1,61 +1,134 @@
-"""One worker in this process, or several in processes of their own.
+"""Run one worker in this process, or several in processes of their own.
 
-I own the launcher's children and pass signals on to them. I call boot. I never touch a database.
+Several are watched: one that died is started again, one that left as told or whose set-up is wrong
+is not. Signals are passed on. A worker whose command is gone leaves by itself.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from plugin_scheduler.boot import run_worker
+from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.log import logger, to_stderr
-from plugin_scheduler.processes import start_entry
+from plugin_scheduler.log import logger, tell, to_stderr
+from plugin_scheduler.processes import ended_how, start_entry, wait_status
+from plugin_scheduler.signals import DRAIN, KILL, NOTHING, Signals
+from plugin_scheduler.staying import EXIT_NO_DATABASE
 
 Spec = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds until a worker that died is started again
+STEADY = 60.0  # seconds of life after which the pauses begin anew
+DIED = 1  # exit code of a worker that lost itself
+_LONG = 3600.0  # seconds between two looks where nothing happens
 
 
 def launch(specs: Sequence[Spec]) -> int:
     """Run all workers until they have left; the first exit code that is not 0, or 0."""
     if len(specs) == 1:
         return run_worker(*specs[0])
-    workers: list[subprocess.Popen[bytes]] = []
-    with _PassedOn(workers):
-        for spec in specs:
-            workers.append(start_entry("worker", [], [logger.level, *spec]))
-        codes = [worker.wait() for worker in workers]
-    return next((code if code >= 0 else 128 - code for code in codes if code), 0)
+    with Signals(signal.SIGCHLD) as signals:
+        return _Family(specs, signals).work()
 
 
-class _PassedOn:
-    """While it is open, SIGTERM and SIGINT go to every worker."""
+@dataclass
+class _Member:
+    """One worker of several."""
 
-    def __init__(self, workers: list[subprocess.Popen[bytes]]) -> None:
-        self._workers = workers
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._pass_on)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _pass_on(self, number: int, frame: Any) -> None:
-        for worker in self._workers:
-            if worker.poll() is None:
-                worker.send_signal(number)
+    spec: Spec
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    deaths: int = 0
+    starts_at: float | None = None  #: when it is started next; None when it is not
+    code: int = 0
 
 
-def work(level: int, spec: Mapping[str, Any], overrides: Mapping[str, Any]) -> int:
+class _Family:
+    """The workers of one command."""
+
+    def __init__(self, specs: Sequence[Spec], signals: Signals) -> None:
+        self._signals, self._leaving, self._told = signals, False, False
+        self._members = [_Member(spec, starts_at=0.0) for spec in specs]
+        #: Its other end closes when this process ends, however it does.
+        self._lifeline, self._end = os.pipe()
+
+    def work(self) -> int:
+        """Until all have left."""
+        while True:
+            self._start_those_due()
+            waits = [one.starts_at for one in self._members if one.starts_at is not None]
+            if not waits and not any(one.process for one in self._members):
+                break
+            self._signals.wait(max(0.0, min(waits, default=_LONG + self._now()) - self._now()))
+            self._pass_on()
+            self._look()
+        return next((one.code for one in self._members if one.code), 0)
+
+    def _now(self) -> float:
+        return SYSTEM.monotonic()
+
+    def _start_those_due(self) -> None:
+        for one in self._members:
+            if one.starts_at is not None and one.starts_at <= self._now():
+                load = [logger.level, *one.spec]
+                one.process = start_entry("worker", [self._lifeline], load)
+                one.started, one.starts_at = self._now(), None
+
+    def _pass_on(self) -> None:
+        for number in self._signals.read():
+            meaning = self._signals.meaning(number)
+            if meaning == NOTHING:
+                continue
+            if meaning in (DRAIN, KILL):
+                self._leave()
+            if number == signal.SIGHUP and meaning == DRAIN:  # workers have no terminal
+                if self._told:  # a shell that ends sends it twice
+                    continue
+                number = signal.SIGTERM
+            self._told = self._told or meaning == DRAIN
+            for one in self._members:
+                if one.process is not None and one.process.poll() is None:
+                    one.process.send_signal(number)
+
+    def _leave(self) -> None:
+        self._leaving = True
+        for one in self._members:
+            one.starts_at = None
+
+    def _look(self) -> None:
+        for one in self._members:
+            if one.process is not None and one.process.poll() is not None:
+                self._bury(one)
+        if all(one.code == EXIT_NO_DATABASE and one.process is None for one in self._members):
+            self._leave()  # none is left to hide that from a service manager
+
+    def _bury(self, one: _Member) -> None:
+        assert one.process is not None
+        code, how = one.process.returncode, ended_how(wait_status(one.process))
+        one.process, one.code = None, code if code >= 0 else 128 - code
+        if self._leaving or (code >= 0 and code not in (DIED, EXIT_NO_DATABASE)):
+            if code and not self._leaving:
+                tell("child_refused", how=how)
+            return
+        if self._now() - one.started >= STEADY:
+            one.deaths = 0
+        pause = PAUSES[min(one.deaths, len(PAUSES) - 1)]
+        one.deaths += 1
+        one.starts_at = self._now() + pause
+        tell("child_died", how=how, seconds=pause)
+
+
+def work(lifeline: int, level: int, spec: Mapping[str, Any], overrides: Mapping[str, Any]) -> int:
     """One worker of several; the exit code."""
     to_stderr(level)
     try:
-        return run_worker(spec, overrides)
+        return run_worker(spec, overrides, lifeline=lifeline)
     except ConfigError as error:
         logger.error("%s", error)
         return 2

@@ -71,6 +71,24 @@ EVENTS: dict[str, tuple[int, str]] = {
     "expired": (_I, "%(count)s tasks expired: their stop_time passed"),
     "fanned_out": (_I, "broadcast tasks: %(count)s copies queued"),
     "database_away": (_E, "database does not answer, will go on trying: %(error)s"),
+    "database_awaited": (
+        _W,
+        "the database cannot be used now, waiting up to %(seconds).0f s for it: %(error)s",
+    ),
+    "child_died": (
+        _E,
+        "a worker of this command died (%(how)s); started again in %(seconds).0f s",
+    ),
+    "child_refused": (_E, "a worker of this command left for good: %(how)s"),
+    "parent_gone": (_W, "the command that started this worker is gone: it leaves, too"),
+    "start_failed": (_E, "this worker could not start: %(error)s"),
+    "left_early": (_I, "this worker left: %(why)s"),
+    "signal_ignored": (_W, "%(signal)s means nothing to a worker: ignored"),
+    "state": (
+        _W,
+        "state of worker %(worker)s: %(status)s, groups %(groups)s, leads: %(leads)s, database: "
+        "%(database)s; %(waiting)s tasks in hand, %(running)s running: %(runs)s",
+    ),
     "database_back": (_W, "database answers again after %(seconds).1f s"),
     "bell_lost": (
         _W,

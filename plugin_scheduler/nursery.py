@@ -29,8 +29,10 @@ from typing import Any
 from plugin_scheduler import runner, values
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import bare_connections, sessions
+from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.processes import end_child, end_group, forget_exit_handlers, start_entry
+from plugin_scheduler.signals import ignore_all
 from plugin_scheduler.wire import BlockingChannel, Channel, Closed
 
 FDS = 5  # of a runner: those of `runner.Ends`
@@ -88,9 +90,10 @@ class Nursery:
             self._socket.send(b"a" + _TIME.pack(until))
 
     def read(self) -> list[Any]:
-        """News: ``["loaded", description, threads]``, ``["boot_failed", why]``, ``["born", pid]``,
-        ``["unborn", why]``, ``["died", pid, wait status]``, and ``["lapsed", pids]`` before it ends
-        these because their time is over. Raises Closed when the nursery itself is gone."""
+        """News: ``["loaded", description, threads]``, ``["boot_failed", why]``, ``["away", why]``
+        where the app's database is, ``["born", pid]``, ``["unborn", why]``, ``["died", pid, wait
+        status]``, and ``["lapsed", pids]`` before it ends these because their time is over. Raises
+        Closed when the nursery itself is gone."""
         return self._channel.read()
 
     def close(self, patience: float = PATIENCE) -> None:
@@ -134,7 +137,8 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
         try:
             world = load(spec)
         except Exception as error:  # told to the supervisor, who decides what to do about it
-            channel.send(["boot_failed", values.clean(str(error) or repr(error))[: runner.LONGEST]])
+            kind = "away" if isinstance(error, StoreUnavailable) else "boot_failed"
+            channel.send([kind, values.clean(str(error) or repr(error))[: runner.LONGEST]])
             return
     wake = _hear_of_deaths()  # the app may have put handlers of its own in our place
     others = [thread.name for thread in threading.enumerate()][1:]
@@ -274,8 +278,7 @@ def _hear_of_deaths() -> int:
     os.set_blocking(readable, False)
     os.set_blocking(writable, False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # leaves when its supervisor does
+    ignore_all()  # it leaves when its supervisor does
     signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     return readable
 

@@ -17,6 +17,7 @@ from plugin_scheduler.settings import Settings
 SHORT = 2.0  # seconds; a shorter one (a locked SQLite file) is nobody's business
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
 PATIENT = 3  # tries that pass over a row that is held; later ones wait for it
+AT_START = 60.0  # seconds that a worker which starts waits where db_outage_limit is 0
 OFTEN = 0.5  # seconds; a pause as long as this is never too long
 #: Seconds by which runs end before the lease does: to end many processes takes a moment, and the
 #: lease is written by the database's clock, which is read over a network.
@@ -120,6 +121,40 @@ class Held:
     def forget_but(self, run_ids: Collection[int]) -> None:
         """All others are stored, or given back."""
         self._until = {one: until for one, until in self._until.items() if one in run_ids}
+
+
+class StartPatience:
+    """How long a worker that starts waits for its database; it says so once."""
+
+    def __init__(self, limit: float, clock: Clock, pause: Callable[[float], None]) -> None:
+        """``pause`` waits for so many seconds, and raises where there is no reason to wait."""
+        self._limit, self._clock, self._pause = limit or AT_START, clock, pause
+        self._since: float | None = None
+        self._tries, self._told = 0, False
+
+    def limit_to(self, limit: float) -> None:
+        """The app's own limit, once it is known."""
+        self._limit = limit or AT_START
+
+    def wait(self, error: StoreUnavailable) -> None:
+        """Wait until the next try; StoreUnavailable when the time is over."""
+        now = self._clock.monotonic()
+        since = self._since = now if self._since is None else self._since
+        if now - since >= self._limit:
+            raise StoreUnavailable(
+                f"no database within {self._limit:.0f} s: {error}", error.for_all
+            ) from error
+        if not self._told:
+            self._told = True
+            tell("database_awaited", seconds=self._limit, error=error)
+        pause = PAUSES[min(self._tries + 2, len(PAUSES) - 1)]
+        self._tries += 1
+        self._pause(min(pause, since + self._limit - now))
+
+    def over(self) -> None:
+        """The worker has started."""
+        if self._told and self._since is not None:
+            tell("database_back", seconds=self._clock.monotonic() - self._since)
 
 
 class Permission:

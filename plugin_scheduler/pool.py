@@ -73,6 +73,10 @@ class Pool:
             what = f"{type(error).__name__}: {error}"
             raise ConfigError(f"no process can be started that loads the app: {what}") from error
 
+    def forget_nursery(self) -> None:
+        """Let go of a process that could not load the app; `open` starts another one."""
+        self._births.close_nursery()
+
     @property
     def is_loading(self) -> bool:
         """False when the process that loads the app is gone."""

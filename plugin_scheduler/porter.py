@@ -7,7 +7,6 @@ while they are written. I own the porters. I call store, but only inside a porte
 from __future__ import annotations
 
 import dataclasses
-import signal
 import subprocess
 from collections.abc import Mapping
 from datetime import datetime
@@ -138,8 +137,6 @@ def _failed(result: Result, why: Reason) -> Delivery:
 
 def carry(load: Mapping[str, Any], file: int) -> int:
     """A porter's work; its exit code. The result is in ``file``."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # its worker waits for it
     text = read_file(file).decode()
     until = SYSTEM.monotonic() + PATIENCE
     while True:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -15,12 +16,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.private_files import complete_file
+from plugin_scheduler.signals import held_back
 
 
 def spawn_runner(spec: Mapping[str, Any], ends: Sequence[int]) -> subprocess.Popen[bytes]:
@@ -37,12 +39,28 @@ def start_entry(entry: str, fds: Sequence[int], load: Any) -> subprocess.Popen[b
     # Not a pipe: nobody waits until it is read.
     with contextlib.closing(complete_file("load", json.dumps(load).encode())) as file:
         os.lseek(file.fileno(), 0, os.SEEK_SET)
-        return subprocess.Popen(
-            [sys.executable, "-m", "plugin_scheduler.entry", entry, *map(str, fds)],
-            stdin=file.fileno(),
-            pass_fds=fds,
-            start_new_session=True,
-        )
+        with held_back():  # until the new process heeds or ignores them
+            return subprocess.Popen(
+                [sys.executable, "-m", "plugin_scheduler.entry", entry, *map(str, fds)],
+                stdin=file.fileno(),
+                pass_fds=fds,
+                start_new_session=True,
+            )
+
+
+def ask_to_leave() -> None:
+    """Have this process leave as if a person had sent SIGTERM."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process now: threads that an app has started would be waited for, for ever."""
+    with contextlib.suppress(Exception):  # a handler of the app; nothing else is to be lost
+        logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none reads it
+            stream.flush()
+    os._exit(code)
 
 
 def end_child(pid: int, patience: float) -> None:

@@ -15,13 +15,13 @@ from plugin_scheduler.pool import Pool
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Outcome, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.signals import name_of
 
 LAST_WORDS = 10.0  # seconds for the reports of killed runs to be stored
 
 EXIT_SUPERSEDED = 2
 EXIT_NO_DATABASE = 75  # the usual code for: try again later
 EXIT_SIGTERM = 128 + signal.SIGTERM
-EXIT_SIGINT = 128 + signal.SIGINT
 
 
 class Staying:
@@ -31,6 +31,7 @@ class Staying:
         self._settings, self._clock = settings, clock
         self._disabled = self._draining = self._killed = self._warned = False
         self._grace_until: float | None = None
+        self._graced: int = signal.SIGTERM
         self._over_at: float | None = None
         self.exit_code = 0
         self.why = "it ended"
@@ -63,16 +64,24 @@ class Staying:
         return TaskStatus.RUNNING if running else WorkerStatus.ACTIVE
 
     def heed(self, signals: Iterable[int], pool: Pool, worker: str) -> None:
-        """SIGTERM: finish what runs, within the grace. SIGINT, or SIGTERM again: now."""
+        """SIGTERM or SIGHUP: finish what runs, within the grace. SIGINT or SIGQUIT, or SIGTERM
+        again: now."""
         for number in signals:
-            if number == signal.SIGINT:
-                self._kill(pool, "Ctrl+C", EXIT_SIGINT)
+            if number in (signal.SIGINT, signal.SIGQUIT):
+                self._kill(pool, name_of(number), 128 + number)
+            elif number == signal.SIGHUP:  # a shell that ends sends it a second time
+                if self._grace_until is None and not self._killed:
+                    self._drain_within_grace(number, worker)
             elif self._warned or self._killed:
                 self._kill(pool, "a second SIGTERM", EXIT_SIGTERM)
             else:  # the first one, also of a worker that was draining already
                 self._warned = True
-                self._drain("SIGTERM", worker)
-                self._grace_until = self._clock.monotonic() + self._settings.grace
+                self._drain_within_grace(number, worker)
+
+    def _drain_within_grace(self, number: int, worker: str) -> None:
+        self._drain(name_of(number), worker)
+        self._graced = number
+        self._grace_until = self._clock.monotonic() + self._settings.grace
 
     def follow(self, status: str, pool: Pool, worker: str) -> None:
         """Be what the worker's row says."""
@@ -110,7 +119,8 @@ class Staying:
             return
         self._grace_until = None
         if pool.live_runs():
-            self._kill(pool, "SIGTERM, and the grace was over", EXIT_SIGTERM)
+            number = self._graced
+            self._kill(pool, f"{name_of(number)}, and the grace was over", 128 + number)
         else:  # what keeps it is a report, and a database that is away must not keep it for ever
             self._over_at = self._clock.monotonic() + LAST_WORDS
 

@@ -20,14 +20,14 @@ from plugin_scheduler.identity import Identity
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.log import tell
-from plugin_scheduler.outage import OFTEN, Outage
+from plugin_scheduler.outage import OFTEN, Outage, StartPatience
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.porter import Porters
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Outcome, WorkerStatus
 from plugin_scheduler.reporting import Reporting
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.signals import Signals
+from plugin_scheduler.signals import DRAIN, KILL, STATE, Signals, name_of
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 from plugin_scheduler.ticker import Ticker
@@ -76,26 +76,25 @@ class Supervisor:
 
     # -- the loop --------------------
 
-    def work(self, spawns: bool) -> int:
+    def work(self, spawns: bool, signals: Signals, patience: StartPatience) -> int:
         """Be a worker until told to leave; the exit code."""
-        with Signals() as signals:  # before there is a row, or it would stay behind
-            self._arrive(spawns, signals)
-            self._selector.register(signals, selectors.EVENT_READ, lambda: None)
-            if self._bell.fileno() >= 0:
-                self._selector.register(self._bell, selectors.EVENT_READ, self._bell.heed)
-            try:
-                while not self._staying.is_over(self._busy()):
-                    self._guarded_turn(signals)
-            finally:
-                self._selector.unregister(signals)
-                self._depart()
+        self._arrive(spawns, signals, patience)
+        self._selector.register(signals, selectors.EVENT_READ, lambda: None)
+        if self._bell.fileno() >= 0:
+            self._selector.register(self._bell, selectors.EVENT_READ, self._bell.heed)
+        try:
+            while not self._staying.is_over(self._busy()):
+                self._guarded_turn(signals)
+        finally:
+            self._selector.unregister(signals)
+            self._depart()
         return self._staying.exit_code
 
     def _guarded_turn(self, signals: Signals) -> None:
         """One transient error must not end a worker: everything unexpected is told and survived."""
         try:
             self._wait()
-            self._staying.heed(signals.read(), self._pool, self._me.name)
+            self._heed(signals)
             self._turn()
             self._errors_in_a_row = 0
         except Exception as error:  # a defect; the alternative is a worker that silently is no more
@@ -108,6 +107,36 @@ class Supervisor:
                 )
                 raise
             self._clock.sleep(min(2.0, 0.1 * 1.5**self._errors_in_a_row))
+
+    def _heed(self, signals: Signals) -> None:
+        for number in signals.read():
+            meaning = signals.meaning(number)
+            if meaning in (DRAIN, KILL):
+                self._staying.heed([number], self._pool, self._me.name)
+            elif meaning == STATE:
+                self._tell_state()
+            else:
+                tell("signal_ignored", signal=name_of(number))
+
+    def _tell_state(self) -> None:
+        """What a person would ask for who cannot reach the database."""
+        runs, away = self._pool.live_runs(), self._outage.seconds
+        now = self._clock.monotonic()
+        tell(
+            "state",
+            worker=self._me.name,
+            status=self._staying.words(bool(runs)),
+            groups=",".join(self._intake.groups),
+            leads="yes" if self._ticker.leads else "no",
+            database=f"away for {away:.0f} s" if self._outage.is_on else "answers",
+            waiting=len(self._intake),
+            running=len(runs),
+            runs="; ".join(
+                f"run {run.order.run_id} of task {run.order.task.label} for {now - run.began:.1f} s"
+                for run in runs
+            )
+            or "-",
+        )
 
     def _turn(self) -> None:
         self._pool.enforce()
@@ -268,7 +297,24 @@ class Supervisor:
 
     # -- heartbeat --------------------
 
-    def _arrive(self, spawns: bool, signals: Signals) -> None:
+    def _arrive(self, spawns: bool, signals: Signals, patience: StartPatience) -> None:
+        while not self._worker_id:
+            try:
+                self._register(signals)
+            except StoreUnavailable as error:
+                patience.wait(error)
+        patience.over()
+        self._pool.staff(self._settings, spawns)
+        tell(
+            "worker_started",
+            worker=self._me.name,
+            app=self._me.application or "-",
+            groups=",".join(self._settings.group_names),
+            slots=self._settings.slots,
+            tasks=len(self._me.tasks),
+        )
+
+    def _register(self, signals: Signals) -> None:
         self._zone_trouble = zones.agree(self._store, self._settings, self._me.name)
         row = self._stats()
         try:
@@ -284,15 +330,6 @@ class Supervisor:
         groups = ", ".join(self._settings.group_names)
         self._events.note(WorkerEvent.STARTED, groups=groups, **about)
         self._events.write()
-        self._pool.staff(self._settings, spawns)
-        tell(
-            "worker_started",
-            worker=self._me.name,
-            app=self._me.application or "-",
-            groups=",".join(self._settings.group_names),
-            slots=self._settings.slots,
-            tasks=len(self._me.tasks),
-        )
 
     def _beat_if_due(self) -> None:
         now = self._clock.monotonic()

@@ -28,6 +28,7 @@ from plugin_scheduler.errors import BadTask, NotFound
 from plugin_scheduler.journal import Journal
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView, plain
+from plugin_scheduler.signals import release
 from plugin_scheduler.spelling import nearest
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def sub_command(
     def make(body: Callable[..., Answer]) -> click.Command:
         @click.pass_context
         def call(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
+            release()
             where = {**_where(ctx, given), "migrate": migrates and not given.get("dry_run")}
             # What an app prints while it is loaded or asked is not part of the answer.
             with contextlib.redirect_stdout(sys.stderr), opened(where) as desk:

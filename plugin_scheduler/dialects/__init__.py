@@ -57,6 +57,53 @@ def _kind_of(db: Any) -> type[Dialect]:
     return kind_of_adapter(db._adapter)
 
 
+#: What drivers say of a database that is away, starting, full or locked; in small letters. Where a
+#: connection fails there is no dialect to ask yet, and pydal passes on nothing but the text.
+_NOT_NOW = (
+    "is locked",
+    "connection refused",
+    "could not connect",
+    "can't connect",
+    "starting up",
+    "shutting down",
+    "not yet accepting connections",
+    "in recovery",
+    "too many clients",
+    "too many connections",
+    "connection slots",
+    "timeout expired",
+    "timed out",
+    "closed the connection",
+    "terminating connection",
+    "lost connection",
+    "gone away",
+    "connection reset",
+    "name resolution",
+    "no route to host",
+    "unreachable",
+    "lock timeout",
+    "lock wait timeout",
+    "statement timeout",
+    "no such file or directory",
+    "deadlock",
+)
+_OF_DRIVERS = {"OperationalError", "InterfaceError", "InternalError", "DatabaseError"}
+
+
+def is_passing(error: BaseException) -> bool:
+    """True where a database could not be used now, and may be later: not for a wrong password."""
+    while True:
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        words = str(error).lower()
+        if kinds & _OF_DRIVERS or words.startswith("failure to connect"):
+            reason = words.strip().rpartition("\n")[2] if "\n" in words else words
+            return any(one in words for one in _NOT_NOW) and "authentication" not in reason
+        following = error.__cause__ or error.__context__
+        if following is None:
+            return False
+        error = following
+
+
 def close_connection(db: Any) -> None:
     """Close this thread's connection for real, and those that wait in the pool.
 

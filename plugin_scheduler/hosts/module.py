@@ -19,7 +19,7 @@ from plugin_scheduler.catalog import Catalog, Home
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.hosts.world import World, explain_failure, why
+from plugin_scheduler.hosts.world import World, explain_failure, kind_of, why
 from plugin_scheduler.settings import Settings
 
 
@@ -46,7 +46,7 @@ def load_file(spec: Mapping[str, Any]) -> World:
         define(db, catalog, settings)
     except Exception as error:  # each driver raises its own kind for: cannot connect
         uri = without_password(spec["uri"])
-        raise ConfigError(f"database {uri} cannot be opened: {why(error)}") from error
+        raise kind_of(error)(f"database {uri} cannot be opened: {why(error)}") from error
     return World(FileHome(db, catalog, settings), [vars(module)])
 
 

@@ -16,9 +16,9 @@ from pydal import DAL
 
 from plugin_scheduler.catalog import Catalog, Home
 from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.dialects import close_connection
+from plugin_scheduler.dialects import close_connection, is_passing
 from plugin_scheduler.dialects.sessions import disconnect_all
-from plugin_scheduler.errors import ConfigError, NotFound
+from plugin_scheduler.errors import ConfigError, NotFound, SchedulerError, StoreUnavailable
 from plugin_scheduler.run_boundary import RunBoundary, translators_of
 
 
@@ -73,7 +73,12 @@ class World:
         }
 
 
-def explain_failure(what: str, folder: str, error: BaseException) -> ConfigError:
+def kind_of(error: BaseException) -> type[SchedulerError]:
+    """StoreUnavailable where a database cannot be used for the moment, else ConfigError."""
+    return StoreUnavailable if is_passing(error) else ConfigError
+
+
+def explain_failure(what: str, folder: str, error: BaseException) -> SchedulerError:
     """One line for an exception out of somebody's app: which file, which line, what.
 
     The newest line of the app itself is named, not the library line where it surfaced.
@@ -88,7 +93,7 @@ def explain_failure(what: str, folder: str, error: BaseException) -> ConfigError
     if message[0].startswith("Failure to connect"):  # pydal tells the driver's reason at the end
         message = [f"no connection to its database: {why(error)}"]
     kind = type(error).__name__
-    return ConfigError(f"{what} cannot be loaded: {place}: {kind}: {message[0]}")
+    return kind_of(error)(f"{what} cannot be loaded: {place}: {kind}: {message[0]}")
 
 
 def why(error: BaseException) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apps_for_tests import APP, write_app
-from kit import COMMAND, INT, Lab, Worker, eventually, is_alive
+from kit import COMMAND, INT, TERM, Lab, Worker, eventually, is_alive
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str, float]:
@@ -96,8 +98,8 @@ def test_an_unreachable_database_is_named_without_its_password(tmp_path: Path) -
     assert code == 2 and "nowhere/at/all.sqlite cannot be opened" in said and seconds < 10
     pytest.importorskip("psycopg2")
     uri = "postgres://me:secret@127.0.0.1:1/none"
-    code, said, seconds = run(tmp_path, "-u", uri, "-t", "t.py")
-    assert code == 2 and seconds < 10
+    code, said, seconds = run(tmp_path, "-u", uri, "-t", "t.py", "--db-outage-limit", "0.1")
+    assert code == 75 and seconds < 10
     assert "postgres://me:***@127.0.0.1:1/none cannot be opened" in said and "secret" not in said
 
 
@@ -165,6 +167,48 @@ def test_an_app_named_twice_gets_two_workers_that_ctrl_c_ends(shop: Lab, twice: 
     launcher.send(INT)
     assert launcher.wait() == 130
     assert not any(is_alive(pid) for pid in family) and shop.worker_names() == set()
+
+
+def test_a_worker_of_several_that_dies_is_brought_back_and_none_outlives_its_command(
+    shop: Lab,
+) -> None:
+    command = start(shop, "-K", "shop,shop", "-b", "0.3", "-w", "w")
+    eventually(lambda: shop.worker_names() == {"w-1", "w-2"}, 60)
+    pids = {one.worker_name: one.worker_stats["pid"] for one in rows_of_workers(shop)}
+    os.kill(pids["w-1"], signal.SIGKILL)
+    eventually(
+        lambda: pids["w-1"] not in (one.worker_stats["pid"] for one in rows_of_workers(shop))
+    )
+    eventually(lambda: shop.worker_names() == {"w-1", "w-2"}, 60)
+    said = "a worker of this command died (killed by signal SIGKILL); started again in 1 s"
+    assert said in command.log
+    family = [process.pid for process in command.family()]
+    command.kill()
+    eventually(lambda: not any(map(is_alive, family)), 60, "all left")
+    assert command.log.count("the command that started this worker is gone") == 2
+    assert shop.worker_names() == set()
+
+
+def rows_of_workers(lab: Lab) -> list[Any]:
+    return list(lab.fresh()(lab.db.scheduler_worker).select())
+
+
+def test_a_worker_of_several_whose_set_up_is_wrong_is_not_tried_again(shop: Lab) -> None:
+    write_app(shop.folder.parent.parent, "broken", "import nothing_of_that_name")
+    command = start(shop, "-K", "shop,broken")
+    eventually(lambda: "command left for good (exit status 2)" in command.log, 60)
+    eventually(shop.worker_names, 60)
+    command.send(TERM)
+    assert command.wait() == 2
+    assert command.log.count("left for good") == 1
+
+
+def test_a_command_ends_where_the_app_leaves_a_thread(tmp_path: Path) -> None:
+    """As py4web's USE_SCHEDULER = True does."""
+    source = APP + "import threading, time; threading.Thread(target=time.sleep, args=[99]).start()"
+    write_app(tmp_path, "shop", source)
+    code, said, _ = run(tmp_path, "status", "-K", "shop", "--json")
+    assert code == 0 and '"warnings"' in said
 
 
 def test_two_apps_can_share_a_command_and_each_takes_its_own_tasks(shop: Lab) -> None:

@@ -26,13 +26,13 @@ visible_text private_files
 views errors clock records current log sentences reasons worker_events spelling
 cron cronwords recurrence graph settings values secrecy task_call error_text catalog arguments tally
 column_types
-lifecycle forecast columns capture wire lines lane board frames typed
+lifecycle forecast columns capture wire lines signals lane board frames typed
 models
 doorbell dialects
 store presence sight blame headway browse journal
 process_state run_boundary
 hosts processes streams runs own_process runner nursery crew births pool porter
-signals event_queue claim_health outage zones identity listening ticker staying known_functions
+event_queue claim_health outage zones identity listening ticker staying known_functions
 intake reporting supervisor boot launch vitals
 checks queueing questions editing orders jobs acts
 controllers
@@ -45,7 +45,7 @@ __main__ entry __init__
 FLOORS = tuple(tuple(floor.split()) for floor in _FLOORS.strip().splitlines())
 HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 #: What is logged is decided by those who direct, not by their hands.
-TELL_FROM = HEIGHT["signals"]
+TELL_FROM = HEIGHT["outage"]
 #: Doors, and who may open them.
 DOORS = {
     "api": {"__init__", "desk"},

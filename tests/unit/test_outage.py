@@ -8,7 +8,7 @@ from makers import NINE
 from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.listening import Listening
-from plugin_scheduler.outage import MARGIN, PAUSES, SHORT, Outage, Permission
+from plugin_scheduler.outage import MARGIN, PAUSES, SHORT, Outage, Permission, StartPatience
 from plugin_scheduler.records import Worker, WorkerStatus
 from plugin_scheduler.settings import Settings
 
@@ -191,3 +191,28 @@ def test_a_permission_is_never_shortened() -> None:
     permission.renewed(0.5)
     permission.renewed(0.4)
     assert allowed == [SETTINGS.lease - MARGIN, 0.5 + SETTINGS.lease - MARGIN]
+
+
+# --- at the start ---------------------------------------------------------------------------------
+
+
+def test_a_worker_that_starts_waits_a_minute_for_its_database_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = TurnedClock(NINE)
+    patience, began = StartPatience(0, clock, clock.turn), clock.monotonic()
+    with pytest.raises(StoreUnavailable, match="no database within 60 s: it is locked"):
+        while True:
+            patience.wait(StoreUnavailable("it is locked"))
+    assert 60 <= clock.monotonic() - began < 61
+    (record,) = caplog.records
+    assert "waiting up to 60 s for it: it is locked" in record.getMessage()
+
+
+def test_the_apps_own_limit_counts_once_it_is_known() -> None:
+    clock = TurnedClock(NINE)
+    patience = StartPatience(0, clock, clock.turn)
+    patience.wait(StoreUnavailable())
+    patience.limit_to(0.05)
+    with pytest.raises(StoreUnavailable):
+        patience.wait(StoreUnavailable())

@@ -125,6 +125,22 @@ def test_ctrl_c_ends_runs_now(bench: Bench, before: tuple[int, ...]) -> None:
     assert bench.left_with() == 130
 
 
+def test_a_hangup_lets_runs_finish_and_coming_twice_it_is_no_second_sigterm(bench: Bench) -> None:
+    bench.pool.running = 1
+    bench.signal(signal.SIGHUP, signal.SIGHUP)
+    assert (bench.pool.ends, bench.due_in, bench.staying.why) == ([], 30, "SIGHUP")
+    bench.wait(30)
+    assert "(SIGHUP, and the grace was over)" in bench.pool.ends[0][1]
+    assert bench.left_with() == 129
+
+
+def test_sigquit_ends_runs_now(bench: Bench) -> None:
+    bench.pool.running = 1
+    bench.signal(signal.SIGQUIT)
+    assert len(bench.pool.ends) == 1
+    assert bench.left_with() == 131
+
+
 def test_the_first_sigterm_gives_its_grace_also_to_a_worker_that_was_draining_already(
     bench: Bench,
 ) -> None:
