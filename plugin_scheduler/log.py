@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import textwrap
-from typing import Any, TextIO
+from typing import Any
 
+from plugin_scheduler.log_outlet import OutletHandler
 from plugin_scheduler.visible_text import visible
 
 logger = logging.getLogger("plugin_scheduler")
@@ -154,9 +155,9 @@ class _Lines(logging.Formatter):
         return textwrap.indent(visible(super().formatException(info), lines=True), "    ")
 
 
-def stderr_handler(stream: TextIO | None = None) -> logging.Handler:
-    """The command's handler: time, level and sentence on standard error."""
-    handler = logging.StreamHandler(stream)
+def stderr_handler(fd: int = 2) -> OutletHandler:
+    """The command's handler: time, level and sentence on standard error. It never waits."""
+    handler = OutletHandler(fd)
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
     return handler
 
@@ -166,3 +167,10 @@ def to_stderr(level: int) -> None:
     logger.addHandler(stderr_handler())
     logger.setLevel(level)
     logger.propagate = False
+
+
+def write_out() -> None:
+    """Write lines that found no room before."""
+    for handler in logger.handlers:
+        if isinstance(handler, OutletHandler):
+            handler.write_out()

@@ -19,7 +19,7 @@ from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.identity import Identity
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.known_functions import KnownFunctions
-from plugin_scheduler.log import tell
+from plugin_scheduler.log import tell, write_out
 from plugin_scheduler.outage import OFTEN, Outage, StartPatience
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.porter import Porters
@@ -350,6 +350,7 @@ class Supervisor:
             self._look_after_rows()
         self._reporting.keep_counts()
         self._events.write()
+        write_out()
         self._intake.look_now_and_then()
         self._leave_if_idle()
 

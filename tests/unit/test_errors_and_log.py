@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -113,14 +113,14 @@ def test_a_name_forges_no_line_of_the_log_in_any_handler(caplog: pytest.LogCaptu
 
 
 def test_an_exception_with_a_line_feed_forges_no_line_of_the_commands_log() -> None:
-    stream = io.StringIO()
-    handler = log.stderr_handler(stream)
+    readable, writable = os.pipe()
+    handler = log.stderr_handler(writable)
     try:
         raise ValueError("x\n2026-01-01 00:00:00,000 INFO all is well\x1b[1A")
     except ValueError:
         info = sys.exc_info()
     handler.handle(logging.LogRecord("n", logging.ERROR, "p", 1, "told", (), info))
-    first, *rest = stream.getvalue().splitlines()
+    first, *rest = os.read(readable, 9999).decode().splitlines()
     assert first.endswith("ERROR told")
     assert rest and all(line.startswith("    ") and "\x1b" not in line for line in rest)
 
@@ -140,7 +140,7 @@ def test_what_nobody_listens_to_costs_nothing(caplog: pytest.LogCaptureFixture) 
 
 
 def test_the_command_configures_its_own_logger_and_nobody_elses(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logger = log.logger
     for name in ("handlers", "level", "propagate"):
@@ -149,7 +149,7 @@ def test_the_command_configures_its_own_logger_and_nobody_elses(
     root = list(logging.getLogger().handlers)
     log.to_stderr(logging.INFO)
     log.tell("lead_won", worker="web1#4711")
-    assert capsys.readouterr().err.endswith(" INFO worker web1#4711 leads now\n")
+    assert capfd.readouterr().err.endswith(" INFO worker web1#4711 leads now\n")
     assert logging.getLogger().handlers == root
 
 
