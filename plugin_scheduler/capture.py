@@ -7,11 +7,14 @@ bytes from the next one's. I call nobody. I never read a pipe: bytes are given t
 from __future__ import annotations
 
 import codecs
+import re
 
 CLEAR = b"!clear!"
-#: What programs print that do not use UTF-8: mostly Latin-1. Each byte by itself, so that what
-#: stands around it stays as it is; those that are no letter there become a sign.
-_NOT_UTF8 = {0xDC00 + byte: chr(byte) if byte >= 0xA0 else "\ufffd" for byte in range(0x80, 0x100)}
+#: Letters of UTF-8 beyond ASCII; and bytes that are no UTF-8, by Python's sign for each.
+_UTF8 = re.compile("[^\x00-\x7f\udc80-\udcff]")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]+")
+#: Programs that do not use UTF-8 mostly use Latin-1; what is no letter there becomes a sign.
+_LATIN_1 = "".join(chr(byte) if not 0x80 <= byte < 0xA0 else "\ufffd" for byte in range(256))
 _DIGITS = 21  # of a run's number in a mark, with the byte that closes it
 
 
@@ -114,8 +117,19 @@ def _decode(data: bytes, whole: bool) -> str:
     if not whole:  # the cut may have gone through a character: begin at the next one
         while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
             start += 1
-    text = codecs.decode(data[start:], "utf-8", "surrogateescape")
-    return text if text.isascii() else text.translate(_NOT_UTF8)
+    data = data[start:]
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "surrogateescape")
+    if _UTF8.search(text) is None:
+        return _latin_1(data)
+    # Each byte by itself, so that what stands around it stays as it is.
+    return _NOT_UTF8.sub(lambda found: _latin_1(found[0].encode("utf-8", "surrogateescape")), text)
+
+
+def _latin_1(data: bytes) -> str:
+    return codecs.charmap_decode(data, "strict", _LATIN_1)[0]
 
 
 def _size(count: int) -> str:
