@@ -24,7 +24,7 @@ from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.wire import Channel
+from plugin_scheduler.wire import Channel, Closed, Unreadable
 
 LOADING = 120.0  # seconds for a runner to get ready
 LEAVING = 10.0  # seconds for a runner to leave when told to
@@ -274,6 +274,16 @@ class Runner:
         if found is None:  # its mark is lost: somebody closed the pipe's end
             found, self.printed = self.printed or Output(limit), None
         return found
+
+    def has_left(self) -> bool:
+        """Its end of the channel is closed; for a runner without a run, that has nothing to say."""
+        try:
+            self.channel.read()
+        except Closed:
+            return True
+        except Unreadable:
+            return False
+        return False
 
     def last_words(self) -> str:
         """Where it was stuck, as written down by itself when it was told to end."""

@@ -176,6 +176,10 @@ class Lane:
             pass
         return packets
 
+    def hang_up(self) -> None:
+        """No order will come any more."""
+        self._ours.close()
+
     def close(self) -> None:
         self._ours.close()
         self.end.close()

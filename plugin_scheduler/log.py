@@ -90,6 +90,11 @@ EVENTS: dict[str, tuple[int, str]] = {
         "state of worker %(worker)s: %(status)s, groups %(groups)s, leads: %(leads)s, database: "
         "%(database)s; %(waiting)s tasks in hand, %(running)s running: %(runs)s",
     ),
+    "lock_ended": (
+        _W,
+        "the database was locked by what a run has left in its runner: idle runners ended, "
+        "process %(pids)s",
+    ),
     "database_back": (_W, "database answers again after %(seconds).1f s"),
     "bell_lost": (
         _W,

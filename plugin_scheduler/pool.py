@@ -11,7 +11,7 @@ import dataclasses
 import math
 import secrets
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from plugin_scheduler.births import Births
@@ -30,6 +30,7 @@ from plugin_scheduler.wire import Closed, Unreadable
 
 _READS = 16
 NO_ROOM_AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds until the system is asked again for a file
+GOODBYE = 1.0  # seconds for idle runners to leave by themselves
 LEAVING_AT_ONCE = 4  # runners for each slot that are on their way out
 LAPSED = Reason(ReasonCode.LEASE_LOST)
 
@@ -401,6 +402,17 @@ class Pool:
             if runner.orders:
                 runner.end(self._clock.monotonic(), outcome, reason)
 
+    def end_idle(self, pids: Collection[int] | None) -> list[int]:
+        """End those of these processes that are runners without a run; None means all of them."""
+        now, ended = self._clock.monotonic(), []
+        for runner in self.runners:
+            if runner.pid is None or runner.orders or runner.gone_since is not None:
+                continue
+            if pids is None or runner.pid in pids:
+                runner.end(now)
+                ended.append(runner.pid)
+        return ended
+
     def _warn(self, runner: Runner, outcome: str, reason: str) -> None:
         run = runner.run
         if run is None or run.ending:
@@ -454,9 +466,21 @@ class Pool:
         news, self._births.news = self._births.news, News()
         return news
 
+    def _dismiss_idle(self) -> None:
+        """Have idle runners leave by themselves, so that they do what tasks registered for that."""
+        leaving = [one for one in self.runners if one.is_idle]
+        for runner in leaving:
+            runner.lane.hang_up()
+        until = self._clock.monotonic() + GOODBYE
+        while leaving and self._clock.monotonic() < until:
+            leaving = [runner for runner in leaving if not runner.has_left()]
+            if leaving:
+                self._clock.sleep(0.002)
+
     def close(self) -> None:
         """End every process of this worker, and wait until they are gone."""
         self._wanted = 0
+        self._dismiss_idle()
         for runner in self.runners:
             runner.end(self._clock.monotonic())
             if runner.process is not None:

@@ -36,6 +36,7 @@ from plugin_scheduler.worker_events import WorkerEvent
 
 AUDIT_EVERY = 0.2  # seconds at least between two looks at orders, however often the bell rings
 POLL_EVERY = 1.0  # seconds at most between two of them while something runs
+LOCKED_FOR = 1.0  # seconds without the database, until runners that hold a lock are looked for
 SHORT = 0.001  # seconds; shorter pauses a selector makes as long as that
 STUBBORN_ERRORS = 20  # unexpected errors in a row after which going on makes no sense
 
@@ -156,6 +157,7 @@ class Supervisor:
             self._errors += 1
         except StoreUnavailable as error:
             self._errors += 1
+            self._end_lock_holders()
             self._outage.noticed(error)
             if self._worker_id:  # there must be something to ask, or a turn looks like an answer
                 self._next_audit = 0.0
@@ -171,6 +173,15 @@ class Supervisor:
             if seconds is not None:
                 why = self._outage.error
                 self._events.note(WorkerEvent.DATABASE_BACK, seconds=round(seconds, 1), error=why)
+
+    def _end_lock_holders(self) -> None:
+        """What a run left may hold a lock that nothing else releases: its runner does no work, and
+        is ended."""
+        if self._outage.seconds >= LOCKED_FOR:
+            pids = self._store.dialect.lock_holders()
+            ended = self._pool.end_idle(pids) if pids is None or pids else []
+            if ended:
+                tell("lock_ended", pids=", ".join(map(str, ended)))
 
     def _collect(self) -> None:
         news = self._pool.news()

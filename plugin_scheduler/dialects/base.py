@@ -241,6 +241,11 @@ class Dialect(Sayings):
         """What a person could look at, as the end of the sentence."""
         return ""
 
+    def lock_holders(self) -> set[int] | None:
+        """The processes of this machine that keep everybody else from writing; None where the
+        system does not tell."""
+        return set()
+
     # -- news, indexes, limits --------------------
 
     def doorbell(self) -> Doorbell:

@@ -29,6 +29,7 @@ from plugin_scheduler.dialects.sayings import POINT
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.sqlite import DataVersion
 from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.file_locks import holders_of
 from plugin_scheduler.settings import Settings
 
 LOGS = ("-wal", "-shm")
@@ -202,6 +203,10 @@ class SQLite(Dialect):
             " (somebody holds it for writing: an action without @action.uses(db), "
             "or a script or shell that has not committed?)"
         )
+
+    def lock_holders(self) -> set[int] | None:
+        path = self._path()
+        return holders_of([path, f"{path}-shm", f"{path}-wal"])
 
     def doorbell(self) -> Doorbell:
         adapter = self.db._adapter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kit import Lab, eventually
+from kit import TERM, Lab, eventually
 
 OTHER = """
 def other_dal():
@@ -257,6 +257,10 @@ def lingers():
     threading.Thread(target=chatter, args=["chatter"], daemon=True).start()
     return os.getpid()
 def hard(): resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); return os.getpid()
+def holds():
+    global held
+    held = tempfile.TemporaryDirectory()
+    return held.name
 def keeps():
     global kept
     kept = tempfile.TemporaryDirectory()
@@ -289,7 +293,7 @@ def test_what_cannot_be_reset_costs_the_runner_its_place(lab: Lab) -> None:
     import os
 
     lab.write_tasks(STATE)
-    lab.start_worker()
+    worker = lab.start_worker()
     for function in ("lingers", "hard"):
         old = result(lab, function)
         row = outcome(lab, "pid")
@@ -298,6 +302,10 @@ def test_what_cannot_be_reset_costs_the_runner_its_place(lab: Lab) -> None:
     folder = result(lab, "keeps")
     eventually(lambda: (lab.folder / "said-goodbye").exists(), 10, "atexit runs")
     eventually(lambda: not os.path.exists(folder), 10, "its folder is removed")
+    folder = result(lab, "holds")
+    worker.send(TERM)
+    assert worker.wait() == 0
+    assert not os.path.exists(folder), "an idle runner leaves by itself, as its worker does"
 
 
 OWN = """
@@ -347,3 +355,23 @@ def test_each_run_can_have_a_process_of_its_own(lab: Lab) -> None:
     assert outcome(lab, "stubborn", timeout=1).status == "TIMEOUT"
     assert result(lab, "state") == [0, False, False]
     assert all("too late" not in (run.run_output or "") for run in lab.runs())
+
+
+LOCK = """
+import fcntl
+def lock():
+    global kept
+    kept = open("storage.sqlite-shm", "r+b")
+    fcntl.lockf(kept, fcntl.LOCK_EX, 1, 120)  # that of the one who writes
+    return os.getpid()
+"""
+
+
+def test_an_idle_runner_that_holds_the_lock_of_the_database_is_ended_and_named(lab: Lab) -> None:
+    lab.write_tasks(LOCK)
+    worker = lab.start_worker()
+    row = outcome(lab, "lock")
+    assert row.status == "COMPLETED"
+    pid = lab.runs(row.id)[-1].run_result
+    assert f"idle runners ended, process {pid}" in worker.log
+    assert "somebody holds it" not in worker.log
