@@ -26,11 +26,7 @@ visible_text private_files log_outlet
 views errors clock records current log sentences reasons worker_events spelling
 cron cronwords recurrence graph settings values secrecy task_call error_text catalog arguments tally
 column_types
-<<<<<<< HEAD
-lifecycle forecast columns capture wire lines signals lane board frames typed
-=======
-lifecycle forecast columns capture wire file_locks lines lane board frames typed
->>>>>>> 1b3aa62 (Worker: end an idle runner that keeps the database locked, and name it)
+lifecycle forecast columns capture wire file_locks lines signals lane board frames typed
 models
 doorbell dialects
 store presence sight blame headway browse journal
