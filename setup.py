@@ -18,6 +18,7 @@ setup(
         "plugin_scheduler",
         "plugin_scheduler.browse",
         "plugin_scheduler.dialects",
+        "plugin_scheduler.doctor",
         "plugin_scheduler.doorbell",
         "plugin_scheduler.hosts",
         "plugin_scheduler.store",

@@ -1,9 +1,12 @@
 """Which indexes the tables have, and for which question.
 
-I own the list. I call nobody: `dialects` makes them, each in its database's words.
+I own the list. I call nobody: `dialects` makes them, each in its database's words. `found_indexes`
+tells which are there.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 CLAIM_INDEX = "scheduler_task_claim_idx"
 
@@ -28,3 +31,23 @@ INDEXES = (
     ("scheduler_history", "scheduler_history_did_idx", ("did", "noted_at")),
     ("scheduler_metric", "scheduler_metric_minute_idx", ("epoch_minute", "function_name")),
 )
+
+_TABLES = ", ".join(f"'{table}'" for table in sorted({index[0] for index in INDEXES}))
+_FOUND = {
+    "sqlite": "SELECT name, 1 FROM sqlite_master WHERE type = 'index'",
+    "postgres": (
+        "SELECT c.relname, i.indisvalid FROM pg_index AS i JOIN pg_class AS c "
+        "ON c.oid = i.indexrelid JOIN pg_class AS t ON t.oid = i.indrelid "
+        f"WHERE t.relname IN ({_TABLES}) AND t.oid = to_regclass(t.relname)"
+    ),
+    "mysql": (
+        "SELECT DISTINCT index_name, 1 FROM information_schema.statistics "
+        f"WHERE table_schema = DATABASE() AND table_name IN ({_TABLES})"
+    ),
+}
+
+
+def found_indexes(db: Any) -> dict[str, bool]:
+    """The indexes that are there, by name, and whether the database can use them."""
+    kind = (db._dbname or "").partition(":")[0].rstrip("0123456789")
+    return {str(name): bool(valid) for name, valid in db.executesql(_FOUND[kind])}

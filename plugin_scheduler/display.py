@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from plugin_scheduler.browse import Count, Explanation, Listing, Overview
+from plugin_scheduler.doctor import Finding
 from plugin_scheduler.headway import as_number, plain_number
 from plugin_scheduler.journal import Note
 from plugin_scheduler.records import Outcome, RunStatus, TaskStatus, WorkerStatus
@@ -41,6 +42,9 @@ _COLOURS = {
     WorkerStatus.ACTIVE: "green",
     WorkerStatus.DISABLED: "yellow",
 }
+
+
+_SEVERITIES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 class Screen:
@@ -257,6 +261,15 @@ class Screen:
                 self.complain([f"Error: {one['error']}"])
             else:
                 self._line(f"task {one['id']} ", _clean(one["name"]), f": {one['did']}")
+
+    def findings(self, found: Sequence[Finding]) -> None:
+        """What the doctor found, each with its cure."""
+        for one in found:
+            severity = Text(f"{one.severity:<8}", style=_SEVERITIES.get(one.severity, ""))
+            self._line(severity, Text(f"{one.code}: ", style="bold"), _clean(one.sentence))
+            self._line("        cure: ", _clean(one.cure))
+        if not found:
+            self._line("nothing found: all is well")
 
     def lines(self, lines: Iterable[str]) -> None:
         """Plain lines."""

@@ -11,13 +11,32 @@ from typing import Any
 
 import click
 
+from plugin_scheduler.browse.warnings import ERROR, NOTE, WARNING, exit_code
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.desk import Desk
+from plugin_scheduler.doctor import Exam, examine
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.models import widen
 from plugin_scheduler.sight import quantity, span
 from plugin_scheduler.terminal import COMMANDS as COMMANDS
 from plugin_scheduler.terminal import Answer, sub_command
+
+
+@sub_command(example="doctor -K shop\ndoctor -u sqlite://s.sqlite -f data --json")
+def doctor(desk: Desk) -> Answer:
+    """Check the installation: database, tables, workers, this machine.
+
+    It reads only, and takes seconds beside millions of rows. Exit code 0 where all is well or only
+    notes are told, 1 for warnings, 2 for errors, or where the database cannot be asked at all. With
+    --json each finding has a code that stays the same, its severity, a sentence and a cure.
+    """
+    exam = Exam(desk.scheduler.db, desk.browser, desk.scheduler.settings)
+    found = examine(exam)
+    counts = {kind: sum(one.severity == kind for one in found) for kind in (ERROR, WARNING, NOTE)}
+    document = {**counts, "findings": [asdict(one) for one in found]}
+    code = exit_code(one.severity for one in found)
+    return Answer(document, lambda screen: screen.findings(found), code)
+
 
 TO_DO = 1  # exit code of a dry run
 MB = 1_000_000

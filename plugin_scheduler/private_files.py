@@ -104,6 +104,11 @@ def private_folder() -> Iterator[str]:
             os.close(fd)
 
 
+def temporary_path() -> str:
+    """The temporary folder that all users share."""
+    return tempfile.gettempdir()
+
+
 def _runtime_folder() -> str | None:
     """The user's own folder for such files; None, the system's temporary one, where there is none
     or another user could write to it."""

@@ -34,7 +34,7 @@ process_state run_boundary
 hosts processes streams runs own_process runner nursery crew births pool porter
 event_queue claim_health outage zones identity listening ticker staying known_functions
 intake reporting supervisor boot launch vitals
-checks queueing questions editing orders jobs acts
+checks queueing questions editing orders jobs acts doctor
 controllers
 pages
 api
@@ -58,7 +58,7 @@ DOORS = {
 }
 
 STATUS_WORDS = set("QUEUED ASSIGNED RUNNING COMPLETED FAILED TIMEOUT STOPPED EXPIRED".split())
-_QUERIES = "models store dialects browse journal api questions orders jobs acts"
+_QUERIES = "doctor models store dialects browse journal api questions orders jobs acts"
 QUERIES = set(_QUERIES.split())
 PROCESSES = {
     "nursery",

@@ -1,0 +1,42 @@
+"""Checks of an installation: the database, the tables, the workers and this machine.
+
+Every check reads only, and looks at a bounded number of rows. A check that fails (no right to ask,
+a statement that takes too long) is a finding of its own, and the others go on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from plugin_scheduler.doctor import database, machine, tables, workers
+from plugin_scheduler.doctor.findings import CODES as CODES
+from plugin_scheduler.doctor.findings import Exam as Exam
+from plugin_scheduler.doctor.findings import Finding as Finding
+from plugin_scheduler.doctor.findings import finding
+
+Check = Callable[[Exam], Iterator[Finding]]
+
+CHECKS: tuple[Check, ...] = (
+    *database.CHECKS,
+    *tables.CHECKS,
+    *workers.CHECKS,
+    *machine.CHECKS,
+)
+_GRAVEST_FIRST = ("error", "warning", "note")
+
+
+def examine(exam: Exam) -> list[Finding]:
+    """What all checks find, the gravest first."""
+    found = list(itertools.chain.from_iterable(_carried_out(check, exam) for check in CHECKS))
+    return sorted(found, key=lambda one: _GRAVEST_FIRST.index(one.severity))
+
+
+def _carried_out(check: Check, exam: Exam) -> list[Finding]:
+    try:
+        with exam.bounded():
+            return list(check(exam))
+    except Exception as error:  # each driver's own; a finding tells it
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        name = check.__name__.replace("_", " ")
+        return [finding("not_checked", f"{name} could not be checked: {lines[0]}")]

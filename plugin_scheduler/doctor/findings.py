@@ -1,0 +1,152 @@
+"""Findings of the doctor: a stable code, how grave it is, a sentence, and a cure."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from plugin_scheduler.browse import Browser, Notice
+from plugin_scheduler.browse.warnings import ERROR, NOTE, WARNING
+from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.settings import Settings
+from plugin_scheduler.sight import WorkerView
+
+PATIENCE = 5  # seconds for a statement
+
+_UPGRADE = "scheduler.py upgrade"
+_RESTART = "restart the worker"
+#: For each code how grave it is, and its cure. Scripts go by the codes: none gets another meaning.
+CODES: Mapping[str, tuple[str, str]] = {
+    # The database
+    "clock_here": (WARNING, "synchronise the clocks (NTP); the database's clock counts"),
+    "wal_off": (
+        WARNING,
+        "start a worker while nothing else has the file open, or keep sqlite_wal=False",
+    ),
+    "isolation": (
+        WARNING,
+        "use READ COMMITTED as the default, or have apps repeat a transaction that fails",
+    ),
+    "binlog_statement": (ERROR, "set binlog_format to ROW or MIXED on the server"),
+    "database_read_only": (ERROR, "connect to the primary server; make the file writable"),
+    # The tables
+    "sequence_behind": (ERROR, _UPGRADE),
+    "ids_used_up": (ERROR, _UPGRADE),
+    "ids_running_out": (WARNING, _UPGRADE),
+    "ids_narrow": (NOTE, _UPGRADE),
+    "index_missing": (WARNING, "start a worker: it makes them, where its database user may"),
+    "index_invalid": (WARNING, "DROP INDEX it, then start a worker, which makes it"),
+    "status_odd": (ERROR, "UPDATE scheduler_task SET status = 'QUEUED' WHERE id = ..."),
+    "runs_without_task": (
+        WARNING,
+        "DELETE FROM scheduler_run WHERE task_id IS NULL OR task_id NOT IN "
+        "(SELECT id FROM scheduler_task)",
+    ),
+    "dependencies_without_task": (
+        WARNING,
+        "a leading worker decides within seconds; start a worker, or delete these rows of "
+        "scheduler_task_deps",
+    ),
+    "tasks_without_worker": (
+        WARNING,
+        "a leading worker gives the tasks back when the lease is over: start a worker",
+    ),
+    "rows_unreadable": (WARNING, "correct the values; a worker condemns such a row (FAILED)"),
+    "rows_condemned": (WARNING, "correct the values, then requeue the tasks"),
+    "table_large": (NOTE, "delete old rows, and run them off with discard_results=True"),
+    # The work and its workers
+    "group_unserved": (ERROR, "start a worker for the group"),
+    "function_unknown": (ERROR, "deploy the function, and restart the workers"),
+    "overdue": (WARNING, "start a worker: the leading one ends these tasks"),
+    "no_worker": (WARNING, "start a worker: scheduler.py -K APP"),
+    "no_leader": (ERROR, "start another worker; a leader is found within seconds"),
+    "worker_silent": (WARNING, "look whether its host is up; its row goes when its lease is over"),
+    "worker_died": (NOTE, "look into the worker's log and the system's (out of memory?)"),
+    "runner_not_started": (ERROR, "correct what the sentence names; the worker tries again"),
+    "claims_fail": (ERROR, "remove the cause; the worker tries again"),
+    "worker_time": (WARNING, "synchronise the clocks; set time_zone or utc_time for all"),
+    "zone_here": (WARNING, "set time_zone or utc_time for all"),
+    "late_news": (WARNING, "see docs/how-to/deploy-on-many-machines.md"),
+    "worker_unknown_functions": (WARNING, _RESTART),
+    "versions_mixed": (WARNING, "bring all workers to one version, and restart them"),
+    "version_here": (NOTE, "restart the workers, or use the version that they have"),
+    # This machine
+    "folder_not_writable": (ERROR, "make the folder writable, or set TMPDIR (XDG_RUNTIME_DIR)"),
+    "folder_full": (WARNING, "make room there, or set TMPDIR to another file system"),
+    "folder_leftovers": (
+        NOTE,
+        "remove these folders when no worker of earlier versions lives",
+    ),
+    "descriptors_few": (WARNING, "raise the limit: ulimit -n, or LimitNOFILE of the systemd unit"),
+    "not_checked": (NOTE, "give the user the right to ask, or ask as another user"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    code: str
+    severity: str
+    sentence: str
+    cure: str
+
+
+def finding(code: str, sentence: str) -> Finding:
+    severity, cure = CODES[code]
+    return Finding(code, severity, sentence, cure)
+
+
+def of_notice(notice: Notice) -> Finding:
+    """A warning of the overview, with its cure."""
+    return Finding(notice.code, notice.severity, str(notice.sentence), CODES[notice.code][1])
+
+
+class Exam:
+    """What the checks look at. What several of them ask is asked once."""
+
+    def __init__(self, db: Any, browser: Browser, settings: Settings) -> None:
+        self.db, self.browser, self.settings = db, browser, settings
+        self.dialect = dialect_for(db, SYSTEM, settings)
+
+    @property
+    def kind(self) -> str:
+        """ "sqlite", "postgres", "mysql", or another one that is not known here."""
+        return self.dialect.name
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        return list(self.db.executesql(sql) or ())
+
+    @cached_property
+    def workers(self) -> list[WorkerView]:
+        return self.browser.workers()
+
+    @cached_property
+    def notices(self) -> list[Notice]:
+        """The warnings of the overview."""
+        return self.browser.overview().warnings
+
+    def told(self, *codes: str) -> Iterator[Finding]:
+        return (of_notice(one) for one in self.notices if one.code in codes)
+
+    @contextlib.contextmanager
+    def bounded(self) -> Iterator[None]:
+        """No statement takes long, and no transaction stays open."""
+        try:
+            self._limit()
+            yield
+        finally:
+            self.db.rollback()
+
+    def _limit(self) -> None:
+        if self.kind == "postgres":
+            self.ask(f"SET LOCAL statement_timeout = '{PATIENCE}s'")
+        elif self.kind == "mysql":
+            [[version]] = self.ask("SELECT VERSION()")
+            is_maria = "MariaDB" in version
+            limit = f"max_statement_time = {PATIENCE}" if is_maria else "max_execution_time = 5000"
+            self.ask(f"SET SESSION {limit}")

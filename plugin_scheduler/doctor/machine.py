@@ -1,0 +1,49 @@
+"""Checks of this machine: temporary folders, and how many files a process may open."""
+
+from __future__ import annotations
+
+import glob
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+
+from plugin_scheduler.doctor.findings import Exam, Finding, finding
+from plugin_scheduler.private_files import private_folder, temporary_path
+from plugin_scheduler.sight import quantity
+
+ROOM = 100_000_000  # bytes
+DESCRIPTORS = 256  # a worker has some twenty, and a few for each runner; tasks have their own
+#: Folders of earlier versions, which nothing removes any more.
+LEFT = "plugin-scheduler-*"
+
+
+def temporary_folder(exam: Exam) -> Iterator[Finding]:
+    """Large arguments, results and what tasks write go there."""
+    try:
+        with private_folder() as folder:
+            free = shutil.disk_usage(folder).free
+            place = os.path.dirname(os.path.realpath(folder))
+    except OSError as error:
+        yield finding("folder_not_writable", f"no temporary folder can be made: {error}")
+        return
+    if free < ROOM:
+        yield finding("folder_full", f"{place} has only {free / 1e6:.0f} MB left")
+
+
+def leftovers(exam: Exam) -> Iterator[Finding]:
+    """Of workers that died."""
+    found = glob.glob(os.path.join(temporary_path(), LEFT))
+    if found:
+        number = quantity(len(found), "folder")
+        yield finding("folder_leftovers", f"{number} of workers of earlier versions: {found[0]}")
+
+
+def descriptors(exam: Exam) -> Iterator[Finding]:
+    """Those that this user's processes may open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < DESCRIPTORS:
+        yield finding("descriptors_few", f"a process of this user may open only {soft} files")
+
+
+CHECKS = (temporary_folder, leftovers, descriptors)

@@ -1,0 +1,100 @@
+"""Checks of the scheduler's tables: ids, indexes, rows that belong to nothing, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plugin_scheduler.doctor.findings import Exam, Finding, finding
+from plugin_scheduler.models import INDEXES
+from plugin_scheduler.models.ids import narrow_columns
+from plugin_scheduler.models.indexes import found_indexes
+from plugin_scheduler.sight import quantity
+
+LARGE = 1_000_000  # rows
+GROWING = ("scheduler_run", "scheduler_history", "scheduler_task")
+SHOWN = 10  # ids in a sentence
+
+
+def ids(exam: Exam) -> Iterator[Finding]:
+    """How many are left, and whether the next one is free."""
+    yield from exam.told("sequence_behind", "ids_used_up", "ids_running_out")
+    narrow = [one.name for one in narrow_columns(exam.db)]
+    if narrow:
+        yield finding("ids_narrow", f"ids have 32 bits in {', '.join(narrow)}")
+
+
+def indexes(exam: Exam) -> Iterator[Finding]:
+    """Those that workers make at their start."""
+    if exam.kind == "any":
+        return
+    there = found_indexes(exam.db)
+    missing = [name for _, name, *_ in INDEXES if name not in there]
+    if missing:
+        words = "claims and lists are slower without the indexes"
+        yield finding("index_missing", f"{words} {', '.join(missing)}")
+    for table, name, *_ in INDEXES:
+        if not there.get(name, True):
+            yield finding("index_invalid", f"the index {name} of {table} is invalid, so not used")
+
+
+def statuses(exam: Exam) -> Iterator[Finding]:
+    """Tasks with a status that is none."""
+    return exam.told("status_odd")
+
+
+def orphans(exam: Exam) -> Iterator[Finding]:
+    """Rows that belong to no row of another table."""
+    if number := exam.browser.runs_without_task():
+        yield finding("runs_without_task", f"{quantity(number, 'run')} without a task")
+    if number := exam.browser.dependencies_without_task():
+        words = "dependency leads" if number == 1 else "dependencies lead"
+        yield finding("dependencies_without_task", f"{number} {words} to a task that is gone")
+
+
+def held_tasks(exam: Exam) -> Iterator[Finding]:
+    """ASSIGNED or RUNNING, by a worker that is not alive."""
+    alive = {one.name for one in exam.workers if one.alive}
+    for name, number in exam.browser.held_without_worker(alive).items():
+        whose = f"worker {name}, which is not alive" if name else "no worker"
+        sentence = f"{quantity(number, 'task')} assigned to {whose}"
+        yield finding("tasks_without_worker", sentence)
+
+
+def rows(exam: Exam) -> Iterator[Finding]:
+    """Values that are none of their column's type."""
+    if unreadable := exam.browser.unreadable():
+        words = f"waiting {_tasks(unreadable)} cannot be read"
+        yield finding("rows_unreadable", words)
+    if condemned := exam.browser.condemned():
+        yield finding("rows_condemned", f"{_tasks(condemned)} FAILED, for the row cannot be read")
+
+
+def _tasks(numbers: list[int]) -> str:
+    named = ", ".join(map(str, numbers[:SHOWN]))
+    more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
+    return f"task{'s' if len(numbers) > 1 else ''} {named}{more}"
+
+
+def sizes(exam: Exam) -> Iterator[Finding]:
+    """Tables that grow with the work: by an estimate of the server's, or counted up to a limit."""
+    for table in GROWING:
+        number = _rows_of(exam, table)
+        if number >= LARGE:
+            about = "more than" if exam.kind in ("sqlite", "any") else "about"
+            yield finding("table_large", f"{table} has {about} {number:,} rows")
+
+
+def _rows_of(exam: Exam, table: str) -> int:
+    if exam.kind == "postgres":
+        sql = f"SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass('{table}')"
+    elif exam.kind == "mysql":
+        sql = (
+            "SELECT table_rows FROM information_schema.tables "
+            f"WHERE table_schema = DATABASE() AND table_name = '{table}'"
+        )
+    else:
+        sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM {table} LIMIT {LARGE}) AS some"
+    return int(exam.ask(sql)[0][0] or 0)
+
+
+CHECKS = (ids, indexes, statuses, orphans, held_tasks, rows, sizes)
