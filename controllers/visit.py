@@ -118,7 +118,7 @@ class Visit:
 
     def skips(self, acted: Acted) -> dict[str, int]:
         """Why an act left tasks out, in the reader's language, and how many."""
-        return {self.say(why): number for why, number in acted.skipped.items()}
+        return {self.say(why.sentence): number for why, number in acted.skipped.items()}
 
     def task(self, ref: int | str) -> TaskView:
         """The task of that id or uuid; NotFound where this app has none."""

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any, NamedTuple
 
 from plugin_scheduler import values
@@ -27,15 +28,37 @@ from plugin_scheduler.sight import TaskView
 
 MOST = 500  # tasks in a step
 
-ENDED = Sentence("has ended")
-NOT_ENDED = Sentence("has not ended")
-TOO_LATE = Sentence("its stop time has passed")
-TAKEN = Sentence("a worker has it")
-DUE = Sentence("is due already")
-DISABLED = Sentence("is disabled")
-SAME = Sentence("needs no change")
-GONE = Sentence("is not there any more")
-CHANGED = Sentence("changed in the meantime")
+
+class Skip(Enum):
+    """Why an act leaves a task as it is."""
+
+    ENDED = "ended"
+    NOT_ENDED = "not_ended"
+    TOO_LATE = "too_late"
+    TAKEN = "taken"
+    DUE = "due"
+    DISABLED = "disabled"
+    SAME = "same"
+    GONE = "gone"
+    CHANGED = "changed"
+
+    @property
+    def sentence(self) -> Sentence:
+        """In words."""
+        return SKIPS[self]
+
+
+SKIPS: Mapping[Skip, Sentence] = {
+    Skip.ENDED: Sentence("has ended"),
+    Skip.NOT_ENDED: Sentence("has not ended"),
+    Skip.TOO_LATE: Sentence("its stop time has passed"),
+    Skip.TAKEN: Sentence("a worker has it"),
+    Skip.DUE: Sentence("is due already"),
+    Skip.DISABLED: Sentence("is disabled"),
+    Skip.SAME: Sentence("needs no change"),
+    Skip.GONE: Sentence("is not there any more"),
+    Skip.CHANGED: Sentence("changed in the meantime"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +66,7 @@ class Acted:
     """To how many tasks it was done, and how many were skipped for which reason."""
 
     done: int
-    skipped: Mapping[Sentence, int]
+    skipped: Mapping[Skip, int]
 
     def plus(self, other: Acted) -> Acted:
         """Both together."""
@@ -55,7 +78,7 @@ class Acted:
         if not self.skipped:
             return done
         why = [
-            Sentence("{why} ({number})", why=why, number=f"{number:,}")
+            Sentence("{why} ({number})", why=why.sentence, number=f"{number:,}")
             for why, number in self.skipped.items()
         ]
         number = f"{sum(self.skipped.values()):,}"
@@ -75,7 +98,7 @@ class Act(NamedTuple):
     and ``done`` is the condition that those meet then to which it was done."""
 
     said: str
-    skips: Callable[[TaskView, datetime, Any], Sentence | None]
+    skips: Callable[[TaskView, datetime, Any], Skip | None]
     do: Callable[[Acts, list[int], Any], object]
     done: Callable[[Acts, Any], Any]
     column: str = ""  # that it writes a given value to
@@ -103,7 +126,7 @@ class Acts:
             detail = {} if value is None else {"value": value}
             self._journal.note_many(self._who, name, done, **detail)
         if len(fit) > len(done):
-            skipped[CHANGED] += len(fit) - len(done)
+            skipped[Skip.CHANGED] += len(fit) - len(done)
         return Acted(len(done), dict(skipped))
 
     def _do(self, act: Act, ids: list[int], value: Any) -> list[int]:
@@ -148,9 +171,9 @@ class Acts:
 
     def _sorted_out(
         self, act: Act, ids: Mapping[int, None], value: Any
-    ) -> tuple[list[int], Counter[Sentence]]:
+    ) -> tuple[list[int], Counter[Skip]]:
         """Those it is meant for, and how many it is not, by reason."""
-        now, skipped = self.scheduler.now(), Counter[Sentence]()
+        now, skipped = self.scheduler.now(), Counter[Skip]()
         tasks = self._browser.some(list(ids))
         fit = []
         for task in tasks:
@@ -160,7 +183,7 @@ class Acts:
             else:
                 skipped[why] += 1
         if len(ids) > len(tasks):
-            skipped[GONE] = len(ids) - len(tasks)
+            skipped[Skip.GONE] = len(ids) - len(tasks)
         return fit, skipped
 
     # -- how it is done: to those that still stand where they stood --------------------
@@ -243,51 +266,51 @@ def _is_over(task: TaskView) -> bool:
     return task.status in TaskStatus.ENDED
 
 
-def _no_stop(task: TaskView, now: datetime, _: Any) -> Sentence | None:
-    return ENDED if _is_over(task) else None
+def _no_stop(task: TaskView, now: datetime, _: Any) -> Skip | None:
+    return Skip.ENDED if _is_over(task) else None
 
 
-def _no_requeue(task: TaskView, now: datetime, _: Any) -> Sentence | None:
+def _no_requeue(task: TaskView, now: datetime, _: Any) -> Skip | None:
     if not _is_over(task):
-        return NOT_ENDED
-    return TOO_LATE if task.stop_time and task.stop_time < now else None
+        return Skip.NOT_ENDED
+    return Skip.TOO_LATE if task.stop_time and task.stop_time < now else None
 
 
-def _no_run_now(task: TaskView, now: datetime, _: Any) -> Sentence | None:
+def _no_run_now(task: TaskView, now: datetime, _: Any) -> Skip | None:
     if _is_over(task):
         return _no_requeue(task, now, None)
     return next(_not_now(task, now), None)
 
 
-def _not_now(task: TaskView, now: datetime) -> Iterator[Sentence]:
+def _not_now(task: TaskView, now: datetime) -> Iterator[Skip]:
     if task.status != TaskStatus.QUEUED:
-        yield TAKEN
+        yield Skip.TAKEN
     if task.stop_time and task.stop_time < now:
-        yield TOO_LATE
+        yield Skip.TOO_LATE
     if not task.enabled:
-        yield DISABLED
+        yield Skip.DISABLED
     if task.next_run_time and task.next_run_time <= now:
-        yield DUE
+        yield Skip.DUE
 
 
-def _no_enable(task: TaskView, now: datetime, _: Any) -> Sentence | None:
-    return ENDED if _is_over(task) else SAME if task.enabled else None
+def _no_enable(task: TaskView, now: datetime, _: Any) -> Skip | None:
+    return Skip.ENDED if _is_over(task) else Skip.SAME if task.enabled else None
 
 
-def _no_disable(task: TaskView, now: datetime, _: Any) -> Sentence | None:
-    return ENDED if _is_over(task) else None if task.enabled else SAME
+def _no_disable(task: TaskView, now: datetime, _: Any) -> Skip | None:
+    return Skip.ENDED if _is_over(task) else None if task.enabled else Skip.SAME
 
 
-def _anyway(task: TaskView, now: datetime, _: Any) -> Sentence | None:
+def _anyway(task: TaskView, now: datetime, _: Any) -> Skip | None:
     return None
 
 
-def _same_priority(task: TaskView, now: datetime, value: Any) -> Sentence | None:
-    return SAME if task.priority == value else None
+def _same_priority(task: TaskView, now: datetime, value: Any) -> Skip | None:
+    return Skip.SAME if task.priority == value else None
 
 
-def _same_group(task: TaskView, now: datetime, value: Any) -> Sentence | None:
-    return SAME if task.group == value else None
+def _same_group(task: TaskView, now: datetime, value: Any) -> Skip | None:
+    return Skip.SAME if task.group == value else None
 
 
 ACTS: Mapping[str, Act] = {

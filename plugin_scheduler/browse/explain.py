@@ -32,7 +32,6 @@ END, WAITS = "before its stop_time", "waits for nothing"
 SERVED, KNOWN, FREE = "a worker serves its group", "a worker knows its function", "a slot is free"
 CLAIMS = "claims succeed"
 
-RUNS_NEXT = "it runs next in {time}"
 
 #: A condition that holds, in words.
 HOLDS = {
@@ -81,7 +80,7 @@ class Explanation:
 
     ``state`` is one sentence on how it stands; ``at`` the time it is about: when it is due, since
     when it runs, when it ended. ``checks`` are the conditions that must be met for it to run now,
-    ``reasons`` what hinders it, the most telling first.
+    ``reasons`` what hinders it, the most telling first. ``runs_next``: nothing but its time.
     """
 
     task: TaskView
@@ -89,11 +88,13 @@ class Explanation:
     at: datetime | None
     checks: list[Check]
     reasons: list[Sentence]
+    runs_next: bool = False
 
     @property
     def besides(self) -> list[Sentence]:
         """The reasons that `state` does not tell already."""
-        return self.reasons[1:] if self.state.template == RUNS_NEXT else self.reasons
+        told = [one.sentence for one in self.checks if one.name == TIME] if self.runs_next else []
+        return [one for one in self.reasons if one not in told]
 
 
 class Explanations(Waits, Integrity):
@@ -137,14 +138,15 @@ class Explanations(Waits, Integrity):
         reasons = [*self._of_ids(), *reasons]
         later = task.next_run_time
         at = later if later is not None and later > now else None
+        runs_next = at is not None and [name for name in asked if asked[name]] == [TIME]
         if not reasons:
             state = Sentence("a worker takes it in a moment")
-        elif at is not None and [name for name in asked if asked[name]] == [TIME]:
-            state = Sentence(RUNS_NEXT, time=span((at - now).total_seconds()))
+        elif at is not None and runs_next:
+            state = Sentence("it runs next in {time}", time=span((at - now).total_seconds()))
             reasons += self._of_clocks(task, workers)
         else:
             state = Sentence("it does not run now")
-        return Explanation(task, state, at, checks, reasons)
+        return Explanation(task, state, at, checks, reasons, runs_next)
 
     def _of_ids(self) -> Iterator[Sentence]:
         """Why no run can be made, of whatever task."""

@@ -52,7 +52,7 @@ def row(scheduler: Scheduler, task_id: int) -> Any:
 
 
 def told(acted: Acted) -> tuple[int, dict[str, int]]:
-    return acted.done, {str(why): number for why, number in acted.skipped.items()}
+    return acted.done, {str(why.sentence): number for why, number in acted.skipped.items()}
 
 
 def test_stop_ends_what_waits_asks_what_runs_and_skips_what_has_ended(
