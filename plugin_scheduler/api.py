@@ -263,7 +263,24 @@ class Scheduler(Questions, Orders, Editing, Pages):
     ) -> Draft:
         # A new task's stop after its last failure is the scheduler's to choose, a row's own wins.
         columns = {"on_failure": self.settings.on_failure, **given}
-        return Draft(form).fill(function, pargs, pvars, columns)
+        flaws = self._letters_beyond({**columns, "function_name": function})
+        if not flaws:
+            return Draft(form).fill(function, pargs, pvars, columns)
+        # The others are checked without these: the database cannot be asked for them, either.
+        columns = {name: value for name, value in columns.items() if name not in flaws}
+        draft = Draft(form).fill(
+            "" if "function_name" in flaws else function, pargs, pvars, columns
+        )
+        draft.errors.update(flaws)
+        return draft
+
+    def _letters_beyond(self, columns: Mapping[str, Any]) -> dict[str, str]:
+        """Texts that this database, or the connection to it, cannot hold as they are."""
+        return {
+            name: f"has {' '.join(letters[:5])}, which this database cannot hold"
+            for name, value in columns.items()
+            if isinstance(value, str) and (letters := self._dialect.letters_beyond(value))
+        }
 
     def _ring(self) -> None:
         """web2py's ``immediate``: have the ticker look for work now."""

@@ -112,6 +112,9 @@ class Journal:
 
     def _insert(self, rows: list[dict[str, Any]]) -> None:
         dialect = dialect_for(self._db, SYSTEM, Settings())
+        for row in rows:
+            for name in ("who", "did", "worker_name"):
+                row[name] = dialect.storable(row[name])
         for some in batches(rows):
             dialect.insert_all(self._history, some)
 

@@ -41,12 +41,13 @@ def scheduler_on(db: Any, **options: Any) -> Scheduler:
 
 
 @contextmanager
-def engine_on(connect: Connect, **options: Any) -> Iterator[Store]:
+def engine_on(connect: Connect, prepares: bool = True, **options: Any) -> Iterator[Store]:
     """A store with a connection of its own, opened as a worker does it."""
     db = connect()
     scheduler_on(db)
     where = {"uri": db._uri, "folder": db._adapter.folder, "driver_args": options}
-    with closing(Store.open(where, Settings(heartbeat=1), SYSTEM, "lab")) as store:
+    settings = Settings(heartbeat=1)
+    with closing(Store.open(where, settings, SYSTEM, "lab", prepares=prepares)) as store:
         store.dialect.zone = "UTC"
         yield store
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from pydal._globals import THREAD_LOCAL
 from pydal.connection import ConnectionPool
 
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.dialects.encodings import escaped, letters_beyond
 from plugin_scheduler.dialects.sayings import Sayings
 from plugin_scheduler.doorbell import Doorbell, Silent
 from plugin_scheduler.errors import Conflict, StoreUnavailable
@@ -25,6 +26,7 @@ from plugin_scheduler.settings import Settings
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 READS_ONLY = " (this session may only read, as at a replica; a new one is opened)"
+_TEXTS = ("string", "text")
 CONFLICT_TRIES = 5  # a deadlock has one victim each time, and the others get through
 CONFLICT_PAUSE = 0.01  # seconds, more with each try
 
@@ -55,6 +57,7 @@ class Dialect(Sayings):
         self.zone = settings.zone
         self.conflicts = 0
         self._connection: Any = None
+        self._narrow: tuple[str, ...] | None = None
         self._statements = {}
 
     @classmethod
@@ -261,6 +264,42 @@ class Dialect(Sayings):
                 continue
             self._roll_back()
         return []
+
+    # -- letters --------------------
+
+    @property
+    def narrow(self) -> tuple[str, ...]:
+        """Codecs of what is narrower than Unicode in this database, or on the way there.
+        Asked once; for most databases there is none."""
+        if self._narrow is None:
+            self._narrow = self._ask_encoding()
+        return self._narrow
+
+    def _ask_encoding(self) -> tuple[str, ...]:
+        return ()
+
+    def letters_beyond(self, text: str) -> list[str]:
+        """Letters of a text that this database cannot hold."""
+        if text.isascii() or not letters_beyond(text, self.narrow):
+            return []
+        self._narrow = None  # a worker widens small tables, so it may be another one by now
+        return letters_beyond(text, self.narrow)
+
+    def storable(self, text: str) -> str:
+        """A text with escapes in the place of letters that this database cannot hold."""
+        return text if text.isascii() else escaped(text, self.narrow)
+
+    def escape_letters(self, tables: Iterable[str]) -> None:
+        """From now on, write what these tables cannot hold as escapes."""
+        self._narrow = None
+        if not self.narrow:
+            return
+        texts = (field for name in tables for field in self.db[name] if field.type in _TEXTS)
+        for field in texts:
+            field.filter_in = self._storable
+
+    def _storable(self, value: Any) -> Any:
+        return escaped(value, self.narrow) if isinstance(value, str) else value
 
     def check_size(self, text: str | None) -> None:
         """ValueError for a text that the database cannot take."""

@@ -14,6 +14,7 @@ from typing import Any
 from pydal.objects import Expression
 
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.dialects.encodings import codecs_of_mysql
 from plugin_scheduler.dialects.literals import (
     batches,
     fits,
@@ -201,6 +202,17 @@ class MySQL(Server):
         """May a proxy tell the server whose port it is to see?"""
         asked = "SHOW VARIABLES LIKE 'proxy_protocol_networks'"
         return any(networks for _, networks in self.db.executesql(asked))
+
+    def _ask_encoding(self) -> tuple[str, ...]:
+        names = ", ".join(f"'{table}'" for table in TABLES)
+        asked = (
+            "SELECT DISTINCT character_set_name FROM information_schema.columns "
+            f"WHERE table_schema = DATABASE() AND table_name IN ({names}) "
+            "AND character_set_name IS NOT NULL"
+        )
+        found = [str(name) for (name,) in self.db.executesql(asked)]
+        [[connection]] = self.db.executesql("SELECT @@character_set_client")
+        return codecs_of_mysql([*found, str(connection)])
 
     def check_size(self, text: str | None) -> None:
         if text is not None and len(text) > self._packet // 2 and self._packet:

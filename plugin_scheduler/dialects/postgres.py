@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.dialects.encodings import ASCII
 from plugin_scheduler.dialects.literals import fits, ids_of, insert_into, values
 from plugin_scheduler.dialects.sayings import POINT, Ask, Changes
 from plugin_scheduler.dialects.server import Server, lacks, patience
@@ -60,6 +61,7 @@ _TOLD = {
 #: Serialization failure, deadlock, lock not available.
 _KINDS: dict[str, type[StoreUnavailable]] = {"40001": Conflict, "40P01": Conflict, "55P03": Locked}
 _READ_ONLY = "25006"
+_UNICODE, _NO_ENCODING = "UTF8", "SQL_ASCII"
 _TABLE_AWAY = ("42P01", "42703")  # undefined table or column: somebody is at work on the tables
 #: Data exceptions, violated constraints, limits of a statement, errors raised by triggers.
 _OF_VALUES = ("22", "23", "54", "P0")
@@ -108,6 +110,8 @@ class Postgres(Server):
         self.met(port, self._pid == connection.info.backend_pid)
         if self._ear and self._ear.is_left():
             self._ear = None
+        if connection.encoding != _UNICODE:
+            connection.set_client_encoding(_UNICODE)
         self.db.commit()  # the isolation is that of transactions which begin later
         # We say ourselves where a transaction begins: most questions need none.
         connection.set_session(autocommit=True)
@@ -198,6 +202,21 @@ class Postgres(Server):
         each = self._locking(ask.filled([f"given.{name}" for name in names]), lock)
         given = f"(VALUES {rows}) AS given ({', '.join(names)})"
         return [f"SELECT each_one.* FROM {given} CROSS JOIN LATERAL ({each}) AS each_one"]
+
+    # -- letters --------------------
+
+    def _ask_encoding(self) -> tuple[str, ...]:
+        # The server tells its encoding when it is connected to. pydal tells it that UTF-8 follows,
+        # but the driver goes on with the server's, which fails for most letters.
+        import psycopg2.extensions
+
+        connection = self.db._adapter.connection
+        server = connection.info.parameter_status("server_encoding")
+        if server == _UNICODE:
+            return ()
+        if server == _NO_ENCODING or connection.encoding != _UNICODE:
+            return (ASCII,)
+        return (psycopg2.extensions.encodings.get(server, ASCII),)
 
     # -- errors --------------------
 

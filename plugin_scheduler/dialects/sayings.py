@@ -84,6 +84,8 @@ class Sayings:
     """A part of each dialect."""
 
     db: Any
+    _narrow: tuple[str, ...] | None
+    _storable: Callable[[Any], Any]
     #: Can the answer to a question be a column of another one?
     asks_at_once = False
     #: How a select with an order and a limit stands in a UNION; "" where nobody has tried.
@@ -145,6 +147,8 @@ class Sayings:
     def execute(self, sql: str, values: Sequence[Any]) -> None:
         """A statement in which {} stand for ``values``; times are whole seconds, as pydal's."""
         whole = [one.replace(microsecond=0) if isinstance(one, datetime) else one for one in values]
+        if self._narrow:
+            whole = [self._storable(one) for one in whole]
         self.db.executesql(sql.format(*[self._mark] * len(values)), placeholders=whole)
 
     def update_many(

@@ -18,7 +18,7 @@ from pydal import DAL
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects import dialect_for, driver_args, require_file
 from plugin_scheduler.errors import StoreUnavailable
-from plugin_scheduler.models import INDEXES, define_tables
+from plugin_scheduler.models import INDEXES, TABLES, define_tables
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.chores import Chores
 from plugin_scheduler.store.claims import Claims
@@ -69,6 +69,7 @@ class Store:
             store = cls(db, settings, clock, application)
             with store.dialect.reading():
                 store.lacks = store.dialect.prepare_tables(INDEXES) if prepares else []
+                store.dialect.escape_letters(TABLES)
         except RuntimeError as error:  # pydal's word for: cannot connect
             raise StoreUnavailable(str(error)) from error
         return store
