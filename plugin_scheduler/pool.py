@@ -437,12 +437,12 @@ class Pool:
             return  # its exit status is on its way
         end_group(runner.pid)
         self._drain(runner)
-        self._births.news.unbegun += runner.take_back()
+        not_taken = runner.take_back()
         for run in runner.last_runs(self._settings):
             self.deaths += 1
             how = ended_how(runner.status)
             self._births.news.results.append(run.died(how, runner.last_words(), now))
-        self._births.news.unbegun += runner.orders.values()
+        self._births.news.unbegun += [*runner.orders.values(), *not_taken]
         if not runner.ready:
             self._births.failed()
         runner.close_files(self._selector)
