@@ -124,7 +124,7 @@ def _call(task: TaskView) -> list[tuple[str, str]]:
             (values.clean(name), _short(json.dumps(one, ensure_ascii=False)))
             for name, one in places
         ]
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return [("args", _short(task.args)), ("vars", _short(task.vars))]
 
 

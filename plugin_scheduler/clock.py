@@ -93,7 +93,10 @@ def instant(moment: datetime, zone: str | None) -> datetime:
     '2026-05-01T07:00:00+00:00'
     """
     there = moment.replace(tzinfo=_zone(zone)) if zone else moment
-    return there.astimezone(timezone.utc)
+    try:
+        return there.astimezone(timezone.utc)
+    except (OverflowError, ValueError):  # at the edge of what a datetime can be
+        return moment.replace(tzinfo=timezone.utc)
 
 
 def own_zone() -> str | None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pydal.objects import Row
 
 from plugin_scheduler import secrecy
+from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
+from plugin_scheduler.dialects.readings import read_rows
 from plugin_scheduler.errors import BadTask, NotFound
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sentences import Sentence
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time
 
     from plugin_scheduler.column_types import ChangedTask
+    from plugin_scheduler.dialects.base import Dialect
     from plugin_scheduler.queueing import Draft, Form
 
 #: What a person may say of a task; all else is for the scheduler to write.
@@ -68,6 +71,7 @@ class Editing:
     db: Any
 
     if TYPE_CHECKING:
+        _dialect: Dialect
 
         def _set(self, query: Any) -> Any: ...
         def _query(self, ref: Any) -> Any: ...
@@ -135,10 +139,13 @@ class Editing:
         raise BadTask(Sentence(what, id=row.id, status=row.status))
 
     def _named(self, ref: Any) -> Any:
-        row = self._set(self._query(ref)).select(limitby=(0, 1)).first()
-        if row is None:
+        query, task = self._query(ref), self.db.scheduler_task
+        rows = read_rows(self._dialect, query, task.ALL, limitby=(0, 1))
+        if not rows:
             raise NotFound(Sentence("there is no task {ref}", ref=str(ref)))
-        return row
+        if rows[0].get("odd"):
+            raise BadTask(unreadable(TASK_UNREADABLE, ref, rows[0]))
+        return rows[0]
 
     def _checked(
         self, row: Any, current: Mapping[str, Any], given: Mapping[str, Any]

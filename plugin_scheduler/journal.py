@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler import values
+from plugin_scheduler import row_values, values
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.dialects.readings import read_rows
 from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.worker_events import event_sentence
@@ -119,21 +120,29 @@ class Journal:
             dialect.insert_all(self._history, some)
 
     def _read(self, query: Any, limit: int) -> list[Note]:
-        rows = self._db(query, ignore_common_filters=True).select(
-            orderby=~self._history.id, limitby=(0, limit)
-        )
-        return [
-            Note(
-                at=row.noted_at,
-                who=row.who or "",
-                did=row.did or "",
-                detail=row.detail if isinstance(row.detail, dict) else {},
-                task_id=row.task_id,
-                worker_name=row.worker_name or "",
-                id=row.id,
-            )
-            for row in rows
-        ]
+        dialect = dialect_for(self._db, SYSTEM, Settings())
+        newest = {"orderby": ~self._history.id, "limitby": (0, limit)}
+        return [_note(row) for row in read_rows(dialect, query, self._history.ALL, **newest)]
+
+
+def _note(row: Any) -> Note:
+    text, detail = row_values.text, row.detail if isinstance(row.detail, dict) else {}
+    return Note(
+        at=row_values.moment(row.noted_at),
+        who=text(row.who) or "",
+        did=text(row.did) or "",
+        detail={**detail, **{f"{name} cannot be read": why for name, why in _odd(row).items()}},
+        task_id=row_values.whole(row.task_id) or None,
+        worker_name=text(row.worker_name) or "",
+        id=row.id,
+    )
+
+
+def _odd(row: Any) -> dict[str, str]:
+    found: dict[str, str] = dict(row.get("odd") or {})
+    if row.detail is not None and not isinstance(row.detail, dict):
+        found["detail"] = "no JSON object"
+    return found
 
 
 def _plain(detail: dict[str, Any]) -> Any:

@@ -7,13 +7,20 @@ is no error of mine.
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import WorkerStatus
+from plugin_scheduler.row_values import items, moment, number, text, whole
 from plugin_scheduler.settings import Settings
+
+MOST_SLOTS = 10_000
+LONGEST = 60  # characters of a value that cannot be read
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class WorkerView:
     tasks: list[str]
     tasks_total: int
     unknown_functions: list[str]
+    odd: str = ""  # what of its row cannot be read
 
     def may_know(self, function: str) -> bool:
         """False where its row says that it does not know the function."""
@@ -83,52 +91,61 @@ class WorkerView:
 
 def worker_view(row: Any, now: datetime, epoch: float, foreign_lease: float) -> WorkerView:
     """A row of ``scheduler_worker``; web2py's have no lease and are judged by their last beat."""
-    stats = row.worker_stats if isinstance(row.worker_stats, dict) else {}
-    beaten = (now - row.last_heartbeat).total_seconds() if row.last_heartbeat else 0.0
-    lease = _lease(stats.get("sleep"))
-    if row.lease_until:
+    stats, beat = _stats(row.worker_stats), moment(row.last_heartbeat)
+    beaten = (now - beat).total_seconds() if beat else 0.0
+    lease, lease_until = _lease(stats.get("sleep")), number(row.lease_until)
+    if lease_until:
         # By the lease, for it is the same instant in every time zone.
-        alive, silent = row.lease_until > epoch, epoch - (row.lease_until - lease)
+        alive, silent = lease_until > epoch, epoch - (lease_until - lease)
     else:
-        alive, silent = bool(row.last_heartbeat) and beaten < foreign_lease, beaten
+        alive, silent = beat is not None and beaten < foreign_lease, beaten
     return WorkerView(
-        name=row.worker_name,
-        status=row.status,
+        name=text(row.worker_name) or "",
+        status=text(row.status) or "",
         is_ticker=bool(row.is_ticker),
         alive=alive,
-        groups=list(row.group_names or ()),
-        application=stats.get("application") or "",
-        slots=stats.get("slots") or 1,
-        running=stats.get("running") or [],
-        first_heartbeat=row.first_heartbeat,
-        last_heartbeat=row.last_heartbeat,
+        groups=[text(name) or "" for name in items(row.group_names)],
+        first_heartbeat=moment(row.first_heartbeat),
+        last_heartbeat=beat,
         silent_for=max(0.0, round(silent, 1)),
-        host=stats.get("host"),
-        pid=stats.get("pid"),
-        total=stats.get("total") or 0,
-        errors=stats.get("errors") or 0,
-        boot_error=stats.get("boot_error"),
-        clock_skew=_number(stats.get("clock_skew")),
-        time_zone=stats.get("time_zone"),
-        zone_trouble=stats.get("zone_trouble"),
-        wake_up_trouble=stats.get("wake_up_trouble"),
-        **_body(stats),
+        odd=_odd(row.get("odd") or {}, stats),
+        **_facts(stats),
     )
 
 
-def _body(stats: dict[str, Any]) -> dict[str, Any]:
-    """Of its processes and its machine."""
-    names = ("queue", "cpus", "memory", "runner_deaths", "database_errors", "tasks_total")
-    words = ("version", "python", "database")
+#: Facts of a worker by their kind; where one is of another kind it counts as not told.
+_TEXTS = ("host", "boot_error", "time_zone", "zone_trouble", "wake_up_trouble")
+_WORDS = ("application", "version", "python", "database")
+_COUNTS = ("total", "errors", "queue", "cpus", "memory", "runner_deaths", "database_errors")
+_NUMBERS = ("cpu", "clock_skew")
+_LISTS = ("tasks", "unknown_functions", "running")
+
+
+def _stats(value: Any) -> dict[str, Any]:
+    """Old tables keep them as text, and somebody may have put there what is no JSON."""
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _facts(stats: dict[str, Any]) -> dict[str, Any]:
+    lists = {name: items(stats.get(name)) for name in _LISTS}
+    running = [one for one in lists.pop("running") if isinstance(one, dict)]
+    pid = whole(stats.get("pid"))
     return {
-        **{name: int(_number(stats.get(name))) for name in names},
-        **{name: str(stats.get(name) or "") for name in words},
-        "cpu": _number(stats.get("cpu")),
-        "load": _number(stats["load"]) if stats.get("load") is not None else None,
-        "started_at": _time(stats.get("started_at")),
+        **{name: text(stats[name]) if stats.get(name) else None for name in _TEXTS},
+        **{name: text(stats.get(name) or "") for name in _WORDS},
+        **{name: whole(stats.get(name)) for name in (*_COUNTS, "tasks_total")},
+        **{name: number(stats.get(name)) for name in _NUMBERS},
+        **{name: [str(text(one)) for one in some] for name, some in lists.items()},
+        "slots": max(1, min(whole(stats.get("slots"), 1), MOST_SLOTS)),
+        "pid": pid or None,
+        "load": number(stats["load"]) if stats.get("load") is not None else None,
+        "started_at": moment(stats.get("started_at")),
+        "running": running,
         **_claims(stats),
-        "tasks": [str(name) for name in _list(stats.get("tasks"))],
-        "unknown_functions": [str(name) for name in _list(stats.get("unknown_functions"))],
     }
 
 
@@ -137,30 +154,29 @@ def _claims(stats: dict[str, Any]) -> dict[str, Any]:
     failing = stats.get("last_claim_error")
     failing = failing if isinstance(failing, dict) else {}
     return {
-        "claim_error": str(failing["error"]) if failing.get("error") else None,
-        "claim_failures": int(_number(failing.get("in_a_row"))),
-        "claim_failing_since": _time(failing.get("since")),
-        "last_claim_at": _time(stats.get("last_claim_at")),
+        "claim_error": text(failing["error"]) if failing.get("error") else None,
+        "claim_failures": whole(failing.get("in_a_row")),
+        "claim_failing_since": moment(failing.get("since")),
+        "last_claim_at": moment(stats.get("last_claim_at")),
     }
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0
+def _odd(columns: Mapping[str, str], stats: dict[str, Any]) -> str:
+    """The columns and facts that cannot be read, each with the reason; "" for a row in order."""
+    found = [f"{name}: {why}" for name, why in columns.items()]
+    of_number = (*_COUNTS, *_NUMBERS, "tasks_total", "slots", "load", "pid")
+    kinds: dict[str, Any] = dict.fromkeys((*_TEXTS, *_WORDS, "started_at"), str)
+    kinds |= {**dict.fromkeys(of_number, (int, float)), **dict.fromkeys(_LISTS, list)}
+    told = {name: value for name, value in stats.items() if name in kinds and value is not None}
+    for name, value in told.items():
+        is_of_kind = isinstance(value, kinds[name])
+        if not is_of_kind or (name in of_number and number(value, math.nan) != value):
+            found.append(f"{name}: {repr(value)[:LONGEST]}")
+    return "; ".join(found)
 
 
 def _lease(heartbeat: Any) -> float:
     try:
-        return Settings().but(heartbeat=heartbeat).lease
+        return Settings().but(heartbeat=number(heartbeat, math.nan)).lease
     except ConfigError:
         return Settings().lease
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _time(value: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None

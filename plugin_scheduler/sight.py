@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler import secrecy, values
+from plugin_scheduler import row_values, secrecy, values
 from plugin_scheduler.presence import WorkerView as WorkerView
 from plugin_scheduler.presence import worker_view as worker_view
 from plugin_scheduler.reasons import stored_reason
@@ -70,8 +70,29 @@ _COLUMNS = {
     "group": "group_name",
     "worker": "assigned_worker_name",
 }
-_NUMBERS = ("priority", "times_run", "times_failed", "times_lost")
-_TEXTS = {"application": "", "args": "[]", "vars": "{}", "group": ""}
+#: What a worker takes a number for that is missing.
+_NUMBERS = {
+    "priority": 0,
+    "times_run": 0,
+    "times_failed": 0,
+    "times_lost": 0,
+    "repeats": 1,
+    "period": 60,
+    "timeout": 60,
+    "retry_failed": 0,
+}
+_TIMES = ("start_time", "next_run_time", "stop_time", "last_run_time")
+_FLAGS = ("enabled", "broadcast", "prevent_drift")
+_TEXTS = {
+    "uuid": "",
+    "application": "",
+    "name": "",
+    "function": "",
+    "args": "[]",
+    "vars": "{}",
+    "status": "",
+    "group": "",
+}
 _FACTS = ("has_secrets", "can_stop", "can_requeue")
 
 
@@ -82,8 +103,13 @@ def task_view(row: Any) -> TaskView:
     """
     names = [name for name in TaskView.__dataclass_fields__ if name not in _FACTS]
     found = {name: row[_COLUMNS.get(name, name)] for name in names}
-    found.update({name: found[name] or 0 for name in _NUMBERS})
+    for name in found.keys() - _NUMBERS.keys() - {*_TIMES, *_FLAGS, "id", "run_id"}:
+        found[name] = row_values.text(found[name])
+    found.update({name: row_values.whole(found[name], one) for name, one in _NUMBERS.items()})
+    found.update({name: row_values.moment(found[name]) for name in _TIMES})
+    found.update({name: bool(found[name]) for name in _FLAGS})
     found.update({name: found[name] or empty for name, empty in _TEXTS.items()})
+    found["run_id"] = row_values.whole(found["run_id"]) or None
     found["name"] = found["name"] or found["function"]
     found["worker"] = found["worker"] or None
     found["reason"] = stored_reason(found["reason"], found["reason_code"])
@@ -121,33 +147,35 @@ class RunView:
 
 def run_view(row: Any) -> RunView:
     """A row of ``scheduler_run``."""
-    duration = row.duration
-    if duration is None and row.start_time and row.stop_time:  # written by web2py
-        duration = (row.stop_time - row.start_time).total_seconds()
+    text, start, stop = row_values.text, *map(row_values.moment, (row.start_time, row.stop_time))
+    duration = None if row.duration is None else row_values.number(row.duration)
+    if duration is None and start and stop:  # written by web2py
+        duration = (stop - start).total_seconds()
+    status, reason_code = text(row.status) or "", text(row.reason_code)
     return RunView(
         id=row.id,
-        task_id=row.task_id,
-        status=row.status,
-        outcome=outcome_of(row.status, row.outcome),
-        reason=stored_reason(row.reason, row.reason_code),
-        reason_code=row.reason_code,
-        worker=row.worker_name,
-        start_time=row.start_time,
-        stop_time=row.stop_time,
+        task_id=row_values.whole(row.task_id),
+        status=status,
+        outcome=outcome_of(status, text(row.outcome)),
+        reason=stored_reason(text(row.reason), reason_code),
+        reason_code=reason_code,
+        worker=text(row.worker_name),
+        start_time=start,
+        stop_time=stop,
         duration=duration,
-        result=_decoded(row.run_result),
+        result=_decoded(text(row.run_result)),
         has_result=bool(row.run_result),
-        output=row.run_output or "",
-        traceback=row.traceback,
-        progress=row.progress,
+        output=text(row.run_output) or "",
+        traceback=text(row.traceback),
+        progress=row_values.plain(row.progress),
         stop_requested=bool(row.stop_requested),
     )
 
 
 def _decoded(text: str | None) -> Any:
     try:
-        return values.decode(text)
-    except ValueError:
+        return row_values.plain(values.decode(text))
+    except (ValueError, RecursionError):
         return text
 
 
@@ -254,6 +282,11 @@ def call(task: TaskView, most: int) -> str:
         parts = [json.dumps(one, ensure_ascii=False) for one in pargs]
         parts += [f"{name}={json.dumps(one, ensure_ascii=False)}" for name, one in pvars.items()]
         text = ", ".join(parts)
-    except (ValueError, TypeError, AttributeError):  # edited by hand: shown as it is
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):  # edited by hand: shown as it is
         text = f"{task.args}, {task.vars}"
     return f"{task.function}({text if len(text) <= most else text[: most - 3] + '...'})"

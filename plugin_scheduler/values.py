@@ -77,7 +77,10 @@ def flaw_of(text: str) -> str | None:
 
 def decode(text: str | None) -> Any:
     """The value behind stored JSON; None where nothing is stored."""
-    return json.loads(text) if text else None
+    try:
+        return json.loads(text) if text else None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def from_json(text: str) -> Any:

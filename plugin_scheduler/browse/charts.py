@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from plugin_scheduler import row_values
 from plugin_scheduler.browse.source import Source
 
 #: How many stretches of how many minutes.
@@ -91,9 +92,11 @@ class Counts(Source):
         metric = self._db.scheduler_metric
         runs, seconds = metric.completed.sum() + metric.failed.sum(), metric.run_seconds.sum()
         columns = (runs, seconds, metric.run_longest.max())
-        row = self._set(self._counted(since, function)).select(*columns).first()
-        number, total, longest = (row[column] or 0 for column in columns)
-        return Usual(total / number, float(longest), int(number)) if number else None
+        [row] = self._read_rows(self._counted(since, function), *columns)
+        runs_ended, total, longest = (row_values.number(row[column]) for column in columns)
+        if runs_ended < 1:
+            return None
+        return Usual(total / runs_ended, longest, int(runs_ended))
 
     def _counted(
         self,
@@ -124,13 +127,13 @@ class Counts(Source):
             metric.wait_seconds.sum(),
             metric.wait_longest.max(),
         )
-        rows = self._set(query).select(*columns, groupby=start)
-        return [tuple(row[column] or 0 for column in columns) for row in rows]
+        rows = self._read_rows(query, *columns, groupby=start)
+        return [tuple(row_values.number(row[column]) for column in columns) for row in rows]
 
 
 def _bucket(start: int, sums: tuple[Any, ...] | None) -> Bucket:
     _, completed, failed, run, longest, wait, waited = sums or (start, 0, 0, 0, 0, 0, 0)
     runs = int(completed) + int(failed)
-    times = [run / runs, longest, wait / runs, waited] if runs else [None] * 4
+    times = [run / runs, longest, wait / runs, waited] if runs > 0 else [None] * 4
     rounded = (None if one is None else round(float(one), 6) for one in times)
     return Bucket(60 * start, int(completed), int(failed), *rounded)

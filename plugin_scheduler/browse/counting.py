@@ -90,7 +90,7 @@ class Counting(Source):
         keys = [str(self._task[name]) for name in by]
         # By the table's own name the conditions mean the rows that were picked.
         sql = f"SELECT {', '.join([*keys, 'COUNT(*)', *sums])} FROM ({some}) AS scheduler_task"
-        found = self._db.executesql(sql + (f" GROUP BY {', '.join(keys)}" if keys else ""))
+        found = self._answer(sql + (f" GROUP BY {', '.join(keys)}" if keys else ""))
         rows: list[tuple[tuple[str, ...], dict[str, int]]] = []
         looked = 0
         for row in found:
@@ -158,12 +158,12 @@ class Counting(Source):
             recent = (run.status == status) & (run.start_time > since)
             how = {"limitby": (0, self.most_done), "orderby": ~run.start_time}
             some = str(self._set(recent)._select(run.task_id, run.outcome, **how)).rstrip("; ")
-            rows = self._db.executesql(
+            rows = self._answer(
                 f"SELECT {task.function_name}, COUNT(*) FROM ({some}) AS failed_run, "
                 f"scheduler_task WHERE {task.id} = failed_run.task_id AND {self._mine()}{only} "
                 f"GROUP BY {task.function_name}"
             )
-            looked_at = self._db.executesql(f"SELECT COUNT(*) FROM ({some}) AS failed_run")[0][0]
+            looked_at = self._answer(f"SELECT COUNT(*) FROM ({some}) AS failed_run")[0][0]
             capped = int(looked_at) >= self.most_done
             for function, number in rows:
                 found.add(str(function or ""), int(number), capped)

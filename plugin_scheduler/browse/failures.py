@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from plugin_scheduler import row_values
 from plugin_scheduler.blame import Blame, blame
 from plugin_scheduler.browse.source import Source
 from plugin_scheduler.browse.walk import Pace
@@ -146,7 +147,7 @@ class FailedRuns(Source):
         fields = [run[name] for name in _Row._fields]
         newest = {"orderby": ~run.start_time, "limitby": (0, most + 1)}
         found = self._told((run.status == status) & (run.start_time >= since), fields, **newest)
-        return [_Row(*row) for row in found]
+        return [_readable(_Row(*row)) for row in found]
 
     def _with_their_tasks(self, runs: Sequence[_Row]) -> Iterator[Failed]:
         tasks = self._their_tasks({row.task_id for row in runs})
@@ -154,11 +155,12 @@ class FailedRuns(Source):
         for row in runs:
             if row.task_id in tasks:
                 function, task_status, latest = tasks[row.task_id]
+                function = row_values.text(function)
                 yield Failed(
                     run_id=row.id,
                     task_id=row.task_id,
                     outcome=outcome_of(row.status, row.outcome) or row.status,
-                    at=_moment(row.stop_time or row.start_time),
+                    at=_moment(row.stop_time) or _moment(row.start_time) or self.now(),
                     reason=stored_reason(row.reason, row.reason_code) or "",
                     reason_code=row.reason_code,
                     function=function or "",
@@ -176,7 +178,7 @@ class FailedRuns(Source):
         these = self._among(run.id, [one.run_id for one in runs])
         texts = dict(self._told(these, [run.id, run.traceback]))
         for one in runs:
-            yield one, _read(texts.get(one.run_id) or "")
+            yield one, _read(row_values.text(texts.get(one.run_id)) or "")
 
 
 @lru_cache(maxsize=500)
@@ -189,8 +191,19 @@ def _is_failure(run: _Row) -> bool:
     return outcome_of(run.status, run.outcome) in Outcome.FAILURES
 
 
-def _moment(value: Any) -> datetime:
-    return datetime.fromisoformat(str(value)[:19])
+def _readable(row: _Row) -> _Row:
+    """The row with words for texts, whatever a hand has written there."""
+    text = row_values.text
+    return row._replace(
+        status=text(row.status) or "",
+        outcome=text(row.outcome),
+        reason=text(row.reason),
+        reason_code=text(row.reason_code),
+    )
+
+
+def _moment(value: Any) -> datetime | None:
+    return row_values.moment(str(value)[:19])
 
 
 def _what(run: Failed, told: Blame) -> str:

@@ -140,7 +140,7 @@ class Graphs(Source):
 
     def _some_edges(self, query: Any, limit: int, **options: Any) -> list[Any]:
         options.update(limitby=(0, limit), orderby_on_limitby=False)
-        return list(self._set(query).select(self._deps.ALL, **options))
+        return self._read_rows(query, self._deps.ALL, **options)
 
     def _around(self, ids: set[int]) -> list[Any]:
         """What these wait for, and what waits for them: each from its index."""

@@ -55,7 +55,7 @@ class Integrity(Counting):
         ]
         parts = (f"SELECT * FROM ({one}) AS gap{place}" for place, one in enumerate(selects))
         found: dict[str, list[int]] = {}
-        for word, number in self._db.executesql(" UNION ALL ".join(parts)):
+        for word, number in self._answer(" UNION ALL ".join(parts)):
             found.setdefault(str(word or ""), []).append(int(number))
         return [Odd(word, len(ids), min(ids)) for word, ids in sorted(found.items())]
 
@@ -103,7 +103,7 @@ class Integrity(Counting):
         )
 
     def _count(self, rows: str) -> int:
-        return int(self._db.executesql(f"SELECT COUNT(*) FROM ({rows}) AS found")[0][0])
+        return int(self._answer(f"SELECT COUNT(*) FROM ({rows}) AS found")[0][0])
 
     def held_without_worker(self, alive: set[str]) -> dict[str, int]:
         """Tasks in the hands of workers that are not alive, by worker; "" where none is named."""

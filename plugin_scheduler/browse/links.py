@@ -48,7 +48,8 @@ class Links(Source):
         task, deps = self._task, self._deps
         theirs = task.id == other
         theirs.ignore_common_filters = True  # a join has its own
-        rows = self._set(query).select(
+        rows = self._read_rows(
+            query,
             deps.ALL,
             task.id,
             task.task_name,

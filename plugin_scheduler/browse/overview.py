@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from plugin_scheduler import sight
+from plugin_scheduler import row_values, sight
 from plugin_scheduler.browse.counting import Amounts, Tally
 from plugin_scheduler.browse.warnings import Notice, Warnings
 from plugin_scheduler.records import TaskStatus
@@ -79,7 +79,8 @@ class Overviews(Warnings):
         task, run = self._task, self._run
         its_run = run.id == task.run_id
         its_run.ignore_common_filters = True  # a join has its own
-        rows = self._set((task.status == TaskStatus.RUNNING) & self._mine()).select(
+        rows = self._read_rows(
+            (task.status == TaskStatus.RUNNING) & self._mine(),
             task.ALL,
             run.start_time,
             run.progress,
@@ -92,7 +93,8 @@ class Overviews(Warnings):
             view = sight.task_view(row.scheduler_task)
             since = row.scheduler_run.start_time or view.last_run_time
             seconds = (now - since).total_seconds() if since else 0.0
-            found.append(RunningNow(view, since, seconds, row.scheduler_run.progress))
+            progress = row_values.plain(row.scheduler_run.progress)
+            found.append(RunningNow(view, since, seconds, progress))
         return found
 
 

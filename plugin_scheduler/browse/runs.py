@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse.source import Source, readable
+from plugin_scheduler import row_values, sight
+from plugin_scheduler.browse.source import Source, unreadable
+from plugin_scheduler.errors import BadTask
 from plugin_scheduler.headway import TAIL as LAST_LINES
 from plugin_scheduler.headway import Headway, headway
 from plugin_scheduler.records import RunStatus
@@ -72,10 +73,12 @@ class Runs(Source):
         size, length = self._size(run.run_output), self._size(run.run_result)
         columns = [run[name] for name in run.fields if name not in LARGE]
         shown = run.run_result[:RESULT]
-        with readable("Run {id} cannot be read: {why}", run_id):
-            row = self._set(self._of_app(run_id)).select(*columns, size, length, shown).first()
-        if row is None:
+        rows = self._read_rows(self._of_app(run_id), *columns, size, length, shown)
+        if not rows:
             return None
+        row = rows[0]
+        if row.get("odd"):
+            raise BadTask(unreadable("Run {id} cannot be read: {why}", run_id, row))
         plain, result = row.scheduler_run, row[shown]
         plain.run_output, plain.run_result, cut = "", result, (row[length] or 0) > RESULT
         view = vars(sight.run_view(plain))
@@ -108,19 +111,16 @@ class Runs(Source):
         return RunPage(items, ids[limit - 1] if len(ids) > limit else None)
 
     def _glimpses(self, ids: list[int]) -> list[RunView]:
-        """Those that can be read: one that was edited by hand must not hide the others."""
         run = self._run
         columns = [run[name] for name in run.fields if name not in LARGE]
         shown = run.run_result[:GLIMPSE]
-        try:
-            rows = self._set(run.id.belongs(ids)).select(*columns, shown, orderby=~run.id)
-        except (TypeError, ValueError):
-            return [] if len(ids) == 1 else [one for each in ids for one in self._glimpses([each])]
-        return [_glimpse(row.scheduler_run, row[shown]) for row in rows]
+        rows = self._read_rows(run.id.belongs(ids), *columns, shown, orderby=~run.id) if ids else []
+        return [_glimpse(row.scheduler_run, row[shown]) for row in rows if not row.get("odd")]
 
     def latest_run(self, task_id: int) -> RunView | None:
         """The newest run of a task whose row is kept, with all that it left."""
-        rows = self._set(self._run.task_id == task_id).select(orderby=~self._run.id, limitby=(0, 1))
+        of_task, newest = self._run.task_id == task_id, ~self._run.id
+        rows = self._read_rows(of_task, self._run.ALL, orderby=newest, limitby=(0, 1))
         return sight.run_view(rows[0]) if rows else None
 
     # -- what it printed --------------------
@@ -158,20 +158,20 @@ class Runs(Source):
         return self._whole(run_id, self._run.run_result)
 
     def _whole(self, run_id: int, field: Any) -> str | None:
-        row = self._set(self._of_app(run_id)).select(field).first()
-        return None if row is None else row[field.name] or ""
+        rows = self._read_rows(self._of_app(run_id), field)
+        return (row_values.text(rows[0][field.name]) or "") if rows else None
 
     def _read(self, run: Any, part: slice, *lengths: int) -> tuple[str, ...]:
         """A part of an output, and for each length the marker of so much of its beginning."""
         text = self._run.run_output
         places = [[text[one] for one in _samples(length)] for length in lengths]
         columns = {str(one): one for some in places for one in some}
-        row = self._set(run).select(text[part], *columns.values()).first()
-        if row is None:
+        rows = self._read_rows(run, text[part], *columns.values())
+        if not rows:
             return ("", *("" for _ in lengths))
-        found = row["_extra"]
-        markers = (_marker([found[str(one)] or "" for one in some]) for some in places)
-        return (found[str(text[part])] or "", *markers)
+        found = {name: row_values.text(value) or "" for name, value in rows[0]["_extra"].items()}
+        markers = (_marker([found[str(one)] for one in some]) for some in places)
+        return (found[str(text[part])], *markers)
 
     def _headway(self, row: Any, printed: int) -> Headway:
         """Of a run at work; of one that ended nobody asks how far it is."""

@@ -5,24 +5,24 @@ I own which rows are this app's. I call dialects and the store's named condition
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pydal.objects import Query
 
-from plugin_scheduler import sight
+from plugin_scheduler import row_values, sight
 from plugin_scheduler.catalog import Home
 from plugin_scheduler.clock import SYSTEM, Clock
 from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.dialects.readings import ask, read_raw, read_rows
 from plugin_scheduler.dialects.statements import listed
-from plugin_scheduler.errors import BadTask
 from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import WorkerView
 from plugin_scheduler.store.due import Due
-from plugin_scheduler.store.workers import FOREIGN_LEASE, read_workers
+from plugin_scheduler.store.workers import FOREIGN_LEASE
 
+TASK_UNREADABLE = "Task {id} cannot be read: {why}"
 MANY_GROUPS = 200  # groups of one status that are told apart
 
 
@@ -57,18 +57,23 @@ class Source:
 
     def workers(self) -> list[WorkerView]:
         """Every registered worker, dead or alive; by name."""
-        rows = read_workers(self._db, self._db.scheduler_worker.id > 0)
+        worker = self._db.scheduler_worker
+        rows = self._read_rows(worker.id > 0, worker.ALL, orderby=worker.worker_name)
         now, epoch = self.now(), self._dialect.epoch()
         return [sight.worker_view(row, now, epoch, FOREIGN_LEASE) for row in rows]
 
     def groups_with(self, status: str, most: int = MANY_GROUPS) -> list[str]:
         """The groups that tasks of a status have, as far as so many."""
         found: list[str] = []
-        group = self._dialect.group_after(status)
+        group = self._group_after(status)
         while group and group not in found and len(found) < most:
             found.append(group)
-            group = self._dialect.group_after(status, group)
+            group = self._group_after(status, group)
         return found
+
+    def _group_after(self, status: str, group: str | None = None) -> str | None:
+        with self._dialect.any_text():
+            return row_values.text(self._dialect.group_after(status, group))
 
     def _mine(self) -> Any:
         return self._conditions(self.now())["of this app"]
@@ -79,30 +84,27 @@ class Source:
     def _rows(self, table: Any, query: Any, *fields: Any, **options: Any) -> list[Any]:
         """Rows of a table, without those that somebody edited so that pydal cannot read them (a
         time that is none): one of these must not hide the others."""
-        try:
-            return list(self._set(query).select(*fields, **options))
-        except (TypeError, ValueError):
-            found: list[Any] = []
-            for (one,) in self._told(query, [table.id], **options):
-                with contextlib.suppress(TypeError, ValueError):
-                    found += self._set(table.id == one).select(*fields)
-            return found
+        rows = self._read_rows(query, *(fields or [table.ALL]), **options)
+        return [row for row in rows if not row.get("odd")]
+
+    def _read_rows(self, query: Any, *fields: Any, **options: Any) -> list[Any]:
+        """Rows as pydal's select gives them, also where some were written by hand."""
+        return read_rows(self._dialect, query, *fields, **options)
 
     def _told(self, query: Any, fields: list[Any], **options: Any) -> list[tuple[Any, ...]]:
         """Rows as the driver gives them: thousands of pydal's would take too long."""
-        sql = self._set(query)._select(*fields, **options)
-        return list(self._db.executesql(sql) or ())
+        return read_raw(self._dialect, self._set(query), fields, options)
+
+    def _answer(self, sql: str) -> list[tuple[Any, ...]]:
+        """What the driver answers; also where a text is in no encoding."""
+        return ask(self._dialect, sql)
 
     def _among(self, column: Any, ids: Iterable[int]) -> Any:
         """As pydal's ``belongs``, which takes ten times as long for many."""
         return Query(self._db, f"({column} IN ({listed(list(ids))}))")
 
 
-@contextlib.contextmanager
-def readable(words: str, one: Any) -> Iterator[None]:
-    """BadTask in ``words``, which have {id} and {why}, for a row that was edited by hand so that
-    pydal cannot read it: a time that is none."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise BadTask(Sentence(words, id=one, why=str(error))) from error
+def unreadable(words: str, one: Any, row: Any) -> Sentence:
+    """``words``, which have {id} and {why}, for a row that was written by hand."""
+    why = "; ".join(f"{name}: {reason}" for name, reason in row.odd.items())
+    return Sentence(words, id=one, why=why)

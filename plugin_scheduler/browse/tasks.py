@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler import sight
 from plugin_scheduler.browse.matching import MANY, Matching
-from plugin_scheduler.browse.source import readable
+from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
 from plugin_scheduler.browse.walk import Few, Pace, Span
 from plugin_scheduler.browse.wanted import (
     NEWEST,
@@ -110,10 +110,11 @@ class Tasks(Matching):
         named = self._task.uuid == str(ref)
         if str(ref).isdecimal() and len(str(ref)) < 20 and int(ref) <= LARGEST_ID:
             named |= self._task.id == int(ref)
-        with readable("Task {id} cannot be read: {why}", ref):
-            rows = [sight.task_view(row) for row in self._set(named & self._mine()).select()]
+        rows = self._read_rows(named & self._mine(), self._task.ALL)
         rows.sort(key=lambda task: task.uuid == str(ref))  # an id goes before a uuid of digits
-        return rows[0] if rows else None
+        if rows and rows[0].get("odd"):
+            raise BadTask(unreadable(TASK_UNREADABLE, ref, rows[0]))
+        return sight.task_view(rows[0]) if rows else None
 
     def ground(self, wanted: Filter) -> Ground:
         """Where to look for these; who asks for a page and a count finds it out but once."""
@@ -201,27 +202,14 @@ class Tasks(Matching):
 
     def _read_all(self, ids: Sequence[int]) -> tuple[list[TaskView], list[Sentence]]:
         """The tasks with these ids, in their order; and what cannot be read, in words."""
-        if not ids:
-            return [], []
-        try:
-            views = self._views(ids)
-            return [views[one] for one in ids if one in views], []
-        except (TypeError, ValueError):  # pydal's words for a row that was edited by hand
-            return self._one_by_one(ids)
-
-    def _views(self, ids: Sequence[int]) -> dict[int, TaskView]:
-        rows = self._set(self._task.id.belongs(list(ids)) & self._mine()).select(self._task.ALL)
-        return {row.id: sight.task_view(row) for row in rows}
-
-    def _one_by_one(self, ids: Sequence[int]) -> tuple[list[TaskView], list[Sentence]]:
-        items, notes = list[TaskView](), list[Sentence]()
-        for one in ids:
-            try:
-                items += self._views([one]).values()
-            except (TypeError, ValueError) as error:
-                told = Sentence("Task {id} cannot be read: {why}", id=one, why=str(error))
-                notes.append(told)
-        return items, notes
+        views, notes = dict[int, TaskView](), list[Sentence]()
+        query = self._task.id.belongs(list(ids)) & self._mine()
+        for row in self._read_rows(query, self._task.ALL) if ids else []:
+            if row.get("odd"):
+                notes.append(unreadable(TASK_UNREADABLE, row.id, row))
+            else:
+                views[row.id] = sight.task_view(row)
+        return [views[one] for one in ids if one in views], notes
 
 
 def _stretch(places: Sequence[Place], wanted: Filter) -> tuple[int, int]:

@@ -9,6 +9,7 @@ Of runs that began before the window and ended in it those are found that are am
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from plugin_scheduler import row_values
 from plugin_scheduler.browse.source import Source
 from plugin_scheduler.records import RunStatus, outcome_of
 from plugin_scheduler.sight import WorkerView
@@ -139,7 +141,8 @@ class Timelines(Source):
     def _runs_from(self, query: Any, limit: int) -> list[Any]:
         fields = [self._run[name] for name in _COLUMNS]
         options = {"orderby": ~self._run.start_time, "limitby": (0, limit), "cacheable": True}
-        return self._rows(self._run, query, *fields, **options)
+        rows = self._rows(self._run, query, *fields, **options)
+        return [row for row in rows if row.start_time]
 
     def _bars_by_worker(self, rows: list[Any], now: datetime) -> dict[str, list[Bar]]:
         """By worker; the runs of this app's tasks, each in a lane where it overlaps no other."""
@@ -170,13 +173,13 @@ class Timelines(Source):
         if self.application:
             query &= metric.application_name == self.application
         sums = [metric.completed.sum(), metric.failed.sum(), metric.run_seconds.sum()]
-        rows = self._set(query).select(metric.worker_name, *sums, groupby=metric.worker_name)
-        return {
-            row.scheduler_metric.worker_name: _Worked(
-                int((row[sums[0]] or 0) + (row[sums[1]] or 0)), float(row[sums[2]] or 0)
-            )
-            for row in rows
-        }
+        rows = self._read_rows(query, metric.worker_name, *sums, groupby=metric.worker_name)
+        found = {}
+        for row in rows:
+            completed, failed, spent = (row_values.number(row[one]) for one in sums)
+            name = row_values.text(row.scheduler_metric.worker_name) or ""
+            found[name] = _Worked(int(completed + failed), spent)
+        return found
 
 
 def begin_in_lane(ends: list[datetime], start: datetime, length: timedelta) -> tuple[int, datetime]:
@@ -207,7 +210,9 @@ def _stop(row: Any) -> datetime | None:
     if row.status == RunStatus.RUNNING:
         return None
     if row.duration is not None:
-        row.stop_time = row.start_time + timedelta(seconds=row.duration)
+        with contextlib.suppress(OverflowError):
+            length = timedelta(seconds=row_values.number(row.duration))
+            row.stop_time = row.start_time + length
     moment: datetime = row.stop_time or row.start_time
     return moment
 

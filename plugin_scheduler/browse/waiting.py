@@ -26,7 +26,8 @@ class Waits(Counting):
         pending = (deps.task_parent == task.id) & (deps.can_visit == False)
         its_child = child.id == deps.task_child
         its_child.ignore_common_filters = True  # a join has its own
-        rows = self._set(pending).select(
+        rows = self._read_rows(
+            pending,
             deps.on_failure,
             *(child[name] for name in ("id", "status", "task_name", "function_name")),
             left=child.on(its_child),
@@ -41,8 +42,8 @@ class Waits(Counting):
 
     def run_of(self, task: TaskView) -> RunView | None:
         """The run that its row names, where it is kept."""
-        row = self._set(self._run.id == task.run_id).select().first() if task.run_id else None
-        return sight.run_view(row) if row else None
+        rows = self._read_rows(self._run.id == task.run_id, self._run.ALL) if task.run_id else []
+        return sight.run_view(rows[0]) if rows else None
 
     def held_by_each(self, workers: Sequence[str]) -> dict[str, list[Any]]:
         """The tasks in the hands of each of these workers, up to a bound."""
@@ -50,7 +51,7 @@ class Waits(Counting):
         held = task.status.belongs(TaskStatus.HELD) & task.assigned_worker_name.belongs(workers)
         columns = (task.id, task.task_name, task.function_name, task.assigned_worker_name)
         found: dict[str, list[Any]] = {name: [] for name in workers}
-        for row in self._set(held).select(*columns, orderby=task.id, limitby=(0, self.most)):
+        for row in self._read_rows(held, *columns, orderby=task.id, limitby=(0, self.most)):
             found.setdefault(row.assigned_worker_name, []).append(row)
         return found
 

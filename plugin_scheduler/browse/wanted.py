@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from plugin_scheduler import row_values
 from plugin_scheduler.sentences import Sentence
 
 NEWEST, OLDEST = "newest", "oldest"
@@ -87,7 +88,7 @@ def _latest(when: Any) -> str:
 
 
 def _highest(priority: Any) -> str:
-    return f"{_HALF - int(priority or 0):013d}"
+    return f"{_HALF - row_values.whole(priority):013d}"
 
 
 def _by_name(name: Any, function: Any) -> str:

@@ -262,6 +262,15 @@ def troubles(workers: Iterable[WorkerView]) -> Iterator[Sentence]:
 def notices_of(workers: Iterable[WorkerView]) -> Iterator[Notice]:
     """As `troubles`, with codes."""
     for worker in workers:
+        if worker.odd:
+            yield Notice(
+                "worker_unreadable",
+                Sentence(
+                    "worker {worker}: values in its row cannot be read: {why}",
+                    worker=worker.name,
+                    why=worker.odd,
+                ),
+            )
         if not worker.alive:
             continue
         for trouble in cannot_start(worker):

@@ -84,7 +84,7 @@ class Workforce(Runs):
             return []
         run, task = self._run, self._task
         theirs = run.id.belongs(ids) & (run.task_id == task.id) & ~self._mine()
-        return [row.id for row in self._set(theirs).select(run.id)]
+        return [row.id for row in self._read_rows(theirs, run.id)]
 
     def _at_work(self, ids: list[int]) -> dict[int, tuple[str, AtWork]]:
         """Runs of this app that are still at work, with their worker's name."""
@@ -98,7 +98,7 @@ class Workforce(Runs):
         columns += [task[name] for name in ("id", "task_name", "function_name")]
         return {
             row.scheduler_run.id: (row.scheduler_run.worker_name, self._slot(row, row[size], now))
-            for row in self._set(ours).select(*columns, size)
+            for row in self._read_rows(ours, *columns, size)
         }
 
     def _slot(self, row: Any, printed: int | None, now: datetime) -> AtWork:

@@ -144,6 +144,18 @@ class Dialect(Sayings):
         """As `select`, but as the driver gives them."""
         return list(self.db.executesql(self.db(query)._select(*fields, **options)))
 
+    def parsed(self, field: Any, value: Any) -> Any:
+        """A single value, as a select gives it."""
+        return self.db._adapter.parse_value(value, field._itype, field.type)
+
+    def as_stored(self, field: Any) -> Any:
+        """A column that the driver makes nothing else of."""
+        return field
+
+    def any_text(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, text that is in no encoding can be read, too."""
+        return contextlib.nullcontext()
+
     def characters(self, field: Any) -> Any:
         """The length of a text as an expression: in characters, as parts of it are counted."""
         return field.len()

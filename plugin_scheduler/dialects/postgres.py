@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from pydal.objects import Expression
+
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.encodings import ASCII
 from plugin_scheduler.dialects.literals import fits, ids_of, insert_into, values
@@ -219,6 +221,9 @@ class Postgres(Server):
         return (psycopg2.extensions.encodings.get(server, ASCII),)
 
     # -- errors --------------------
+
+    def as_stored(self, field: Any) -> Any:
+        return Expression(self.db, f"CAST({field} AS TEXT)", None, None, "string")
 
     def passes(self, error: Exception) -> bool:
         import psycopg2

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -135,6 +135,19 @@ class SQLite(Dialect):
     @functools.cached_property
     def _literals(self) -> Literals:
         return Literals(self.db._adapter, _meant)
+
+    def as_stored(self, field: Any) -> Any:
+        return Expression(self.db, f"+{field}", None, None, "string")
+
+    @contextlib.contextmanager
+    def any_text(self) -> Iterator[None]:
+        connection = self.db._adapter.connection
+        before = connection.text_factory
+        connection.text_factory = lambda text: text.decode("utf-8", "replace")
+        try:
+            yield
+        finally:
+            connection.text_factory = before
 
     def by_id(self, field: Any) -> Any:
         return Expression(self.db, f"+{field}", None, None, field.type)

@@ -22,7 +22,7 @@ FOLDERS = {
 
 #: Low to high; a room calls rooms of its own floor and of those below.
 _FLOORS = """
-visible_text private_files log_outlet
+visible_text private_files log_outlet row_values
 views errors clock records current log sentences reasons worker_events spelling
 cron cronwords recurrence graph settings values secrecy task_call error_text catalog arguments tally
 column_types
