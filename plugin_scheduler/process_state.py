@@ -22,6 +22,9 @@ import time
 import warnings
 from typing import Any
 
+#: What a signal does: as `signal.getsignal`, but twenty times as quick.
+handler_of = _signal.getsignal
+
 #: Signals that programs make use of, and whose handlers are compared.
 _NUMBERS = tuple(
     int(getattr(signal, name))
@@ -45,7 +48,7 @@ class ProcessState:
         self._mask = os.umask(0)
         os.umask(self._mask)
         self._environment = dict(_environment())
-        self._handlers = {number: _signal.getsignal(number) for number in _NUMBERS}
+        self._handlers = {number: handler_of(number) for number in _NUMBERS}
         self._limits = {number: resource.getrlimit(number) for number in _ALL_LIMITS}
         self._filters = list(warnings.filters)
         self._paths = list(sys.path), list(sys.argv)
@@ -101,7 +104,7 @@ class ProcessState:
 
     def _put_back_handlers(self) -> list[str]:
         for number, handler in self._handlers.items():
-            if _signal.getsignal(number) != handler:
+            if handler_of(number) != handler:
                 if handler is None:  # set by something that is not Python
                     return [f"its handler of {signal.Signals(number).name} was replaced"]
                 signal.signal(number, handler)
@@ -167,7 +170,7 @@ def _read() -> tuple[Any, ...]:
     """What can be read in a few microseconds."""
     context = decimal.getcontext()
     return (
-        list(map(_signal.getsignal, _NUMBERS)),
+        list(map(handler_of, _NUMBERS)),
         _signal.pthread_sigmask(_signal.SIG_BLOCK, ()),
         signal.getitimer(signal.ITIMER_REAL),
         sys.getrecursionlimit(),

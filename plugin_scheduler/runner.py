@@ -31,6 +31,7 @@ from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whole
 from plugin_scheduler.own_process import OwnProcess
 from plugin_scheduler.private_files import complete_file
+from plugin_scheduler.process_state import handler_of
 from plugin_scheduler.processes import run_exit_handlers
 from plugin_scheduler.reasons import Reason, ReasonCode, short
 from plugin_scheduler.records import OUTCOMES, Outcome
@@ -81,6 +82,7 @@ class Runner:
         forks = self._settings.runner_max_runs == 1 and is_forked
         self._own_process = OwnProcess() if forks else None
         self._starts_own = False
+        self._functions: dict[str, Any] = {}
         self._runs = 0
         self._mib, self._measured = 0.0, 0.0
         self._run_id: int | None = None
@@ -179,10 +181,14 @@ class Runner:
         return Outcome.COMPLETED, payload
 
     def _find(self, name: str) -> Any:
-        try:
-            return self._world.find(name)
-        except NotFound:
-            raise UnknownFunction(name) from None
+        """Once for each name: to look through an app takes longer than a quick task."""
+        found = self._functions.get(name)
+        if found is None:
+            try:
+                found = self._functions[name] = self._world.find(name)
+            except NotFound:
+                raise UnknownFunction(name) from None
+        return found
 
     def _report(
         self, run_id: int, outcome: str, began: float, seconds: float, payload: dict[str, Any]
@@ -230,7 +236,7 @@ class Runner:
     def _listen(self, run_id: int | None) -> None:
         """Be ready to be ended: the last task may have put a handler of its own in our place."""
         self._run_id = run_id
-        if signal.getsignal(SIGNAL) != self._on_signal:
+        if handler_of(SIGNAL) != self._on_signal:
             signal.signal(SIGNAL, self._on_signal)
             faulthandler.unregister(SIGNAL)  # or it would not put itself in front again
             faulthandler.register(SIGNAL, file=self._trace_fd, all_threads=False, chain=True)
