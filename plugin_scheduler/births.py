@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from plugin_scheduler.clock import Clock
@@ -35,13 +35,18 @@ class Births:
         self._spec, self._selector, self._clock, self._world = spec, selector, clock, world
         self._nursery: Nursery | None = None
         self._unborn: list[Runner] = []
+        #: Loads the app anew; takes the other one's place when it has.
+        self._fresh: Nursery | None = None
+        #: Those before it, as long as they have runners, with the births they were asked for.
+        self._old: dict[Nursery, list[Runner]] = {}
         self._failures = 0
         self._allowed_until = math.inf
         self.next_at = 0.0
         self.spawns = False
         self.news = News()
         self.on_death: Callable[[int, int], None] = lambda pid, status: None
-        self.on_lost_nursery: Callable[[], None] = lambda: None
+        self.on_lost_nursery: Callable[[Nursery], None] = lambda nursery: None
+        self.on_reload: Callable[[], None] = lambda: None
         self.on_lapse: Callable[[list[int]], None] = lambda pids: None
 
     @property
@@ -52,6 +57,11 @@ class Births:
     def nursery_pid(self) -> int | None:
         return self._nursery.pid if self._nursery is not None else None
 
+    @property
+    def is_reloaded(self) -> bool:
+        """True while runners of an app that was loaded before are there."""
+        return bool(self._old)
+
     def open_nursery(self) -> None:
         """Start to load the app."""
         self._nursery = Nursery.start(self._spec, self._world)
@@ -60,6 +70,8 @@ class Births:
 
     def close_nursery(self, patience: float = PATIENCE) -> None:
         """End it, and with it every runner that was born there."""
+        self._drop_fresh()
+        self.close_empty(())
         nursery, self._nursery = self._nursery, None
         if nursery is not None:
             self._selector.unregister(nursery)
@@ -69,8 +81,11 @@ class Births:
     def allow(self, until: float) -> None:
         """What runs may go on until then; also what will be born in a new nursery."""
         self._allowed_until = until
-        if self._nursery is not None:
-            self._nursery.allow(until)
+        for nursery in self._all():
+            nursery.allow(until)
+
+    def _all(self) -> list[Nursery]:
+        return [one for one in (self._nursery, self._fresh, *self._old) if one is not None]
 
     def may_be_now(self) -> bool:
         return self._clock.monotonic() >= self.next_at
@@ -89,6 +104,7 @@ class Births:
         assert self._nursery is not None
         with unborn_runner(self._spec["nonce"]) as (runner, ends):
             try:
+                runner.home = self._nursery
                 if self.spawns:
                     runner.process = spawn_runner(self._spec, ends)
                     runner.pid = runner.process.pid
@@ -108,8 +124,8 @@ class Births:
 
     def unwatch(self, pid: int) -> None:
         """A spawned runner is gone."""
-        if self._nursery is not None:
-            self._nursery.unwatch(pid)
+        for nursery in self._all():
+            nursery.unwatch(pid)
 
     def succeeded(self) -> None:
         """A runner is ready for work."""
@@ -167,7 +183,87 @@ class Births:
 
     def _lose_nursery(self) -> None:
         """Without it no death is reported any more, so its runners have to be ended."""
-        self.on_lost_nursery()
-        self.close_nursery(patience=0.0)  # the loop waits for nobody
+        nursery, self._nursery = self._nursery, None
+        assert nursery is not None
+        self.on_lost_nursery(nursery)
+        self._selector.unregister(nursery)
+        nursery.close(0.0)  # the loop waits for nobody
+        self._unborn.clear()
         if not self.news.boot_failures:
             self.failed()
+
+    # -- the app, loaded anew --------------------
+
+    def reload(self) -> bool:
+        """Load the app anew, beside what runs; False where that is not possible, or under way."""
+        if self._world is not None or self._fresh is not None or self._nursery is None:
+            return False
+        try:
+            fresh = self._fresh = Nursery.start(self._spec, None)
+        except (OSError, MemoryError) as error:
+            self.news.reloads.append(f"{type(error).__name__}: {error}")
+            return True
+        fresh.allow(self._allowed_until)
+        self._selector.register(fresh, selectors.EVENT_READ, self._hear_fresh)
+        return True
+
+    def _hear_fresh(self) -> None:
+        assert self._fresh is not None
+        try:
+            for message in self._fresh.read():
+                check_news(message)
+                if message[0] == "loaded":
+                    self._replace_nursery(message[1], message[2])
+                else:
+                    self._drop_fresh(message[1])
+                return
+        except (Closed, Unreadable, ValueError):
+            self._drop_fresh("the app ended its process while it was loaded")
+
+    def _drop_fresh(self, why: str | None = None) -> None:
+        """What works goes on."""
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None:
+            self._selector.unregister(fresh)
+            fresh.close()
+            self.news.reloads.append(why)
+
+    def _replace_nursery(self, description: dict[str, Any], threads: list[str]) -> None:
+        old, fresh = self._nursery, self._fresh
+        assert fresh is not None
+        self._nursery, self._fresh = fresh, None
+        self._selector.modify(fresh, selectors.EVENT_READ, self._hear_nursery)
+        if old is not None:
+            self._old[old], self._unborn = self._unborn, []
+            self._selector.modify(old, selectors.EVENT_READ, lambda: self._hear_old(old))
+        self.spawns = self.spawns or bool(threads)
+        self.news.described.append((description, threads))
+        self.news.reloads.append(None)
+        self.on_reload()
+
+    def _hear_old(self, nursery: Nursery) -> None:
+        """Of its runners, until the last is gone."""
+        unborn = self._old[nursery]
+        try:
+            for message in nursery.read():
+                check_news(message)
+                if message[0] in ("born", "unborn"):
+                    runner = unborn.pop(0)
+                    runner.pid = message[1] if message[0] == "born" else None
+                elif message[0] == "died":
+                    self.on_death(message[1], message[2])
+                elif message[0] == "lapsed":
+                    self.on_lapse(message[1])
+        except (Closed, Unreadable, ValueError, IndexError):
+            self.on_lost_nursery(nursery)
+            self._close_old(nursery, 0.0)
+
+    def close_empty(self, homes: Collection[Nursery]) -> None:
+        """Let go of old nurseries but those that runners come from."""
+        for nursery in [one for one in self._old if one not in homes]:
+            self._close_old(nursery, PATIENCE)
+
+    def _close_old(self, nursery: Nursery, patience: float) -> None:
+        del self._old[nursery]
+        self._selector.unregister(nursery)
+        nursery.close(patience)

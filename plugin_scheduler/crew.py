@@ -12,7 +12,7 @@ import math
 import os
 import selectors
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,7 @@ class News:
     described: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
     boot_failures: list[str] = field(default_factory=list)
     database_away: bool = False
+    reloads: list[str | None] = field(default_factory=list)  #: why it failed; None where it worked
     births: int = 0
 
 
@@ -75,6 +76,8 @@ class Runner:
     free_since: float = 0.0
     last_answered: int = 0
     runs: int = 0
+    home: Any = None  # the nursery that tells of its death
+    outdated: bool = False  # the app was loaded anew: it ends what it is at, and takes nothing more
     fate: tuple[str, str] | None = None  # outcome and reason of whatever it is at when it is killed
 
     def look(self, settings: Settings) -> LiveRun | None:
@@ -174,7 +177,7 @@ class Runner:
     def takes_orders(self) -> bool:
         is_ending = self.run is not None and self.run.ending is not None
         leaves = self.retiring_since is not None or self.gone_since is not None or is_ending
-        return self.ready and not leaves
+        return self.ready and not (leaves or self.outdated)
 
     def has_runs_left(self, settings: Settings) -> bool:
         """False where it will retire before it comes to another order. With a process for each run
@@ -338,3 +341,14 @@ def _read_all(fd: int) -> bytes:
         while len(data) < _READ_ALL and (piece := os.read(fd, _READ)):
             data += piece
     return data
+
+
+def end_outdated(runners: Iterable[Runner], now: float) -> list[Any]:
+    """End those of an app that was loaded anew which are at nothing; where all come from."""
+    homes = []
+    for runner in runners:
+        if runner.outdated and not runner.orders and runner.gone_since is None:
+            runner.ready = True  # or its end would look like a failed start
+            runner.end(now)
+        homes.append(runner.home)
+    return homes

@@ -84,6 +84,16 @@ EVENTS: dict[str, tuple[int, str]] = {
     "parent_gone": (_W, "the command that started this worker is gone: it leaves, too"),
     "start_failed": (_E, "this worker could not start: %(error)s"),
     "left_early": (_I, "this worker left: %(why)s"),
+    "reloading": (_I, "worker %(worker)s loads its app anew"),
+    "reloaded": (
+        _I,
+        "worker %(worker)s has loaded its app anew: %(tasks)s tasks known; what runs ends as it "
+        "began",
+    ),
+    "reload_failed": (
+        _E,
+        "worker %(worker)s could not load its app anew and goes on with what it has: %(why)s",
+    ),
     "signal_ignored": (_W, "%(signal)s means nothing to a worker: ignored"),
     "state": (
         _W,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler.births import Births
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.crew import ENDED_BEFORE, UNREADABLE, News, Runner
+from plugin_scheduler.crew import ENDED_BEFORE, UNREADABLE, News, Runner, end_outdated
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.frames import check_message, read_report
 from plugin_scheduler.hosts import World
@@ -58,6 +58,8 @@ class Pool:
         self._births.on_death = self._note_death
         self._births.on_lost_nursery = self._end_all
         self._births.on_lapse = self._note_lapse
+        self._births.on_reload = self._note_reload
+        self.reload = self._births.reload
         self._allowed_until = math.inf
         self._settings = Settings()
         self._wanted = 0
@@ -126,12 +128,17 @@ class Pool:
                 # What it left running may hold its pipes open: their end is not to be waited for.
                 runner.gone_since = runner.gone_since or self._clock.monotonic()
 
-    def _end_all(self) -> None:
+    def _end_all(self, nursery: Any) -> None:
         """The nursery is gone: runs are lost as they are with a worker, and counted likewise."""
         now = self._clock.monotonic()
-        for runner in self.runners:
+        for runner in [one for one in self.runners if one.home is nursery]:
             runner.look(self._settings)
             runner.end(now, Outcome.LOST, Reason(ReasonCode.SPAWNER_DIED))
+
+    def _note_reload(self) -> None:
+        for runner in self.runners:
+            runner.outdated = True
+            self._births.news.unbegun += runner.take_back()
 
     def allow(self, until: float) -> None:
         """Runs may go on until then (monotonic time). The nursery ends them when nothing else was
@@ -359,6 +366,8 @@ class Pool:
                 runner.end(now, Outcome.INTERRUPTED, Reason(ReasonCode.RUNNER_RETIRED))
                 self._births.failed(None if runner.ready else "a runner did not get ready in time")
             self._bury_if_dead(runner, now)
+        if self._births.is_reloaded:
+            self._births.close_empty(end_outdated(self.runners, now))
         self._replace_missing()
         if self._parked:
             self._try_parked(now)

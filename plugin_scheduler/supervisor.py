@@ -27,7 +27,7 @@ from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Outcome, WorkerStatus
 from plugin_scheduler.reporting import Reporting
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.signals import DRAIN, KILL, STATE, Signals, name_of
+from plugin_scheduler.signals import DRAIN, KILL, RELOAD, STATE, Signals, name_of
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 from plugin_scheduler.ticker import Ticker
@@ -116,8 +116,24 @@ class Supervisor:
                 self._staying.heed([number], self._pool, self._me.name)
             elif meaning == STATE:
                 self._tell_state()
+            elif meaning == RELOAD:
+                self._reload()
             else:
                 tell("signal_ignored", signal=name_of(number))
+
+    def _reload(self) -> None:
+        if self._pool.reload():
+            tell("reloading", worker=self._me.name)
+        else:
+            why = "it is loading already, or its functions exist in this process only"
+            tell("reload_failed", worker=self._me.name, why=why)
+
+    def _tell_reload(self, why: str | None) -> None:
+        if why is None:
+            total = self._intake.functions.about()["tasks_total"]
+            tell("reloaded", worker=self._me.name, tasks=total)
+        else:
+            tell("reload_failed", worker=self._me.name, why=why)
 
     def _tell_state(self) -> None:
         """What a person would ask for who cannot reach the database."""
@@ -187,6 +203,8 @@ class Supervisor:
         news = self._pool.news()
         self._intake.collect(news)
         self._reporting.collect(news)
+        for why in news.reloads:
+            self._tell_reload(why)
 
     def _busy(self) -> bool:
         self._collect()

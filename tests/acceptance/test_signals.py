@@ -75,6 +75,45 @@ def test_a_terminal_that_hangs_up_ends_a_worker_as_sigterm_does_but_not_under_no
                 os.kill(pid, signal.SIGKILL)
 
 
+def test_a_hangup_without_a_terminal_loads_the_app_anew_and_what_runs_ends_as_it_began(
+    lab: Lab,
+) -> None:
+    source = """
+        def version():
+            return {0}
+        def long():
+            mark("began"); db.commit()
+            while not os.path.exists("go"):
+                time.sleep(0.02)
+            return {0}
+        """
+    lab.write_tasks(source.format(1))
+    worker = lab.start_worker("-n", "2")
+    first = lab.queue("long")
+    eventually(lambda: lab.marks("began"), 40)
+    lab.write_tasks(source.format(22) + "\n        def newer(): return 3")
+    worker.send(signal.SIGHUP)
+    eventually(lambda: "has loaded its app anew: 4 tasks known" in worker.log, 60)
+    newer = lab.queue("newer")
+    lab.becomes(newer, "COMPLETED", within=60)
+    lab.write_tasks("1 / 0")
+    worker.send(signal.SIGHUP)
+    eventually(lambda: "could not load its app anew and goes on" in worker.log, 60)
+    assert "ZeroDivisionError" in worker.log
+    second = lab.queue("version")
+    lab.becomes(second, "COMPLETED", within=60)
+    (lab.folder / "go").touch()
+    lab.becomes(first, "COMPLETED", within=60)
+    results = [lab.runs(one)[0].run_result for one in (first, newer, second)]
+    assert results == ["1", "3", "22"]
+    assert all(lab.task(one).times_lost == 0 for one in (first, newer, second))
+    family = {process.pid for process in worker.family()}
+    worker.send(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    assert not any(map(is_alive, family))
+    assert "Traceback" not in worker.log
+
+
 def hung_up(command: list[str], folder: Path) -> tuple[int, int]:
     """A process with a terminal of its own; its pid, and the terminal's other end."""
     pid, terminal = pty.fork()
