@@ -44,6 +44,7 @@ from plugin_scheduler.cron import IS_CRONLINE
 from plugin_scheduler.records import OnChildFailure, OnFailure, RunStatus, TaskStatus, WorkerStatus
 
 TABLES = NAMES
+AT_ONCE = 500  # ids in one statement
 
 
 def define_tables(
@@ -343,8 +344,8 @@ def _orphan_waiting(dbset: Any) -> bool:
     locks = (db._dbname or "").partition(":")[0] in ("postgres", "postgres2", "postgres3", "mysql")
     task = db.scheduler_task
     doomed = [row.id for row in dbset.select(task.id, orderby=task.id, for_update=locks)]
-    if doomed:
-        waits = deps.task_child.belongs(doomed) & (deps.can_visit == False)
+    for some in (doomed[at : at + AT_ONCE] for at in range(0, len(doomed), AT_ONCE)):
+        waits = deps.task_child.belongs(some) & (deps.can_visit == False)
         db(waits, ignore_common_filters=True).update(task_child=None)
-        db(deps.task_parent.belongs(doomed), ignore_common_filters=True).delete()
+        db(deps.task_parent.belongs(some), ignore_common_filters=True).delete()
     return False

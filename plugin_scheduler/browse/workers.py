@@ -12,6 +12,7 @@ from typing import Any
 
 from plugin_scheduler.browse.runs import Runs
 from plugin_scheduler.browse.warnings import troubles
+from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.headway import Headway
 from plugin_scheduler.records import RunStatus
 from plugin_scheduler.sentences import Sentence
@@ -83,8 +84,9 @@ class Workforce(Runs):
         if not (ids and self.application):
             return []
         run, task = self._run, self._task
-        theirs = run.id.belongs(ids) & (run.task_id == task.id) & ~self._mine()
-        return [row.id for row in self._read_rows(theirs, run.id)]
+        theirs = (run.task_id == task.id) & ~self._mine()
+        parts = (self._read_rows(run.id.belongs(some) & theirs, run.id) for some in batches(ids))
+        return [row.id for part in parts for row in part]
 
     def _at_work(self, ids: list[int]) -> dict[int, tuple[str, AtWork]]:
         """Runs of this app that are still at work, with their worker's name."""

@@ -30,6 +30,7 @@ from plugin_scheduler.store.tasks import Tasks
 #: Rows of one round at most: what is left over has the next one, and no statement takes so long
 #: that the leader could not beat meanwhile.
 BATCH = (0, 500)
+LEVELS = 100  # of tasks that wait for each other, in one round
 
 
 class Chores:
@@ -160,9 +161,19 @@ class Chores:
             late = task.stop_time < self._dialect.now()
             return self._tasks.move("expire", free, late, reason=Reason(ReasonCode.EXPIRED))
 
-    @again
     def unblock(self) -> int:
-        """Decide for tasks that wait for something that ended; how many were decided."""
+        """Decide for tasks that wait for something that ended, and for what follows from that: a
+        chain ends together, as far as a round goes; how many were decided."""
+        decided = 0
+        for _ in range(LEVELS):
+            news = self._unblock_level()
+            decided += news
+            if not news or decided >= BATCH[1]:
+                break
+        return decided
+
+    @again
+    def _unblock_level(self) -> int:
         child, question = self._task, self._outlook.undecided()
         with self._dialect.reading():
             rows = self._db(question.query).select(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from home import Connect, engine_on, scheduler_on
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import RunStatus, TaskStatus
 from plugin_scheduler.store import Store
-from plugin_scheduler.store.chores import BATCH
+from plugin_scheduler.store.chores import BATCH, LEVELS
 
 HOUR = timedelta(hours=1)
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
@@ -79,6 +80,29 @@ def test_a_waiting_task_that_somebody_holds_keeps_no_other_from_being_let_go(
         somebody.rollback()
         assert store.chores.unblock() == 1
         assert store.chores.unblock() == 0
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_long_chain_is_skipped_in_few_rounds_and_requeued_as_a_whole(connect: Connect) -> None:
+    length = 1200
+    with engine_on(connect) as store:
+        db, scheduler = store.db, scheduler_on(connect())
+        rows = [{"function_name": "add", "application_name": "lab"} for _ in range(length)]
+        ids = db.scheduler_task.bulk_insert(rows)
+        waits = [{"task_parent": after, "task_child": id} for id, after in itertools.pairwise(ids)]
+        db.scheduler_task_deps.bulk_insert(waits)
+        db(db.scheduler_task.id == ids[0]).update(status=TaskStatus.FAILED, enabled=False)
+        db.commit()
+        assert store.chores.unblock() == LEVELS
+        skipped = db.scheduler_task.status == TaskStatus.STOPPED
+        assert db(skipped).count() == LEVELS
+        told = db(skipped).select(limitby=(0, 1)).first()  # the others as that one
+        columns = {name: told[name] for name in ("status", "enabled", "reason", "reason_code")}
+        db(db.scheduler_task.id > ids[0]).update(**columns)
+        db.commit()
+        assert scheduler.requeue(ids[0]) == length
+        scheduler.db.commit()
+        assert set(statuses(store)) == {TaskStatus.QUEUED}
 
 
 def test_a_task_that_is_to_wait_all_the_same_is_told_why_once(connect: Connect) -> None:
