@@ -25,6 +25,7 @@ from pydal.validators import (
 
 from plugin_scheduler import secrecy, values
 from plugin_scheduler.errors import BadTask
+from plugin_scheduler.settings import fault_of_group
 
 EXAMPLES: dict[type, str] = {list: '[1, "two"]', dict: '{"a": 1, "b": "two"}'}
 NAME_LENGTH = 512  # characters in a column of names, by pydal's default
@@ -33,8 +34,6 @@ IS_THERE = "is the uuid of a task that is there already"
 LARGEST = 2**31 - 1  # what every database takes as a number
 FIRST_YEAR = 1000  # MySQL's first; Python's last is everybody's last
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,15}\s*")
-#: What stands between groups, in `-K app:group` and in lists of groups that people write.
-_BETWEEN_GROUPS = re.compile(r"[,:|\x00-\x1f\x7f]")
 
 
 class Stored:
@@ -222,20 +221,8 @@ class IS_GROUP_NAME(IS_IN_SET):
         check_text(name, NAME_LENGTH)
         fault = fault_of_group(name)
         if fault is not None:
-            raise ValidationError(fault)
+            raise ValidationError(str(fault))
         return name
-
-
-def fault_of_group(name: str) -> str | None:
-    """Why no worker can be told to serve a group of that name; None where one can.
-
-    >>> fault_of_group("high prio"), fault_of_group("a,b")
-    (None, "cannot have ',': it stands between the names of groups")
-    """
-    found = _BETWEEN_GROUPS.search(name)
-    if found:
-        return f"cannot have {found[0]!r}: it stands between the names of groups"
-    return "cannot begin with '[': a list of groups does" if name.startswith("[") else None
 
 
 class IS_GROUP_NAMES(Validator):

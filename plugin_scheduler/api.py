@@ -371,13 +371,17 @@ class Scheduler(Questions, Orders, Editing, Pages):
         self.db.commit()
         overrides = {"worker_name": worker_name} if worker_name else {}
         if self._is_importable():
-            spec = {"kind": "module", "module": self._namespace["__name__"], "path": sys.path}
+            own = (name for name, value in self._namespace.items() if value is self)
+            spec = {"kind": "module", "module": self.catalog.module, "path": sys.path}
+            spec["scheduler"] = next(own)
             return run_worker(spec, overrides)
         return run_worker({"kind": "forked"}, overrides, World(self, [self._namespace]))
 
     def _is_importable(self) -> bool:
         module = sys.modules.get(str(self._namespace.get("__name__")))
         if module is None or module.__name__ == "__main__" or vars(module) is not self._namespace:
+            return False
+        if not any(value is self for value in self._namespace.values()):
             return False
         return all(
             getattr(sys.modules.get(one.__module__), one.__qualname__, None) is one

@@ -1,19 +1,20 @@
-"""What was typed at a terminal: words made into arguments and values of columns.
+"""Read what was typed at a terminal: words become arguments and values of columns.
 
-I own that reading. I call click for what is wrong with a word. I never ask a database.
+click says what is wrong with a word. No database is asked.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from plugin_scheduler import values
+from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.spelling import did_you_mean
 
 _PAIR = re.compile(r"[A-Za-z_]\w*=")
@@ -55,6 +56,14 @@ def _value(text: str) -> Any:
         return values.from_json(text)
     except ValueError:
         return text
+
+
+def check_texts(given: Mapping[str, Any]) -> None:
+    """ConfigError for words that are no UTF-8, and so nothing that a database has."""
+    for name, value in given.items():
+        for word in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(word, str) and values.flaw_of(word) is not None:
+                raise ConfigError(f"{name}: {word!r} is no UTF-8; is the terminal's encoding?")
 
 
 def column(table: Any, pair: str) -> tuple[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -52,6 +52,11 @@ class Catalog:
                 raise ConfigError(f"the task named {name!r} is {one}: name {other} otherwise")
         self._decorated[name] = function
         self._defaults[name] = dict(defaults)
+
+    @property
+    def module(self) -> str:
+        """The name of the module that made the scheduler."""
+        return str(self._namespace.get("__name__", ""))
 
     def defaults(self, name: str) -> dict[str, Any]:
         """Columns given to the decorator; an empty dict for other functions."""
@@ -300,3 +305,13 @@ class Home:
     settings: Settings
     catalog: Catalog
     application_name: str
+
+
+def homes_in(modules: Iterable[ModuleType]) -> dict[str, Home]:
+    """Every scheduler that modules hold, by the first name that one is found under."""
+    found: dict[int, tuple[str, Home]] = {}
+    for module in modules:
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Home):
+                found.setdefault(id(value), (f"{module.__name__}.{name}", value))
+    return dict(found.values())

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from plugin_scheduler import log
+from plugin_scheduler.argv import check_texts
 from plugin_scheduler.errors import ConfigError, SchedulerError, StoreUnavailable
 from plugin_scheduler.hosts import module, py4web
 from plugin_scheduler.launch import launch
@@ -38,7 +39,6 @@ OVERRIDES = (
     "db_outage_limit",
     "unknown_function_wait",
 )
-_NAME = re.compile(r"[A-Za-z_]\w*")
 _GROUP = re.compile(r"[^\s,:|]+")
 
 EPILOG = """
@@ -152,6 +152,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 def worker_specs(options: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """For each worker that the options ask for: its world, and the settings that win over it."""
     overrides = {name: options[name] for name in OVERRIDES if options.get(name) is not None}
+    check_texts({name: options.get(name) for name in ("apps", "uri", "groups", "worker_name")})
     Settings().but(**overrides)  # wrong numbers are told before anything starts
     if options.get("uri") and options["apps"]:
         raise ConfigError("-K and -u do not go together: an app has its own database")
@@ -179,7 +180,7 @@ def parse_app(text: str) -> tuple[str, list[str]]:
     ('shop', ['mail'])
     """
     app, *groups = text.strip().split(":")
-    if not _NAME.fullmatch(app):
+    if not py4web.is_app_name(app):
         raise ConfigError(f"-K {text!r}: {app!r} is no app name; write app or app:group1:group2")
     for group in groups:
         if not _GROUP.fullmatch(group):

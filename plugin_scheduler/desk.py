@@ -86,7 +86,7 @@ def _of_app(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
     app = (where["app"] or "").partition(":")[0].strip()
     if not app:
         raise ConfigError("where to look? name an app with -K, or a database with -u and -f")
-    if not app.isidentifier():
+    if not py4web.is_app_name(app):
         raise ConfigError(f"-K {where['app']!r}: {app!r} is no app name")
     folder = os.path.abspath(where["apps_folder"])
     py4web.check(app, folder)

@@ -1,7 +1,7 @@
-"""What a new interpreter of ours does: `python -m plugin_scheduler.entry nursery FD`, and the like.
+"""What a new interpreter of ours does; `processes.start_entry` starts it.
 
-I own the way in to processes that are not forked. What they need to know comes as JSON on standard
-input. I call nursery, runner, porter and launch.
+The way in to processes that are not forked: a nursery, a runner, a porter or a worker. What they
+need to know comes as JSON on standard input.
 """
 
 from __future__ import annotations

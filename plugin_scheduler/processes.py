@@ -24,6 +24,16 @@ from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.private_files import complete_file
 from plugin_scheduler.signals import held_back
 
+#: Runs `plugin_scheduler.entry`. Not by -m, which has Python look for every module in the current
+#: folder first: an email.py there would be run in place of Python's own. Where this package was
+#: found is searched last.
+_START = (
+    "import sys; sys.path[:] = [one for one in sys.path if one]; "
+    f"sys.path.append({os.path.dirname(os.path.dirname(os.path.abspath(__file__)))!r}); "
+    "from runpy import run_module; "
+    "run_module('plugin_scheduler.entry', run_name='__main__', alter_sys=True)"
+)
+
 
 def spawn_runner(spec: Mapping[str, Any], ends: Sequence[int]) -> subprocess.Popen[bytes]:
     """Start a runner as a new interpreter that loads the app by itself; ``ends`` are its files."""
@@ -41,7 +51,7 @@ def start_entry(entry: str, fds: Sequence[int], load: Any) -> subprocess.Popen[b
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         with held_back():  # until the new process heeds or ignores them
             return subprocess.Popen(
-                [sys.executable, "-m", "plugin_scheduler.entry", entry, *map(str, fds)],
+                [sys.executable, "-c", _START, entry, *map(str, fds)],
                 stdin=file.fileno(),
                 pass_fds=fds,
                 start_new_session=True,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,11 @@ from typing import Any
 from plugin_scheduler.clock import is_zone
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import OnFailure
+from plugin_scheduler.sentences import Sentence
 
 UTC = "UTC"
+#: What stands between groups, in `-K app:group` and in lists of groups that people write.
+_BETWEEN_GROUPS = re.compile(r"[,:|\x00-\x1f\x7f]")
 
 
 def _option(default: Any, unit: str, help: str, least: float | None = None) -> Any:
@@ -86,6 +90,8 @@ class Settings:
             raise ConfigError(f"on_failure={value!r}: one of {', '.join(OnFailure.ALL)}")
         if option.name == "time_zone" and value is not None:
             self._check_zone(value)
+        if option.name == "group_names":
+            self._check_groups(value)
         if least is None:
             return
         whole = option.type == "int"  # annotations are texts here
@@ -95,6 +101,12 @@ class Settings:
             raise ConfigError(f"{option.name}={value!r}: {number} of {option.metadata['unit']}")
         if value < least:
             raise ConfigError(f"{option.name}={value!r}: at least {least:g}")
+
+    def _check_groups(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            fault = fault_of_group(name)
+            if fault is not None:
+                raise ConfigError(f"group_names: {name!r} {fault}")
 
     def _check_zone(self, name: str) -> None:
         if not is_zone(name):
@@ -136,3 +148,18 @@ class Settings:
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """The reverse of `as_dict`; lists become tuples again."""
         return cls(**{**values, "group_names": tuple(values["group_names"])})
+
+
+def fault_of_group(name: str) -> Sentence | None:
+    """Why no worker can be told to serve a group of that name; None where one can.
+
+    >>> fault_of_group("high prio"), fault_of_group("a,b")
+    (None, "cannot have ',': it stands between the names of groups")
+    """
+    if not name.strip():
+        return Sentence("is empty")
+    found = _BETWEEN_GROUPS.search(name)
+    if found:
+        what = "cannot have {character}: it stands between the names of groups"
+        return Sentence(what, character=repr(found[0]))
+    return Sentence("cannot begin with [: a list of groups does") if name[0] == "[" else None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plugin_scheduler import values
-from plugin_scheduler.argv import Word, arguments, column, moment
+from plugin_scheduler.argv import Word, arguments, check_texts, column, moment
 from plugin_scheduler.browse import Filter
 from plugin_scheduler.browse.warnings import exit_code
 from plugin_scheduler.desk import Desk, opened
@@ -100,6 +100,7 @@ def sub_command(
         def call(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
             release()
             where = {**_where(ctx, given), "migrate": migrates and not given.get("dry_run")}
+            check_texts({**given, "-K": where["app"], "-u": where["uri"]})
             # What an app prints while it is loaded or asked is not part of the answer.
             with contextlib.redirect_stdout(sys.stderr), opened(where) as desk:
                 answer = body(desk, **given)

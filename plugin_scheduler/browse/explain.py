@@ -24,10 +24,13 @@ from plugin_scheduler.browse.warnings import (
 )
 from plugin_scheduler.records import RunStatus, TaskStatus
 from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.settings import fault_of_group
 from plugin_scheduler.sight import TaskView, WorkerView, quantity, span
 from plugin_scheduler.store.due import FOR_THIS_WORKER, NO_BROADCAST, OF_THIS_APP
+from plugin_scheduler.store.levels import HIGHEST, LOWEST
 
 QUEUED, TIME, ENABLED = "queued", "its time has come", "enabled"
+PRIORITY = "claims look for its priority"
 END, WAITS = "before its stop_time", "waits for nothing"
 SERVED, KNOWN, FREE = "a worker serves its group", "a worker knows its function", "a slot is free"
 CLAIMS = "claims succeed"
@@ -38,6 +41,7 @@ HOLDS = {
     QUEUED: Sentence("it is queued"),
     TIME: Sentence("its time has come"),
     ENABLED: Sentence("it is enabled"),
+    PRIORITY: Sentence("claims look for its priority"),
     END: Sentence("its stop_time has not passed"),
     OF_THIS_APP: Sentence("it belongs to this app"),
     WAITS: Sentence("it waits for no other task"),
@@ -53,6 +57,7 @@ TELLING = (
     QUEUED,
     OF_THIS_APP,
     ENABLED,
+    PRIORITY,
     END,
     WAITS,
     FOR_THIS_WORKER,
@@ -162,6 +167,7 @@ class Explanations(Waits, Integrity):
             name: [] if self._meets(task, one) else list(self._about(name, task, now))
             for name, one in self._of_its_row(now).items()
         }
+        found.update(self._of_priority(task))
         takers = [one for one in workers if one.serves(task.application, task.group)]
         takers, missing = self._meant(task, takers)
         found[FOR_THIS_WORKER] = [missing] if missing else []
@@ -179,6 +185,14 @@ class Explanations(Waits, Integrity):
         if working and not any(found.values()):
             found[FREE] = self._busy(task, working, now)
         return found
+
+    def _of_priority(self, task: TaskView) -> Iterator[tuple[str, list[Sentence]]]:
+        """Of a number beyond those that the queueing takes, or of a text: written by hand."""
+        priority = self._task.priority
+        usual = (priority > LOWEST) & (priority < HIGHEST)
+        if not self._meets(task, (priority == None) | usual):
+            what = "claims do not look for priority {priority}: set one from -1000 to 1000"
+            yield PRIORITY, [Sentence(what, priority=str(task.priority))]
 
     def _of_its_row(self, now: datetime) -> dict[str, Any]:
         """The claim's conditions that a task meets or not, whichever worker asks."""
@@ -211,6 +225,8 @@ class Explanations(Waits, Integrity):
             yield from self.waits_of(task)
         elif condition == OF_THIS_APP:
             yield Sentence("it belongs to app {app}", app=task.application)
+        elif condition == ENABLED and self._meets(task, self._task.enabled == None):
+            yield Sentence("its enabled is NULL, which is neither true nor false: set it")
         elif condition == NO_BROADCAST:
             yield Sentence(
                 'it is a broadcast: when it is due each live worker of group "{group}" gets a copy '
@@ -225,6 +241,9 @@ class Explanations(Waits, Integrity):
     ) -> list[Sentence]:
         if task.only_worker and takers:
             return [Sentence("worker {worker} takes nothing new", worker=task.only_worker)]
+        if fault := fault_of_group(task.group):
+            what = 'no worker can serve group "{group}", whose name {fault}: give it another group'
+            return [Sentence(what, group=task.group, fault=fault)]
         lack = lack_of_workers(workers, task.application, task.group)
         return [Sentence("{why}; {remedy}", why=lack[0], remedy=lack[1])] if lack else []
 

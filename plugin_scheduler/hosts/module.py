@@ -1,6 +1,6 @@
-"""Worlds without a framework: a file of tasks beside a database, or a module that has a scheduler.
+"""Load tasks without a framework: a file of tasks beside a database, or a module with a scheduler.
 
-I own their import. I call pydal for the database of a file. I never need py4web.
+py4web is not needed here.
 """
 
 from __future__ import annotations
@@ -58,16 +58,18 @@ def load_module(spec: Mapping[str, Any]) -> World:
         module = importlib.import_module(name)
     except BaseException as error:  # whatever a module raises at import
         raise explain_failure(f"module {name!r}", os.getcwd(), error) from error
-    for value in vars(module).values():
-        if isinstance(value, Home):
-            return World(value, [vars(module)])
-    raise ConfigError(f"module {name!r} has no scheduler any more")
+    home = vars(module).get(spec["scheduler"])
+    if not isinstance(home, Home):
+        raise ConfigError(f"module {name!r} has no scheduler {spec['scheduler']!r} any more")
+    return World(home, [vars(module)])
 
 
 def check(uri: str, folder: str, tasks: str) -> None:
     """ConfigError where files are missing or cannot be written; asks the file system only."""
     if not os.path.isfile(tasks):
         raise ConfigError(f"no file {tasks}; -t names a Python file with the tasks")
+    if not tasks.endswith(".py"):
+        raise ConfigError(f"{tasks} is no Python file: its name must end with .py")
     if not os.path.isdir(folder):
         raise ConfigError(f"no folder {folder}; -f names the folder of the database files")
     if uri.startswith("sqlite") and not os.access(folder, os.W_OK):
@@ -103,8 +105,14 @@ def without_password(uri: str) -> str:
 
 
 def _import_file(path: str) -> ModuleType:
-    name = os.path.splitext(os.path.basename(path))[0]
-    sys.path.insert(0, os.path.dirname(path))
+    name, folder = os.path.splitext(os.path.basename(path))[0], os.path.dirname(path)
+    known = sys.modules.get(name)
+    is_taken = known is not None and getattr(known, "__file__", None) != path
+    if is_taken or name in sys.stdlib_module_names:  # json.py must not become Python's json
+        name = f"{name}_of_tasks"
+    # Last, so that no file there stands in for a module of Python or of a library.
+    if folder not in sys.path:
+        sys.path.append(folder)
     spec = spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -112,5 +120,5 @@ def _import_file(path: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # whatever a file raises at import, SystemExit included
-        raise explain_failure(f"task file {path}", os.path.dirname(path), error) from error
+        raise explain_failure(f"task file {path}", folder, error) from error
     return module

@@ -1,13 +1,14 @@
-"""The world of a py4web app: ``apps/<name>``, loaded as py4web's own server loads it.
+"""Load a py4web app, ``apps/<name>``, as py4web's own server does.
 
-I own the environment and the import of an app. I call py4web. I never start a server, and never
-ask a question on standard input.
+Makes the environment that the app expects and imports it, without a server, and without questions
+on standard input.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import uuid
 from collections.abc import Mapping
@@ -15,9 +16,21 @@ from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
-from plugin_scheduler.catalog import Home
+from plugin_scheduler.catalog import Home, homes_in
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.hosts.world import World, explain_failure
+
+#: A folder that py4web takes for an app; `,` and `:` mean something in -K.
+_APP_NAME = re.compile(r"[^\s.,:/\\][^.,:/\\]*(?<!__)")
+
+
+def is_app_name(text: str) -> bool:
+    """True for the name of a folder that py4web loads as an app.
+
+    >>> is_app_name("my-app"), is_app_name("my.app")
+    (True, False)
+    """
+    return _APP_NAME.fullmatch(text) is not None
 
 
 def check(app: str, folder: str) -> None:
@@ -28,7 +41,7 @@ def check(app: str, folder: str) -> None:
         apps = sorted(
             name
             for name in os.listdir(folder)
-            if name.isidentifier() and os.path.isfile(os.path.join(folder, name, "__init__.py"))
+            if is_app_name(name) and os.path.isfile(os.path.join(folder, name, "__init__.py"))
         )
         there = ", ".join(apps) or "none"
         raise ConfigError(f"no app {app!r} in {folder}; apps there: {there}")
@@ -65,6 +78,9 @@ def _prepare(app: str, folder: str) -> None:
         Session.SECRET = _session_secret()
     action.app_name = app
     request.app_name = app
+    # Last, where py4web puts it first: a file there must not stand in for a module of Python.
+    if os.path.dirname(folder) not in sys.path:
+        sys.path.append(os.path.dirname(folder))
     if "apps" not in sys.modules:
         sys.modules["apps"] = _apps_package(folder)
 
@@ -90,12 +106,24 @@ def _apps_package(folder: str) -> ModuleType:
 
 
 def _find_home(app: str, modules: list[ModuleType]) -> Home:
-    for module in modules:
-        for value in vars(module).values():
-            if isinstance(value, Home):
-                return value
-    raise ConfigError(
-        f"app {app!r} has no scheduler in the modules that its __init__.py imports; make one, for "
-        "instance in tasks.py: from plugin_scheduler import Scheduler; scheduler = Scheduler(db), "
-        "and import it in __init__.py: from .tasks import scheduler"
-    )
+    """The app's own scheduler; ConfigError where there is none, or more than one."""
+    homes = homes_in(modules)
+    if not homes:
+        raise ConfigError(
+            f"app {app!r} has no scheduler in the modules that its __init__.py imports; make one, "
+            "for instance in tasks.py: from plugin_scheduler import Scheduler; scheduler = "
+            "Scheduler(db), and import it in __init__.py: from .tasks import scheduler"
+        )
+    package = f"apps.{app}."
+    own = {
+        name: home for name, home in homes.items() if f"{home.catalog.module}.".startswith(package)
+    }
+    homes = own or homes  # others are imported from other apps, which have workers of their own
+    knowing = {name: home for name, home in homes.items() if home.catalog.names()}
+    homes = knowing or homes  # others only queue
+    if len(homes) > 1:
+        raise ConfigError(
+            f"app {app!r} has {len(homes)} schedulers: {', '.join(homes)}; a worker serves one. "
+            "Keep one, with groups for kinds of work; one that only queues is made with tasks={}"
+        )
+    return next(iter(homes.values()))

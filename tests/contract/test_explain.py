@@ -67,6 +67,28 @@ def test_every_obstacle_is_told_in_words(shelf: Shelf) -> None:
         assert shelf.obstacles(shelf.task(**columns)) == [sentence]
 
 
+def test_a_row_written_by_hand_that_can_never_run_says_why(shelf: Shelf) -> None:
+    shelf.worker()
+    group = 'no worker can serve group "{}", whose name {}: give it another group'
+    told: dict[str, dict[str, Any]] = {
+        group.format("a,b", "cannot have ',': it stands between the names of groups"): {
+            "group_name": "a,b"
+        },
+        group.format("[a]", "cannot begin with [: a list of groups does"): {"group_name": "[a]"},
+        group.format("", "is empty"): {"group_name": ""},
+        "its enabled is NULL, which is neither true nor false: set it": {"enabled": None},
+    }
+    if shelf.browser._db._uri.startswith("sqlite"):  # others have no room for it
+        what = "claims do not look for priority {}: set one from -1000 to 1000"
+        told |= {what.format(one): {"priority": one} for one in (2**63 - 1, -(2**63), 2**31)}
+    for sentence, columns in told.items():
+        task = shelf.task(**columns)
+        assert shelf.obstacles(task) == [sentence]
+        assert shelf.explain(task).state == "it does not run now"
+    none = shelf.task(group_name=None)
+    assert shelf.obstacles(none) == [group.format("", "is empty")]
+
+
 def test_a_task_that_is_not_due_yet_says_when(shelf: Shelf) -> None:
     shelf.worker()
     seen = shelf.explain(shelf.task(next_run_time=NOW + 4 * HOUR))
