@@ -52,7 +52,9 @@ def _page(site: Site) -> None:
 def _data(site: Site) -> None:
     @site.data("api/runs/<run_id>")
     def scheduler_api_run(visit: Visit, run_id: str) -> dict[str, Any]:
-        """A run: its times, state and result, how far it is, and what is to blame if it failed."""
+        """A run: its times, result, how far it is, and what is to blame if it failed. ``outcome``
+        is how it ended, None while it runs; ``status`` has web2py's words; ``reason_code`` is the
+        kind of the ``reason``."""
         run, task = found(visit, run_id)
         return {
             **facts_of(visit, run),

@@ -44,10 +44,10 @@ def mount(site: Site) -> None:
     @site.data("api/timeline")
     def scheduler_api_timeline(visit: Visit) -> dict[str, Any]:
         """Each worker of the last ``span`` seconds (3600), how ``busy`` it was (from 0 to 1), and
-        its runs as ``bars``; ``seconds`` is how long a run took, or has taken until now;
-        ``fraction`` of a second is to be added to ``start`` where it is drawn. Where ``cut``, only
-        runs since ``shown_since`` are told; ``unkept`` runs returned and printed nothing, and were
-        not kept."""
+        its runs as ``bars``; ``outcome`` is how a run ended, None while it runs; ``seconds`` is
+        how long a run took, or has taken until now; ``fraction`` of a second is to be added to
+        ``start`` where it is drawn. Where ``cut``, only runs since ``shown_since`` are told;
+        ``unkept`` runs returned and printed nothing, and were not kept."""
         return _timeline(visit, visit.browser.timeline(_seconds(visit)))
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from home import Connect, engine_on, scheduler_on
+from makers import NINE
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.browse import Browser
-from plugin_scheduler.claim_health import ClaimHealth
+from plugin_scheduler.claim_health import PAUSES, ClaimHealth
 from plugin_scheduler.clock import SYSTEM, TurnedClock
 from plugin_scheduler.event_queue import MOST, EventQueue
+from plugin_scheduler.intake import Intake
 from plugin_scheduler.journal import Journal
+from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.events import KEPT, Happened
 from plugin_scheduler.worker_events import SCHEDULER, WorkerEvent
 
@@ -100,3 +105,31 @@ def test_explain_and_the_overview_tell_of_claims_that_fail(connect: Connect) -> 
         seen = browser.explain(browser.task(task_id))
         assert (seen.state, seen.reasons) == ("a worker takes it in a moment", [])
         assert browser.task(task_id).status == TaskStatus.QUEUED
+
+
+def test_a_claim_that_the_database_refuses_is_tried_again_after_a_pause(connect: Connect) -> None:
+    clock = TurnedClock(NINE)
+    pool = SimpleNamespace(takers=lambda: 1, idle=lambda: 1, load=list, hand_out=lambda _: True)
+    with engine_on(connect) as store:
+        scheduler = scheduler_on(connect())
+        ids = [scheduler.queue_task("add", [1, 2]).id for _ in range(2)]
+        scheduler.db.commit()
+        functions = KnownFunctions(["add"], 60, clock)
+        staying = SimpleNamespace(takes_work=True)
+        intake = Intake(store, pool, staying, Settings(), "w1", functions, clock)  # type: ignore[arg-type]
+        intake.feed()
+        store.db.executesql("CREATE UNIQUE INDEX one_run ON scheduler_run (worker_name)")
+        store.db.commit()
+        for _ in range(2):
+            intake.look_again()
+            intake.feed()  # the second one does not ask: the pause is not over
+        assert intake.health.about(NINE)["last_claim_error"]["in_a_row"] == 1
+        assert intake.next_deadline() == intake.health.retry_at > clock.monotonic()
+        where = " ON scheduler_run" if "mysql" in store.db._uri else ""
+        store.db.executesql(f"DROP INDEX one_run{where}")
+        store.db.commit()
+        clock.turn(PAUSES[0])
+        intake.feed()
+        assert intake.health.about(NINE)["last_claim_error"] is None
+        tasks = store.db(store.db.scheduler_task.id.belongs(ids)).select()
+        assert {task.status for task in tasks} == {TaskStatus.RUNNING}
