@@ -75,7 +75,7 @@ class Session:
         """A statement went through that may be about more than rows."""
         if _ENDS.match(statement):
             self.begin_anew()
-        elif statement[:6] in _ABOUT_ROWS or _TOUCHES.search(statement):
+        elif _TOUCHES.search(statement) or _calls_something(statement):
             self.touched = True
 
     def begin_anew(self) -> None:
@@ -296,7 +296,13 @@ def _execute(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _may_touch(statement: str) -> bool:
-    return statement[:6] not in _ABOUT_ROWS or any(call in statement for call in _CALLS)
+    if statement[:6] not in _ABOUT_ROWS or statement.find(";", 0, -1) >= 0:
+        return True
+    return _calls_something(statement)
+
+
+def _calls_something(statement: str) -> bool:
+    return any(call in statement for call in _CALLS)
 
 
 def _commit(plain: Callable[..., Any]) -> Callable[..., Any]:
