@@ -19,12 +19,11 @@ from plugin_scheduler.private_files import PrivateFile, complete_file, read_file
 from plugin_scheduler.records import OUTCOMES, Order
 from plugin_scheduler.wire import CLOSED_IN_CHILDREN, Closed, attached, files_of, strict_json
 
-PACKET = 1 << 17  # bytes that an order may have
+PACKET = 1 << 15  # bytes that an order may have; a larger one goes through a file
 ROOM = 1 << 20  # bytes that should fit into a lane; the system may allow less
 _NOW = socket.MSG_DONTWAIT
 _FULL = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 
-LARGE = 1 << 15  # bytes; what is larger goes through a file
 
 _ORDER = struct.Struct("!qq?4i")
 _REPORT = struct.Struct("!qBBddI")
@@ -66,7 +65,8 @@ def unpack_order(packet: bytes) -> Sent:
     for length in lengths:
         texts.append(None if length < 0 else packet[at : at + length].decode())
         at += max(0, length)
-    return Sent(run_id, task_id, *texts)._replace(is_large=is_large)
+    uuid, function, args, vars = texts
+    return Sent(run_id, task_id, uuid, function, args, vars, is_large)
 
 
 def packed(order: Order) -> tuple[bytes, PrivateFile | None]:
@@ -75,7 +75,7 @@ def packed(order: Order) -> tuple[bytes, PrivateFile | None]:
     task = order.task
     sent = Sent(order.run_id, task.id, task.uuid, task.function_name, task.args, task.vars)
     packet = pack_order(sent)
-    if len(packet) <= LARGE:
+    if len(packet) <= PACKET:
         return packet, None
     short = pack_order(sent._replace(args=None, vars=None, is_large=True))
     return short, complete_file("order", packet)
