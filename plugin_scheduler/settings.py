@@ -67,7 +67,9 @@ class Settings:
     ageing: float = _option(60, "seconds", "so much waiting weighs as much as 1 of priority", 0)
     grace: float = _option(30, "seconds", "how long SIGTERM lets running tasks go on", 0)
     kill_grace: float = _option(2, "seconds", "from a run's SIGTERM to its SIGKILL", 0)
-    runner_max_runs: int = _option(10_000, "runs", "a runner is replaced after so many", 1)
+    runner_max_runs: int = _option(
+        10_000, "runs", "a runner is replaced after so many; 1 = a process for each", 1
+    )
     runner_max_mib: int = _option(512, "MiB", "a runner larger than this is replaced; 0 = never", 0)
     db_outage_limit: float = _option(
         0, "seconds", "a worker whose database is away for longer leaves; 0 = it goes on trying", 0
