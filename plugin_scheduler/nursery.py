@@ -172,12 +172,11 @@ class _Births:
     def attend(self) -> None:
         try:
             while True:
-                sources: list[Any] = [self._end, self._wake]
-                ready, _, _ = select.select(sources, [], [], self._time_left())
+                ready = self._ready()
                 if self._wake in ready:
                     os.read(self._wake, 4096)
                     self._report_deaths()
-                if self._end in ready:  # maybe more time: so this is read first
+                if self._end.fileno() in ready:  # maybe more time: so this is read first
                     if not self._heed():
                         return
                 elif self._time_left() == 0.0:
@@ -186,6 +185,13 @@ class _Births:
             return
         finally:
             self._end_all()
+
+    def _ready(self) -> set[int]:
+        """Descriptors that can be read now, or until the runners have to be ended."""
+        left, poll = self._time_left(), select.poll()  # `select` takes no more than 1,024 files
+        for source in (self._end.fileno(), self._wake):
+            poll.register(source, select.POLLIN)
+        return {fd for fd, _ in poll.poll(None if left is None else math.ceil(left * 1000))}
 
     def _time_left(self) -> float | None:
         """Seconds until the runners have to be ended; None without such a time."""

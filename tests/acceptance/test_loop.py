@@ -51,6 +51,28 @@ if __name__ == "__main__":
     assert said == "[('COMPLETED', None)] [('world', True)]\n"
 
 
+def test_a_program_with_more_than_a_thousand_open_files_is_a_worker_like_any_other(
+    tmp_path: Path,
+) -> None:
+    said = run(
+        tmp_path,
+        TAIL
+        + """
+import resource
+def hello(): return 1
+if __name__ == "__main__":
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    scheduler = Scheduler(db, heartbeat=0.3, max_empty_runs=1)
+    scheduler.queue_task(hello)
+    scheduler.loop()
+    print(outcome())
+""",
+    )
+    assert said == "[('COMPLETED', None)]\n"
+
+
 def test_a_scheduler_without_tasks_is_no_worker(tmp_path: Path) -> None:
     said = run(
         tmp_path,
