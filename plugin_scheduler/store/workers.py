@@ -75,22 +75,25 @@ class Workers:
         self._db = dialect.db
         self._worker = self._db.scheduler_worker
 
-    @again
     def register(self, name: str, stats: dict[str, Any]) -> int:
         """Add this worker's row and give its id; ConfigError when a live worker has the name."""
+        try:
+            return self._register(name, stats)
+        except Exception as error:  # each driver has its own kind for: there is one already
+            if "IntegrityError" in (kind.__name__ for kind in type(error).__mro__):
+                raise _taken(name) from error
+            raise
+
+    @again
+    def _register(self, name: str, stats: dict[str, Any]) -> int:
         with self._dialect.transaction():
             self._dialect.select(self._worker.worker_name == name, [self._worker.id], lock="wait")
             old = self._row(name)
             if old and (old.lease_until or 0) > self._dialect.epoch():
-                if (
-                    stats.get("token")
-                    and _stats_of(self._db, old.id).get("token") == stats["token"]
-                ):
+                token = stats.get("token")
+                if token and _stats_of(self._db, old.id).get("token") == token:
                     return int(old.id)  # it is this process's own: the answer was lost
-                raise ConfigError(
-                    f"worker name {name!r} is taken by a worker that is alive; "
-                    "choose another with --worker-name"
-                )
+                raise _taken(name)
             if old:
                 self._db(self._worker.id == old.id).delete()
             return int(
@@ -273,3 +276,10 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(part) for part in value]
     return value
+
+
+def _taken(name: str) -> ConfigError:
+    return ConfigError(
+        f"worker name {name!r} is taken by a worker that is alive; "
+        "choose another with --worker-name"
+    )
