@@ -6,6 +6,7 @@ I call what I am handed, a scheduler, and never import its door.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from plugin_scheduler.controllers import (
@@ -45,9 +46,15 @@ PAGES = (
 )
 
 
-def mount(scheduler: Any, auth: Any, policy: Policy | None, route: str) -> Site:
+def mount(
+    scheduler: Any,
+    auth: Any,
+    policy: Policy | None,
+    route: str,
+    trusted_proxies: Iterable[str] = (),
+) -> Site:
     """Make every page an action of the app that is being loaded."""
-    site = Site(scheduler, auth, policy, route.strip("/"))
+    site = Site(scheduler, auth, policy, route.strip("/"), trusted_proxies)
     site.serve_static()
     for page in PAGES:
         page.mount(site)

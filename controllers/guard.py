@@ -7,12 +7,18 @@ change: the token, because another site cannot read it, and the origin, because 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from plugin_scheduler.errors import ConfigError
+
 HEADER, FIELD = "X-Scheduler-Token", "_token"
+PORTS = {"http": 80, "https": 443}
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Refused(Exception):
@@ -26,9 +32,10 @@ def token_of(session: Any, name: str) -> str:
     return str(session.get("token"))
 
 
-def check(session: Any, headers: Mapping[str, str], given: Mapping[str, Any], host: str) -> None:
-    """Refused where the token is not this browser's, or where another site sent the request."""
-    if not _same_origin(headers, host):
+def check(session: Any, headers: Mapping[str, str], given: Mapping[str, Any], own: str) -> None:
+    """Refused where the token is not this browser's, or where another site sent the request;
+    ``own`` is the origin of our pages."""
+    if not _same_origin(headers, own):
         raise Refused("This request came from another site.")
     shown = headers.get(HEADER) or given.get(FIELD)
     known = session.get("token")
@@ -40,18 +47,63 @@ def _same(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(errors="replace"), other.encode())
 
 
-def _same_origin(headers: Mapping[str, str], host: str) -> bool:
+def networks(trusted_proxies: Iterable[str]) -> tuple[Network, ...]:
+    """Addresses and networks of proxies; ConfigError for what is none.
+
+    >>> networks(["127.0.0.1", "10.0.0.0/8"])
+    (IPv4Network('127.0.0.1/32'), IPv4Network('10.0.0.0/8'))
+    """
+    try:
+        if isinstance(trusted_proxies, str):
+            raise ValueError("a text")
+        return tuple(ipaddress.ip_network(one) for one in trusted_proxies)
+    except (TypeError, ValueError) as error:
+        what = "trusted_proxies must be a list of addresses or networks, such as"
+        raise ConfigError(f'{what} ["127.0.0.1", "10.0.0.0/8"]: {error}') from None
+
+
+def own_origin(environ: Mapping[str, Any], trusted: Iterable[Network] = ()) -> str:
+    """The scheme and host by which the browser reached us. What a request says of that itself
+    (X-Forwarded-Proto, X-Forwarded-Host) counts only where a trusted proxy sent it."""
+    scheme = str(environ.get("wsgi.url_scheme") or "http")
+    host = str(environ.get("HTTP_HOST") or environ.get("SERVER_NAME") or "")
+    if _is_among(str(environ.get("REMOTE_ADDR") or ""), trusted):
+        scheme = _nearest(environ.get("HTTP_X_FORWARDED_PROTO")) or scheme
+        host = _nearest(environ.get("HTTP_X_FORWARDED_HOST")) or host
+    return f"{scheme}://{host}"
+
+
+def _is_among(address: str, trusted: Iterable[Network]) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in network for network in trusted)
+
+
+def _nearest(header: Any) -> str:
+    """What the nearest proxy wrote: each adds its own word at the end."""
+    return str(header or "").rpartition(",")[2].strip()
+
+
+def _same_origin(headers: Mapping[str, str], own: str) -> bool:
     """What the browser says of where the request comes from; one who says nothing is no browser
     that could be misled, but none of our pages either."""
     site = headers.get("Sec-Fetch-Site")
     origin = headers.get("Origin") or headers.get("Referer")
     if site and site != "same-origin":
         return False
-    return bool(origin) and _host_of(origin).lower() == host.lower()
+    sender = _origin_of(origin)
+    return sender is not None and sender == _origin_of(own)
 
 
-def _host_of(address: str | None) -> str:
+def _origin_of(address: str | None) -> tuple[str, str, int | None] | None:
+    """Scheme, host and port; None for what is no address of a page."""
     try:
-        return urlsplit(address or "").netloc
+        found = urlsplit(address or "")
+        port = found.port or PORTS.get(found.scheme)
     except ValueError:  # no address at all
-        return ""
+        return None
+    if found.scheme not in PORTS or not found.hostname:
+        return None
+    return found.scheme, found.hostname, port

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps
 from typing import Any
 
@@ -65,8 +65,16 @@ Handler = Callable[..., Any]
 class Site:
     """The pages of one scheduler, below one route of its app."""
 
-    def __init__(self, scheduler: Any, auth: Any, policy: Policy | None, route: str) -> None:
+    def __init__(
+        self,
+        scheduler: Any,
+        auth: Any,
+        policy: Policy | None,
+        route: str,
+        trusted_proxies: Iterable[str] = (),
+    ) -> None:
         self.scheduler, self.route = scheduler, route
+        self._proxies = guard.networks(trusted_proxies)
         self.paths: set[str] = set()
         self._translator = Languages()
         self._session = Session(name="{app_name}_scheduler_session")
@@ -165,7 +173,8 @@ class Site:
             if not person.may(role):
                 return self._complain(403, visit.T("Your role does not allow this."), visit)
             if method == "POST":
-                guard.check(self._session, request.headers, _body(visit), _host())
+                own = guard.own_origin(request.environ, self._proxies)
+                guard.check(self._session, request.headers, _body(visit), own)
             with self.scheduler.trouble():
                 answer = show(person, visit, handler(visit, **places))
                 db.commit() if method == "POST" else db.rollback()
@@ -258,10 +267,6 @@ def _body(visit: Visit) -> dict[str, Any]:
 def _cleaned(place: Any) -> Any:
     """What stands in an address, as every database takes it."""
     return values.clean(place) if isinstance(place, str) else place
-
-
-def _host() -> str:
-    return str(request.urlparts.netloc)
 
 
 def _status_of(error: SchedulerError) -> int:

@@ -21,6 +21,7 @@ from plugin_scheduler.acts import Acted, Acts
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.errors import BadTask, NotFound
 from plugin_scheduler.journal import Journal
+from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import TaskView
 
 LARGEST = 2**63 - 1
@@ -141,9 +142,11 @@ def whole(text: Any, name: str) -> int:
 
 def _json_body() -> Any:
     try:
-        return request.json
-    except Exception as error:  # the server's own kinds, for each way of being no JSON
-        raise BadTask("the body is not valid JSON") from error
+        return values.from_json(request.body.read().decode("utf-8"))
+    except ValueError as error:
+        raise BadTask(Sentence("the body is not valid JSON: {why}", why=str(error))) from error
+    finally:
+        request.body.seek(0)
 
 
 def _all(value: Any) -> list[Any]:

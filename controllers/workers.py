@@ -7,6 +7,7 @@ scheduler to order. I never touch a process: a worker reads its row, and obeys.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 from plugin_scheduler.controllers.rights import ADMIN
 from plugin_scheduler.controllers.site import Site
@@ -76,7 +77,7 @@ def _mount_orders(site: Site) -> None:
             members = [one]
         told = [name for one in members if (name := _told(visit, order, one, group))]
         to = str(visit.given.get("to") or "workers")
-        return Done(_answer(visit, order, told), to=_safe(to), data={"workers": told})
+        return Done(_answer(visit, order, told), to=own_page(to), data={"workers": told})
 
 
 # -- orders ------------------------------------------------------------------------------------
@@ -120,9 +121,18 @@ def _answer(visit: Visit, order: str, told: list[str]) -> str:
     return said[order]
 
 
-def _safe(to: str) -> str:
-    """Back to one of our pages, whatever a form says."""
-    return to if to.startswith("workers/") and "\\" not in to else "workers"
+def own_page(to: str) -> str:
+    """The page of a worker, whatever a form says; the list of workers for everything else.
+
+    >>> own_page("workers/host#1"), own_page("workers/../../x"), own_page("workers/%2e%2e/x")
+    ('workers/host#1', 'workers', 'workers')
+    """
+    plain = to
+    while plain != (plain := unquote(plain)):  # encoded twice, too
+        pass
+    parts = plain.split("/")
+    is_odd = "\\" in plain or not plain.isprintable() or {"", ".", ".."} & set(parts)
+    return "workers" if is_odd or len(parts) < 2 or parts[0] != "workers" else to
 
 
 def _buttons(visit: Visit, orders: list[str], who: str) -> list[dict[str, str]]:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from plugin_scheduler.controllers import guard
 from plugin_scheduler.controllers.rights import ACT, ADMIN, VIEW, Door, Person, name_of
+from plugin_scheduler.controllers.workers import own_page
 
 from plugin_scheduler.errors import ConfigError
 
-HOST = "example.com"
+OWN = "https://example.com"
 OURS = {"Origin": "https://example.com", guard.HEADER: "right"}
 
 
@@ -95,7 +96,7 @@ def test_a_user_is_called_by_what_people_know() -> None:
 def refused(headers: dict[str, str], given: dict[str, Any] | None = None) -> str | None:
     session = {"token": "right", "whose": "ann"}
     try:
-        guard.check(session, headers, given or {}, HOST)
+        guard.check(session, headers, given or {}, OWN)
     except guard.Refused as why:
         return str(why)
     return None
@@ -124,6 +125,10 @@ def test_a_token_that_is_no_text_is_refused(token: Any) -> None:
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "https://example.com.evil.example"},
+        {"Origin": "http://example.com"},
+        {"Origin": "https://example.com:8443"},
+        {"Origin": "https://example.com@evil.example"},
+        {"Origin": "ftp://example.com"},
         {"Origin": "https://example.com", "Sec-Fetch-Site": "cross-site"},
         {"Origin": "https://example.com", "Sec-Fetch-Site": "same-site"},
         {"Referer": "https://evil.example/?https://example.com"},
@@ -135,7 +140,7 @@ def test_what_another_site_sends_is_refused_even_with_the_token(headers: dict[st
 
 def test_no_token_is_ever_right_where_none_was_given_out() -> None:
     with pytest.raises(guard.Refused):
-        guard.check({}, {**OURS, guard.HEADER: ""}, {}, HOST)
+        guard.check({}, {**OURS, guard.HEADER: ""}, {}, OWN)
 
 
 def test_another_person_at_the_same_browser_gets_another_token() -> None:
@@ -143,3 +148,56 @@ def test_another_person_at_the_same_browser_gets_another_token() -> None:
     first = guard.token_of(session, "ann")
     assert guard.token_of(session, "ann") == first
     assert guard.token_of(session, "bob") != first
+
+
+FORWARDED = {"HTTP_X_FORWARDED_HOST": "shop.example", "HTTP_X_FORWARDED_PROTO": "https"}
+REACHED = {"wsgi.url_scheme": "http", "HTTP_HOST": "10.0.0.7:8000", **FORWARDED}
+
+
+@pytest.mark.parametrize(
+    ("trusted", "sender", "own"),
+    [
+        ([], "127.0.0.1", "http://10.0.0.7:8000"),
+        (["127.0.0.1"], "127.0.0.1", "https://shop.example"),
+        (["10.0.0.0/8", "::1"], "10.9.8.7", "https://shop.example"),
+        (["10.0.0.0/8", "::1"], "::1", "https://shop.example"),
+        (["10.0.0.0/8"], "192.0.2.1", "http://10.0.0.7:8000"),
+        (["10.0.0.0/8"], "", "http://10.0.0.7:8000"),
+    ],
+)
+def test_only_a_trusted_proxy_says_how_we_were_reached(
+    trusted: list[str], sender: str, own: str
+) -> None:
+    found = guard.own_origin({**REACHED, "REMOTE_ADDR": sender}, guard.networks(trusted))
+    assert found == own
+
+
+def test_of_several_proxies_the_nearest_counts() -> None:
+    several = {"HTTP_X_FORWARDED_HOST": "evil.example, shop.example", "REMOTE_ADDR": "::1"}
+    assert guard.own_origin({**REACHED, **several}, guard.networks(["::1"])).endswith(
+        "://shop.example"
+    )
+
+
+@pytest.mark.parametrize("wrong", ["127.0.0.1", ["localhost"], [None], 7, ["10.0.0.1/8"]])
+def test_what_is_no_address_of_a_proxy_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="trusted_proxies must be a list"):
+        guard.networks(wrong)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *("workers/../../../x", "workers/%2e%2e/x", "workers/%252e%252e/x", "workers/..%2f..%2fx"),
+        *("//evil.example/workers/x", "https://evil.example", "workers\\..\\x", "workers/\\evil"),
+        *("workers/x\r\nSet-Cookie: a=b", "workers//evil.example", "workers/", "/workers/x", ""),
+        *("workers/%0d%0aX", "workers/%5c%5cevil", "tasks/7", "workers/./x", "workers/\u2028x"),
+    ],
+)
+def test_a_form_leads_back_to_a_page_of_ours_only(odd: str) -> None:
+    assert own_page(odd) == "workers"
+
+
+def test_a_form_leads_back_to_the_page_of_its_worker() -> None:
+    for name in ("host#4711", "a/b", "caf\u00e9", "100%"):
+        assert own_page(f"workers/{name}") == f"workers/{name}"
