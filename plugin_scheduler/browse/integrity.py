@@ -19,6 +19,8 @@ from plugin_scheduler.records import TaskStatus
 
 MOST = 1_000  # rows of one kind
 MOST_PAIRS = 10_000  # of the newest rows that are looked up in another table
+#: Without an order, so that the database reads no more rows than these.
+_ANY: dict[str, Any] = {"limitby": (0, MOST), "orderby_on_limitby": False}
 USED = 0.5  # part of all ids from which on it is told
 
 
@@ -48,9 +50,8 @@ class Integrity(Counting):
         gaps = [status == None, status < known[0], status > known[-1]]
         gaps += [(status > low) & (status < high) for low, high in itertools.pairwise(known)]
         # Gap by gap, so that the database goes along its index, where nearly always is nothing.
-        how = {"limitby": (0, MOST), "orderby_on_limitby": False}
         selects = [
-            str(self._set(gap & self._mine())._select(status, self._task.id, **how)).rstrip("; ")
+            str(self._set(gap & self._mine())._select(status, self._task.id, **_ANY)).rstrip("; ")
             for gap in gaps
         ]
         parts = (f"SELECT * FROM ({one}) AS gap{place}" for place, one in enumerate(selects))
@@ -108,26 +109,24 @@ class Integrity(Counting):
     def held_without_worker(self, alive: set[str]) -> dict[str, int]:
         """Tasks in the hands of workers that are not alive, by worker; "" where none is named."""
         held = self._task.status.belongs(TaskStatus.HELD) & self._mine()
-        rows = self._told(held, [self._task.assigned_worker_name], limitby=(0, MOST))
+        rows = self._told(held, [self._task.assigned_worker_name], **_ANY)
         names = Counter(str(name or "") for (name,) in rows)
         return {name: number for name, number in sorted(names.items()) if name not in alive}
 
     def unreadable(self) -> list[int]:
         """Waiting tasks whose row has a value that is none of its column's type: their ids."""
         waiting = self._task.status.belongs(TaskStatus.WAITING) & self._mine()
-        how: dict[str, Any] = {"orderby": ~self._task.id, "limitby": (0, MOST)}
-        ids = {int(one) for (one,) in self._told(waiting, [self._task.id], **how)}
-        readable = {row.id for row in self._rows(self._task, waiting, self._task.ALL, **how)}
-        return sorted(ids - readable)
+        ids = {int(one) for (one,) in self._told(waiting, [self._task.id], **_ANY)}
+        these = (self._task.id > 0) & self._among(self._task.id, ids)
+        some = self._rows(self._task, these, self._task.ALL)
+        return sorted(ids - {row.id for row in some})
 
     def condemned(self) -> list[int]:
-        """Tasks that FAILED because their row could not be read: ids of the newest."""
-        condemned = self._task.status == TaskStatus.FAILED
-        condemned &= self._task.reason_code == ReasonCode.BAD_ROW.value
-        some = self._told(
-            condemned & self._mine(), [self._task.id], orderby=~self._task.id, limitby=(0, MOST)
-        )
-        return [int(one) for (one,) in some]
+        """Tasks that FAILED because their row could not be read: ids, among some thousands."""
+        failed = (self._task.status == TaskStatus.FAILED) & self._mine()
+        fields, how = [self._task.id, self._task.reason_code], {**_ANY, "limitby": (0, MOST_PAIRS)}
+        found = self._told(failed, fields, **how)
+        return sorted(int(one) for one, code in found if code == ReasonCode.BAD_ROW.value)
 
 
 def _later(moment: datetime, seconds: float) -> datetime | None:

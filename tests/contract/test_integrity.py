@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from databases import Database
+from plans import WHOLE, heard, is_mysql, plan
+from plugin_scheduler.models import INDEXES
 from shelf import NOW, Shelf
 
 from plugin_scheduler.records import TaskStatus
@@ -106,3 +109,23 @@ def test_orphans_are_counted(shelf: Shelf, database: Database) -> None:
     if database.server is None:  # which takes any text for a time
         shelf.db.executesql("UPDATE scheduler_task SET next_run_time = 'x' WHERE id = 1")
         assert browser.unreadable() == [1]
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres", "mysql"], indirect=True)
+def test_odd_statuses_are_found_by_an_index_beside_many_tasks(shelf: Shelf) -> None:
+    db = shelf.db
+    rows = [
+        {"uuid": f"u{number}", "status": TaskStatus.ALL[number % 8], "application_name": "lab"}
+        for number in range(4000)
+    ]
+    db.scheduler_task.bulk_insert(rows)
+    dialect = shelf.browser._dialect
+    with dialect.reading():
+        assert dialect.prepare_tables(INDEXES) == []
+    db.executesql("ANALYZE TABLE scheduler_task" if is_mysql(db) else "ANALYZE scheduler_task")
+    found = odd(shelf, "GARBAGE")
+    db.commit()
+    with heard(db) as said:
+        assert [one.first for one in shelf.browser.odd_statuses()] == [found]
+    [(sql, values)] = said
+    assert re.search(WHOLE, plan(db, sql, values)) is None, plan(db, sql, values)
