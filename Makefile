@@ -31,12 +31,13 @@ test: $(STAMP)  ## every test; POSTGRES_URI=... MYSQL_URI=... to use servers of 
 	$(PYTEST) tests/stress || failed=1; \
 	if [ $$failed = 1 ]; then echo "Some tests failed: see above."; exit 1; fi
 
-check: $(STAMP)  ## format, lint, types, the plan of the house, the reference
+check: $(STAMP)  ## format, lint, types, the plan of the house, the reference, known holes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy plugin_scheduler models controllers
 	$(PYTEST) -q tests/house
 	$(BIN)/python docs/make_reference.py --check
+	$(BIN)/python tests/audit.py
 
 unit: $(STAMP)  ## tests of seconds
 	$(PYTEST) -q tests/unit tests/house

