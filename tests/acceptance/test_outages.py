@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,10 +86,17 @@ class Work:
             assert "unexpected error" not in worker.log
 
     def has_said(self, outages: int) -> None:
-        """What each worker logs of them: one line at each end."""
+        """What each worker logs of them: one line at each end; and an event in the history."""
         for worker in self.workers.values():
             said = worker.log.count(AWAY), worker.log.count(AGAIN)
             assert said == (outages, outages), worker.log
+            name = self.lab.worker_row(worker).worker_name
+            eventually(partial(self._has_noted, name, outages))
+
+    def _has_noted(self, worker: str, outages: int) -> bool:
+        history = self.lab.fresh().scheduler_history
+        mine = (history.worker_name == worker) & (history.did == "database_back")
+        return int(history._db(mine).count()) == outages
 
 
 def away(lab: Lab, end: Callable[[], None], seconds: float) -> None:
