@@ -245,7 +245,8 @@ class _Births:
         try:
             os.setsid()  # its own group, so that all it starts can be ended with it
             forget_exit_handlers()
-            signal.set_wakeup_fd(-1)
+            for fd in (signal.set_wakeup_fd(-1), self._wake):  # a task could read what is meant
+                os.close(fd)  # for the nursery, which would not hear of a death
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._end.close()

@@ -58,6 +58,12 @@ def scribbles():
     to_all(lambda fd: os.write(fd, b"x" * 100))
     time.sleep(60)
 def cuts(): to_all(lambda fd: os.ftruncate(fd, 0))
+def dies_reading():
+    def read(fd):
+        os.set_blocking(fd, False)
+        os.read(fd, 1000)
+    to_all(read)
+    os._exit(3)
 def shuts():
     os.closerange(3, 64)
     time.sleep(60)
@@ -68,6 +74,8 @@ def shuts():
     assert task.reason_code == "runner_unreadable"
     task = lab.becomes(lab.queue("shuts", timeout=600), "FAILED", within=8)
     assert task.reason_code == "runner_died"
+    task = lab.becomes(lab.queue("dies_reading", timeout=600), "FAILED", within=8)
+    assert "exit status 3" in task.reason
     lab.becomes(lab.queue("cuts"), "COMPLETED", within=8)
     for _ in range(3):
         lab.becomes(lab.queue("quick"), "COMPLETED", within=8)
