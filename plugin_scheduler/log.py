@@ -74,7 +74,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "database_away": (_E, "database does not answer, will go on trying: %(error)s"),
     "database_awaited": (
         _W,
-        "the database cannot be used now, waiting up to %(seconds).0f s for it: %(error)s",
+        "the database cannot be used now, waiting up to %(seconds)g s for it: %(error)s",
     ),
     "child_died": (
         _E,

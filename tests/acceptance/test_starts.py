@@ -67,7 +67,7 @@ def test_a_worker_that_starts_while_its_tables_are_locked_waits_and_says_so_once
         # On a server it waits for the lock, as any client does.
         code, said = (75, "") if lab.server else sub_command(lab, "status")
         assert gives_up.wait(90) == 75
-        assert gives_up.log.count("this worker could not start: no database within 0 s") == 1
+        assert gives_up.log.count("this worker could not start: no database within 0.5 s") == 1
         eventually(lambda: "waiting up to 60 s for it" in waits.log, 90)
     assert lab.becomes(task_id, "COMPLETED", within=90)
     assert waits.log.count("waiting up to") == waits.log.count("database answers again") == 1
