@@ -180,6 +180,8 @@ def of_document(form: TaskForm, document: Any) -> Sent:
     for name, value in document.items():
         if name not in OF_CALL:
             _read_column(sent, name, value, form.edits)
+    if sent.errors:  # else the scheduler says it
+        _check_fit(form, sent)
     return sent
 
 
@@ -247,6 +249,18 @@ def _not_to_be_said(name: str, allowed: tuple[str, ...]) -> Sentence:
     if near:
         return Sentence("is nothing that can be said here; did you mean {near}?", near=near[0])
     return Sentence("is nothing that can be said here; there are: {names}", names=allowed)
+
+
+def _check_fit(form: TaskForm, sent: Sent) -> None:
+    """Tell besides other errors that the function cannot be called with these arguments."""
+    call = form.visit.scheduler.catalog.call(sent.function)
+    if call is None or sent.errors.keys() & set(OF_ARGUMENTS):
+        return
+    found = call.misfit(sent.pargs, sent.pvars)
+    if found is not None:
+        column, why = found
+        what = "{function} cannot be called like this: {why}"
+        sent.errors[f"p{column}"] = Sentence(what, function=sent.function, why=why)
 
 
 # -- what stays secret -------------------------------------------------------------------------
