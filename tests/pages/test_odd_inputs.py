@@ -45,6 +45,7 @@ TABLES = (ast.Assign, ast.AnnAssign)
 BODIES = (
     *(b"", b"{", b"[]", b"1", b"null", b'"x"', b"\xff\xfe", b'{"a": \xff}', b"NaN", b"[" * 100_000),
     *(b'{"a": 1' + b"0" * 5000 + b"}", b'{"_token": "\\ud800"}', b"\x00", b'{"a": 1} x'),
+    *(b'{"function": "add", "pargs": [NaN, 1e400]}', b'{"ids": [1], "ids": [2]}'),
 )
 HEADERS = {
     "Accept": ("", "*", "application/json;q=x", "\u00e9", "a" * 3000, "text/html;;;,,"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from kit import Worker, eventually
 from pages_kit import Page, Site
+from routes import JSON, Asker
 
 from plugin_scheduler.records import TaskStatus
 
@@ -326,6 +327,29 @@ def test_scripts_ask_what_there_is_and_queue_it(page: Page, site: Site) -> None:
     with page.expecting("answered 422"):
         answer = page.evaluate(quiet, {"function": "nope", "period": "soon"})
     assert set(answer["errors"]) == {"function", "period"}
+
+
+def test_a_script_is_told_what_is_no_json_or_would_be_changed(site: Site) -> None:
+    asker, before = Asker(site, "adele"), site.app.fresh()(site.app.db.scheduler_task).count()
+    for body, status, why in (
+        ('{"function": "add", "pargs": [NaN, 1]}', 400, "NaN is not JSON"),
+        ('{"function": "add", "pargs": [1e400, 1]}', 400, "1e400 is not JSON"),
+        (
+            '{"function": "add", "function": "sweep"}',
+            400,
+            'the key \\"function\\" stands there twice',
+        ),
+        ('{"function": "sweep", "task_name": "a\\u0000b"}', 422, "has a NUL character"),
+        ('{"function": "sweep", "group_name": "a,b"}', 422, "stands between the names of groups"),
+        ('{"function": "sweep", "timeout": 2147483648}', 422, "2147483647"),
+        ('{"function": "sweep", "enabled": null}', 422, "must be True or False"),
+        ('{"function": "add", "pargs": [1]}', 422, "missing a required argument: 'b'"),
+    ):
+        headers = {"Origin": site.root, "X-Scheduler-Token": asker.token}
+        headers["Content-Type"] = "application/json"
+        answer = asker.ask("POST", "api/tasks", JSON, data=body, headers=headers)
+        assert (answer.status_code, why in answer.text) == (status, True), answer.text
+    assert site.app.fresh()(site.app.db.scheduler_task).count() == before
 
 
 def test_in_italian_too(visit: Callable[..., Page]) -> None:
