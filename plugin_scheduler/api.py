@@ -324,9 +324,11 @@ class Scheduler(Questions, Orders, Editing, Pages):
         """Run ended tasks again now, and those that were skipped because of them; how many.
 
         Counters of failures start anew, the schedule stays. A ``stop_time`` that has passed must be
-        replaced by a new one, BadTask says so.
+        replaced by a new one, BadTask says so, as it does where the new one is no such time.
         """
         task, now = self.db.scheduler_task, self.now()
+        if stop_time is not None:
+            stop_time = self._checked_stop(stop_time, now)
         ids = set(self._ids(ref))
         skipped = self._skipped_with(ids) - ids
         changes: dict[str, Any] = {"stop_time": stop_time} if stop_time else {}
@@ -337,6 +339,14 @@ class Scheduler(Questions, Orders, Editing, Pages):
             if row.id in ids and row.status in TaskStatus.ENDED and is_late:
                 raise BadTask(f"task {row.id}: its stop_time has passed; give a new stop_time")
         return self._requeue(ids, now, changes) + self._requeue(skipped, now, {})
+
+    def _checked_stop(self, given: Any, now: datetime) -> Any:
+        moment, error = self._form().time("stop_time", given)
+        if error or moment is None:
+            raise BadTask(f"stop_time {error or 'is empty'}")
+        if moment <= now:
+            raise BadTask(f"stop_time {moment} has passed; give a new stop_time")
+        return moment
 
     def _requeue(self, ids: Collection[int], now: datetime, changes: dict[str, Any]) -> int:
         fresh = {"enabled": True, "next_run_time": now, "reason": None}

@@ -61,17 +61,23 @@ class Check:
         """The value as it is to be stored, or as it was given and what is wrong with it."""
         kind = type(value)
         if not self._keeps or kind not in PLAIN or (kind is str and len(value) > SHORT):
-            return _answer(self.field.validate(value))
+            return self._validate(value)
         known, key = self._known, (kind, value)
         try:
             return known[key]
         except KeyError:
-            answer = _answer(self.field.validate(value))
+            answer = self._validate(value)
             if answer[1] is None:
                 if len(known) >= KEPT:
                     known.clear()
                 known[key] = answer
             return answer
+
+    def _validate(self, value: Any) -> Answer:
+        try:
+            return _answer(self.field.validate(value))
+        except (ValueError, OverflowError) as error:  # a number that Python writes no text of, say
+            return value, f"cannot be read: {error}"
 
     def ask_but(self, sure: type, value: Any) -> Answer:
         """As `ask`, where what one kind of validator would say is known: it takes the value."""

@@ -75,8 +75,8 @@ class Questions(Home):
             row = ref.get("scheduler_task") or ref
             return task.id == row["id"]
         if isinstance(ref, int) and not isinstance(ref, bool):
-            return task.id == int(ref)
+            return task.id == (int(ref) if ref.bit_length() < 64 else 0)  # which no task has
         if isinstance(ref, str):
-            return task.uuid == ref
+            return task.uuid == ref if values.flaw_of(ref) is None else task.id == 0
         kind = type(ref).__name__
         raise BadTask(f"a task is named by id, uuid, Query or Row, not by {kind} {ref!r}")

@@ -91,6 +91,18 @@ class Form:
             self._calls[name] = self.catalog.call(name)
         return self._calls[name]
 
+    def time(self, name: str, value: Any) -> tuple[Any, Any]:
+        """A time as the scheduler's, naive; and what is wrong with it."""
+        try:
+            value, error = self.checks[name].ask(self._naive(value))
+            return self._naive(value), error  # a text may have become a time
+        except (OverflowError, ValueError):
+            return value, "is not in the years 1 to 9999 of the scheduler's time zone"
+
+    def _naive(self, value: Any) -> Any:
+        is_time = isinstance(value, datetime.datetime)
+        return clock.naive(value, self.zone) if is_time else value
+
     def _set_default(self, name: str, check: Check) -> None:
         default = check.field.default
         if check.field.compute:
@@ -245,26 +257,17 @@ class Draft:
 
     def _set_time(self, name: str, value: Any) -> None:
         """Times are validated here already: what follows compares them, and counts from them."""
-        try:
-            value = self._naive(value)
-            value, error = self._form.checks[name].ask(value)
-            value = self._naive(value)  # of a text
-        except (OverflowError, ValueError):
-            error = "is not in the years 1 to 9999 of the scheduler's time zone"
         self._asked.add(name)
-        self.columns[name] = value
+        self.columns[name], error = self._form.time(name, value)
         if error:
             self.errors[name] = error
 
-    def _naive(self, value: Any) -> Any:
-        is_time = isinstance(value, datetime.datetime)
-        return clock.naive(value, self._form.zone) if is_time else value
-
     def _set_cron_time(self, start: Any, cronline: str) -> None:
-        if cron.check(str(cronline)) is not None or not isinstance(start, datetime.datetime):
+        are_fit = isinstance(cronline, str) and isinstance(start, datetime.datetime)
+        if not are_fit or cron.check(cronline) is not None:
             return
         try:
-            first = recurrence.first_run_time(start_time=start, cronline=str(cronline))
+            first = recurrence.first_run_time(start_time=start, cronline=cronline)
         except ValueError as error:  # none in the years that there are
             self.errors["cronline"] = f"has no time after {start:%Y-%m-%d %H:%M}: {error}"
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from home import Connect, scheduler_on
 
-from plugin_scheduler import Scheduler
+from plugin_scheduler import BadTask, Scheduler
 from plugin_scheduler.editing import EDITABLE
 from plugin_scheduler.queueing import FLAGS, SCHEDULERS_OWN
 
@@ -172,3 +172,20 @@ def test_arguments_that_the_function_cannot_take_are_refused(shared: Scheduler) 
     assert shared.queue_task("echo", [1, 2, 3], {"c": 1}).errors == {}
     shared.catalog = type(shared.catalog)({}, {})  # of a program that only queues
     assert shared.queue_task("add", [1, 2, 3]).errors == {}
+
+
+def test_a_new_stop_time_is_one_that_every_database_takes(shared: Scheduler) -> None:
+    made = shared.queue_task("add")
+    shared.stop_task(made.id)
+    for given in (*BAD_TIMES, datetime(2001, 1, 1), "2001-01-01 00:00:00", ""):
+        with pytest.raises(BadTask, match="stop_time"):
+            shared.requeue(made.id, stop_time=given)
+    assert shared.requeue(made.id, stop_time=datetime(2999, 1, 1, tzinfo=timezone.utc)) == 1
+    assert shared.db.scheduler_task(made.id).stop_time == datetime(2999, 1, 1)
+
+
+def test_a_name_that_no_task_can_have_is_a_task_that_is_not_there(shared: Scheduler) -> None:
+    shared.queue_task("add")
+    for ref in ("a\x00b", "caf\udce9", 2**63, -1, 10**30, 0):
+        assert shared.task_status(ref) is None
+        assert shared.stop_task(ref) is None
