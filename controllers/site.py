@@ -32,8 +32,11 @@ from yatl.helpers import INPUT
 
 from plugin_scheduler import values
 from plugin_scheduler.errors import NotFound, SchedulerError, StoreUnavailable
+from plugin_scheduler.visible_text import visible
 
 DAY = 24 * 3600
+#: Templates whose fields are sent back.
+FORMS = ("queue.html",)
 LONGEST_FLASH = 600  # characters: it travels in a cookie
 
 #: Pages in the order of the navigation: path, and what it is called.
@@ -234,7 +237,9 @@ class Site:
         response.headers["Content-Type"] = "text/html; charset=utf-8"
         folder = str(FOLDER)
         text: str = render(filename=str(FOLDER / template), path=folder, context=context)
-        return values.clean(text)  # halves of letters are in no encoding
+        text = values.clean(text)  # halves of letters are in no encoding
+        # A form must send back what it was given; all other pages are only read.
+        return text if template in FORMS else visible(text, lines=True)
 
 
 @lru_cache

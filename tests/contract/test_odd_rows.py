@@ -146,3 +146,6 @@ def test_every_odd_value_of_every_column_is_drawn_beside_the_others(tmp_path: An
     assert "the newest one" in shown["tasks"]
     assert "values in its row cannot be read: slots: &#x27;x&#x27;" in shown["workers"]
     assert "cannot be read" in shown["history"]
+    pages = {path: text for path, text in shown.items() if not path.startswith("api/")}
+    assert not [path for path, text in pages.items() if re.search("[\x1b\x9b\u202e]", text)]
+    assert r"\x1b[2J\u202e" in shown["workers"]
