@@ -115,7 +115,7 @@ def test_it_works_in_bulk_with_an_answer_for_each(scheduler: Scheduler) -> None:
     answers = scheduler.queue_tasks([*tasks, {"function": "log_in", "pargs": [3, 4]}])
     shown = [json.loads(seen(scheduler, answer.id).args) for answer in answers]
     assert shown == [["ann", HIDDEN]] * 3 + [[3, 4]]
-    wrong = scheduler.queue_tasks([*tasks, {"function": "join", "secret": ["pasword"]}])
+    wrong = scheduler.queue_tasks([*tasks, {**tasks[0], "secret": ["pasword"]}])
     assert [list(answer.errors) for answer in wrong] == [[], [], [], ["secret"]]
 
 
