@@ -162,7 +162,7 @@ def test_groups_on_the_command_line_win_over_the_apps(shop: Lab) -> None:
 @pytest.mark.parametrize("twice", [["-K", "shop,shop"], ["-K", "shop", "-K", "shop"]])
 def test_an_app_named_twice_gets_two_workers_that_ctrl_c_ends(shop: Lab, twice: list[str]) -> None:
     launcher = start(shop, *twice, "-w", "w")
-    eventually(lambda: shop.worker_names() == {"w-1", "w-2"}, 10)
+    eventually(lambda: shop.worker_names() == {"w-1", "w-2"}, 40)
     family = [process.pid for process in launcher.family()]
     launcher.send(INT)
     assert launcher.wait() == 130
