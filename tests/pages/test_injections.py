@@ -89,6 +89,10 @@ def pages(asker: Asker, nasty: Nasty) -> list[str]:
     for route, path, answer in shown(asker, nasty):
         if answer.headers["Content-Type"].startswith("text/html"):
             found.setdefault(route.path, []).append(path)
+    whole = {
+        route.path for route in ROUTES if not route.places and not route.path.startswith("api/")
+    }
+    assert not whole - found.keys(), "these were not drawn at all"
     return [path for paths in found.values() for path in dict.fromkeys([*paths[:3], *paths[-2:]])]
 
 
