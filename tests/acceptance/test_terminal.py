@@ -249,8 +249,9 @@ def test_secret_arguments_are_dots_wherever_a_task_is_shown(terminal: Terminal) 
     task_id = terminal.json("queue", "add", *words)["id"]
     for shown in (terminal("run", str(task_id)), terminal("tasks")):
         assert 'add("ann", "••••••", token="••••••")' in shown and "hunter2" not in shown
-    for words in (("run", "--json", str(task_id)), ("tasks", "--json"), ("status", "--json")):
+    for words in (("run", "--json", str(task_id)), ("tasks", "--json")):
         assert "hunter2" not in terminal(*words)
+    assert "hunter2" not in terminal("status", "--json", code=2), "no worker is there"
     assert terminal("tasks", "--text", "hunter2") == "no such tasks\n"
     assert terminal("queue", "add", "hunter2", "--set", "secret=password", code=2) == ""
     assert "secret: must be a list" in terminal.errors and "hunter2" not in terminal.errors
