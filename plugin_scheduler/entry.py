@@ -16,6 +16,7 @@ from typing import Any
 
 from plugin_scheduler.processes import leave
 from plugin_scheduler.signals import ignore_all
+from plugin_scheduler.wire import Closed
 
 
 def nursery(fd: int) -> int:
@@ -70,6 +71,8 @@ if __name__ == "__main__":
     code = 1
     try:
         code = ENTRIES[sys.argv[1]](*(int(fd) for fd in sys.argv[2:]))
+    except Closed:  # the process that started this one has left: its exit says why
+        pass
     except BaseException:  # told as Python tells it; then this process ends, come what may
         traceback.print_exc()
     leave(code)

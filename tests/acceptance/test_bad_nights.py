@@ -59,12 +59,12 @@ def test_a_worker_that_slept_alone_does_not_bury_itself(lab: Lab) -> None:
 def test_a_refused_second_worker_of_a_name_leaves_the_firsts_work_alone(lab: Lab) -> None:
     lab.write_tasks(SOURCE)
     lab.start_worker("-b", "0.3", "-w", "w1")
-    running = lab.queue("long", 9)
+    running = lab.queue("long", 14)
     lab.becomes(running, "RUNNING")
     second = lab.start_worker("-b", "0.3", "-w", "w1", ready=False)
     assert second.wait() == 2
     assert lab.task(running).status == "RUNNING"
-    lab.becomes(running, "COMPLETED")
+    lab.becomes(running, "COMPLETED", within=20)
     assert len(lab.runs(running)) == 1
 
 

@@ -84,7 +84,7 @@ def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(tmp_path: Path, what
     else:
         (tmp_path / "apps").mkdir()
     code, said, seconds = run(tmp_path, *arguments)
-    assert code == 2 and seconds < 10, said
+    assert code == 2 and seconds < 30, said
     assert sum("Error: " in line for line in said.splitlines()) == 1 and all(
         word in said for word in words
     ), said
@@ -95,11 +95,11 @@ def test_an_unreachable_database_is_named_without_its_password(tmp_path: Path) -
     (tmp_path / "t.py").write_text("def f(): pass")
     uri = "sqlite:///nowhere/at/all.sqlite"
     code, said, seconds = run(tmp_path, "-u", uri, "-t", "t.py")
-    assert code == 2 and "nowhere/at/all.sqlite cannot be opened" in said and seconds < 10
+    assert code == 2 and "nowhere/at/all.sqlite cannot be opened" in said and seconds < 30
     pytest.importorskip("psycopg2")
     uri = "postgres://me:secret@127.0.0.1:1/none"
     code, said, seconds = run(tmp_path, "-u", uri, "-t", "t.py", "--db-outage-limit", "0.1")
-    assert code == 75 and seconds < 10
+    assert code == 75 and seconds < 30
     assert "postgres://me:***@127.0.0.1:1/none cannot be opened" in said and "secret" not in said
 
 

@@ -69,14 +69,28 @@ def _left(before: Snapshot, now: Snapshot) -> Iterator[str]:
 
 
 def _processes() -> Iterator[int]:
-    """Living processes below this one, and what they have started, but not the shared programs."""
-    for pid in _children_of_this_process():
+    """Living processes that this one has started, and those whose parent has ended.
+
+    What is below a living child belongs to that child: a worker that several tests share makes new
+    processes while they run.
+    """
+    for pid in (*_children_of_this_process(), *_orphans()):
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            if process.name() in SHARED_PROGRAMS or process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            yield process.pid
-            yield from (one.pid for one in process.children(recursive=True))
+            is_shared = process.name() in SHARED_PROGRAMS
+            if not is_shared and process.status() != psutil.STATUS_ZOMBIE:
+                yield pid
+
+
+def _orphans() -> Iterator[int]:
+    """Processes without a parent that have this test run's temporary folder."""
+    mark = f"TMPDIR={tempfile.gettempdir()}\0".encode()
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                parent = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1]
+                if parent == "1" and mark in Path(f"/proc/{name}/environ").read_bytes():
+                    yield int(name)
 
 
 def _children_of_this_process() -> list[int]:
