@@ -80,6 +80,10 @@ def blank_page() -> int:
     """A file for a board; its descriptor. Its size is final: a page that another process cuts off
     would end whoever looks at it."""
     file = nameless_file("board")
-    os.ftruncate(file, PAGE)
+    try:
+        os.ftruncate(file, PAGE)
+    except OSError:  # a limit on the size of files; the descriptor must not stay open
+        os.close(file)
+        raise
     seal(file, SHRINK | GROW)
     return file

@@ -27,6 +27,7 @@ class OutletHandler(logging.Handler):
 
     def __init__(self, fd: int = 2) -> None:
         super().__init__()
+        self._given = fd
         self._fd, self._write = _writer(fd)
         self._lines: deque[bytes] = deque()
         self._kept = self._dropped = 0
@@ -71,6 +72,14 @@ class OutletHandler(logging.Handler):
         self.write_out()
         if self._lines and _has_room(self._fd, AT_THE_END):
             self.write_out()
+
+    def close(self) -> None:
+        """Close what was opened anew; the descriptor that was given stays open."""
+        if self._fd not in (-1, self._given):
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+        self._fd = -1
+        super().close()
 
 
 def _writer(fd: int) -> tuple[int, Callable[[bytes], int]]:

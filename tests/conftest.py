@@ -33,11 +33,7 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Shared]:
 @pytest.fixture(autouse=True)
 def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each test ends what it started; a test that leaks would make a later one fail."""
-    for wider in sorted(request.fixturenames):  # what a module or the session shares is no leak
-        definitions = request._fixturemanager.getfixturedefs(wider, request.node) or ()
-        if any(one.scope != "function" for one in definitions):
-            request.getfixturevalue(wider)
-    if not os.environ.get("CI"):
+    if not os.environ.get("CI") or _shares_more_than_servers(request):
         yield
         return
     shared = request.config.stash[SHARED].descriptors
@@ -45,6 +41,19 @@ def leaves_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     left = leaks.left_since(before, shared)
     assert left == [], f"the test left behind: {left}"
+
+
+def _shares_more_than_servers(request: pytest.FixtureRequest) -> bool:
+    """A web server, a browser or a worker that several tests share opens things at any time."""
+    shared = set()
+    for name in request.fixturenames:
+        definitions = request._fixturemanager.getfixturedefs(name, request.node) or ()
+        shared |= {name for one in definitions if one.scope != "function"}
+    return not all(map(_is_of_pytest, shared))
+
+
+def _is_of_pytest(name: str) -> bool:
+    return name in ("servers", "tmp_path_factory", "pytestconfig", "worker_id", "testrun_uid")
 
 
 def lab_of(kind: str, servers: Shared, folder: Path) -> Iterator[Lab]:

@@ -56,7 +56,7 @@ TASKS = """
 
     def nothing(path):
         for _ in _let_go(path):
-            print("something", flush=True)
+            pass
 
     def much():
         for number in range(60_000):
@@ -197,12 +197,10 @@ def test_a_run_is_stopped_from_its_page_and_that_is_seen(desk: Desk, page: Page)
 def test_a_run_that_returns_nothing_goes_and_the_page_says_so(desk: Desk, page: Page) -> None:
     _, run_id = desk.begin("nothing")
     page.open(f"runs/{run_id}")
-    eventually(lambda: lines(page), 8)
     with page.expecting("answered 404", 10):
         desk.go.touch()
         page.locator("#gone").wait_for()
     assert "keep_empty_runs" in page.locator("#gone").inner_text()
-    assert lines(page), "what was seen stays"
 
 
 def test_of_much_output_the_end_is_shown_and_all_of_it_can_be_had(desk: Desk, page: Page) -> None:

@@ -121,6 +121,9 @@ def test_an_exception_with_a_line_feed_forges_no_line_of_the_commands_log() -> N
         info = sys.exc_info()
     handler.handle(logging.LogRecord("n", logging.ERROR, "p", 1, "told", (), info))
     first, *rest = os.read(readable, 9999).decode().splitlines()
+    handler.close()
+    for fd in (readable, writable):
+        os.close(fd)
     assert first.endswith("ERROR told")
     assert rest and all(line.startswith("    ") and "\x1b" not in line for line in rest)
 

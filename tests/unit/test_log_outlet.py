@@ -71,6 +71,7 @@ def test_lines_that_nothing_reads_are_kept_to_a_limit_then_counted(ends: Ends) -
     assert [one[:6] for one in kept] == [f"{count:06}" for count in range(len(kept))]
     assert KEPT / 1000 <= len(kept) < number
     assert said[-1] == f"{number - len(kept)} log lines dropped: nothing read them in time"
+    handler.close()
 
 
 def test_a_reader_that_is_gone_and_a_descriptor_that_is_closed_do_no_harm() -> None:
@@ -78,6 +79,7 @@ def test_a_reader_that_is_gone_and_a_descriptor_that_is_closed_do_no_harm() -> N
     handler = OutletHandler(writable)
     os.close(readable)
     handler.emit(record("to nothing"))
+    handler.close()
     os.close(writable)
     OutletHandler(writable).emit(record("to nothing"))
 
