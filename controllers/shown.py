@@ -42,7 +42,7 @@ TONES = {
 MEANINGS = {
     Outcome.DIED: Sentence("its own process died"),
     Outcome.LOST: Sentence("its worker died"),
-    Outcome.INTERRUPTED: Sentence("its worker left, or lost its right to it; it runs again"),
+    Outcome.INTERRUPTED: Sentence("its worker left, or lost its lease; it runs again"),
 }
 NOTHING = "\u2013"  # a dash
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -385,12 +386,12 @@ def _forgotten(file: str) -> str:
 def what_failed(name: str, error: Exception) -> str:
     """A sentence with the remedy for a table that could not be changed."""
     said = str(error).strip().splitlines() or [type(error).__name__]
-    remedy = "Mend that"
-    if isinstance(error, TimeoutError) or "lock" in str(error).lower():
+    remedy = "Fix this"
+    if isinstance(error, TimeoutError) or re.search(r"\block", str(error).lower()):
         remedy = "Another session holds the table (a worker of web2py, an open shell?): end that"
     return (
-        f"{name} could not be made or brought up to date: {said[0]}. {remedy}, then start again: "
-        "it goes on where it was"
+        f"{name} could not be made or brought up to date: {said[0]}. {remedy}, then "
+        "start again: finished steps are not repeated"
     )
 
 

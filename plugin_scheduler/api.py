@@ -394,9 +394,18 @@ class Scheduler(Questions, Orders, Editing, Pages):
         if not any(value is self for value in self._namespace.values()):
             return False
         return all(
-            getattr(sys.modules.get(one.__module__), one.__qualname__, None) is one
+            getattr(
+                sys.modules.get(_text_of(one, "__module__")), _text_of(one, "__qualname__"), None
+            )
+            is one
             for one in self.catalog.functions().values()
         )
+
+
+def _text_of(function: Any, name: str) -> str:
+    """An attribute that a partial or an object that can be called may lack, or give as anything."""
+    value = getattr(function, name, "")
+    return value if isinstance(value, str) else ""
 
 
 def _callers_namespace(scheduler: Scheduler) -> dict[str, Any]:

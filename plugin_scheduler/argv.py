@@ -63,7 +63,9 @@ def check_texts(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         for word in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(word, str) and values.flaw_of(word) is not None:
-                raise ConfigError(f"{name}: {word!r} is no UTF-8; is the terminal's encoding?")
+                raise ConfigError(
+                    f"{name}: {word!r} is not valid UTF-8; check the terminal's encoding"
+                )
 
 
 def column(table: Any, pair: str) -> tuple[str, Any]:

@@ -174,7 +174,7 @@ class Call:
         if not pvars and not self._named and self._least <= len(pargs) <= self._most:
             return None
         try:
-            self._signature.bind(*pargs, **pvars)
+            self._signature.bind(*pargs, **{str(name): value for name, value in pvars.items()})
         except TypeError as error:
             why = str(error)
             words = ("keyword argument", "multiple values", *self._named)

@@ -104,6 +104,7 @@ def _of_uri(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
         path = os.path.abspath(where["file"])
         module.check(uri, folder, path)
         spec = {"uri": uri, "folder": folder, "tasks": path, "settings": settings.as_dict()}
+        spec["migrate"] = not where.get("reads_only")
         home = load({"kind": "file", **spec}).home
         db, catalog = home.db, home.catalog
     else:

@@ -10,7 +10,13 @@ LOCKS = "/proc/locks"
 
 
 def holders_of(paths: Iterable[str]) -> set[int] | None:
-    """The pids of those that hold a lock on one of these files; None where nothing tells."""
+    """The pids of those that hold a lock on one of these files; None where nothing tells.
+
+    In write-ahead mode each open connection reads-locks its file for as long as it is open, so only
+    a lock for writing counts there.
+    """
+    paths = list(paths)
+    is_ahead = any(path.endswith("-shm") and os.path.exists(path) for path in paths)
     inodes = set()
     for path in paths:
         with contextlib.suppress(OSError):  # a journal that is not there
@@ -22,6 +28,8 @@ def holders_of(paths: Iterable[str]) -> set[int] | None:
         return None
     found = set()
     for words in lines:  # 1: POSIX ADVISORY WRITE 4711 08:01:1234 128 128; "->" where it waits
-        if len(words) >= 6 and words[1] != "->" and words[5].rpartition(":")[2] in inodes:
+        if len(words) < 6 or words[1] == "->" or words[5].rpartition(":")[2] not in inodes:
+            continue
+        if words[3] == "WRITE" or not is_ahead:
             found.add(int(words[4]))
     return found

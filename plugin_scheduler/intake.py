@@ -162,7 +162,7 @@ class Intake:
             self._maybe_more, self._due_at = True, None
         if self._waiting or not (self._can_take() and self._maybe_more and self.health.may_try()):
             return
-        wanted, instant = MOST * max(1, self._pool.takers()), self._store.dialect.now()
+        wanted, instant = self._wanted(), self._store.dialect.now()
         limited = bool(self.functions.only)
         claim = self._claim(wanted, instant)
         if claim is None:
@@ -183,6 +183,10 @@ class Intake:
             )
             self._mind_others(now, claim.contended or is_left)
             self._maybe_more = more
+
+    def _wanted(self) -> int:
+        """How many due tasks a claim reads at most."""
+        return MOST * max(1, self._pool.takers())
 
     def _claim(self, wanted: int, instant: datetime) -> Claim | None:
         """None where it failed, which is told; what passes by itself is the caller's."""
@@ -228,7 +232,8 @@ class Intake:
         """Of those due, in their order: each that is long an idle runner, and quick ones as many as
         are soon done."""
         idle, room, chosen = self._pool.idle(), self._room(), []
-        for task in self.functions.known(tasks):
+        are_all = len(tasks) < self._wanted()
+        for task in self.functions.known(tasks, are_all):
             guess = self._guess(task)
             if guess > QUICK:
                 if not idle:

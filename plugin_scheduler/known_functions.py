@@ -52,11 +52,12 @@ class KnownFunctions:
         self._names.discard(name)
         self._only = ()
 
-    def known(self, tasks: Sequence[Task]) -> Sequence[Task]:
-        """Those of the tasks that this worker can run; the next claims leave out the others."""
+    def known(self, tasks: Sequence[Task], are_all: bool = True) -> Sequence[Task]:
+        """Those of the tasks that this worker can run; the next claims leave out the others.
+        ``are_all``: no due task was left unread behind these."""
         found = {task.function_name for task in tasks}
         unknown = found - self._names
-        if not self._only:  # what was not read this time is there no more
+        if not self._only and are_all:  # what was not read this time is there no more
             self._met = {name: self._met[name] for name in self._met if name in unknown}
         if not unknown:
             return tasks

@@ -77,7 +77,12 @@ class _Family:
         for one in self._members:
             if one.starts_at is not None and one.starts_at <= self._now():
                 load = [logger.level, *one.spec]
-                one.process = start_entry("worker", [self._lifeline], load)
+                try:
+                    one.process = start_entry("worker", [self._lifeline], load)
+                except (OSError, MemoryError) as error:  # no room now; the others work on
+                    tell("start_failed", error=error)
+                    one.starts_at = self._now() + PAUSES[-1]
+                    continue
                 one.started, one.starts_at = self._now(), None
 
     def _pass_on(self) -> None:

@@ -49,13 +49,12 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "give_back_refused": (
         _W,
-        "run %(run)s of task %(task)s: the database refuses to take it back, which is tried again "
-        "every %(seconds)d s: %(error)s",
+        "run %(run)s of task %(task)s cannot be given back, next try in %(seconds)d s: %(error)s",
     ),
     "report_refused": (
         _W,
-        "run %(run)s of task %(task)s: the database refuses its end, which is tried again every "
-        "%(seconds)d s: %(error)s",
+        "run %(run)s of task %(task)s: its end cannot be stored, next try in %(seconds)d s: "
+        "%(error)s",
     ),
     "report_dropped": (
         _W,
@@ -80,7 +79,7 @@ EVENTS: dict[str, tuple[int, str]] = {
         _E,
         "a worker of this command died (%(how)s); started again in %(seconds).0f s",
     ),
-    "child_refused": (_E, "a worker of this command left for good: %(how)s"),
+    "child_refused": (_E, "a worker of this command ended and is not started again: %(how)s"),
     "parent_gone": (_W, "the command that started this worker is gone: it leaves, too"),
     "start_failed": (_E, "this worker could not start: %(error)s"),
     "left_early": (_I, "this worker left: %(why)s"),
@@ -94,7 +93,7 @@ EVENTS: dict[str, tuple[int, str]] = {
         _E,
         "worker %(worker)s could not load its app anew and goes on with what it has: %(why)s",
     ),
-    "signal_ignored": (_W, "%(signal)s means nothing to a worker: ignored"),
+    "signal_ignored": (_W, "signal %(signal)s ignored"),
     "state": (
         _W,
         "state of worker %(worker)s: %(status)s, groups %(groups)s, leads: %(leads)s, database: "
@@ -102,8 +101,8 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "lock_ended": (
         _W,
-        "the database was locked by what a run has left in its runner: idle runners ended, "
-        "process %(pids)s",
+        "a run that has ended left a transaction open and the database locked: idle runners "
+        "ended, process %(pids)s",
     ),
     "database_back": (_W, "database answers again after %(seconds).1f s"),
     "bell_lost": (

@@ -22,7 +22,11 @@ from plugin_scheduler.terminal import COMMANDS as COMMANDS
 from plugin_scheduler.terminal import Answer, sub_command
 
 
-@sub_command(example="doctor -K shop\ndoctor -u sqlite://s.sqlite -f data --json")
+@sub_command(
+    checks=True,
+    reads_only=True,
+    example="doctor -K shop\ndoctor -u sqlite://s.sqlite -f data --json",
+)
 def doctor(desk: Desk) -> Answer:
     """Check the installation: database, tables, workers, this machine.
 

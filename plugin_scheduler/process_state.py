@@ -64,6 +64,7 @@ class ProcessState:
         os.umask(self._mask)
         if (
             _read() == self._plain
+            and (sys.path, sys.argv) == self._paths
             and _environment() == self._environment
             and warnings.filters == self._filters
             and self._logging.is_unchanged()
@@ -172,7 +173,7 @@ def _read() -> tuple[Any, ...]:
     return (
         list(map(handler_of, _NUMBERS)),
         _signal.pthread_sigmask(_signal.SIG_BLOCK, ()),
-        signal.getitimer(signal.ITIMER_REAL),
+        [*map(signal.getitimer, _TIMERS)],
         sys.getrecursionlimit(),
         socket.getdefaulttimeout(),
         gc.isenabled(),

@@ -155,7 +155,8 @@ class Draft:
         self._set_secret(name, secret)
         self._set_times()
         self._check_names()
-        self._check_together()
+        stop = self.columns.get("stop_time")
+        self._check_together(stop and (self.columns.get("start_time") or self._form.now()))
         self._validate()
         call = self._form.call(name)
         if call is not None:
@@ -175,7 +176,8 @@ class Draft:
             self.errors["secret"] = error.args[0]
         self._set_times()
         self._check_names()
-        self._check_together()
+        # Against a declared start only: an app must load also when the stop_time has passed.
+        self._check_together(self.columns.get("start_time"))
         self._validate()
         return self.errors
 
@@ -300,11 +302,10 @@ class Draft:
         else:
             self.errors[name] = f"must be True or False, not {value!r:.40}"
 
-    def _check_together(self) -> None:
+    def _check_together(self, start: Any) -> None:
         """Settings that cannot work together are refused here, where they can still be mended."""
         columns = self.columns
         stop = columns.get("stop_time")
-        start: Any = stop and (columns.get("start_time") or self._form.now())
         are_fit = not self.errors.keys() & {"start_time", "stop_time"}
         if are_fit and _are_times(start, stop) and stop <= start:
             self.errors["stop_time"] = "must be after start_time, or the task can never start"

@@ -6,7 +6,6 @@ and log. I never claim, and never end a run.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -133,8 +132,14 @@ class Reporting:
         free = self._store.tasks.free([result.order for result in results])
         reports = [_report(one, ended) for one in results if one.order.run_id in free]
         done: Done = []
-        with contextlib.suppress(Locked):  # just now; all of them have another time
+        try:
             done = self._store.tasks.report(reports, self._name) if reports else []
+        except Locked:  # just now; all of them have another time
+            pass
+        except StoreUnavailable:
+            raise
+        except Exception:  # one of the others cannot be stored
+            done = self._store_each(reports)
         stored = {report.order.run_id for report, _ in done}
         self._held.note({result.order.run_id for result in results} - stored)
         return done
@@ -145,6 +150,8 @@ class Reporting:
         for report in reports:
             try:
                 done.append(self._store_one(report))
+            except Locked:
+                self._held.note({report.order.run_id})
             except StoreUnavailable:
                 if not done:
                     raise

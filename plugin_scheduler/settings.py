@@ -164,4 +164,4 @@ def fault_of_group(name: str) -> Sentence | None:
     if found:
         what = "cannot have {character}: it stands between the names of groups"
         return Sentence(what, character=repr(found[0]))
-    return Sentence("cannot begin with [: a list of groups does") if name[0] == "[" else None
+    return Sentence("must not begin with [") if name[0] == "[" else None

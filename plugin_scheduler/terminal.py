@@ -24,7 +24,7 @@ from plugin_scheduler.argv import Word, arguments, check_texts, column, moment
 from plugin_scheduler.browse import Filter
 from plugin_scheduler.browse.warnings import exit_code
 from plugin_scheduler.desk import Desk, opened
-from plugin_scheduler.errors import BadTask, NotFound
+from plugin_scheduler.errors import BadTask, ConfigError, NotFound, StoreUnavailable
 from plugin_scheduler.journal import Journal
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView, plain
@@ -90,20 +90,32 @@ def _where(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def sub_command(
-    *options: Any, example: str, migrates: bool = False
+    *options: Any,
+    example: str,
+    migrates: bool = False,
+    reads_only: bool = False,
+    checks: bool = False,
 ) -> Callable[[Callable[..., Answer]], click.Command]:
     """Make a sub-command of a function that is given a Desk and its own options. One that
-    ``migrates`` adds what the tables lack, unless it is a dry run."""
+    ``migrates`` adds what the tables lack, unless it is a dry run. One that ``reads_only`` changes
+    no table. For one that ``checks``, a database that is away is an error that it found (2)."""
 
     def make(body: Callable[..., Answer]) -> click.Command:
         @click.pass_context
         def call(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
             release()
-            where = {**_where(ctx, given), "migrate": migrates and not given.get("dry_run")}
+            dry = bool(given.get("dry_run"))
+            where = {**_where(ctx, given), "migrate": migrates and not dry}
+            where["reads_only"] = reads_only or dry
             check_texts({**given, "-K": where["app"], "-u": where["uri"]})
             # What an app prints while it is loaded or asked is not part of the answer.
-            with contextlib.redirect_stdout(sys.stderr), opened(where) as desk:
-                answer = body(desk, **given)
+            try:
+                with contextlib.redirect_stdout(sys.stderr), opened(where) as desk:
+                    answer = body(desk, **given)
+            except StoreUnavailable as error:
+                if not checks:
+                    raise
+                raise ConfigError(str(error)) from error
             _give(answer, as_json)
             ctx.exit(answer.exit_code)
 
@@ -133,7 +145,7 @@ def _give(answer: Answer, as_json: bool) -> None:
 # -- to look -----------------------------------------------------------------------------------
 
 
-@sub_command(example="status -K shop\nstatus -u sqlite://s.sqlite -f data --json")
+@sub_command(checks=True, example="status -K shop\nstatus -u sqlite://s.sqlite -f data --json")
 def status(desk: Desk) -> Answer:
     """How things stand: counts of tasks, what runs now, the workers, and warnings.
 

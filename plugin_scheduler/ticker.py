@@ -123,9 +123,10 @@ class Ticker:
         if self._clock.monotonic() < self._next_pruning:
             return
         self._next_pruning = self._clock.monotonic() + PRUNE_EVERY
-        with contextlib.suppress(Exception):  # they may stay: no chore has to wait for this
-            if self._store.metrics.prune() | self._store.events.prune():
-                self._next_pruning = self._clock.monotonic() + PRUNE_ON
+        for prune in (self._store.metrics.prune, self._store.events.prune):
+            with contextlib.suppress(Exception):  # they may stay: no chore has to wait for this
+                if prune():
+                    self._next_pruning = self._clock.monotonic() + PRUNE_ON
 
     def _unless_locked(self, chore: Callable[[], int]) -> int:
         """Somebody edits a row that the chore wants: it waits for the next round, and keeps nobody

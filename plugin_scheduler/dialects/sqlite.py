@@ -218,7 +218,9 @@ class SQLite(Dialect):
         )
 
     def lock_holders(self) -> set[int] | None:
-        path = self._path()
+        if self._place is None:
+            return None
+        path = self._place.path  # not asked of the database: that would open a connection
         return holders_of([path, f"{path}-shm", f"{path}-wal"])
 
     def doorbell(self) -> Doorbell:

@@ -57,7 +57,7 @@ CODES: Mapping[str, tuple[str, str]] = {
     ),
     "rows_unreadable": (WARNING, "correct the values; a worker condemns such a row (FAILED)"),
     "rows_condemned": (WARNING, "correct the values, then requeue the tasks"),
-    "table_large": (NOTE, "delete old rows, and run them off with discard_results=True"),
+    "table_large": (NOTE, "delete old rows; discard_results=True keeps no rows of successful runs"),
     # The work and its workers
     "group_unserved": (ERROR, "start a worker for the group"),
     "function_unknown": (ERROR, "deploy the function, and restart the workers"),
@@ -65,6 +65,7 @@ CODES: Mapping[str, tuple[str, str]] = {
     "no_worker": (WARNING, "start a worker: scheduler.py -K APP"),
     "no_leader": (ERROR, "start another worker; a leader is found within seconds"),
     "worker_silent": (WARNING, "look whether its host is up; its row goes when its lease is over"),
+    "worker_unreadable": (WARNING, "correct the values; the worker writes its row at each beat"),
     "worker_died": (NOTE, "look into the worker's log and the system's (out of memory?)"),
     "runner_not_started": (ERROR, "correct what the sentence names; the worker tries again"),
     "claims_fail": (ERROR, "remove the cause; the worker tries again"),
@@ -82,7 +83,7 @@ CODES: Mapping[str, tuple[str, str]] = {
         "remove these folders when no worker of earlier versions lives",
     ),
     "descriptors_few": (WARNING, "raise the limit: ulimit -n, or LimitNOFILE of the systemd unit"),
-    "not_checked": (NOTE, "give the user the right to ask, or ask as another user"),
+    "not_checked": (WARNING, "give the user the right to ask, or ask as another user"),
 }
 
 

@@ -13,6 +13,7 @@ _OF_WORKERS = (
     "no_leader",
     "worker_silent",
     "worker_died",
+    "worker_unreadable",
     "runner_not_started",
     "claims_fail",
     "late_news",

@@ -43,7 +43,7 @@ def load_file(spec: Mapping[str, Any]) -> World:
     settings = Settings.from_dict(spec["settings"])
     try:
         db = DAL(spec["uri"], folder=spec["folder"], **credentials(spec["uri"]), attempts=1)
-        define(db, catalog, settings)
+        define(db, catalog, settings, spec.get("migrate", True))
     except Exception as error:  # each driver raises its own kind for: cannot connect
         uri = without_password(spec["uri"])
         raise kind_of(error)(f"database {uri} cannot be opened: {why(error)}") from error
@@ -76,13 +76,14 @@ def check(uri: str, folder: str, tasks: str) -> None:
         raise ConfigError(f"folder {folder} cannot be written to; the database lives there")
 
 
-def define(db: Any, catalog: Catalog, settings: Settings) -> None:
+def define(db: Any, catalog: Catalog, settings: Settings, migrate: bool = True) -> None:
     """The tables, with no application of its own: a task file works for all that is in there."""
     from plugin_scheduler.models import define_tables
 
     define_tables(
         db,
         now=dialect_for(db, SYSTEM, settings).now,
+        migrate=migrate,
         application_name="standalone",
         group_names=settings.group_names,
         function_names=catalog.names,

@@ -88,7 +88,7 @@ class Batches:
         last = [report for report in reports if _is_plain(report)]
         if not last:
             return set()
-        many, runs = len(last) > 1, {report.order.run_id for report in last}
+        many, runs = len(reports) > 1, {report.order.run_id for report in last}
         values = {"ids": [one.order.task.id for one in last], "runs": runs, "worker": worker_name}
         name, write = f"finish, many: {many}", partial(self._finish, many)
         if self._dialect.run(name, write, **values) < len(last):

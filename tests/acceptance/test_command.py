@@ -196,11 +196,11 @@ def rows_of_workers(lab: Lab) -> list[Any]:
 def test_a_worker_of_several_whose_set_up_is_wrong_is_not_tried_again(shop: Lab) -> None:
     write_app(shop.folder.parent.parent, "broken", "import nothing_of_that_name")
     command = start(shop, "-K", "shop,broken")
-    eventually(lambda: "command left for good: exit status 2" in command.log, 60)
+    eventually(lambda: "command ended and is not started again: exit status 2" in command.log, 60)
     eventually(shop.worker_names, 60)
     command.send(TERM)
     assert command.wait() == 2
-    assert command.log.count("left for good") == 1
+    assert command.log.count("is not started again") == 1
 
 
 def test_a_command_ends_where_the_app_leaves_a_thread(tmp_path: Path) -> None:

@@ -87,6 +87,6 @@ def test_words_that_are_no_utf_8_are_refused_with_a_sentence(lab: Lab) -> None:
         ["run", "\udce9"],
     ):
         said = says(lab.folder, words[0], *where, *words[1:], code=2)
-        assert "is no UTF-8" in said and "Traceback" not in said
+        assert "is not valid UTF-8" in said and "Traceback" not in said
     said = says(lab.folder, "-K", "caf\udce9", code=2)
-    assert "is no UTF-8" in said and "Traceback" not in said
+    assert "is not valid UTF-8" in said and "Traceback" not in said

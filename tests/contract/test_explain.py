@@ -74,7 +74,7 @@ def test_a_row_written_by_hand_that_can_never_run_says_why(shelf: Shelf) -> None
         group.format("a,b", "cannot have ',': it stands between the names of groups"): {
             "group_name": "a,b"
         },
-        group.format("[a]", "cannot begin with [: a list of groups does"): {"group_name": "[a]"},
+        group.format("[a]", "must not begin with ["): {"group_name": "[a]"},
         group.format("", "is empty"): {"group_name": ""},
         "its enabled is NULL, which is neither true nor false: set it": {"enabled": None},
     }
