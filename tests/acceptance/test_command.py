@@ -60,7 +60,7 @@ BROKEN = {
     ),
     "question at import": (["-K", "x"], "input('app name?')", "models.py, line 1", "EOFError"),
     "bad group": (["-K", "x:a::b"], "", "is no group name", "app:group1:group2"),
-    "bad app name": (["-K", "a b"], "", "is no app name", "app:group1:group2"),
+    "bad app name": (["-K", "a/b"], "", "is no app name", "app:group1:group2"),
     "nothing asked": ([], None, "nothing to do", "-K"),
     "no tasks file": (["-u", "sqlite://x.sqlite", "-t", "no.py"], None, "no file", "-t names"),
     "no -t": (["-u", "sqlite://x.sqlite"], None, "-u needs -t", "tasks"),

@@ -137,6 +137,7 @@ def test_a_child_left_behind_hides_neither_a_death_nor_a_slot(lab: Lab) -> None:
 def leaves_a_child():
     if os.fork() == 0:
         os.setsid()
+        with open("child", "w") as file: file.write(str(os.getpid()))
         time.sleep(30)
         os._exit(0)
 def dies(): os._exit(3)
@@ -147,6 +148,7 @@ def dies(): os._exit(3)
     task = lab.becomes(lab.queue("dies", timeout=60), "FAILED", within=8)
     assert "exit status 3" in task.reason
     lab.becomes(lab.queue("quick"), "COMPLETED", within=8)
+    os.kill(int((lab.folder / "child").read_text()), signal.SIGKILL)
 
 
 def test_processes_that_a_task_makes_can_be_ended_like_any_other(lab: Lab) -> None:
