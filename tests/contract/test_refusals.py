@@ -189,3 +189,12 @@ def test_a_name_that_no_task_can_have_is_a_task_that_is_not_there(shared: Schedu
     for ref in ("a\x00b", "caf\udce9", 2**63, -1, 10**30, 0):
         assert shared.task_status(ref) is None
         assert shared.stop_task(ref) is None
+
+
+def test_a_declared_stop_time_that_has_passed_keeps_no_app_from_loading(
+    shared: Scheduler,
+) -> None:
+    def over() -> None: ...
+
+    shared.task(stop_time=datetime(2020, 1, 1))(over)
+    assert "must be after start_time" in str(shared.queue_task(over).errors["stop_time"])

@@ -273,6 +273,7 @@ def injected(function: Callable[..., Any]) -> Callable[..., Any]:
         (Mailer().send, [], {}, ("args", "missing a required argument: 'to'")),
         (cache(adds), [], {}, None),  # written in C: it does not tell
         (dict, [1], {"c": 2}, None),
+        (lambda **named: named, [], {1: "JSON makes a text of this key"}, None),
     ],
 )
 def test_arguments_that_a_function_cannot_take_are_told_for_their_column(
