@@ -47,7 +47,7 @@ def whole(value: Any, default: int = 0) -> int:
     """
     if isinstance(value, float):
         value = int(value) if math.isfinite(value) else default
-    return value if isinstance(value, int) and abs(value) <= LARGEST else default
+    return value if isinstance(value, int) and -LARGEST - 1 <= value <= LARGEST else default
 
 
 def moment(value: Any) -> datetime | None:

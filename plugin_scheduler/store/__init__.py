@@ -16,7 +16,7 @@ from typing import Any
 from pydal import DAL
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.dialects import dialect_for, driver_args, require_file
+from plugin_scheduler.dialects import close_connection, dialect_for, driver_args, require_file
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.models import INDEXES, TABLES, define_tables
 from plugin_scheduler.settings import Settings
@@ -65,13 +65,19 @@ class Store:
             require_file(where["uri"], where.get("folder"))
             options = driver_args(where["uri"], where["driver_args"], settings)
             db = DAL(migrate=False, attempts=1, **{**where, "driver_args": options})
+        except RuntimeError as error:  # pydal's word for: cannot connect
+            raise StoreUnavailable(str(error)) from error
+        try:
             define_tables(db, now=dialect_for(db, clock, settings).now, migrate=False)
             store = cls(db, settings, clock, application)
             with store.dialect.reading():
                 store.lacks = store.dialect.prepare_tables(INDEXES) if prepares else []
                 store.dialect.escape_letters(TABLES)
-        except RuntimeError as error:  # pydal's word for: cannot connect
-            raise StoreUnavailable(str(error)) from error
+        except BaseException as error:  # a worker that waits for its database tries many times
+            close_connection(db)
+            if isinstance(error, RuntimeError):
+                raise StoreUnavailable(str(error)) from error
+            raise
         return store
 
     def close(self) -> None:
