@@ -20,7 +20,7 @@ from typing import Any
 import requests
 from databases import Database
 from kit import eventually
-from playwright.sync_api import Browser, BrowserContext, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Response, sync_playwright
 from pydal.validators import CRYPT
 from server import PASSWORD, App, Server
 from throwaway import Missing
@@ -144,6 +144,11 @@ class Page:
     def open(self, path: str = "") -> Response | None:
         """Go to a page below the scheduler's, such as ``tasks?status=FAILED``."""
         return self._page.goto(f"{self.site.pages}/{path}".rstrip("/"))
+
+    def follow(self, link: Locator) -> None:
+        """Click what leads to another page, and wait until that page is there."""
+        with self._page.expect_navigation():
+            link.click()
 
     def _on_console(self, message: Any) -> None:
         if message.type in ("error", "warning"):

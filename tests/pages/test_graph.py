@@ -79,7 +79,7 @@ def test_jobs_are_listed_with_their_states_and_lead_to_their_drawing(
     assert row.locator(".badge").count() == 5 and "7" in row.inner_text()
     page.look("graph-jobs")
     page.axe()
-    row.get_by_role("link").click()
+    page.follow(row.get_by_role("link"))
     assert page.get_by_role("heading", name="a book").is_visible()
     assert page.locator("#drawing a.node").count() == 7
     assert page.locator("#drawing path.edge").count() == 6

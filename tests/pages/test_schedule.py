@@ -134,7 +134,7 @@ def test_the_next_days_are_counted_and_a_day_tells_its_tasks(
     filled: dict[str, int], page: Page
 ) -> None:
     page.open("schedule")
-    page.get_by_role("link", name="30 days").click()
+    page.follow(page.get_by_role("link", name="30 days"))
     assert page.locator(".month .day").count() == 30
     day = (datetime.now() + 3 * DAY).date().isoformat()
     page.locator(f'.month .day:has(time[datetime="{day}"])').click()
