@@ -65,7 +65,7 @@ def test_a_worker_that_starts_while_its_tables_are_locked_waits_and_says_so_once
         waits, gives_up = (Worker([*base, *one], lab.folder, lab.env) for one in options)
         lab.workers += [waits, gives_up]
         # On a server it waits for the lock, as any client does.
-        code, said = (75, "") if lab.server else sub_command(lab, "status")
+        code, said = (75, "") if lab.server else sub_command(lab, "tasks")
         assert gives_up.wait(90) == 75
         assert gives_up.log.count("this worker could not start: no database within 0.5 s") == 1
         eventually(lambda: "waiting up to 60 s for it" in waits.log, 90)
@@ -87,7 +87,7 @@ def test_a_server_that_is_down_at_the_start_is_waited_for_also_by_a_program(
     worker = Worker([*base, "-b", "1"], lab.folder, lab.env)
     lab.workers.append(worker)
     eventually(lambda: "waiting up to 60 s for it" in worker.log, 90)
-    code, said = sub_command(lab, "status")
+    code, said = sub_command(lab, "tasks")
     assert (code, said.count("\n")) == (75, 1) and said.startswith("Error: "), said
     lab.server.start()
     assert lab.becomes(task_id, "COMPLETED", within=90)
