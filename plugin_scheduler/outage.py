@@ -94,6 +94,9 @@ class Held:
         self._clock = clock
         self._until: dict[int, tuple[float, int]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._until)
+
     def note(self, run_ids: Iterable[int]) -> None:
         """They were held just now."""
         for run_id in run_ids:

@@ -175,8 +175,9 @@ class Pool:
 
     def _is_stuck(self, runner: Runner) -> bool:
         """What it said while this process was busy counts."""
-        if runner.gone_since is None and runner.is_stuck(self._clock.monotonic()):
-            self._hear_runner(runner)
+        if runner.gone_since is not None or not runner.is_stuck(self._clock.monotonic()):
+            return False
+        self._hear_runner(runner)
         return runner.is_stuck(self._clock.monotonic())
 
     def pids(self) -> list[int]:

@@ -7,6 +7,7 @@ cannot be put back is returned as reasons to retire the process.
 
 from __future__ import annotations
 
+import _locale
 import _signal  # the plain functions: those of `signal` make enums of every number
 import contextlib
 import decimal
@@ -33,6 +34,7 @@ _NUMBERS = tuple(
         *("SIGVTALRM", "SIGPROF", "SIGXCPU", "SIGXFSZ", "SIGTSTP"),
     )
 )
+_BLOCK = int(signal.SIG_BLOCK)
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 #: Limits that a task may set for its own sake.
 _LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU)
@@ -170,19 +172,19 @@ def _read() -> tuple[Any, ...]:
     """What can be read in a few microseconds."""
     context = decimal.getcontext()
     return (
-        list(map(handler_of, _NUMBERS)),
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, ()),
-        [*map(signal.getitimer, _TIMERS)],
+        [handler_of(number) for number in _NUMBERS],
+        _signal.pthread_sigmask(_BLOCK, ()),
+        [_signal.getitimer(timer) for timer in _TIMERS],
         sys.getrecursionlimit(),
         socket.getdefaulttimeout(),
         gc.isenabled(),
         sys.gettrace(),
         sys.getprofile(),
-        locale.setlocale(locale.LC_ALL),
+        _locale.setlocale(locale.LC_ALL),
         time.tzname,
         context.prec,
         context.rounding,
-        list(map(resource.getrlimit, _LIMITS)),
+        [resource.getrlimit(limit) for limit in _LIMITS],
         os.geteuid(),
         os.getpriority(os.PRIO_PROCESS, 0),
     )

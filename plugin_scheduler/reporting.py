@@ -100,6 +100,8 @@ class Reporting:
         if not self._results:
             return False
         ended, self._minute = self._store.dialect.now(), self._store.metrics.minute()
+        if not self._held:
+            return self._store_part(self._results, ended)
         due = [one for one in self._results if not self._held.is_held(one.order.run_id)]
         patient = self._held.longest_held(one.order.run_id for one in due)
         alone = [one for one in due if one.order.run_id == patient]
@@ -108,12 +110,22 @@ class Reporting:
 
     def _store_part(self, results: Sequence[Result], ended: datetime) -> bool:
         done = self._try_to_store(results, ended) if results else []
-        stored = {report.order.run_id for report, _ in done}
+        if len(done) == len(self._results):
+            self._forget_all()
+        else:
+            self._forget({report.order.run_id for report, _ in done})
+        self._tell_ends(done)
+        return bool(done)
+
+    def _forget_all(self) -> None:
+        self._results = []
+        self._held.forget_but(())
+        self._refused.clear()
+
+    def _forget(self, stored: set[int]) -> None:
         self._results = [one for one in self._results if one.order.run_id not in stored]
         self._held.forget_but({one.order.run_id for one in self._results})
         self._refused -= stored
-        self._tell_ends(done)
-        return bool(done)
 
     def _try_to_store(self, results: Sequence[Result], ended: datetime) -> Done:
         reports = [_report(result, ended) for result in results]
@@ -340,6 +352,14 @@ def _first_line(error: Exception) -> str:
 
 
 def _report(result: Result, ended: datetime) -> Report:
-    parts: dict[str, Any] = {**vars(result)}
-    del parts["result_file"]
-    return Report(ended=ended, **parts)
+    return Report(
+        result.order,
+        result.outcome,
+        ended,
+        result.seconds,
+        result.result,
+        result.traceback,
+        result.output,
+        result.reason,
+        result.progress,
+    )

@@ -82,7 +82,7 @@ class Runner:
         forks = self._settings.runner_max_runs == 1 and is_forked
         self._own_process = OwnProcess() if forks else None
         self._starts_own = False
-        self._functions: dict[str, Any] = {}
+        self._functions: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._runs = 0
         self._mib, self._measured = 0.0, 0.0
         self._run_id: int | None = None
@@ -151,7 +151,6 @@ class Runner:
             self._boundary.begin()
             order = whole(order)
             function = self._find(order.function)
-            _give_w2p_task(function)
             args, kwargs = values.decode(order.args) or [], values.decode(order.vars) or {}
             value = call(function, args, kwargs)
             result = values.encode(value, "the result")
@@ -181,14 +180,18 @@ class Runner:
         return Outcome.COMPLETED, payload
 
     def _find(self, name: str) -> Any:
-        """Once for each name: to look through an app takes longer than a quick task."""
+        """Once for each name: to look through an app takes longer than a quick task. web2py's
+        global is put where the function looks for globals."""
         found = self._functions.get(name)
         if found is None:
             try:
-                found = self._functions[name] = self._world.find(name)
+                function = self._world.find(name)
             except NotFound:
                 raise UnknownFunction(name) from None
-        return found
+            found = self._functions[name] = function, _globals_of(function)
+        function, namespace = found
+        namespace["W2P_TASK"] = current_task
+        return function
 
     def _report(
         self, run_id: int, outcome: str, began: float, seconds: float, payload: dict[str, Any]
@@ -358,11 +361,10 @@ def _carried(result: str) -> dict[str, Any]:
     return {"file": complete_file("result", result.encode())}
 
 
-def _give_w2p_task(function: Callable[..., Any]) -> None:
-    """web2py's global, put where the function looks for globals."""
+def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Those of the innermost function; a dict of nobody for a callable without any."""
     namespace = getattr(unwrapped(function), "__globals__", None)
-    if isinstance(namespace, dict):
-        namespace["W2P_TASK"] = current_task
+    return namespace if isinstance(namespace, dict) else {}
 
 
 def _failure(error: BaseException, is_commit: bool) -> dict[str, Any]:

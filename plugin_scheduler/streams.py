@@ -6,7 +6,6 @@ the next run finds them in order, and the mark behind a run's output always goes
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import struct
@@ -17,6 +16,7 @@ from typing import Any, TextIO
 from plugin_scheduler.board import Board
 
 _INT = struct.Struct("i")
+_NOUGHT = bytes(_INT.size)
 #: Of what Python prints, whatever the environment says: so that no print ever raises.
 ENCODING, ERRORS = "utf-8", "backslashreplace"
 
@@ -38,9 +38,11 @@ class Streams:
 
     def flush(self) -> None:
         """Send what is still in buffers."""
-        for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed by the task
-                stream.flush()
+        _flush(self._stdout)
+        _flush(self._stderr)
+        if sys.stdout is not self._stdout or sys.stderr is not self._stderr:
+            _flush(sys.stdout)
+            _flush(sys.stderr)
 
     def has_output(self, board: Board) -> bool:
         """Was anything written since the last mark, by whomever? True where nobody can tell."""
@@ -51,7 +53,7 @@ class Streams:
         """All bytes that ever went in: those that were read, and those that wait to be. None where
         the other end was reading just now."""
         read = board.output_read
-        waiting: int = _INT.unpack(fcntl.ioctl(self._output, termios.FIONREAD, bytes(_INT.size)))[0]
+        waiting: int = _INT.unpack(fcntl.ioctl(self._output, termios.FIONREAD, _NOUGHT))[0]
         return None if read is None or read != board.output_read else read + waiting
 
     def note_written(self, board: Board) -> None:
@@ -68,10 +70,22 @@ class Streams:
             mark = mark[os.write(self._output, mark) :]
 
 
+# Both are called for each run: `contextlib.suppress` would take longer than what it is around.
+
+
+def _flush(stream: Any) -> None:
+    try:
+        stream.flush()
+    except (OSError, ValueError, AttributeError):  # closed by the task, or replaced
+        return
+
+
 def _usable(stream: TextIO, fd: int) -> Any:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    try:
         if not stream.closed and stream.fileno() == fd:
             if stream.encoding != ENCODING or stream.errors != ERRORS:
                 stream.reconfigure(encoding=ENCODING, errors=ERRORS)  # type: ignore[attr-defined]
             return stream
+    except (OSError, ValueError, AttributeError):
+        pass
     return open(fd, "w", encoding=ENCODING, errors=ERRORS, closefd=False)

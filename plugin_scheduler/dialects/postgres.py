@@ -185,8 +185,10 @@ class Postgres(Server):
     def passing_over(self, update: str, ids: Collection[int], many: bool) -> str:
         if not many:
             return update
-        free = f"SELECT id FROM scheduler_task WHERE id IN ({listed(ids)}) ORDER BY id"
-        return f"{update.rstrip('; ')} AND scheduler_task.id IN ({self._locking(free, 'skip')})"
+        named = f"id IN ({listed(ids)})"
+        free = self._locking(f"SELECT id FROM scheduler_task WHERE {named} ORDER BY id", "skip")
+        # An array is read once. A subquery would be joined, which takes four times as long.
+        return update.replace(f"scheduler_task.{named}", f"scheduler_task.id = ANY (ARRAY({free}))")
 
     def _begins_point(self) -> bool:
         connection = self.db._adapter.connection
