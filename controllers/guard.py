@@ -17,6 +17,7 @@ from plugin_scheduler.errors import ConfigError
 
 HEADER, FIELD = "X-Scheduler-Token", "_token"
 PORTS = {"http": 80, "https": 443}
+MAPPED_BITS = 96  # of an IPv6 address, before the IPv4 address that is mapped into it
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -35,8 +36,14 @@ def token_of(session: Any, name: str) -> str:
 def check(session: Any, headers: Mapping[str, str], given: Mapping[str, Any], own: str) -> None:
     """Refused where the token is not this browser's, or where another site sent the request;
     ``own`` is the origin of our pages."""
-    if not _same_origin(headers, own):
+    site = headers.get("Sec-Fetch-Site")
+    if site and site != "same-origin":
         raise Refused("This request came from another site.")
+    if not _same_origin(headers, own):
+        raise Refused(
+            "This request came from another site, or through a reverse proxy that the app does not "
+            'name: scheduler.enable(trusted_proxies=["127.0.0.1"]) names one.'
+        )
     shown = headers.get(HEADER) or given.get(FIELD)
     known = session.get("token")
     if not known or not isinstance(shown, str) or not _same(shown, known):
@@ -56,10 +63,18 @@ def networks(trusted_proxies: Iterable[str]) -> tuple[Network, ...]:
     try:
         if isinstance(trusted_proxies, str):
             raise ValueError("a text")
-        return tuple(ipaddress.ip_network(one) for one in trusted_proxies)
+        return tuple(_as_version_4(ipaddress.ip_network(one)) for one in trusted_proxies)
     except (TypeError, ValueError) as error:
         what = "trusted_proxies must be a list of addresses or networks, such as"
         raise ConfigError(f'{what} ["127.0.0.1", "10.0.0.0/8"]: {error}') from None
+
+
+def _as_version_4(network: Network) -> Network:
+    """Of a network of IPv4-mapped addresses (::ffff:10.0.0.0/104) the one that is meant."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < MAPPED_BITS:
+        return network
+    return ipaddress.ip_network((mapped, network.prefixlen - MAPPED_BITS))
 
 
 def own_origin(environ: Mapping[str, Any], trusted: Iterable[Network] = ()) -> str:
@@ -78,7 +93,9 @@ def _is_among(address: str, trusted: Iterable[Network]) -> bool:
         found = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return any(found in network for network in trusted)
+    # A socket for both protocols tells addresses of version 4 as ::ffff:127.0.0.1.
+    forms = [found, getattr(found, "ipv4_mapped", None) or found]
+    return any(form in network for form in forms for network in trusted)
 
 
 def _nearest(header: Any) -> str:
@@ -89,11 +106,7 @@ def _nearest(header: Any) -> str:
 def _same_origin(headers: Mapping[str, str], own: str) -> bool:
     """What the browser says of where the request comes from; one who says nothing is no browser
     that could be misled, but none of our pages either."""
-    site = headers.get("Sec-Fetch-Site")
-    origin = headers.get("Origin") or headers.get("Referer")
-    if site and site != "same-origin":
-        return False
-    sender = _origin_of(origin)
+    sender = _origin_of(headers.get("Origin") or headers.get("Referer"))
     return sender is not None and sender == _origin_of(own)
 
 

@@ -138,6 +138,14 @@ def test_what_another_site_sends_is_refused_even_with_the_token(headers: dict[st
     assert "another site" in (refused({guard.HEADER: "right", **headers}) or "")
 
 
+def test_who_comes_through_a_proxy_that_is_not_named_reads_the_remedy() -> None:
+    same_origin = {"Origin": "http://example.com", "Sec-Fetch-Site": "same-origin"}
+    for headers in ({"Origin": "http://example.com"}, same_origin):
+        assert "trusted_proxies" in (refused({guard.HEADER: "right", **headers}) or "")
+    other = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    assert "trusted_proxies" not in (refused({guard.HEADER: "right", **other}) or "")
+
+
 def test_no_token_is_ever_right_where_none_was_given_out() -> None:
     with pytest.raises(guard.Refused):
         guard.check({}, {**OURS, guard.HEADER: ""}, {}, OWN)
@@ -163,6 +171,13 @@ REACHED = {"wsgi.url_scheme": "http", "HTTP_HOST": "10.0.0.7:8000", **FORWARDED}
         (["10.0.0.0/8", "::1"], "::1", "https://shop.example"),
         (["10.0.0.0/8"], "192.0.2.1", "http://10.0.0.7:8000"),
         (["10.0.0.0/8"], "", "http://10.0.0.7:8000"),
+        # A socket for both protocols tells addresses of version 4 in the form of version 6.
+        (["127.0.0.1"], "::ffff:127.0.0.1", "https://shop.example"),
+        (["10.0.0.0/8"], "::ffff:10.9.8.7", "https://shop.example"),
+        (["::ffff:10.0.0.0/104"], "10.9.8.7", "https://shop.example"),
+        (["::/0"], "::ffff:10.9.8.7", "https://shop.example"),
+        (["127.0.0.1"], "::ffff:192.0.2.1", "http://10.0.0.7:8000"),
+        (["127.0.0.1", "::/0"], "192.0.2.1", "http://10.0.0.7:8000"),
     ],
 )
 def test_only_a_trusted_proxy_says_how_we_were_reached(
