@@ -57,8 +57,9 @@ Stop a worker with Ctrl+C (at once; what runs is given back) or SIGTERM (what ru
 within --grace). SIGQUIT is like Ctrl+C, a terminal that hangs up like SIGTERM (not under nohup).
 SIGHUP without a terminal loads the app anew, SIGUSR1 writes the worker's state to the log.
 Exit codes: 0 left as told, 1 lost the database or itself, 2 wrong use or set-up, or its name is
-taken, 75 no database within --db-outage-limit (at the start within a minute), 130 Ctrl+C,
-131 SIGQUIT, 143 the grace was over. Of several workers one that dies is started again.
+taken, 75 no database within --db-outage-limit (at the start within a minute), 129 the terminal hung
+up and the grace was over, 130 Ctrl+C, 131 SIGQUIT, 143 SIGTERM and the grace was over.
+Of several workers one that dies is started again.
 Each option can be given by the environment, too: SCHEDULER_SLOTS=4, SCHEDULER_APPS="shop blog".
 """
 

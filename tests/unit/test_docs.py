@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import plugin_scheduler
-from plugin_scheduler import lifecycle, log
+from plugin_scheduler import cli, lifecycle, log
 from plugin_scheduler.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,3 +119,19 @@ def test_every_test_that_is_named_as_a_proof_is_there() -> None:
     for page in PAGES:
         if page.name != "CONTRIBUTING.md":
             assert set(TEST_NAME.findall(page.read_text("utf-8"))) <= there, page.name
+
+
+def test_the_unit_in_the_docs_is_the_one_to_copy() -> None:
+    page = (ROOT / "docs" / "how-to" / "deploy-with-systemd.md").read_text("utf-8")
+    shown = page.partition("```ini\n")[2].partition("```")[0].split()
+    unit = (ROOT / "deploy" / "plugin-scheduler@.service").read_text("utf-8")
+    service = unit.partition("[Service]")[2].partition("[Install]")[0].splitlines()
+    kept = "\n".join(line for line in service if not line.startswith("#"))
+    assert shown == ["[Service]", *kept.split()]
+
+
+def test_the_help_names_every_exit_code_of_a_worker() -> None:
+    page = (ROOT / "docs" / "how-to" / "deploy-with-systemd.md").read_text("utf-8")
+    codes = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
+    told = cli.EPILOG.partition("Exit codes: ")[2].partition(". ")[0]
+    assert codes == re.findall(r"(?:^|,\s)(\d+) ", told)
