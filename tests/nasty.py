@@ -29,7 +29,9 @@ LONG = (
     "{name} {0} {0.__class__} %s %(x)s",
     "\x1b[31m\x1b]8;;http://e.example\x07link\x1b[2J \u202eltr\u2066 \u2028",
 )
-SHORT = f"{SCRIPT}\"'><b class=pwned onclick=pwned()>[[=7*191]] {{0}}&lt;"
+#: What commands a terminal, turns the direction of writing or ends a line.
+ACTS = "\u202e\x1b[7m\u2066\u2028"
+SHORT = f"{ACTS}{SCRIPT}\"'><b class=pwned onclick=pwned()>[[=7*191]] {{0}}&lt;"
 TEXT = " ".join(LONG)
 LINK = "javascript:window.pwned=7//"
 LARGE = 1_000_000

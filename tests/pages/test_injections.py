@@ -38,8 +38,22 @@ BECAME = """() => {
         if (one.tagName === "SCRIPT" && !one.src && one.type !== "application/json")
             found.push(`became a script: ${tag}`);
     }
+    if (!document.querySelector("#task-form")) {  // a form sends back what it was given
+        const acts = /[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]/;
+        const lines = document.body.textContent.split("\\n");
+        for (const text of [...lines, document.title, ...window.drawnTexts])
+            if (acts.test(text)) found.push(`acts: ${JSON.stringify(text.slice(0, 200))}`);
+    }
     return found.slice(0, 5);
 }"""
+#: A drawing is no part of the document: what is written there is kept.
+WATCH_DRAWINGS = """
+window.drawnTexts = new Set();
+const draw = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, ...place) {
+    window.drawnTexts.add(text);
+    return draw.call(this, text, ...place);
+};"""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +73,7 @@ def loose(visit: Callable[..., Page]) -> Page:
     """A browser that heeds no policy: here a script would really run."""
     page = visit(bypass_csp=True)
     page.add_init_script("window.alert = window.print = () => { window.pwned = 'a dialog'; };")
+    page.add_init_script(WATCH_DRAWINGS)
     return page
 
 

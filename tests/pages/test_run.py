@@ -165,7 +165,7 @@ def test_what_a_task_prints_and_raises_is_inert(desk: Desk, page: Page) -> None:
     eventually(lambda: len(lines(page)) == 3)
     assert lines(page)[0].startswith("<script>window.hurt = 1</script><img src=x")
     assert lines(page)[1] == "link red"
-    assert lines(page)[2] == "[[=1+1]] {{=1+1}} \ufffdtxt.exe"
+    assert lines(page)[2] == "[[=1+1]] {{=1+1}} \\u202etxt.exe"
     assert page.locator(".screen .f1").inner_text() == "red"
     said = page.locator(".failure h2").inner_text()
     assert said == "ValueError: </script><script>window.hurt = 1</script> [[=1+1]]"

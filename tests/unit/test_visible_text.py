@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import re
 import sys
 
 import pytest
+from plugin_scheduler.views import STATIC
 
 from plugin_scheduler import visible_text
 from plugin_scheduler.visible_text import visible
@@ -35,6 +37,15 @@ def test_no_character_at_all_breaks_a_line_or_an_output() -> None:
 
 def test_texts_of_many_lines_keep_their_lines_and_tabs_and_nothing_else() -> None:
     assert visible("a\tb\nc\r\x1b[31m\u202e", lines=True) == r"a	b" + "\n" + r"c\r\x1b[31m\u202e"
+
+
+def test_scripts_take_the_same_characters_for_harmful_as_the_server_does() -> None:
+    script = (STATIC / "pages.js").read_text("utf-8")
+    found = re.search(r"const ACTS = /(.+)/gu;", script)
+    assert found is not None
+    everything = list(map(chr, range(sys.maxunicode + 1)))
+    acts = [one for one in everything if visible(one, lines=True) != one]
+    assert re.findall(found[1], "".join(everything)) == acts
 
 
 def test_the_example_holds() -> None:

@@ -189,7 +189,7 @@
       root.dataset.shows = span;
     } catch (error) {
       if (mine !== asked) { return; }
-      trouble.textContent = Scheduler.T("The charts could not be brought up to date: {why}", { why: error.message });
+      trouble.textContent = Scheduler.T("The charts could not be brought up to date: {why}", { why: Scheduler.visible(error.message) });
       trouble.hidden = false;
     }
   }

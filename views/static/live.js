@@ -42,7 +42,7 @@
     if (!card) { return; }
     const bar = card.querySelector("progress");
     card.hidden = run.share === null && !run.words;
-    get("headway-words").textContent = run.words;
+    get("headway-words").textContent = Scheduler.visible(run.words);
     bar.hidden = run.share === null;
     if (run.share !== null) { bar.value = run.share; }
     const percent = run.share === null ? "" : new Intl.NumberFormat(Scheduler.language, { style: "percent" }).format(run.share);
@@ -78,7 +78,7 @@
   function tellGone(message) {
     running = false;
     get("live").hidden = true;
-    get("gone").textContent = message;
+    get("gone").textContent = Scheduler.visible(message);
     get("gone").hidden = false;
     for (const one of [get("headway"), get("stop")]) { if (one) { one.remove(); } }
   }

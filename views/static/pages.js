@@ -30,6 +30,25 @@ window.Scheduler = (function () {
     return `${Math.round(hours / 24)} ${T("days")}`;
   }
 
+  // -- texts from outside --
+
+  // The same characters as in visible_text.py: control characters but line feeds and tabs, and what
+  // turns the direction of writing. The server writes them as escapes in all that it shows.
+  const ACTS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]/gu;
+
+  function escaped(character) {
+    const code = character.charCodeAt(0), digits = code < 256 ? 2 : 4;
+    return character === "\r" ? "\\r" : `\\${digits === 2 ? "x" : "u"}${code.toString(16).padStart(digits, "0")}`;
+  }
+
+  // A text with such characters as escapes; of a list or an object, each text in it.
+  function visible(value) {
+    if (typeof value === "string") { return value.replace(ACTS, escaped); }
+    if (Array.isArray(value)) { return value.map(visible); }
+    if (value === null || typeof value !== "object") { return value; }
+    return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, visible(one)]));
+  }
+
   // -- times --
 
   const short = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
@@ -75,7 +94,7 @@ window.Scheduler = (function () {
   function tell(text, bad) {
     const note = document.createElement("p");
     note.className = bad ? "note bad" : "note";
-    note.textContent = text;
+    note.textContent = visible(text);
     document.getElementById("flash").replaceChildren(note);
   }
 
@@ -83,7 +102,7 @@ window.Scheduler = (function () {
 
   function confirm(text) {
     const dialog = document.getElementById("confirm");
-    dialog.querySelector("p").textContent = text;
+    dialog.querySelector("p").textContent = visible(text);
     dialog.returnValue = "no";
     dialog.showModal();
     return new Promise((settle) => {
@@ -160,5 +179,5 @@ window.Scheduler = (function () {
   const here = document.querySelector('nav a[aria-current="page"]');
   if (here) { here.scrollIntoView({ block: "nearest", inline: "center" }); }
 
-  return { T, number, span, time, tellTimes, get, post, tell, confirm, chart, colour, base, language };
+  return { T, visible, number, span, time, tellTimes, get, post, tell, confirm, chart, colour, base, language };
 })();

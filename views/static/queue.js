@@ -87,7 +87,7 @@
     if (turn !== asked) { return; }
     const words = place.querySelector(".words");
     const blank = mode === "cron" && !field("cronline").trim();
-    words.textContent = blank ? "" : answer.error || answer.words;
+    words.textContent = blank ? "" : Scheduler.visible(answer.error || answer.words);
     words.classList.toggle("bad-text", Boolean(answer.error));
     place.querySelector(".times").replaceChildren(...answer.times.map((iso) => {
       const item = document.createElement("li"), time = document.createElement("time");
@@ -123,7 +123,7 @@
     for (const [name, sentence] of Object.entries(errors)) {
       const place = all("[data-error]").find((one) => one.dataset.error === name && !one.closest("[hidden]"));
       if (!place) { others.push(`${name}: ${sentence}`); continue; }
-      place.textContent = sentence;
+      place.textContent = Scheduler.visible(sentence);
       const field = form.elements[name];
       if (field && field.setAttribute) {
         field.setAttribute("aria-invalid", "true");
@@ -136,7 +136,7 @@
     top.replaceChildren(...(others.length ? others : [Scheduler.T("Look at the fields that are marked.")]).map((text) => {
       const note = document.createElement("p");
       note.className = "note bad";
-      note.textContent = text;
+      note.textContent = Scheduler.visible(text);
       return note;
     }));
     if (first) { first.focus(); } else { top.scrollIntoView({ block: "nearest" }); }

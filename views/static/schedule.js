@@ -25,7 +25,7 @@
   // -- the drawing --
 
   const element = document.getElementById("hours");
-  let given = element ? JSON.parse(document.getElementById("lanes").textContent) : null;
+  let given = element ? Scheduler.visible(JSON.parse(document.getElementById("lanes").textContent)) : null;
 
   const isOnce = (lane) => lane.task === null;
   const nameOf = (lane) => lane.name || lane.function;
@@ -117,7 +117,7 @@
   async function refresh() {
     if (document.hidden) { return; }
     try {
-      given = await Scheduler.get(element.dataset.url);
+      given = Scheduler.visible(await Scheduler.get(element.dataset.url));
       draw();
     } catch (error) {
       if (error.status) { Scheduler.tell(error.message, true); }

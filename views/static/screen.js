@@ -15,8 +15,7 @@ window.SchedulerScreen = (function () {
     "[^\\x1b\\n\\r\\b]+",
   ].join("|"), "g");
   const UNFINISHED = /\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)$/;
-  const SILENT = /[\x00-\x08\x0b-\x1f\x7f]/g;
-  const MISLEADING = /[\x80-\x9f\u202a-\u202e\u2066-\u2069]/g;  // also what turns the writing round
+  const SILENT = /[\x00-\x08\x0b-\x1f\x7f]/g;  // what a terminal shows nothing of
 
   class Screen {
     constructor(pre) {
@@ -78,7 +77,7 @@ window.SchedulerScreen = (function () {
 
     put(text) {
       const line = this.line(), look = this.look();
-      for (const char of text.replace(/\t/g, "        ").replace(SILENT, "").replace(MISLEADING, "\ufffd")) {
+      for (const char of Scheduler.visible(text.replace(/\t/g, "        ").replace(SILENT, ""))) {
         if (line.chars.length < this.column) {
           while (line.chars.length < this.column) { line.chars.push(" "); line.looks.push(""); }
         }

@@ -9,7 +9,7 @@
   const LANE = 20, GAP = 10;
   const TONES = { COMPLETED: "good", FAILED: "bad", TIMEOUT: "bad", DIED: "bad", LOST: "bad", STOPPED: "warn", INTERRUPTED: "warn", RUNNING: "busy" };
   const SIGNS = { FAILED: "✕", TIMEOUT: "✕", DIED: "✕", LOST: "✕", INTERRUPTED: "■", STOPPED: "■", RUNNING: "▶" };
-  let given = JSON.parse(document.getElementById("rows").textContent), zoom = { start: 0, end: 100 };
+  let given = Scheduler.visible(JSON.parse(document.getElementById("rows").textContent)), zoom = { start: 0, end: 100 };
 
   const narrow = () => element.clientWidth < 600;
 
@@ -113,7 +113,7 @@
   async function refresh() {
     if (document.hidden) { return; }
     try {
-      given = await Scheduler.get(element.dataset.url);
+      given = Scheduler.visible(await Scheduler.get(element.dataset.url));
       draw();
       const unkept = document.getElementById("unkept");
       unkept.hidden = !given.unkept;
