@@ -130,7 +130,7 @@ def _fork_this_process(
 
 def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> None:
     """Be a nursery until the supervisor is gone; then end every runner."""
-    _hear_of_deaths()
+    wake = _hear_of_deaths(os.pipe())
     sessions.install()
     channel = BlockingChannel(end)
     if world is None:
@@ -140,7 +140,7 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
             kind = "away" if isinstance(error, StoreUnavailable) else "boot_failed"
             channel.send([kind, values.clean(str(error) or repr(error))[: runner.LONGEST]])
             return
-    wake = _hear_of_deaths()  # the app may have put handlers of its own in our place
+    _hear_of_deaths(wake)  # the app may have put handlers of its own in our place
     others = [thread.name for thread in threading.enumerate()][1:]
     channel.send(["loaded", world.describe(), others])
     world.disconnect()
@@ -149,7 +149,7 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
         import asyncio  # noqa: F401  (once for all runners)
     world.inherited = bare_connections.find()
     gc.freeze()  # keeps the garbage collector from copying shared pages in each runner
-    _Births(end, channel, wake, spec, world).attend()
+    _Births(end, channel, wake[0], spec, world).attend()
 
 
 class _Births:
@@ -279,15 +279,14 @@ class _Births:
             end_group(pid)
 
 
-def _hear_of_deaths() -> int:
-    """A file descriptor that becomes readable when a runner ended."""
-    readable, writable = os.pipe()
-    os.set_blocking(readable, False)
-    os.set_blocking(writable, False)
+def _hear_of_deaths(pipe: tuple[int, int]) -> tuple[int, int]:
+    """Have the first end of a pipe become readable whenever a runner ended; can be done again."""
+    for fd in pipe:
+        os.set_blocking(fd, False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
     ignore_all()  # it leaves when its supervisor does
-    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
-    return readable
+    signal.set_wakeup_fd(pipe[1], warn_on_full_buffer=False)
+    return pipe
 
 
 def _leave_standard_input() -> None:
