@@ -58,7 +58,8 @@ class Rows:
         except Exception as error:  # each driver and parser has its own kind
             if self._dialect.passes(error):
                 raise
-        ids = [row.id for row in self._db(query).select(self._task.id, **select)]
+        # The rows are read one by one, and stay locked (or passed over) as they were asked for.
+        ids = [row.id for row in self._dialect.select(query, [self._task.id], lock, **select)]
         return [task for task_id in ids if (task := self._read_one(task_id)) is not None]
 
     def read_all(self, asks: Sequence[Ask], lock: str = "") -> list[Task] | None:
