@@ -194,11 +194,20 @@ class Workers:
             leading = [row.id for row in self._db(alive).select(worker.id, orderby=worker.id)]
             if not leading:
                 before = [row.id for row in self._db(leads & ~me).select(worker.id)]
-                self._dialect.change(worker, before, leads, is_ticker=False)
+                free = self._hold_rows(worker_id, before)
+                self._dialect.change(worker, free, leads, is_ticker=False)
                 return bool(self._db(me).update(is_ticker=True))
             if worker_id in leading[1:]:  # two were elected at the same moment: one steps back
                 self._db(me).update(is_ticker=False)
             return bool(leading[0] == worker_id)
+
+    def _hold_rows(self, mine: int, others: Collection[int]) -> set[int]:
+        """Hold this worker's row, and those of the others that are free, which are given. A worker
+        waits for no row while it holds another one (ARCHITECTURE.md, "Locks"); where the database
+        cannot pass over rows, all are waited for in the order of their ids."""
+        first = [mine] if self._dialect.locks_rows else [mine, *others]
+        self._dialect.hold(self._worker, first, [self._worker.id])
+        return self._dialect.unheld(self._worker, others)
 
     def held(self, workers: Iterable[Worker]) -> set[str]:
         """The names of those that are late, because somebody holds their rows, so that they cannot
