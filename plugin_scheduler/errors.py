@@ -2,6 +2,7 @@
 
     SchedulerError
     |-- ConfigError        the operator: a wrong option, app, database or folder
+    |   `-- NameTaken      the operator: a live worker has the name
     |-- BadTask            the caller: a value that cannot be queued or stored
     |-- DependencyCycle    the caller: tasks that wait for each other in a ring
     |-- NotFound           the caller: a task, run or worker that is not there
@@ -24,6 +25,16 @@ class SchedulerError(Exception):
 
 class ConfigError(SchedulerError):
     """Something the operator set up is wrong; the message names it and the remedy."""
+
+
+class NameTaken(ConfigError):
+    """A worker that is alive has the name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"worker name {name!r} is taken by a worker that is alive; "
+            "choose another with --worker-name"
+        )
 
 
 class BadTask(SchedulerError):

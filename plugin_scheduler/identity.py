@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.errors import NameTaken
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 
@@ -62,10 +62,7 @@ class Identity:
             elif lease <= store.dialect.epoch() and SYSTEM.monotonic() >= heard_enough:
                 break
             if lease > first + 0.5:
-                raise ConfigError(
-                    f"worker name {self.name!r} is taken by a worker that is alive; "
-                    "choose another with --worker-name"
-                )
+                raise NameTaken(self.name)
             pause(0.2)
         return len(store.chores.requeue_lost(self.name))
 

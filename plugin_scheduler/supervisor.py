@@ -14,7 +14,7 @@ from typing import Any
 from plugin_scheduler import zones
 from plugin_scheduler.claim_health import ClaimHealth
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.errors import ConfigError, Locked, StoreUnavailable
+from plugin_scheduler.errors import ConfigError, Locked, NameTaken, StoreUnavailable
 from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.identity import Identity
 from plugin_scheduler.intake import Intake
@@ -297,7 +297,7 @@ class Supervisor:
         self._events.note(WorkerEvent.ROW_GONE)
         try:
             self._worker_id = self._store.workers.register(self._me.name, self._stats())
-        except ConfigError as error:
+        except NameTaken as error:
             raise Superseded(str(error)) from error
 
     def _obey(self, status: str) -> None:

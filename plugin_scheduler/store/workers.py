@@ -13,7 +13,7 @@ from typing import Any
 
 from plugin_scheduler.clock import is_zone
 from plugin_scheduler.dialects.base import Dialect, again
-from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.errors import ConfigError, NameTaken
 from plugin_scheduler.records import Worker, WorkerStatus
 from plugin_scheduler.settings import Settings
 
@@ -76,13 +76,18 @@ class Workers:
         self._worker = self._db.scheduler_worker
 
     def register(self, name: str, stats: dict[str, Any]) -> int:
-        """Add this worker's row and give its id; ConfigError when a live worker has the name."""
+        """Add this worker's row and give its id; NameTaken when a live worker has the name,
+        ConfigError where the database refuses such a row."""
         try:
             return self._register(name, stats)
-        except Exception as error:  # each driver has its own kind for: there is one already
-            if "IntegrityError" in (kind.__name__ for kind in type(error).__mro__):
-                raise _taken(name) from error
-            raise
+        except Exception as error:  # each driver has its own
+            if not self._dialect.blames_values(error):
+                raise
+            # A constraint or a trigger may refuse the row as well as the uniqueness of the name.
+            if (self.lease_of(name) or 0.0) > self._dialect.epoch():
+                raise NameTaken(name) from error
+            why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            raise ConfigError(f"the database refuses the row of worker {name!r}: {why}") from error
 
     @again
     def _register(self, name: str, stats: dict[str, Any]) -> int:
@@ -93,7 +98,7 @@ class Workers:
                 token = stats.get("token")
                 if token and _stats_of(self._db, old.id).get("token") == token:
                     return int(old.id)  # it is this process's own: the answer was lost
-                raise _taken(name)
+                raise NameTaken(name)
             if old:
                 self._db(self._worker.id == old.id).delete()
             return int(
@@ -285,10 +290,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(part) for part in value]
     return value
-
-
-def _taken(name: str) -> ConfigError:
-    return ConfigError(
-        f"worker name {name!r} is taken by a worker that is alive; "
-        "choose another with --worker-name"
-    )

@@ -1,4 +1,5 @@
-"""A name belongs to one worker, also where two register it at the same moment."""
+"""A name belongs to one worker, also where two register it at the same moment; and what else
+keeps a worker from its row is told for what it is."""
 
 from __future__ import annotations
 
@@ -6,7 +7,25 @@ import pytest
 from home import Connect, engine_on
 from plans import Statement, heard
 
-from plugin_scheduler.errors import ConfigError, StoreUnavailable
+from plugin_scheduler.errors import ConfigError, NameTaken, StoreUnavailable
+
+#: By the engine: have the database refuse rows of workers, with what it says of a constraint.
+REFUSING = {
+    "sqlite": [
+        "CREATE TRIGGER refuses BEFORE INSERT ON scheduler_worker "
+        "BEGIN SELECT RAISE(ABORT, 'no workers at night'); END"
+    ],
+    "postgres": [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "RAISE EXCEPTION 'no workers at night' USING ERRCODE = 'check_violation'; END $$",
+        "CREATE TRIGGER refuses BEFORE INSERT ON scheduler_worker FOR EACH ROW "
+        "EXECUTE PROCEDURE refuse()",
+    ],
+    "mysql": [
+        "CREATE TRIGGER refuses BEFORE INSERT ON scheduler_worker FOR EACH ROW "
+        "SIGNAL SQLSTATE '23000' SET MYSQL_ERRNO = 1048, MESSAGE_TEXT = 'no workers at night'"
+    ],
+}
 
 
 def test_of_two_workers_that_register_one_name_at_the_same_moment_one_is_refused_in_words(
@@ -31,5 +50,20 @@ def test_of_two_workers_that_register_one_name_at_the_same_moment_one_is_refused
         except ConfigError as error:
             assert "worker name 'w' is taken by a worker that is alive" in str(error)
         assert len(registered) == 1
-        with pytest.raises(ConfigError, match="is taken"):
+        with pytest.raises(NameTaken, match="is taken"):
             second.workers.register("w", {"token": "third"})
+
+
+def test_a_row_that_the_database_refuses_for_another_reason_is_no_name_that_is_taken(
+    connect: Connect,
+) -> None:
+    with engine_on(connect) as store:
+        store.workers.register("w", {"token": "first"})
+        store.db(store.db.scheduler_worker).update(lease_until=1.0)
+        for statement in REFUSING[str(store.db._adapter.dbengine)]:
+            store.db.executesql(statement)
+        store.db.commit()
+        for name in ("w", "new"):
+            with pytest.raises(ConfigError, match=r"refuses the row .*no workers at night") as told:
+                store.workers.register(name, {})
+            assert not isinstance(told.value, NameTaken)
