@@ -6,6 +6,7 @@ pool and staying. I never touch a report.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -24,7 +25,7 @@ from plugin_scheduler.runs import Result
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
-from plugin_scheduler.store.claims import Claim
+from plugin_scheduler.store.claims import Claim, Only
 
 AHEAD = 0.05  # seconds of work that may wait for each runner
 TOO_MUCH = 0.2  # seconds of work; what waits for a runner for longer is taken back
@@ -81,6 +82,7 @@ class Intake:
         """Take tasks of these groups from now on."""
         if groups != self.groups:
             self.groups = groups
+            self.functions.begin_anew()
             self.look_again()
 
     def look_now_and_then(self) -> None:
@@ -163,34 +165,41 @@ class Intake:
         if self._waiting or not (self._can_take() and self._maybe_more and self.health.may_try()):
             return
         wanted, instant = self._wanted(), self._store.dialect.now()
-        limited = bool(self.functions.only)
-        claim = self._claim(wanted, instant)
+        only = Only(self.functions.only, self.functions.since(instant))
+        limited = bool(only.functions)
+        claim = self._claim(wanted, instant, only)
         if claim is None:
             return
+        took = self._clock.monotonic() - now
         self._waiting.extend(claim.orders)
         self._taken_at = now
         # What there was no room for has its turn when a run ends, or is given back.
         self._maybe_more = claim.found >= wanted and bool(claim.orders or not limited)
         self._hand_out()  # at once: the questions that follow can wait
+        contended = claim.contended
         if not limited and self.functions.only:  # known functions may stand behind unknown ones
             self._maybe_more = True
         elif claim.found < wanted:
             self._maybe_more, more = True, self._maybe_more  # where one of them fails
-            self._look_ahead(now, instant)
-            took_all = len(claim.orders) == claim.found
-            is_left = took_all and self._store.claims.is_left(
-                self._name, self.groups, instant, self.functions.only
-            )
-            self._mind_others(now, claim.contended or is_left)
+            self._look_ahead(now, instant, only)
+            contended = contended or self._is_left(claim, instant, only)
+            self._mind_others(now, contended)
             self._maybe_more = more
+        if limited and not contended:
+            self.functions.note_first(only.since, claim.first or instant, took)
+
+    def _is_left(self, claim: Claim, instant: datetime, only: Only) -> bool:
+        """Is there more that others have locked at this moment?"""
+        if len(claim.orders) < claim.found:
+            return False
+        return self._store.claims.is_left(self._name, self.groups, instant, only)
 
     def _wanted(self) -> int:
         """How many due tasks a claim reads at most."""
         return MOST * max(1, self._pool.takers())
 
-    def _claim(self, wanted: int, instant: datetime) -> Claim | None:
+    def _claim(self, wanted: int, instant: datetime, only: Only) -> Claim | None:
         """None where it failed, which is told; what passes by itself is the caller's."""
-        only = self.functions.only
         try:
             claim = self._store.claims.take(
                 self._name, self.groups, wanted, instant, self._choose, only
@@ -282,6 +291,7 @@ class Intake:
         except Exception as error:  # the database refuses one of them: it alone has to wait
             self._refused(some, error)
             return
+        self.functions.came_back(order.task for order in some)
         self._unbegun = [order for order in self._unbegun if order not in some]
         self._held.forget_but({one.run_id for one in self._unbegun})
         self._maybe_more = True
@@ -308,11 +318,12 @@ class Intake:
         self._contended += 1
         self._due_at = min(self._due_at or now + pause, now + pause)
 
-    def _look_ahead(self, now: float, instant: datetime) -> None:
+    def _look_ahead(self, now: float, instant: datetime, only: Only) -> None:
         """When to take again: from the very instant of the last time on, or what became due between
         two readings of the clock would be seen by neither."""
         due = self._store.claims.next_due(self.groups, instant)
-        self._due_at = None
+        # What the claim passed over may have changed by then.
+        self._due_at = self.functions.skip_until if only.since else None
         if due is not None:
             wait = (due - self._store.dialect.now()).total_seconds()
-            self._due_at = now + max(0.001, wait)
+            self._due_at = min(self._due_at or math.inf, now + max(0.001, wait))

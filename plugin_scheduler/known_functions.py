@@ -2,13 +2,18 @@
 
 A task whose function this worker does not know waits for a worker that does. Until such a task is
 met, claims ask for nothing more than before. Afterwards claims ask for known functions only, so
-that tasks of unknown ones are not read again and again; from time to time one claim without that
-condition finds out whether they are still there.
+that runners are not given tasks of unknown ones; from time to time one claim without that condition
+finds out whether they are still there.
+
+No index has functions, so a claim of known ones reads past all tasks of unknown ones that are due
+before. One that does so notes where the first known task is, and the next claims begin there. How
+long they do depends on how long the reading took: it is to cost a small share of the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from plugin_scheduler.clock import Clock
@@ -16,6 +21,11 @@ from plugin_scheduler.log import tell
 from plugin_scheduler.records import Task
 
 LOOK_EVERY = 30.0  # seconds between two claims that read tasks of unknown functions
+#: For each second that it took to read past unknown functions, and at most: so many seconds are
+#: what comes to stand before the first known task is not seen.
+SKIP_FOR, SKIP_AT_MOST = 20.0, 8.0
+#: What became due that lately is always read: it may be of a transaction that was open till now.
+LATELY = timedelta(seconds=10)
 LISTED, SHOWN = 500, 20  # known and unknown functions in the worker's row
 
 
@@ -28,11 +38,37 @@ class KnownFunctions:
         self._met: dict[str, float] = {}
         self._only: tuple[str, ...] = ()
         self._narrow_until = 0.0
+        self._first: datetime | None = None  #: when the first known task was due
+        self.skip_until = 0.0  #: the monotonic time at which a claim begins at the first task again
 
     @property
     def only(self) -> tuple[str, ...]:
         """The functions that claims are limited to; empty without a limit."""
         return self._only
+
+    def since(self, now: datetime) -> datetime | None:
+        """Where claims begin that are limited: before it only unknown functions are due. None: at
+        the beginning."""
+        if not self._only or self._first is None or self._clock.monotonic() >= self.skip_until:
+            return None
+        return min(self._first, now - LATELY)
+
+    def note_first(self, began: datetime | None, first: datetime, seconds: float) -> None:
+        """Note when the first known task is due, by a claim that began there and took so long."""
+        if began is None:
+            pause = min(SKIP_AT_MOST, SKIP_FOR * seconds)
+            self.skip_until = self._clock.monotonic() + pause
+        self._first = first
+
+    def came_back(self, tasks: Iterable[Task]) -> None:
+        """Note that these tasks, which were taken, can be taken again."""
+        times = [task.next_run_time for task in tasks if task.next_run_time]
+        if self._first is not None:
+            self._first = min([self._first, *times])
+
+    def begin_anew(self) -> None:
+        """Have the next claim read from the beginning: it looks for other tasks."""
+        self._first = None
 
     def about(self) -> dict[str, Any]:
         """What the worker's row says; ``tasks_total`` tells whether ``tasks`` has all."""
@@ -46,6 +82,7 @@ class KnownFunctions:
         """Take over the functions of an app that was loaded anew."""
         if set(names) != self._names:
             self._names, self._met, self._only = set(names), {}, ()
+            self.begin_anew()
 
     def unlearn(self, name: str) -> None:
         """Note that a runner did not know this function after all."""

@@ -14,7 +14,7 @@ from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Task, TaskStatus
 from plugin_scheduler.store.due import NO_BROADCAST, Due
-from plugin_scheduler.store.levels import MOMENT, WORDS, Stretch, questions
+from plugin_scheduler.store.levels import MOMENT, SINCE, WORDS, Stretch, questions
 from plugin_scheduler.store.tasks import Tasks
 
 RETRY_HORIZON = timedelta(minutes=10)
@@ -26,11 +26,24 @@ Choose = Callable[[Sequence[Task]], list[Task]]
 
 class Claim(NamedTuple):
     """What a claim brought: orders for runs that are written down. ``found``: how many were due, of
-    those that were asked for. ``contended``: others were at the same tasks, there may be more."""
+    those that were asked for. ``contended``: others were at the same tasks, there may be more.
+    ``first``: the earliest time at which one of those was due, if the claim was limited."""
 
     orders: list[Order]
     found: int
     contended: bool
+    first: datetime | None = None
+
+
+class Only(NamedTuple):
+    """What a claim is limited to: tasks of these functions that are due since then. Without
+    functions it is not limited; without a time it begins with the first task."""
+
+    functions: tuple[str, ...] = ()
+    since: datetime | None = None
+
+
+ANY = Only()
 
 
 class Claims:
@@ -48,10 +61,10 @@ class Claims:
         limit: int,
         now: datetime,
         choose: Choose = list,
-        only: Sequence[str] = (),
+        only: Only = ANY,
     ) -> Claim:
         """Start up to ``limit`` tasks due at ``now``, the longest waiting first; priority counts as
-        waiting. ``choose`` picks those that there is room for; with ``only``, of these functions.
+        waiting. ``choose`` picks those that there is room for; ``only`` limits what is read.
 
         Where rows can be locked, those that another worker is taking are passed over. Elsewhere the
         candidates are read without a lock, and the compare-and-set finds out who was quicker.
@@ -60,9 +73,9 @@ class Claims:
             return self._take_unlocked(worker_name, groups, limit, now, choose, only)
         with self._dialect.transaction():
             candidates = self._candidates(worker_name, groups, limit, now, only, lock="skip")
-            chosen = choose(candidates)
+            chosen = choose(candidates[:limit])
             orders = self._tasks.batches.start(chosen, worker_name, now) if chosen else []
-        return Claim(orders, len(candidates), False)
+        return Claim(orders, len(candidates[:limit]), False, _first(candidates, only))
 
     def _take_unlocked(
         self,
@@ -71,22 +84,23 @@ class Claims:
         limit: int,
         now: datetime,
         choose: Choose,
-        only: Sequence[str],
+        only: Only,
     ) -> Claim:
         with self._dialect.reading():
             candidates = self._candidates(worker_name, groups, limit, now, only)
-        chosen = choose(candidates)
+        found, first = candidates[:limit], _first(candidates, only)
+        chosen = choose(found)
         if not chosen:
-            return Claim([], len(candidates), False)
+            return Claim([], len(found), False, first)
         with self._dialect.transaction():
             if self._dialect.holds_all:
                 orders = self._tasks.batches.start(chosen, worker_name, now)
             else:
                 orders = self._tasks.start(chosen, worker_name, now)
-        return Claim(orders, len(candidates), len(orders) < len(chosen))
+        return Claim(orders, len(found), len(orders) < len(chosen), first)
 
     def is_left(
-        self, worker_name: str, groups: Sequence[str], now: datetime, only: Sequence[str] = ()
+        self, worker_name: str, groups: Sequence[str], now: datetime, only: Only = ANY
     ) -> bool:
         """Is there a due task that somebody else has locked at this moment?"""
         if not self._dialect.locks_rows:
@@ -100,16 +114,21 @@ class Claims:
         groups: Sequence[str],
         limit: int,
         now: datetime,
-        only: Sequence[str],
+        only: Only,
         lock: str = "",
     ) -> list[Task]:
+        """Those that come first, each level with ``limit`` of its own."""
         levels = self._due.levels(groups, now)
         moment = self._dialect.literal(now, "datetime")
+        since = self._dialect.literal(only.since or now, "datetime")
+        holes = only._replace(since=only.since and self._due.since)
 
         def text(kind: str, group: str) -> str:
-            key = (worker_name, kind, group, limit, tuple(only))
-            made = self._due.texts.get(key, lambda: self._text(*key))
-            return made.replace(MOMENT, moment)
+            key = (worker_name, kind, group, limit, only.functions, only.since is not None)
+            made = self._due.texts.get(
+                key, lambda: self._text(worker_name, kind, group, limit, holes)
+            )
+            return made.replace(MOMENT, moment).replace(SINCE, since)
 
         found = self._rows.read_all(questions(levels, text), lock)
         if found is None:  # one of them cannot be read: which, and why?
@@ -120,22 +139,22 @@ class Claims:
                 for task in self._read(level, due, lock, limitby=(0, limit))
             ]
         each = {task.id: task for task in found}  # names of groups may be the same to a database
-        return sorted(each.values(), key=self._due.rank)[:limit]
+        return sorted(each.values(), key=self._due.rank)
 
-    def _text(
-        self, worker_name: str, kind: str, group: str, limit: int, only: Sequence[str]
-    ) -> str:
+    def _text(self, worker_name: str, kind: str, group: str, limit: int, only: Only) -> str:
         """Asks for candidates of a stretch of the claim's index."""
         due = self._for(worker_name, self._due.moment, only)
         query = self._due.within(group, WORDS[kind]) & due
         fields = [self._task[name] for name in Task._fields]
         return str(self._db(query)._select(*fields, orderby=self._due.order, limitby=(0, limit)))
 
-    def _for(self, worker_name: str, now: Any, only: Sequence[str]) -> Any:
+    def _for(self, worker_name: str, now: Any, only: Only) -> Any:
         """What is due, and this worker may take."""
         query = self._due.at(now)
-        if only:
-            query &= self._task.function_name.belongs(only)
+        if only.functions:
+            query &= self._task.function_name.belongs(only.functions)
+        if only.since is not None:
+            query &= self._task.next_run_time >= only.since
         for condition in self._due.conditions_of(worker_name).values():
             query &= condition
         return query
@@ -202,6 +221,12 @@ class Claims:
             for task in self._read(level, later, limitby=(0, 1))
             if task.next_run_time
         ]
+
+
+def _first(found: Sequence[Task], only: Only) -> datetime | None:
+    if not only.functions:
+        return None
+    return min((task.next_run_time for task in found if task.next_run_time), default=None)
 
 
 def _as_time(value: Any) -> datetime:

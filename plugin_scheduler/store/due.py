@@ -22,6 +22,7 @@ from plugin_scheduler.store.levels import (
     MOMENT,
     NONE,
     PLACE,
+    SINCE,
     TOP,
     WORDS,
     Levels,
@@ -52,6 +53,8 @@ class Due:
         self.texts = Texts()
         #: Stands for the time in such a text.
         self.moment = self._expression(MOMENT, "datetime")
+        #: Stands for the time before which a claim looks for nothing.
+        self.since = self._expression(SINCE, "datetime")
         when = self._task.next_run_time
         #: That of the index, within a level.
         priority = self._task.priority

@@ -23,7 +23,7 @@ MOST_TEXTS = 200
 
 # Holes in texts that are made once, since to make one takes pydal longer than most databases need
 # to answer it. Nobody can guess these words and put them into a name.
-MOMENT, PLACE, LOW, HIGH = (f"hole_{uuid.uuid4().hex}" for _ in range(4))
+MOMENT, SINCE, PLACE, LOW, HIGH = (f"hole_{uuid.uuid4().hex}" for _ in range(5))
 
 #: Which rows of a group a stretch has; a gap is at the top, at the bottom, or in between.
 NONE, LEVEL, TOP, BOTTOM, GAP = "none", "level", "top", "bottom", "gap"

@@ -6,13 +6,14 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from home import Connect, add_worker, engine_on, scheduler_on
 from makers import NINE
 from plans import heard
 
 from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.intake import MOST, Intake
-from plugin_scheduler.known_functions import LOOK_EVERY, KnownFunctions
+from plugin_scheduler.known_functions import LOOK_EVERY, SKIP_AT_MOST, KnownFunctions
 from plugin_scheduler.records import Order, TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
@@ -71,6 +72,50 @@ def test_known_functions_run_behind_any_number_of_unknown_ones_and_nothing_is_re
         assert sent == []
         assert store.db(store.db.scheduler_task.function_name == "newer").isempty() is False
         assert store.db(task.status == TaskStatus.QUEUED).count() == MOST + 1
+
+
+def test_unknown_functions_are_read_past_once_and_what_comes_before_is_seen_soon(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, pool = TurnedClock(NINE), IdlePool()
+    with engine_on(connect) as store:
+        db, now = connect(), store.dialect.now().replace(microsecond=0)
+        task = scheduler_on(db).db.scheduler_task
+
+        def queue(name: str, minutes: int, count: int = 1) -> None:
+            due = {"next_run_time": now - timedelta(minutes=minutes), "status": TaskStatus.QUEUED}
+            row = {"function_name": name, "task_name": name, "application_name": "lab", **due}
+            task.bulk_insert([row] * count)
+            db.commit()
+
+        take, read = store.claims.take, []
+
+        def slow_take(*given: Any) -> Any:
+            clock.turn(0.1)
+            read.append(given[-1].since)
+            return take(*given)
+
+        monkeypatch.setattr(store.claims, "take", slow_take)
+        queue("newer", 60, 20)
+        for minutes in (30, 20, 10, 5):
+            queue("add", minutes)
+        intake, counts = intake_on(store, pool, clock), []
+        for _ in range(3):
+            with heard(store.db) as sent:
+                intake.look_again()
+                intake.feed()
+            counts.append(len(sent))
+        assert read == [None, None, now - timedelta(minutes=20)]
+        assert (len(pool.given), counts[2]) == (3, counts[1]), "no statement more"
+        queue("add", 45)
+        intake.look_again()
+        intake.feed()
+        assert len(pool.given) == 3
+        deadline = intake.next_deadline()
+        assert deadline is not None and deadline - clock.monotonic() <= SKIP_AT_MOST
+        clock.turn(deadline - clock.monotonic())
+        intake.feed()
+        assert len(pool.given) == 4
 
 
 def test_after_the_wait_they_fail_unless_a_live_worker_knows_them(connect: Connect) -> None:

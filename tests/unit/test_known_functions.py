@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from makers import NINE, a_task
 
 from plugin_scheduler.clock import TurnedClock
-from plugin_scheduler.known_functions import LISTED, LOOK_EVERY, KnownFunctions
+from plugin_scheduler.known_functions import (
+    LATELY,
+    LISTED,
+    LOOK_EVERY,
+    SKIP_AT_MOST,
+    SKIP_FOR,
+    KnownFunctions,
+)
 
 WAIT = 3600.0
 
@@ -87,3 +96,44 @@ def test_names_that_differ_in_their_case_only_are_not_the_same() -> None:
 def test_the_row_of_a_worker_of_a_huge_app_stays_small_and_says_so() -> None:
     about = Bench(*(f"f{number}" for number in range(LISTED + 1))).functions.about()
     assert (len(about["tasks"]), about["tasks_total"]) == (LISTED, LISTED + 1)
+
+
+HOUR = timedelta(hours=1)
+
+
+def test_claims_begin_at_the_first_known_task_for_a_while_that_the_reading_before_it_decides() -> (
+    None
+):
+    for seconds, pause in ((0.1, SKIP_FOR * 0.1), (60.0, SKIP_AT_MOST)):
+        bench = Bench()
+        functions = bench.functions
+        functions.note_first(None, NINE - HOUR, seconds)
+        assert functions.since(NINE) is None, "claims are not limited"
+        bench.claim("newer")
+        assert functions.since(NINE) == NINE - HOUR
+        functions.note_first(NINE - HOUR, NINE - HOUR / 2, seconds)
+        assert functions.since(NINE) == NINE - HOUR / 2
+        bench.clock.turn(pause)
+        assert functions.since(NINE) is None, "and what was passed over is looked at"
+
+
+def test_what_comes_back_or_was_written_lately_is_not_passed_over() -> None:
+    bench = Bench()
+    bench.claim("newer")
+    bench.functions.note_first(None, NINE, 1.0)
+    assert bench.functions.since(NINE) == NINE - LATELY
+    assert bench.functions.since(NINE - HOUR) == NINE - HOUR - LATELY, "a clock that was set back"
+    bench.functions.came_back([a_task(next_run_time=NINE - HOUR), a_task(next_run_time=NINE)])
+    assert bench.functions.since(NINE) == NINE - HOUR
+
+
+def test_other_functions_or_groups_are_looked_for_from_the_beginning() -> None:
+    bench = Bench()
+    bench.claim("newer")
+    bench.functions.note_first(None, NINE, 1.0)
+    bench.functions.begin_anew()
+    assert bench.functions.since(NINE) is None
+    bench.functions.note_first(None, NINE, 1.0)
+    bench.functions.learn(["newer"])
+    bench.claim("other")
+    assert bench.functions.since(NINE) is None
