@@ -15,10 +15,12 @@ from pydal.objects import Row
 
 from plugin_scheduler import clock, values
 from plugin_scheduler.boot import run_worker
+from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
 from plugin_scheduler.catalog import Catalog, check_callable, described
 from plugin_scheduler.checks import Checks
 from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
 from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.dialects.readings import hold_rows
 from plugin_scheduler.dialects.sayings import Taken, among
 from plugin_scheduler.editing import Editing
 from plugin_scheduler.errors import BadTask, ConfigError
@@ -300,7 +302,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
         task, ids = self.db.scheduler_task, self._ids(ref)
         # Tasks before runs, as everywhere (ARCHITECTURE.md, "Locks"); read as they are now: the
         # caller's transaction may see the tables as they were some time ago.
-        held = self._dialect.hold(task, ids, [task.id, task.status, task.run_id])
+        held = hold_rows(self._dialect, task, ids, task.id, task.status, task.run_id)
         waiting = [row.id for row in held if row.status in TaskStatus.WAITING]
         why = Reason(ReasonCode.STOP_REQUESTED)
         stopped = move(self._dialect, "stop", waiting, enabled=False, reason=why)
@@ -332,9 +334,11 @@ class Scheduler(Questions, Orders, Editing, Pages):
         ids = set(self._ids(ref))
         skipped = self._skipped_with(ids) - ids
         changes: dict[str, Any] = {"stop_time": stop_time} if stop_time else {}
-        fields = [task.id, task.status, task.stop_time]
-        held = self._dialect.hold(task, ids | skipped, fields)
+        fields = [task.id, task.status, *([] if stop_time else [task.stop_time])]
+        held = hold_rows(self._dialect, task, ids | skipped, *fields)
         for row in held if not stop_time else ():
+            if row.id in ids and row.get("odd"):
+                raise BadTask(unreadable(TASK_UNREADABLE, row.id, row))
             is_late = row.stop_time is not None and row.stop_time < now
             if row.id in ids and row.status in TaskStatus.ENDED and is_late:
                 raise BadTask(f"task {row.id}: its stop_time has passed; give a new stop_time")

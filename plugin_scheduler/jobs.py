@@ -11,8 +11,12 @@ from typing import Any
 from pydal.objects import Row
 
 from plugin_scheduler import graph
+from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.dialects.readings import read_rows
 from plugin_scheduler.errors import BadTask, DependencyCycle
 from plugin_scheduler.records import OnChildFailure
+from plugin_scheduler.settings import Settings
 
 
 class JobGraph:
@@ -52,10 +56,13 @@ class JobGraph:
         """
         deps = self.db.scheduler_task_deps
         query = deps.job_name == job_name if job_name else deps.id > 0
-        rows = self.db(query, ignore_common_filters=True).select(deps.task_parent, deps.task_child)
+        dialect = dialect_for(self.db, SYSTEM, Settings())
+        rows = read_rows(dialect, query, deps.task_parent, deps.task_child)
         try:
             layers = graph.order(
-                (int(row.task_parent), int(row.task_child)) for row in rows if row.task_child
+                (int(row.task_parent), int(row.task_child))
+                for row in rows
+                if row.task_parent and row.task_child
             )
         except DependencyCycle:
             self.db.rollback()

@@ -119,7 +119,7 @@ class Orders:
         columns = ("status", "first_heartbeat", "last_heartbeat", "group_names", "is_ticker")
         return {
             row.worker_name: Row({name: row[name] for name in (*columns, "worker_stats")})
-            for row in read_workers(self.db, query)
+            for row in read_workers(self._dialect, query)
         }
 
 

@@ -11,12 +11,17 @@ from pydal.objects import Query, Row
 
 from plugin_scheduler import sight, values
 from plugin_scheduler.browse import Browser, Explanation
+from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
 from plugin_scheduler.catalog import Home
+from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.dialects.readings import read_rows
 from plugin_scheduler.errors import BadTask, NotFound
 
 
 class Questions(Home):
     """The part of a scheduler that is asked for tasks."""
+
+    _dialect: Dialect
 
     def _set(self, query: Any) -> Any:
         """Rows of ours are never hidden by a filter that the app adds to all its tables."""
@@ -27,26 +32,24 @@ class Questions(Home):
 
         With ``output`` its newest run comes along: ``.scheduler_task``, ``.scheduler_run`` (all
         fields None before the first run) and ``.result``, decoded. web2py's book, "task_status".
+
+        What was written by hand and cannot be read is None, and ``.odd`` has the reason by column.
         """
         task, run = self.db.scheduler_task, self.db.scheduler_run
-        tasks = self._set(self._query(ref))
+        query, newest = self._query(ref), {"orderby": ~task.id, "limitby": (0, 1)}
         if not output:
-            return tasks.select(task.ALL, orderby=~task.id, limitby=(0, 1)).first()
+            return next(iter(read_rows(self._dialect, query, task.ALL, **newest)), None)
         runs = run.task_id == task.id
         runs.ignore_common_filters = True  # a join has its own
-        row = tasks.select(
-            task.ALL,
-            run.ALL,
-            left=run.on(runs),
-            orderby=~task.id | ~run.id,
-            limitby=(0, 1),
-        ).first()
-        if row:
-            row.result = values.decode(row.scheduler_run.run_result)
-        return row
+        newest |= {"left": run.on(runs), "orderby": ~task.id | ~run.id}
+        for row in read_rows(self._dialect, query, task.ALL, run.ALL, **newest):
+            row.result = _result_of(row)
+            return row
+        return None
 
     def explain(self, ref: Any) -> Explanation:
-        """Why a task does not run; ``ref`` as for `task_status`. NotFound where there is none.
+        """Why a task does not run; ``ref`` as for `task_status`. NotFound where there is none,
+        BadTask where its row cannot be read.
 
         ``state`` is a sentence on how it stands, ``reasons`` what hinders it, the most telling
         first; ``checks`` has each condition of the claim, ``met`` or not, with a sentence. Of one
@@ -58,6 +61,8 @@ class Questions(Home):
         row = self.task_status(ref)
         if row is None:
             raise NotFound(f"there is no task {ref}")
+        if row.get("odd"):
+            raise BadTask(unreadable(TASK_UNREADABLE, row.id, row))
         browser: Browser = Browser.of(self)
         return browser.explain(sight.task_view(row))
 
@@ -80,3 +85,12 @@ class Questions(Home):
             return task.uuid == ref if values.flaw_of(ref) is None else task.id == 0
         kind = type(ref).__name__
         raise BadTask(f"a task is named by id, uuid, Query or Row, not by {kind} {ref!r}")
+
+
+def _result_of(row: Any) -> Any:
+    """What the run of a row returned; None, with a reason in ``odd``, for what is no JSON."""
+    try:
+        return values.decode(row.scheduler_run.run_result)
+    except (TypeError, ValueError) as error:
+        row.odd = {**(row.get("odd") or {}), "run_result": str(error)}
+        return None

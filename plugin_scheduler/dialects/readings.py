@@ -6,13 +6,15 @@ is none, text in no encoding. Here such a value is None, and its row says which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydal.objects import SQLALL, Field, Row, Table
 
 from plugin_scheduler import row_values
 from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.dialects.sayings import among
 
 
 def read_rows(dialect: Dialect, query: Any, *fields: Any, **options: Any) -> list[Any]:
@@ -29,6 +31,21 @@ def read_rows(dialect: Dialect, query: Any, *fields: Any, **options: Any) -> lis
     options.pop("cacheable", None)
     columns = [each for one in fields for each in _columns(one)]
     return [_row(dialect, columns, values) for values in read_raw(dialect, found, columns, options)]
+
+
+def hold_rows(dialect: Dialect, table: Any, ids: Collection[int], *fields: Any) -> list[Any]:
+    """As `Dialect.hold`, with ``odd`` where a row cannot be read."""
+    try:
+        return dialect.hold(table, ids, fields)
+    except Exception as error:  # each driver and parser has its own kind
+        if dialect.passes(error):
+            raise
+    dialect.hold(table, ids, [table.id])
+    return [
+        row
+        for some in batches(sorted(ids))
+        for row in read_rows(dialect, among(table.id, some), *fields, orderby=table.id)
+    ]
 
 
 def read_raw(

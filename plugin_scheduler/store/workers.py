@@ -13,6 +13,7 @@ from typing import Any
 
 from plugin_scheduler.clock import is_zone
 from plugin_scheduler.dialects.base import Dialect, again
+from plugin_scheduler.dialects.readings import read_rows
 from plugin_scheduler.errors import ConfigError, NameTaken
 from plugin_scheduler.records import Worker, WorkerStatus
 from plugin_scheduler.settings import Settings
@@ -33,15 +34,14 @@ COLUMNS = (
 FOREIGN_LEASE = 60
 
 
-def read_workers(db: Any, query: Any) -> list[Any]:
-    """Rows of workers by name, with their statistics as a dict: old tables keep those as text, and
-    somebody may have put there what is no JSON."""
-    worker = db.scheduler_worker
-    fields = [field for field in worker if field.name != "worker_stats"]
-    found = db(query, ignore_common_filters=True).select(*fields, orderby=worker.worker_name)
+def read_workers(dialect: Dialect, query: Any) -> list[Any]:
+    """Rows of workers by name, with their statistics as a dict: old tables keep those as text. What
+    cannot be read is None, or without statistics."""
+    worker = dialect.db.scheduler_worker
+    found = read_rows(dialect, query, worker.ALL, orderby=worker.worker_name)
     for row in found:
-        row.worker_stats = _stats_of(db, row.id)
-    return list(found)
+        row.worker_stats = _as_stats(row.worker_stats)
+    return found
 
 
 def _stats_of(db: Any, worker_id: int) -> dict[str, Any]:
@@ -49,9 +49,15 @@ def _stats_of(db: Any, worker_id: int) -> dict[str, Any]:
     mine = db(worker.id == worker_id, ignore_common_filters=True)
     try:
         row = mine.select(worker.worker_stats).first()
-        stats = row.worker_stats if row else None
-        stats = json.loads(stats) if isinstance(stats, str) else stats
-    except ValueError:
+    except (ValueError, RecursionError):
+        return {}
+    return _as_stats(row.worker_stats if row else None)
+
+
+def _as_stats(stored: Any) -> dict[str, Any]:
+    try:
+        stats = json.loads(stored) if isinstance(stored, str) else stored
+    except (ValueError, RecursionError):
         return {}
     return stats if isinstance(stats, dict) else {}
 
