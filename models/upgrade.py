@@ -12,7 +12,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import portalocker
@@ -40,6 +42,63 @@ _ID_NAMES = ("id", "task_parent", "task_child")
 PATIENCE = 20  # seconds for a lock; drivers give up waiting for an answer after thirty
 
 _QUOTED = ", ".join(f"'{name}'" for name in NAMES)
+#: Where tables are only looked at: collects what they lack.
+_SEEN: ContextVar[list[Lack] | None] = ContextVar("seen", default=None)
+
+
+@dataclass(frozen=True)
+class Lack:
+    """What one table lacks: columns, and new names of columns. ``is_missing`` is one that is not
+    there at all."""
+
+    table: str
+    columns: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    is_missing: bool = False
+
+    def __str__(self) -> str:
+        if self.is_missing:
+            return f"there is no {self.table}"
+        parts = [
+            f"{self.table}.{old} must be renamed to {new}" for old, new in self.renamed.items()
+        ]
+        parts += [f"{self.table} has no {', '.join(self.columns)}"] if self.columns else []
+        return "; ".join(parts)
+
+
+@contextlib.contextmanager
+def only_looking() -> Iterator[list[Lack]]:
+    """For a while tables are defined as they should be, and neither made nor changed, whatever the
+    app allows; gives what they were found to lack. Databases that are left to pydal stay that."""
+    seen: list[Lack] = []
+    token = _SEEN.set(seen)
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
+
+
+def lacks_of(db: Any) -> list[Lack]:
+    """What the database lacks of the tables that are defined; [] where that cannot be asked."""
+    engine = engine_of(db)
+    return list(_lacks(db, engine.look(db))) if engine else []
+
+
+def _lacks(db: Any, found: Mapping[str, set[str]]) -> Iterator[Lack]:
+    for name in NAMES:
+        if lack := _lack(name, db[name], found.get(name)):
+            yield lack
+
+
+def _lack(name: str, fields: Iterable[Field], there: set[str] | None) -> Lack | None:
+    """``there`` are the columns that the table has, under whatever name."""
+    if there is None:
+        return Lack(name, is_missing=True)
+    names = RENAMED.get(name, {})
+    renamed = {old: new for old, new in names.items() if old in there and new not in there}
+    known = there | set(renamed.values())
+    columns = tuple(one.name for one in fields if one.name not in known)
+    return Lack(name, columns, renamed) if columns or renamed else None
 
 
 def holds_id(column: str) -> bool:
@@ -184,7 +243,9 @@ class Tables:
     def __init__(self, db: Any, migrate: Any) -> None:
         self.db, self._migrate = db, migrate
         faked = db._fake_migrate or db._fake_migrate_all
-        self._may_add = migrate is not False and db._migrate_enabled and not faked
+        self._seen = _SEEN.get()
+        may_add = migrate is not False and db._migrate_enabled and not faked
+        self._may_add = may_add and self._seen is None
         self._engine = engine_of(db)
         self.found = self._look()
 
@@ -204,7 +265,7 @@ class Tables:
         if self.found is None:
             file = _table_file(name, self._migrate)
             self.db.define_table(name, *fields, migrate=file, **options)
-        elif self._may_add and (self._lacks(name, fields) or self._old_names(name)):
+        elif self._may_add and _lack(name, fields, self.found.get(name)):
             self._add(name, fields, options)
         else:
             self.db.define_table(name, *fields, migrate=False, **options)
@@ -213,33 +274,19 @@ class Tables:
 
     def check(self) -> None:
         """ConfigError where something is missing that may not be added."""
+        if self._seen is not None and self.found is not None:
+            self._seen += _lacks(self.db, self.found)
+            return
         if self._may_add or not self.found:
             return
-        missing = []
-        for name in NAMES:
-            old = self._old_names(name)
-            missing += [f"{name}.{one} must be renamed to {new}" for one, new in old.items()]
-            if name not in self.found:
-                missing.append(f"there is no {name}")
-            elif columns := self._lacks(name, self.db[name]):
-                missing.append(f"{name} has no {', '.join(columns)}")
+        missing = "; ".join(map(str, _lacks(self.db, self.found)))
         if missing:
             raise ConfigError(
-                f"the database's tables are older than this scheduler: {'; '.join(missing)}. Make "
+                f"the database's tables are older than this scheduler: {missing}. Make "
                 "a backup, then start the app once with migrate=True (and no fake_migrate), or "
                 "call scheduler.py upgrade -u URI: what is missing is added or renamed, and no "
                 "row is changed"
             )
-
-    def _lacks(self, name: str, fields: Any) -> list[str]:
-        there = (self.found or {}).get(name, set()) | set(self._old_names(name).values())
-        return [field.name for field in fields if field.name not in there]
-
-    def _old_names(self, name: str) -> dict[str, str]:
-        """Columns that are there under their old name only."""
-        there = (self.found or {}).get(name, set())
-        renamed = RENAMED.get(name, {})
-        return {old: new for old, new in renamed.items() if old in there and new not in there}
 
     def _add(self, name: str, fields: Sequence[Field], options: dict[str, Any]) -> None:
         """Make the table, or add columns to it, unless somebody else did so just now."""
@@ -248,11 +295,12 @@ class Tables:
             self.db.commit()  # pydal would, too: no lock of the app's stands in anybody's way
             with private_folder() as folder, self._engine.alone(self.db):
                 self.found = self._engine.look(self.db)
-                if not (self._lacks(name, fields) or self._old_names(name)):  # by another process
+                lack = _lack(name, fields, self.found.get(name))
+                if lack is None:  # another process has made it
                     self.db.define_table(name, *fields, migrate=False, **options)
                     self.db.commit()
                     return
-                for old, new in self._old_names(name).items():
+                for old, new in lack.renamed.items():
                     self._engine.rename(self.db, name, old, new)
                     self.found[name] = self.found[name] - {old} | {new}
                 self._define_and_migrate(name, fields, options, folder)

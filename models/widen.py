@@ -1,8 +1,8 @@
-"""Steps that bring the ids of old tables up to date: 64 bits, and sequences that do not lag.
+"""Steps that bring old tables up to date: ids of 64 bits, and sequences that do not lag.
 
 A step is one transaction, and the plan is made from what the database has: a plan that was
 interrupted is made again without the steps that are done. No row is lost or changed. Missing tables
-and columns are the business of `models.upgrade`.
+and columns are told here, and added by `models.upgrade`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_scheduler.models.ids import INT, Ids, Narrow, ids_of, narrow_columns
-from plugin_scheduler.models.upgrade import NAMES, engine_of, what_failed
+from plugin_scheduler.models.upgrade import NAMES, Lack, engine_of, what_failed
 
 from plugin_scheduler.errors import ConfigError
 
 BYTES_A_SECOND = 30_000_000  # of a table with its indexes, on an ordinary disk
 WIDEN, SEQUENCE = "widen", "sequence"
+MAKE, ADD, RENAME = "make", "add", "rename"
+#: Steps that workers of this version and of earlier ones do not notice.
+HARMLESS = (MAKE, ADD)
 TASK = NAMES[0]
 #: Columns of our tables with a foreign key to tasks.
 REFERENCES = (("scheduler_run", "task_id"), ("scheduler_task_deps", "task_child"))
@@ -197,8 +200,18 @@ def _kind(db: Any) -> Kind:
 
 
 def plan(db: Any) -> list[Step]:
-    """What is to be done; it only asks."""
+    """What is to be done beside missing tables and columns; it only asks."""
     return list(_kind(db).plan(db))
+
+
+def additions(lack: Lack) -> Iterator[Step]:
+    """What `models.upgrade` does to a table, to be told."""
+    if lack.is_missing:
+        yield Step(MAKE, lack.table, "makes the table", ())
+    for old, new in lack.renamed.items():
+        yield Step(RENAME, lack.table, f"renames {old} to {new}", ())
+    if lack.columns:
+        yield Step(ADD, lack.table, f"adds {', '.join(lack.columns)}", ())
 
 
 def obstacle(db: Any) -> str:
@@ -214,9 +227,7 @@ def carry_out(db: Any, step: Step) -> bool:
         db.commit()
         with engine.alone(db):
             # As it is now: the first half of it may be done.
-            left = [
-                one for one in kind.plan(db) if (one.kind, one.table) == (step.kind, step.table)
-            ]
+            left = [one for one in plan(db) if (one.kind, one.table) == (step.kind, step.table)]
             if not left:
                 return False
             with kind.prepared(db):

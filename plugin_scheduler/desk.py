@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,9 @@ from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import dialect_for, is_passing
 from plugin_scheduler.errors import ConfigError, NotFound, SchedulerError, StoreUnavailable
 from plugin_scheduler.hosts import load, module, py4web
-from plugin_scheduler.hosts.world import kind_of, why
+from plugin_scheduler.hosts.world import kind_of, place_of, why
 from plugin_scheduler.models import define_tables
+from plugin_scheduler.models.upgrade import Lack, lacks_of, only_looking
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import TaskView
@@ -34,10 +35,30 @@ STANDALONE = "standalone"  # the application of tasks that belong to no app
 
 @dataclass(frozen=True)
 class Desk:
-    """What a sub-command works with: the scheduler, and a browser for the same tasks."""
+    """What a sub-command works with: the scheduler, and a browser for the same tasks. ``lacks`` is
+    what tables of an older version lack; most of the browser needs tables that lack nothing."""
 
     scheduler: Scheduler
     browser: Browser
+    lacks: Sequence[Lack] = ()
+
+    def alive(self) -> list[str]:
+        """The names of the workers that are alive; also of older versions, on tables of theirs."""
+        lack = next((one for one in self.lacks if one.table == "scheduler_worker"), None)
+        if lack is not None and lack.is_missing:
+            return []
+        workers = self.browser.workers(lacking=lack.columns if lack else ())
+        return [worker.name for worker in workers if worker.alive]
+
+    def complete_tables(self) -> None:
+        """Add what the tables lack, over a connection of its own: the app may not allow that."""
+        self.scheduler.db.rollback()  # who looked at a table holds it
+        db = DAL(**place_of(self.scheduler.db), attempts=1)
+        try:
+            define_tables(db, now=self.scheduler.now, application_name=STANDALONE)
+            db.commit()
+        finally:
+            db.close()
 
     def named(self, ref: str) -> TaskView:
         """The task of that id or uuid, as it is now; NotFound where there is none."""
@@ -64,8 +85,18 @@ def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
     """Find the scheduler; whatever stays open in its database is rolled back at the end."""
     if where["uri"] and where["app"]:
         raise ConfigError("name an app with -K, or a database with -u, not both")
+    takes_old = where.get("takes_old_tables", False)
+    lacks: list[Lack] = []
     try:
-        scheduler, application = _of_uri(where) if where["uri"] else _of_app(where)
+        with only_looking() if takes_old else contextlib.nullcontext(lacks) as lacks:
+            scheduler, application = _of_uri(where) if where["uri"] else _of_app(where)
+    except ConfigError as error:
+        if not lacks:
+            raise
+        raise ConfigError(
+            f"{error}. The scheduler's tables there are not those of this version, and are not "
+            "changed to load the app: call scheduler.py upgrade -u URI first"
+        ) from error
     except SchedulerError:
         raise
     except Exception as error:  # each driver raises its own kind for: not now
@@ -74,10 +105,10 @@ def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
         raise
     try:
         with dialect_for(scheduler.db, SYSTEM, scheduler.settings).errors():
-            _check_tables(scheduler.db)
+            lacks = _check_tables(scheduler.db, takes_old)
             known = scheduler.catalog.names()
             browser = Browser(scheduler.db, scheduler.settings, application, known)
-            yield Desk(scheduler, browser)
+            yield Desk(scheduler, browser, lacks)
     finally:
         scheduler.db.close()
 
@@ -104,14 +135,12 @@ def _of_uri(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
         path = os.path.abspath(where["file"])
         module.check(uri, folder, path)
         spec = {"uri": uri, "folder": folder, "tasks": path, "settings": settings.as_dict()}
-        spec["migrate"] = not where.get("reads_only")
         home = load({"kind": "file", **spec}).home
         db, catalog = home.db, home.catalog
     else:
         db, catalog = _connected(uri, folder), Catalog(None, {})
         now = dialect_for(db, SYSTEM, settings).now
-        migrate = where.get("migrate", False)
-        define_tables(db, now=now, migrate=migrate, application_name=STANDALONE)
+        define_tables(db, now=now, migrate=False, application_name=STANDALONE)
     scheduler = Scheduler(
         db, migrate=False, utc_time=settings.utc_time, application_name=STANDALONE
     )
@@ -138,9 +167,12 @@ def _connected(uri: str, folder: str) -> Any:
         raise kind_of(error)(f"database {where} cannot be opened: {why(error)}") from error
 
 
-def _check_tables(db: Any) -> None:
+def _check_tables(db: Any, takes_old: bool) -> list[Lack]:
+    """What the tables lack, for who takes old ones; else an error says that they are not right."""
     try:
-        browse.touch(db)
+        if not (lacks := lacks_of(db) if takes_old else []):
+            browse.touch(db)
+        return lacks
     except Exception as error:  # each driver raises its own kind for: no such table
         where = module.without_password(db._uri)
         remedy = "" if is_passing(error) else "; start a worker first, it makes the tables"

@@ -6,6 +6,7 @@ and `doctor`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,7 +25,7 @@ from plugin_scheduler.terminal import Answer, sub_command
 
 @sub_command(
     checks=True,
-    reads_only=True,
+    takes_old_tables=True,
     example="doctor -K shop\ndoctor -u sqlite://s.sqlite -f data --json",
 )
 def doctor(desk: Desk) -> Answer:
@@ -34,7 +35,7 @@ def doctor(desk: Desk) -> Answer:
     notes are told, 1 for warnings, 2 for errors, or where the database cannot be asked at all. With
     --json each finding has a code that stays the same, its severity, a sentence and a cure.
     """
-    exam = Exam(desk.scheduler.db, desk.browser, desk.scheduler.settings)
+    exam = Exam(desk.scheduler.db, desk.browser, desk.scheduler.settings, desk.lacks)
     found = examine(exam)
     counts = {kind: sum(one.severity == kind for one in found) for kind in (ERROR, WARNING, NOTE)}
     document = {**counts, "findings": [asdict(one) for one in found]}
@@ -50,38 +51,57 @@ MB = 1_000_000
     click.option("--dry-run", is_flag=True, help="Tell what would be done, and change nothing."),
     click.option("--force", is_flag=True, help="Go on although workers are alive."),
     example="upgrade -K shop --dry-run\nupgrade -u sqlite://s.sqlite -f data",
-    migrates=True,
+    takes_old_tables=True,
 )
 def upgrade(desk: Desk, dry_run: bool, force: bool) -> Answer:
-    """Bring old tables up to date: ids of 64 bits, sequences that count on.
+    """Bring old tables up to date: missing columns, ids of 64 bits, sequences that count on.
 
     Each step is one transaction, so the command can be interrupted and called again. With --dry-run
     the exit code is 1 where there is something to do, and 0 where there is not.
     """
     db = desk.scheduler.db
-    steps = widen.plan(db)
-    if steps and not dry_run and not force:
+    missing = [step for lack in desk.lacks for step in widen.additions(lack)]
+    steps, obstacle = [*missing, *widen.plan(db)], widen.obstacle(db)
+    if dry_run:
+        told = [{**_facts(step), "seconds": step.seconds, "done": False} for step in steps]
+        return _answer(told, dry_run, obstacle)
+    if not force and any(step.kind not in widen.HARMLESS for step in steps):
         _refuse_beside_workers(desk)
-    if not dry_run and (obstacle := widen.obstacle(db)):
+    if obstacle:
         raise ConfigError(obstacle)
-    told: list[dict[str, Any]] = []
+    told = []
+    if missing:
+        began = SYSTEM.monotonic()
+        click.echo(f"missing tables and columns: {', '.join(map(str, desk.lacks))} ...", err=True)
+        desk.complete_tables()
+        took = SYSTEM.monotonic() - began
+        told += [{**_facts(step), "seconds": round(took, 3), "done": True} for step in missing]
+    return _answer(told + _carried_out(db, widen.plan(db)), dry_run)
+
+
+def _carried_out(db: Any, steps: Sequence[widen.Step]) -> list[dict[str, Any]]:
+    told = []
     for number, step in enumerate(steps, 1):
         words = f"{number} of {len(steps)}: {step.table}: {step.does}{_how_long(step)}"
-        facts = {name: value for name, value in asdict(step).items() if name != "statements"}
-        if dry_run:
-            told.append({**facts, "seconds": step.seconds, "done": False})
-            continue
         click.echo(f"{words} ...", err=True)
         began = SYSTEM.monotonic()
         is_ours = widen.carry_out(db, step)
         took = SYSTEM.monotonic() - began
         click.echo(f"  done in {span(took)}" if is_ours else "  another process did it", err=True)
-        told.append({**facts, "seconds": round(took, 3), "done": True})
+        told.append({**_facts(step), "seconds": round(took, 3), "done": True})
+    return told
+
+
+def _facts(step: widen.Step) -> dict[str, Any]:
+    return {name: value for name, value in asdict(step).items() if name != "statements"}
+
+
+def _answer(told: Sequence[dict[str, Any]], dry_run: bool, obstacle: str = "") -> Answer:
     lines = [_line(step, dry_run) for step in told] or ["nothing to do"]
-    if dry_run and (obstacle := widen.obstacle(db)):
+    if obstacle:
         lines.append(f"first: {obstacle}")
     document = {"dry_run": dry_run, "steps": told}
-    code = TO_DO if dry_run and steps else 0
+    code = TO_DO if dry_run and told else 0
     return Answer(document, lambda screen: screen.lines(lines), code)
 
 
@@ -97,11 +117,11 @@ def _how_long(step: widen.Step) -> str:
 
 
 def _refuse_beside_workers(desk: Desk) -> None:
-    alive = [worker.name for worker in desk.browser.workers() if worker.alive]
-    if alive:
+    if alive := desk.alive():
         raise ConfigError(
             f"{quantity(len(alive), 'worker')} alive: {', '.join(alive[:5])}. A table that is "
-            "changed is locked as long as that takes: end the workers first (status TERMINATE in "
-            "scheduler_worker, or SIGTERM), or say --force: then the workers wait, and what they "
-            "run may be started again by another worker"
+            "changed is locked as long as that takes, and older workers do not know new names of "
+            "columns: end the workers first (status TERMINATE in scheduler_worker, or SIGTERM), or "
+            "say --force: then the workers wait, and what they run may be started again by another "
+            "worker. Nothing was changed"
         )

@@ -92,21 +92,18 @@ def _where(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
 def sub_command(
     *options: Any,
     example: str,
-    migrates: bool = False,
-    reads_only: bool = False,
+    takes_old_tables: bool = False,
     checks: bool = False,
 ) -> Callable[[Callable[..., Answer]], click.Command]:
     """Make a sub-command of a function that is given a Desk and its own options. One that
-    ``migrates`` adds what the tables lack, unless it is a dry run. One that ``reads_only`` changes
-    no table. For one that ``checks``, a database that is away is an error that it found (2)."""
+    ``takes_old_tables`` is told what they lack, and opens an app without changing them. For one
+    that ``checks``, a database that is away is an error that it found (2)."""
 
     def make(body: Callable[..., Answer]) -> click.Command:
         @click.pass_context
         def call(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
             release()
-            dry = bool(given.get("dry_run"))
-            where = {**_where(ctx, given), "migrate": migrates and not dry}
-            where["reads_only"] = reads_only or dry
+            where = {**_where(ctx, given), "takes_old_tables": takes_old_tables}
             check_texts({**given, "-K": where["app"], "-u": where["uri"]})
             # What an app prints while it is loaded or asked is not part of the answer.
             try:

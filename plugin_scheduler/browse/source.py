@@ -55,10 +55,14 @@ class Source:
         """The time by which tasks are due."""
         return self._dialect.now()
 
-    def workers(self) -> list[WorkerView]:
-        """Every registered worker, dead or alive; by name."""
+    def workers(self, lacking: Collection[str] = ()) -> list[WorkerView]:
+        """Every registered worker, dead or alive; by name. Tables of older versions may be
+        ``lacking`` columns."""
         worker = self._db.scheduler_worker
-        rows = self._read_rows(worker.id > 0, worker.ALL, orderby=worker.worker_name)
+        there = [column for column in worker if column.name not in lacking]
+        rows = self._read_rows(worker.id > 0, *there, orderby=worker.worker_name)
+        for row in rows:
+            row.update(dict.fromkeys(lacking))
         now, epoch = self.now(), self._dialect.epoch()
         return [sight.worker_view(row, now, epoch, FOREIGN_LEASE) for row in rows]
 

@@ -23,12 +23,15 @@ CHECKS: tuple[Check, ...] = (
     *workers.CHECKS,
     *machine.CHECKS,
 )
+#: What can be asked before old tables are brought up to date.
+OF_OLD_TABLES: tuple[Check, ...] = (*database.CHECKS, *tables.OF_OLD, *machine.CHECKS)
 _GRAVEST_FIRST = ("error", "warning", "note")
 
 
 def examine(exam: Exam) -> list[Finding]:
     """What all checks find, the gravest first."""
-    found = list(itertools.chain.from_iterable(_carried_out(check, exam) for check in CHECKS))
+    checks = OF_OLD_TABLES if exam.lacks else CHECKS
+    found = list(itertools.chain.from_iterable(_carried_out(check, exam) for check in checks))
     return sorted(found, key=lambda one: _GRAVEST_FIRST.index(one.severity))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from plugin_scheduler.browse import Browser, Notice
 from plugin_scheduler.browse.warnings import ERROR, NOTE, WARNING
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.models.upgrade import Lack
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import WorkerView
 
@@ -34,6 +35,14 @@ CODES: Mapping[str, tuple[str, str]] = {
     "binlog_statement": (ERROR, "set binlog_format to ROW or MIXED on the server"),
     "database_read_only": (ERROR, "connect to the primary server; make the file writable"),
     # The tables
+    "tables_missing": (
+        ERROR,
+        "start a worker, which makes them; or name the database that is meant",
+    ),
+    "tables_old": (
+        ERROR,
+        "make a backup, end older workers, then scheduler.py upgrade (see --dry-run)",
+    ),
     "sequence_behind": (ERROR, _UPGRADE),
     "ids_used_up": (ERROR, _UPGRADE),
     "ids_running_out": (WARNING, _UPGRADE),
@@ -110,8 +119,10 @@ def of_notice(notice: Notice) -> Finding:
 class Exam:
     """What the checks look at. What several of them ask is asked once."""
 
-    def __init__(self, db: Any, browser: Browser, settings: Settings) -> None:
-        self.db, self.browser, self.settings = db, browser, settings
+    def __init__(
+        self, db: Any, browser: Browser, settings: Settings, lacks: Sequence[Lack] = ()
+    ) -> None:
+        self.db, self.browser, self.settings, self.lacks = db, browser, settings, lacks
         self.dialect = dialect_for(db, SYSTEM, settings)
 
     @property

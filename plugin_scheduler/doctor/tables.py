@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plugin_scheduler.doctor.findings import Exam, Finding, finding
-from plugin_scheduler.models import INDEXES
+from plugin_scheduler.models import INDEXES, TABLES
 from plugin_scheduler.models.ids import narrow_columns
 from plugin_scheduler.models.indexes import found_indexes
 from plugin_scheduler.sight import quantity
@@ -15,9 +15,26 @@ GROWING = ("scheduler_run", "scheduler_history", "scheduler_task")
 SHOWN = 10  # ids in a sentence
 
 
+def columns(exam: Exam) -> Iterator[Finding]:
+    """Tables of an older version of this package, or of web2py; or none."""
+    if sum(lack.is_missing for lack in exam.lacks) == len(TABLES):
+        yield finding("tables_missing", "the database has no tables of the scheduler")
+    elif exam.lacks:
+        lacks = "; ".join(map(str, exam.lacks))
+        yield finding(
+            "tables_old",
+            f"the tables are older than this package: {lacks}. Tasks and workers cannot be checked "
+            "before that is done",
+        )
+
+
 def ids(exam: Exam) -> Iterator[Finding]:
     """How many are left, and whether the next one is free."""
-    yield from exam.told("sequence_behind", "ids_used_up", "ids_running_out")
+    return exam.told("sequence_behind", "ids_used_up", "ids_running_out")
+
+
+def widths(exam: Exam) -> Iterator[Finding]:
+    """Columns that end with 32 bits."""
     narrow = [one.name for one in narrow_columns(exam.db)]
     if narrow:
         yield finding("ids_narrow", f"ids have 32 bits in {', '.join(narrow)}")
@@ -97,4 +114,6 @@ def _rows_of(exam: Exam, table: str) -> int:
     return int(exam.ask(sql)[0][0] or 0)
 
 
-CHECKS = (ids, indexes, statuses, orphans, held_tasks, rows, sizes)
+#: What can be asked of tables of any version.
+OF_OLD = (columns, widths)
+CHECKS = (columns, ids, widths, indexes, statuses, orphans, held_tasks, rows, sizes)

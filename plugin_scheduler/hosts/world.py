@@ -58,19 +58,23 @@ class World:
 
     def describe(self) -> dict[str, Any]:
         """What the supervisor must know to work for this app, as plain values."""
-        db = self.home.db
         return {
             "application_name": self.home.application_name,
             "settings": self.home.settings.as_dict(),
             "tasks": self.home.catalog.names(),
-            "db": {
-                "uri": db._uri,
-                "folder": os.path.abspath(db._folder or os.getcwd()),
-                "driver_args": db._driver_args,
-                "adapter_args": db._adapter_args,
-                "decode_credentials": db._decode_credentials,
-            },
+            "db": place_of(self.home.db),
         }
+
+
+def place_of(db: Any) -> dict[str, Any]:
+    """What another connection to the same database is opened with."""
+    return {
+        "uri": db._uri,
+        "folder": os.path.abspath(db._folder or os.getcwd()),
+        "driver_args": db._driver_args,
+        "adapter_args": db._adapter_args,
+        "decode_credentials": db._decode_credentials,
+    }
 
 
 def kind_of(error: BaseException) -> type[SchedulerError]:
