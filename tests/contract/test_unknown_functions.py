@@ -110,12 +110,12 @@ def test_unknown_functions_are_read_past_once_and_what_comes_before_is_seen_soon
         queue("add", 45)
         intake.look_again()
         intake.feed()
-        assert len(pool.given) == 3
+        assert len(pool.given) == 4
         deadline = intake.next_deadline()
         assert deadline is not None and deadline - clock.monotonic() <= SKIP_AT_MOST
         clock.turn(deadline - clock.monotonic())
         intake.feed()
-        assert len(pool.given) == 4
+        assert len(pool.given) == 5
 
 
 def test_after_the_wait_they_fail_unless_a_live_worker_knows_them(connect: Connect) -> None:
