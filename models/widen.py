@@ -1,8 +1,8 @@
-"""Steps that bring old tables up to date: ids of 64 bits, and sequences that do not lag.
+"""Steps that bring old tables up to date: ids of 64 bits, sequences that do not lag, reason codes.
 
 A step is one transaction, and the plan is made from what the database has: a plan that was
-interrupted is made again without the steps that are done. No row is lost or changed. Missing tables
-and columns are told here, and added by `models.upgrade`.
+interrupted is made again without the steps that are done. No row is lost, and of rows only an empty
+reason code is filled. Missing tables and columns are told here, and added by `models.upgrade`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,23 @@ from plugin_scheduler.models.ids import INT, Ids, Narrow, ids_of, narrow_columns
 from plugin_scheduler.models.upgrade import NAMES, Lack, engine_of, what_failed
 
 from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.reasons import ReasonCode
+from plugin_scheduler.records import TaskStatus
 
 BYTES_A_SECOND = 30_000_000  # of a table with its indexes, on an ordinary disk
-WIDEN, SEQUENCE = "widen", "sequence"
+WIDEN, SEQUENCE, FILL = "widen", "sequence", "fill"
 MAKE, ADD, RENAME = "make", "add", "rename"
 #: Steps that workers of this version and of earlier ones do not notice.
-HARMLESS = (MAKE, ADD)
+HARMLESS = (MAKE, ADD, FILL)
 TASK = NAMES[0]
 #: Columns of our tables with a foreign key to tasks.
 REFERENCES = (("scheduler_run", "task_id"), ("scheduler_task_deps", "task_child"))
+#: Tasks that an earlier version skipped. It wrote these sentences and no code, which is what
+#: `requeue` of the task that failed looks for.
+SKIPPED = (
+    f"status = '{TaskStatus.STOPPED}' AND (reason LIKE 'skipped: it waits for task %, which %' "
+    "OR reason = 'skipped: the task it waits for was deleted')"
+)
 
 
 @dataclass(frozen=True)
@@ -201,7 +209,7 @@ def _kind(db: Any) -> Kind:
 
 def plan(db: Any) -> list[Step]:
     """What is to be done beside missing tables and columns; it only asks."""
-    return list(_kind(db).plan(db))
+    return [*_kind(db).plan(db), *_codes(db)]
 
 
 def additions(lack: Lack) -> Iterator[Step]:
@@ -212,6 +220,19 @@ def additions(lack: Lack) -> Iterator[Step]:
         yield Step(RENAME, lack.table, f"renames {old} to {new}", ())
     if lack.columns:
         yield Step(ADD, lack.table, f"adds {', '.join(lack.columns)}", ())
+
+
+def _codes(db: Any) -> Iterator[Step]:
+    engine = engine_of(db)
+    there = engine.look(db).get(TASK, set()) if engine else set()
+    if "reason" not in there:
+        return
+    lacking = SKIPPED + (" AND reason_code IS NULL" if "reason_code" in there else "")
+    [[number]] = db.executesql(f"SELECT COUNT(*) FROM {TASK} WHERE {lacking}")
+    if number:
+        fills = f"UPDATE {TASK} SET reason_code = '{ReasonCode.SKIPPED}' WHERE {lacking}"
+        tasks = "1 skipped task" if number == 1 else f"{number} skipped tasks"
+        yield Step(FILL, TASK, f"fills reason_code of {tasks}", (fills,))
 
 
 def obstacle(db: Any) -> str:

@@ -18,6 +18,7 @@ from old_tables import OldApp, types_of
 from plugin_scheduler.models.upgrade import RENAMED
 
 from plugin_scheduler.cli import main
+from plugin_scheduler.records import TaskStatus
 
 Run = Callable[..., Any]
 RENAMES = [(table, old, new) for table, names in RENAMED.items() for old, new in names.items()]
@@ -116,6 +117,30 @@ def test_columns_are_added_beside_workers_of_an_older_version(
     db.commit()
     assert run("upgrade")[0] == 0
     assert "outcome" in names_of(connect)["scheduler_run"]
+
+
+def test_tasks_that_an_older_version_skipped_come_along_with_what_failed(
+    connect: Connect, run: Run
+) -> None:
+    scheduler = scheduler_on(connect())
+    db = scheduler.db
+    ended = {"enabled": False, "status": TaskStatus.STOPPED, "function_name": "add"}
+    failed = db.scheduler_task.insert(uuid="failed", function_name="add", status=TaskStatus.FAILED)
+    reasons = [f"skipped: it waits for task {failed} add, which FAILED", "skipped: a word of ann"]
+    skipped, other = (db.scheduler_task.insert(uuid=one, reason=one, **ended) for one in reasons)
+    for waits in (skipped, other):
+        db.scheduler_task_deps.insert(task_parent=waits, task_child=failed, can_visit=False)
+    db.commit()
+    assert run("upgrade", "--dry-run")[0] == 1
+    code, done, _ = run("upgrade")
+    [step] = done["steps"]
+    assert code == 0 and step["does"] == "fills reason_code of 1 skipped task"
+    db.commit()
+    assert scheduler.requeue(failed) == 2
+    rows = db(db.scheduler_task).select(orderby=db.scheduler_task.id)
+    assert [row.status for row in rows] == ["QUEUED", "QUEUED", "STOPPED"]
+    db.commit()
+    assert run("upgrade", "--dry-run")[0] == 0
 
 
 EMPTY = """
