@@ -7,6 +7,7 @@ call nursery and processes. I never hand out work.
 from __future__ import annotations
 
 import math
+import os
 import selectors
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from plugin_scheduler.crew import News, Runner, unborn_runner
 from plugin_scheduler.frames import check_news
 from plugin_scheduler.hosts import World
 from plugin_scheduler.nursery import PATIENCE, Nursery
+from plugin_scheduler.own_process import NO_PROCESS
 from plugin_scheduler.processes import spawn_runner
 from plugin_scheduler.wire import Closed, Unreadable
 
@@ -131,6 +133,14 @@ class Births:
         """A runner is ready for work."""
         self._failures = 0
         self.news.births += 1
+
+    def ended(self, runner: Runner, begun: bool) -> None:
+        """A runner is gone: it did not get ready, or, where it had begun nothing, found no room."""
+        if not runner.ready:
+            self.failed()
+        elif not begun and runner.status is not None and os.WIFEXITED(runner.status):
+            if os.WEXITSTATUS(runner.status) == NO_PROCESS:
+                self.failed(runner.last_words())
 
     def failed(self, why: str | None = None) -> None:
         """One did not get ready. Try again later and later: an app that cannot be loaded must not

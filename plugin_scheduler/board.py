@@ -78,11 +78,12 @@ class Board:
 
 def blank_page() -> int:
     """A file for a board; its descriptor. Its size is final: a page that another process cuts off
-    would end whoever looks at it."""
+    would end whoever looks at it. Its room is taken now: to write to a page for which a full disk
+    or memory has none would end the writer, too."""
     file = nameless_file("board")
     try:
-        os.ftruncate(file, PAGE)
-    except OSError:  # a limit on the size of files; the descriptor must not stay open
+        os.posix_fallocate(file, 0, PAGE)
+    except BaseException:  # a full disk, or a limit on sizes: the descriptor must not stay open
         os.close(file)
         raise
     seal(file, SHRINK | GROW)

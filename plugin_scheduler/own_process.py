@@ -14,9 +14,18 @@ import signal
 import sys
 from collections.abc import Callable
 
+from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.processes import run_exit_handlers
 
 LEAVING = 4  # seconds for a child to leave that has reported
+#: Seconds until a process is asked for again that the system has no room for. Together they are
+#: shorter than the pool waits for a runner to begin an order (`crew.HESITATING`).
+FORK_AGAIN = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5)
+NO_PROCESS = 71  # exit code of a runner that could make none; EX_OSERR
+
+
+class NoProcess(OSError):
+    """The system has no room for another process."""
 
 
 class OwnProcess:
@@ -30,7 +39,7 @@ class OwnProcess:
         """Do ``work``, which reports, in a child, and wait until the child is gone. ``prepare`` is
         called first there."""
         self._reported[0] = 0
-        pid = os.fork()
+        pid = _fork()
         if not pid:
             self._be_the_child(prepare, work)
         self._pid = pid
@@ -67,6 +76,18 @@ class OwnProcess:
             status = 0
         finally:
             os._exit(status)
+
+
+def _fork() -> int:
+    """As os.fork, which may have to wait until there is room for a process. NoProcess at last."""
+    for pause in FORK_AGAIN:
+        with contextlib.suppress(OSError, MemoryError):
+            return os.fork()
+        SYSTEM.sleep(pause)
+    try:
+        return os.fork()
+    except (OSError, MemoryError) as error:
+        raise NoProcess(f"{type(error).__name__}: {error}") from error
 
 
 def _print_nowhere() -> None:

@@ -448,13 +448,13 @@ class Pool:
         end_group(runner.pid)
         self._drain(runner)
         not_taken = runner.take_back()
-        for run in runner.last_runs(self._settings):
+        runs = runner.last_runs(self._settings)
+        for run in runs:
             self.deaths += 1
             how = ended_how(runner.status)
             self._births.news.results.append(run.died(how, runner.last_words(), now))
         self._births.news.unbegun += [*runner.orders.values(), *not_taken]
-        if not runner.ready:
-            self._births.failed()
+        self._births.ended(runner, bool(runs))
         runner.close_files(self._selector)
         self.runners.remove(runner)
         if runner.process is not None and runner.pid is not None:

@@ -28,6 +28,7 @@ PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
 WATCHED_EVERY = 0.5  # seconds between two stores of a run's output while somebody looks at it
 REFUSED_AGAIN = 30.0  # seconds until a report is tried again that the database refuses
 MANY = 10  # runs that ended in one turn, from which on they share a line
+BOOT_TOLD_AGAIN = 300.0  # seconds until the same failure to start runners has its next line
 PORTER_EVERY = 0.02  # seconds between two looks at porters on their way
 
 
@@ -54,6 +55,7 @@ class Reporting:
         self._watched: dict[int, float] = {}  # until when, by the run's number
         self.total = self.errors = self.boot_errors = 0
         self.boot_error: str | None = None
+        self._boot_told: dict[str, float] = {}  # failures, and when each was told
         self._tally = Tally()
         self._minute = 0
         self._uncounted: list[Ended] = []
@@ -83,7 +85,7 @@ class Reporting:
         for why in news.boot_failures:
             self.boot_error = why
             self.boot_errors += 1
-            tell("boot_failed", why=why)
+            self._tell_boot_failure(why)
         for result in news.results:
             if result.result_file:
                 self._porters.carry(result)
@@ -94,6 +96,15 @@ class Reporting:
                 self._results.append(delivery.instead)
             else:
                 self._tell_delivery(delivery)
+
+    def _tell_boot_failure(self, why: str) -> None:
+        """Once, for a while: the next try may fail as this one."""
+        now = self._clock.monotonic()
+        told = self._boot_told.items()
+        self._boot_told = {one: at for one, at in told if now < at + BOOT_TOLD_AGAIN}
+        if why not in self._boot_told:
+            self._boot_told[why] = now
+            tell("boot_failed", why=why)
 
     def store(self) -> bool:
         """Write all reports in one transaction; they are kept until that has worked. Was any?"""

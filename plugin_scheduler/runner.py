@@ -6,6 +6,7 @@ the scheduler's own tables, and never decide what becomes of a task.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import faulthandler
 import logging
@@ -29,7 +30,7 @@ from plugin_scheduler.error_text import reason_of, traceback_of
 from plugin_scheduler.errors import CommitFailed, NotFound
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whole
-from plugin_scheduler.own_process import OwnProcess
+from plugin_scheduler.own_process import NO_PROCESS, NoProcess, OwnProcess
 from plugin_scheduler.private_files import complete_file
 from plugin_scheduler.process_state import handler_of
 from plugin_scheduler.processes import run_exit_handlers
@@ -43,6 +44,7 @@ RESULT_IN_FILE = 1 << 20  # characters; a larger result goes through a file, not
 PROGRESS_EVERY = 0.2  # seconds
 LONGEST = 10_000  # characters of why an app cannot be loaded
 MEMORY_EVERY = 0.5  # seconds
+ROOM_AGAIN = (0.1, 0.3, 1.0)  # seconds until the system is asked again for a result's file
 IDLE = 5.0  # seconds without work after which connections to servers are closed
 SIGNAL = signal.SIGTERM
 HIDDEN = (__file__, *(str(one.__file__) for one in (run_boundary, sessions, task_call)))  # frames
@@ -57,6 +59,10 @@ class Ended(BaseException):
 
 class UnknownFunction(Exception):
     """The app that this runner loaded does not have the function."""
+
+
+class NoRoomForResult(OSError):
+    """The system has no room for the file of a large result."""
 
 
 class Runner:
@@ -169,6 +175,10 @@ class Runner:
                 "reason": str(Reason(ReasonCode.UNKNOWN_FUNCTION, function=error)),
                 "reason_code": ReasonCode.UNKNOWN_FUNCTION.value,
             }
+        except NoRoomForResult as error:
+            self._boundary.rollback()
+            reason = Reason(ReasonCode.NO_ROOM, error=error)
+            return Outcome.FAILED, {"reason": str(reason), "reason_code": reason.code}
         except NoRoom as error:  # earlier tasks are to blame: a fresh process has room
             self._runs = self._settings.runner_max_runs
             reason = Reason(ReasonCode.NO_ROOM, error=error)
@@ -328,6 +338,9 @@ def main(ends: Ends, spec: Mapping[str, Any], world: World | None) -> int:
     runner.mind_forks()
     try:
         runner.serve()
+    except NoProcess as error:  # the order was not begun: it goes to another runner
+        os.write(ends.trace, str(error).encode())
+        return NO_PROCESS
     finally:
         world.disconnect()
     run_exit_handlers()
@@ -358,7 +371,15 @@ def _carried(result: str) -> dict[str, Any]:
     """A large result goes through a file, not through the worker."""
     if len(result) <= RESULT_IN_FILE:
         return {"result": result}
-    return {"file": complete_file("result", result.encode())}
+    data = result.encode()
+    for pause in ROOM_AGAIN:
+        with contextlib.suppress(OSError, MemoryError):
+            return {"file": complete_file("result", data)}
+        time.sleep(pause)
+    try:
+        return {"file": complete_file("result", data)}
+    except (OSError, MemoryError) as error:
+        raise NoRoomForResult(f"{type(error).__name__}: {error}") from error
 
 
 def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.private_files import PrivateFile
 
 _LENGTH = struct.Struct("!I")
@@ -27,6 +29,9 @@ _FILES = 16  # files that wait for their report
 _ROOM_FOR_FILES = socket.CMSG_SPACE(4 * struct.calcsize("i"))
 #: Of descriptors that arrive: programs that this process starts do not get them.
 CLOSED_IN_CHILDREN = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+#: What a system says that has no memory, or no room for descriptors, for a message at the moment.
+NO_ROOM = (errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
+SEND_AGAIN = 0.02  # seconds
 
 
 class Closed(Exception):
@@ -156,6 +161,8 @@ class Channel:
         except BlockingIOError:
             return
         except OSError as error:
+            if error.errno in NO_ROOM:
+                return
             self._unsent.clear()
             raise Closed from error
 
@@ -213,11 +220,15 @@ class BlockingChannel:
 
     def send_frame(self, frame: bytes, file: PrivateFile | None = None) -> None:
         """The same, of what was packed already, and with a file."""
-        try:
-            sent = self._end.sendmsg([frame], attached(file)) if file is not None else 0
-            self._end.sendall(frame[sent:] if sent else frame)
-        except OSError as error:
-            raise Closed from error
+        attachments = attached(file) if file is not None else []
+        while frame:
+            try:
+                frame = frame[self._end.sendmsg([frame], attachments) :]
+                attachments = []
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise Closed from error
+                SYSTEM.sleep(SEND_AGAIN)
 
     def abandon(self) -> None:
         """Close this process's copy of the end, and be of no use any more."""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
+import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fake_runners import FakeRunner, FakeRunners
 from makers import NINE, an_order
 
+from plugin_scheduler import own_process, runner
+from plugin_scheduler.board import PAGE, blank_page
 from plugin_scheduler.clock import TurnedClock
+from plugin_scheduler.crew import HESITATING, News
 from plugin_scheduler.lane import NoRoom, Told, pack_report, whole
 from plugin_scheduler.pool import NO_ROOM_AGAIN
 from plugin_scheduler.porter import NO_ROOM_AGAIN as PORTER_AGAIN
@@ -19,9 +26,10 @@ from plugin_scheduler.porter import NO_ROOM_TRIES, Porters
 from plugin_scheduler.private_files import complete_file, read_file
 from plugin_scheduler.reasons import ReasonCode, WrittenReason, code_of
 from plugin_scheduler.records import OUTCOMES, Outcome
+from plugin_scheduler.reporting import BOOT_TOLD_AGAIN, Reporting
 from plugin_scheduler.runs import Result
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.wire import pack_bytes
+from plugin_scheduler.wire import BlockingChannel, Channel, pack_bytes
 
 LARGE, SMALL = 81, 82
 LARGE_ARGS = '["' + "x" * 100_000 + '"]'
@@ -148,6 +156,106 @@ def test_a_large_result_waits_for_room_and_fails_at_last() -> None:
     assert code_of(delivery.instead.reason) == ReasonCode.NO_ROOM
     assert not porters.busy
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+class Lacking:
+    """Raises as often as it is told to, then does as the function in whose place it stands."""
+
+    def __init__(self, times: int, error: Exception, function: Any) -> None:
+        self.left, self._error, self._function = times, error, function
+
+    def __call__(self, *given: Any) -> Any:
+        if self.left:
+            self.left -= 1
+            raise self._error
+        return self._function(*given)
+
+
+def test_a_board_has_its_room_before_somebody_writes_to_it() -> None:
+    """Else a full disk or memory would end its reader with SIGBUS."""
+    page = blank_page()
+    assert os.fstat(page).st_blocks * 512 >= PAGE == os.fstat(page).st_size
+    os.close(page)
+
+
+@pytest.mark.parametrize("error", [FULL, OSError(errno.ENOMEM, "no memory"), MemoryError()])
+@pytest.mark.parametrize("call", ["os.posix_fallocate", "os.pipe", "socket.socketpair"])
+def test_a_runner_for_whose_files_there_is_no_room_is_made_later(
+    runners: FakeRunners, monkeypatch: pytest.MonkeyPatch, call: str, error: Exception
+) -> None:
+    runners.open_nursery()
+    runners.pool.staff(Settings(), spawns=False)
+    before = len(os.listdir("/proc/self/fd"))
+    module, name = call.split(".")
+    target = {"os": os, "socket": socket}[module]
+    monkeypatch.setattr(target, name, Lacking(2, error, getattr(target, name)))
+    runners.turn()
+    runners.turn()
+    assert (len(runners.failures), runners.pool.runners) == (2, [])
+    assert len(os.listdir("/proc/self/fd")) == before
+    runners.turn()
+    assert runners.pool.runners == [], "not at once again"
+    runners.turn(1.0)
+    assert len(runners.pool.runners) == 1
+
+
+def test_the_same_failure_to_make_runners_is_told_once_for_a_while(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, porters = TurnedClock(NINE), SimpleNamespace(delivered=list)
+    reporting = Reporting(None, porters, "me", clock)  # type: ignore[arg-type]
+    for _ in range(3):
+        reporting.collect(News(boot_failures=["no room", "no room"]))
+        reporting.collect(News(births=1))
+    reporting.collect(News(boot_failures=["something else"]))
+    assert (len(caplog.records), reporting.boot_errors) == (2, 7)
+    clock.turn(BOOT_TOLD_AGAIN)
+    reporting.collect(News(boot_failures=["no room"]))
+    assert len(caplog.records) == 3
+
+
+@pytest.mark.parametrize("error", [BlockingIOError(errno.EAGAIN, "again"), MemoryError()])
+def test_a_run_with_a_process_of_its_own_waits_for_room_for_it(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(own_process.SYSTEM, "sleep", pauses.append)
+    monkeypatch.setattr(os, "fork", Lacking(2, error, lambda: 4711))
+    assert own_process._fork() == 4711
+    assert pauses == list(own_process.FORK_AGAIN[:2])
+    monkeypatch.setattr(os, "fork", Lacking(99, error, None))
+    with pytest.raises(own_process.NoProcess):
+        own_process._fork()
+    assert sum(own_process.FORK_AGAIN) < HESITATING, "or the pool would take it for one that hangs"
+
+
+def test_a_large_result_waits_for_room_for_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(runner.time, "sleep", pauses.append)
+    monkeypatch.setattr(runner, "complete_file", Lacking(2, FULL, complete_file))
+    large = "x" * (runner.RESULT_IN_FILE + 1)
+    assert read_file(runner._carried(large)["file"].fileno()) == large.encode()
+    assert pauses == list(runner.ROOM_AGAIN[:2])
+    monkeypatch.setattr(runner, "complete_file", Lacking(99, FULL, None))
+    with pytest.raises(runner.NoRoomForResult, match="No space left"):
+        runner._carried(large)
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS])
+def test_a_report_waits_for_room_in_its_channel(number: int) -> None:
+    """A runner that took this for a worker that is gone would leave, and its run be lost."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        end: Any = SimpleNamespace(setblocking=lambda flag: None)
+        end.sendmsg = Lacking(2, OSError(number, "no room"), theirs.sendmsg)
+        BlockingChannel(end).send_frame(pack_bytes(b"report"), complete_file("result", b"[1]"))
+        reader = Channel(ours)
+        assert reader.read() == [b"report"]
+        file = reader.take_file()
+        assert file is not None and read_file(file.fileno()) == b"[1]"
 
 
 def test_a_result_whose_file_could_not_be_taken_fails_with_the_reason(
