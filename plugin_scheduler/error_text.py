@@ -27,6 +27,15 @@ def reason_of(error: BaseException) -> str:
     return clean(f"{name}: {lines[0]}" if lines else name)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what it says, for a sentence that names the rest.
+
+    >>> first_line(ValueError("no\\nCONTEXT: none"))
+    'no'
+    """
+    return _text_of(error).strip().partition("\n")[0]
+
+
 def traceback_of(error: BaseException, without: Iterable[str] = ()) -> str:
     """As Python shows it, but without the frames of some files; the end of it where it is long."""
     hidden = frozenset(without)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler import values
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.log import tell
 from plugin_scheduler.store import Store
@@ -68,7 +69,7 @@ class EventQueue:
         except StoreUnavailable:
             return
         except Exception as error:  # a history that cannot be written must not end a worker
-            trouble = str(error).strip().partition("\n")[0]
+            trouble = first_line(error)
             if trouble != self._trouble:
                 tell("events_refused", error=trouble)
             self._trouble = trouble

@@ -51,6 +51,10 @@ EVENTS: dict[str, tuple[int, str]] = {
         _W,
         "run %(run)s of task %(task)s cannot be given back, next try in %(seconds)d s: %(error)s",
     ),
+    "chore_refused": (
+        _W,
+        "%(what)s could not be done, because the database refuses it: %(error)s",
+    ),
     "report_refused": (
         _W,
         "run %(run)s of task %(task)s: its end cannot be stored, next try in %(seconds)d s: "

@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 
 from plugin_scheduler.clock import Clock
-from plugin_scheduler.errors import Locked
+from plugin_scheduler.error_text import first_line
+from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.listening import Listening
 from plugin_scheduler.log import tell
@@ -54,6 +55,7 @@ class Ticker:
         self._last_round = 0.0
         self._next_pruning = clock.monotonic() + PRUNE_ON
         self._rang = False
+        self._refused: dict[str, str] = {}
         self.leads = False
         self.alive = 0
 
@@ -79,8 +81,20 @@ class Ticker:
         if STRAYS in todo:
             back = partial(self._store.tasks.hand_back_unknown, self._name, known)
             strays = self._unless_locked(back)
-            tell("task_strays", count=strays)
-        return strays + (self._round(workers, todo) if self.leads else 0)
+            if strays:
+                tell("task_strays", count=strays)
+        written = strays + (self._round(workers, todo) if self.leads else 0)
+        self._tell_refused()
+        return written
+
+    def _tell_refused(self) -> None:
+        """Once, for as long as the database says the same of it."""
+        refused = dict(self._store.tasks.refused)
+        self._store.tasks.refused.clear()
+        for what, error in refused.items():
+            if self._refused.get(what) != error:
+                tell("chore_refused", what=what, error=error)
+        self._refused = refused
 
     def rang(self) -> None:
         """Something was written: there may be something to do."""
@@ -129,11 +143,16 @@ class Ticker:
                     self._next_pruning = self._clock.monotonic() + PRUNE_ON
 
     def _unless_locked(self, chore: Callable[[], int]) -> int:
-        """Somebody edits a row that the chore wants: it waits for the next round, and keeps nobody
-        from the others."""
+        """Somebody edits a row that the chore wants, or the database refuses what it writes: it
+        waits for the next round, and keeps nobody from the others."""
         try:
             return chore()
         except Locked:
+            return 0
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # whatever a driver or a trigger raises for one row
+            self._store.tasks.refused["a chore of the leader's"] = first_line(error)
             return 0
 
     def _recover(self, workers: list[Worker], now: float, todo: Collection[str]) -> int:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from plugin_scheduler.dialects.base import Dialect, again
-from plugin_scheduler.errors import Locked
+from plugin_scheduler.dialects.sayings import among
+from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import after_fan_out
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.reasons import Reason, ReasonCode, reason_columns
@@ -54,24 +55,41 @@ class Chores:
         names = {row.assigned_worker_name or "" for row in held}
         return names | {row.worker_name or "" for row in running}
 
-    @again
     def requeue_lost(self, owner: str) -> list[Task]:
-        """Give back what a dead worker held, and close its open runs; the tasks concerned."""
-        held = (
-            (self._task.assigned_worker_name == owner)
-            if owner
-            else (self._task.assigned_worker_name.belongs(("",)))
-            | (self._task.assigned_worker_name == None)
-        )
+        """Give back what a dead worker held, and close its open runs; the tasks concerned. Where
+        the database refuses one of them the others are given back, and its runs stay open."""
+        try:
+            return self._requeue_lost(owner)
+        except StoreUnavailable:
+            raise
+        except Exception:  # whatever a driver or a trigger raises for one row
+            with self._dialect.reading():
+                held = self._tasks.read(self._held_by(owner), orderby=self._task.id)
+            each = self._tasks.together_or_each(held, lambda some: self._requeue_lost(owner, some))
+            return [task for tasks in each for task in tasks]
+
+    def _held_by(self, owner: str) -> Any:
+        mine = self._task.assigned_worker_name == owner
+        if not owner:
+            mine = self._task.assigned_worker_name.belongs(("",))
+            mine |= self._task.assigned_worker_name == None
+        return mine & self._task.status.belongs(TaskStatus.HELD)
+
+    @again
+    def _requeue_lost(self, owner: str, some: Sequence[Task] | None = None) -> list[Task]:
+        """Of ``some`` tasks alone, or of all and with the open runs."""
+        held = self._held_by(owner)
+        if some is not None:
+            held &= among(self._task.id, [task.id for task in some])
         with self._dialect.transaction():
             if self._lives(owner):
                 return []
             now = self._dialect.now()
-            held &= self._task.status.belongs(TaskStatus.HELD)
             tasks = self._tasks.read(held, lock="skip", orderby=self._task.id)
             for task in tasks:
                 self._give_back(task, now)
-            self._close_open_runs(owner, held, now)
+            if some is None:
+                self._close_open_runs(owner, held, now)
         return tasks
 
     def _lives(self, name: str) -> bool:

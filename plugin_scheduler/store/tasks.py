@@ -7,14 +7,16 @@ taken the task away from a worker that was thought dead.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.dialects.sayings import among
 from plugin_scheduler.dialects.statements import Holes
-from plugin_scheduler.errors import Locked
+from plugin_scheduler.error_text import first_line
+from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import Move, decide
 from plugin_scheduler.reasons import Reason, ReasonCode, reason_columns
 from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
@@ -22,6 +24,8 @@ from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.batches import Batches, leaves_no_row
 from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.rows import Rows
+
+Answer = TypeVar("Answer")
 
 
 class Wishes(NamedTuple):
@@ -42,6 +46,8 @@ class Tasks:
         self._db = dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
         self._deps = self._db.scheduler_task_deps
+        #: What the database refused, by its name, for the caller to tell and to clear.
+        self.refused: dict[str, str] = {}
 
     @again
     def condemn_unreadable(self) -> int:
@@ -124,16 +130,34 @@ class Tasks:
                 self.move("stop_run", ids, asked, enabled=False, run_id=None, reason=why)
             return self.move("hand_back", ids, mine, assigned_worker_name="", run_id=None)
 
-    @again
     def hand_back_unknown(self, worker_name: str, known: Iterable[int]) -> int:
-        """Give up what this worker holds by the tables but does not know of: an answer was lost."""
+        """Give up what this worker holds by the tables but does not know of: an answer was lost.
+        How many; what the database refuses of them is noted in `refused`."""
         mine = self._task.assigned_worker_name == worker_name
         held = mine & self._task.status.belongs(TaskStatus.HELD)
         known = set(known)
         with self._dialect.reading():
             strays = [task for task in self.read(held) if task.id not in known]
-        if not strays:
-            return 0
+        hand_back = partial(self._hand_back_strays, worker_name)
+        return sum(self.together_or_each(strays, hand_back)) if strays else 0
+
+    def together_or_each(
+        self, tasks: Sequence[Task], act: Callable[[Sequence[Task]], Answer]
+    ) -> list[Answer]:
+        """Act on all of the tasks at once, or on each alone where the database refuses one of them:
+        that must not keep the others from it."""
+        try:
+            return [act(tasks)]
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # whatever a driver or a trigger raises for one row
+            if len(tasks) == 1:
+                self.refused[f"a change of task {tasks[0].label}"] = first_line(error)
+                return []
+        return [answer for task in tasks for answer in self.together_or_each([task], act)]
+
+    @again
+    def _hand_back_strays(self, worker_name: str, strays: Sequence[Task]) -> int:
         with self._dialect.transaction():
             free = self.unheld(self._task, [task.id for task in strays])
             for task in (one for one in strays if one.id in free):

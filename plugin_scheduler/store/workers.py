@@ -14,6 +14,7 @@ from typing import Any
 from plugin_scheduler.clock import is_zone
 from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.dialects.readings import read_rows
+from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import ConfigError, NameTaken
 from plugin_scheduler.records import Worker, WorkerStatus
 from plugin_scheduler.settings import Settings
@@ -92,7 +93,7 @@ class Workers:
             # A constraint or a trigger may refuse the row as well as the uniqueness of the name.
             if (self.lease_of(name) or 0.0) > self._dialect.epoch():
                 raise NameTaken(name) from error
-            why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            why = f"{type(error).__name__}: {first_line(error)}"
             raise ConfigError(f"the database refuses the row of worker {name!r}: {why}") from error
 
     @again

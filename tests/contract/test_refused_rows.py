@@ -6,10 +6,10 @@ import logging
 import math
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from home import Connect, engine_on, scheduler_on
+from refusing import FORGIVING, REFUSING, ask
 
 from plugin_scheduler.capture import Output
 from plugin_scheduler.clock import TurnedClock
@@ -23,30 +23,9 @@ from plugin_scheduler.reporting import REFUSED_AGAIN, Reporting
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.ticker import Ticker
 
 ME = "me"
-#: By the engine: have the database refuse every change of one row.
-REFUSING = {
-    "sqlite": [
-        "CREATE TRIGGER refuses BEFORE UPDATE ON {table} WHEN NEW.id = {id} "
-        "BEGIN SELECT RAISE(ABORT, 'refused'); END"
-    ],
-    "postgres": [
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'refused'; END $$",
-        "CREATE TRIGGER refuses BEFORE UPDATE ON {table} FOR EACH ROW "
-        "WHEN (NEW.id = {id}) EXECUTE PROCEDURE refuse()",
-    ],
-    "mysql": [
-        "CREATE TRIGGER refuses BEFORE UPDATE ON {table} FOR EACH ROW BEGIN "
-        "IF NEW.id = {id} THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'refused'; END IF; END"
-    ],
-}
-FORGIVING = {
-    "sqlite": ["DROP TRIGGER refuses"],
-    "postgres": ["DROP TRIGGER refuses ON {table}"],
-    "mysql": ["DROP TRIGGER refuses"],
-}
 
 
 def taken(store: Store) -> list[Order]:
@@ -63,12 +42,6 @@ def live(order: Order, clock: TurnedClock) -> LiveRun:
 
 def result(order: Order) -> Result:
     return Result(order, Outcome.COMPLETED, 0.5, "", result="[1]")
-
-
-def ask(db: Any, statements: list[str], table: str, row_id: int = 0) -> None:
-    for statement in statements:
-        db.executesql(statement.replace("{table}", table).replace("{id}", str(row_id)))
-    db.commit()
 
 
 def test_a_row_that_refuses_everything_keeps_no_other_row_from_being_stored(
@@ -130,6 +103,36 @@ def test_a_row_that_refuses_to_be_given_back_keeps_no_other_from_it(connect: Con
         clock.turn(REFUSED_AGAIN + 1)
         intake.feed()
         assert task[bad.task.id].status == TaskStatus.QUEUED
+        db.commit()
+
+
+def test_a_row_that_refuses_to_go_back_from_a_worker_keeps_no_other_from_it(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither from one that forgot of it, nor from a dead one; and the leader lives on."""
+    db, clock = connect(), TurnedClock(datetime(2026, 5, 1))
+    scheduler = scheduler_on(db)
+    ids = [scheduler.queue_task("add", [1, 2]).id for _ in range(4)]
+    db.commit()
+    engine, task = str(db._adapter.dbengine), db.scheduler_task
+    with engine_on(connect) as store, caplog.at_level(logging.WARNING):
+        worker_id = store.workers.register(ME, {})
+        store.workers.register("dead", {})
+        for name in (ME, "dead"):
+            store.claims.take(name, ("main",), 2, store.dialect.now())
+        ask(db, REFUSING[engine], "scheduler_task", ids[0])
+        more = [one.replace("refuse", "refuse_too") for one in REFUSING[engine]]
+        ask(db, more, "scheduler_task", ids[2])
+        store.db(store.db.scheduler_worker.worker_name == "dead").update(lease_until=1.0)
+        store.db.commit()
+        ticker = Ticker(store, Settings(heartbeat=1), clock, ME)
+        for _ in range(8):
+            clock.turn(1)
+            workers = ticker.stand_for_election(worker_id)
+            ticker.look_after(workers, ())
+        statuses = [row.status for row in db(task).select(orderby=task.id)]
+        assert statuses == ["RUNNING", "QUEUED", "RUNNING", "QUEUED"]
+        assert caplog.text.count("could not be done") == 2
         db.commit()
 
 
