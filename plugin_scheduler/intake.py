@@ -14,6 +14,7 @@ from datetime import datetime
 from plugin_scheduler.claim_health import ClaimHealth
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News
+from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.log import tell
@@ -73,6 +74,11 @@ class Intake:
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._unbegun)
+
+    @property
+    def refused(self) -> list[str]:
+        """The runs that the database did not take back; their names."""
+        return [one.label for one in self._unbegun if one.run_id in self._held]
 
     def task_ids(self) -> list[int]:
         """Tasks whose runs did not begin."""
@@ -135,9 +141,19 @@ class Intake:
         self._maybe_more = True
 
     def next_deadline(self) -> float | None:
-        """The monotonic time at which to take."""
-        if self._unbegun or self._waiting:
+        """The monotonic time at which to take, or to give back."""
+        if self._waiting:
             return self._clock.monotonic() + GIVE_AGAIN
+        times = [*map(self._give_at, self._unbegun)]
+        take = self._take_at()
+        return min(times if take is None else [*times, take], default=None)
+
+    def _give_at(self, order: Order) -> float:
+        """When to give an order back: where that was put off, the next try."""
+        now, put_off = self._clock.monotonic(), self._held.until(order.run_id)
+        return put_off if put_off > now else now + GIVE_AGAIN
+
+    def _take_at(self) -> float | None:
         if not self._can_take():
             return None
         when = self._clock.monotonic() if self._maybe_more else self._due_at
@@ -303,7 +319,7 @@ class Intake:
             return
         order = some[0]
         about = {"run": order.run_id, "task": order.task.label, "seconds": REFUSED_AGAIN}
-        tell("give_back_refused", **about, error=str(error).strip().partition("\n")[0])
+        tell("give_back_refused", **about, error=first_line(error))
         self._held.put_off(order.run_id, REFUSED_AGAIN)
 
     def _to_give_back(self) -> list[Order]:

@@ -97,6 +97,9 @@ class Held:
     def __bool__(self) -> bool:
         return bool(self._until)
 
+    def __contains__(self, run_id: int) -> bool:
+        return run_id in self._until
+
     def note(self, run_ids: Iterable[int]) -> None:
         """They were held just now."""
         for run_id in run_ids:

@@ -161,6 +161,11 @@ class Order:
     run_id: int
     started: datetime
 
+    @property
+    def label(self) -> str:
+        """How logs and messages call its run: ``run 81 of task 17 send_mail``."""
+        return f"run {self.run_id} of task {self.task.label}"
+
 
 @dataclass(frozen=True)
 class Report:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News
+from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import Move
 from plugin_scheduler.log import tell
@@ -73,6 +74,11 @@ class Reporting:
     @property
     def is_busy(self) -> bool:
         return bool(self._results) or self._porters.busy
+
+    @property
+    def refused(self) -> list[str]:
+        """The runs whose ends the database did not take; their names."""
+        return [one.order.label for one in self._results if one.order.run_id in self._held]
 
     def task_ids(self) -> list[int]:
         """Tasks whose results are not stored yet."""
@@ -188,7 +194,7 @@ class Reporting:
         if run_id not in self._refused:
             self._refused.add(run_id)
             about = {"run": run_id, "task": report.order.task.label}
-            tell("report_refused", **about, seconds=REFUSED_AGAIN, error=_first_line(error))
+            tell("report_refused", **about, seconds=REFUSED_AGAIN, error=first_line(error))
         self._held.put_off(run_id, REFUSED_AGAIN)
 
     def _store_one(self, report: Report) -> tuple[Report, Move | None]:
@@ -211,7 +217,7 @@ class Reporting:
             self.store_counts()
             self._counting_trouble = ""
         except Exception as error:  # where the database is away, those who need it find out
-            trouble = _first_line(error)
+            trouble = first_line(error)
             if trouble != self._counting_trouble:
                 tell("counts_refused", error=trouble)
                 self._counting_trouble = trouble
@@ -269,7 +275,7 @@ class Reporting:
         except Exception as error:  # whatever a driver or a trigger raises for this row
             run.is_refused = True
             about = {"run": run.order.run_id, "task": run.order.task.label}
-            tell("live_refused", **about, error=_first_line(error))
+            tell("live_refused", **about, error=first_line(error))
         return True
 
     def unwanted(self, orders: Iterable[int]) -> dict[int, str]:
@@ -356,10 +362,6 @@ class Reporting:
                 reason=report.reason,
                 status=move.target,
             )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def _report(result: Result, ended: datetime) -> Report:

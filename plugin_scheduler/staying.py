@@ -7,7 +7,7 @@ asking the pool.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.log import tell
@@ -17,6 +17,7 @@ from plugin_scheduler.records import Outcome, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.signals import name_of
 
+MOST_NAMED = 5
 LAST_WORDS = 10.0  # seconds for the reports of killed runs to be stored
 
 EXIT_SUPERSEDED = 2
@@ -33,6 +34,7 @@ class Staying:
         self._grace_until: float | None = None
         self._graced: int = signal.SIGTERM
         self._over_at: float | None = None
+        self._refused_since: float | None = None
         self.exit_code = 0
         self.why = "it ended"
         self.empty_beats = 0
@@ -43,8 +45,13 @@ class Staying:
 
     @property
     def deadline(self) -> float | None:
-        """When `enforce` has something to do."""
-        return self._grace_until if self._over_at is None else self._over_at
+        """When there is something to decide."""
+        if self._over_at is not None:
+            return self._over_at
+        if self._refused_since is None:
+            return self._grace_until
+        left_at = self._refused_since + self._settings.grace + LAST_WORDS
+        return left_at if self._grace_until is None else min(self._grace_until, left_at)
 
     def is_over(self, busy: bool) -> bool:
         """True when the worker may leave."""
@@ -123,6 +130,26 @@ class Staying:
             self._kill(pool, f"{name_of(number)}, and the grace was over", 128 + number)
         else:  # what keeps it is a report, and a database that is away must not keep it for ever
             self._over_at = self._clock.monotonic() + LAST_WORDS
+
+    @property
+    def leaves(self) -> bool:
+        """True for a worker that was told to leave."""
+        return self._draining
+
+    def mind_refused(self, runs: Sequence[str]) -> None:
+        """A worker that was told to leave is kept by nothing but these runs, which the database
+        does not take. It tries for as long as SIGTERM allows, and then leaves without them."""
+        if not (runs and self._draining):
+            self._refused_since = None
+            return
+        now = self._clock.monotonic()
+        if self._refused_since is None:
+            self._refused_since = now
+        seconds = now - self._refused_since
+        if self._over_at is None and seconds >= self._settings.grace + LAST_WORDS:
+            which = ", ".join(runs[:MOST_NAMED]) + (", ..." if len(runs) > MOST_NAMED else "")
+            self.why += f"; the database has not taken {which} for {seconds:.0f} s"
+            self._over_at = now
 
     def _drain(self, why: str, worker: str) -> None:
         self._draining, self.why = True, why

@@ -14,6 +14,7 @@ from typing import Any
 from plugin_scheduler import zones
 from plugin_scheduler.claim_health import ClaimHealth
 from plugin_scheduler.clock import Clock
+from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import ConfigError, Locked, NameTaken, StoreUnavailable
 from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.identity import Identity
@@ -84,7 +85,7 @@ class Supervisor:
         if self._bell.fileno() >= 0:
             self._selector.register(self._bell, selectors.EVENT_READ, self._bell.heed)
         try:
-            while not self._staying.is_over(self._busy()):
+            while not self._is_over():
                 self._guarded_turn(signals)
         finally:
             self._selector.unregister(signals)
@@ -205,6 +206,18 @@ class Supervisor:
         self._reporting.collect(news)
         for why in news.reloads:
             self._tell_reload(why)
+
+    def _is_over(self) -> bool:
+        is_busy = self._busy()
+        if self._staying.leaves and not self._outage.is_on:
+            self._staying.mind_refused(self._refused() if is_busy else [])
+        return self._staying.is_over(is_busy)
+
+    def _refused(self) -> list[str]:
+        """The runs that the database does not take, where nothing else keeps this worker."""
+        refused = self._intake.refused + self._reporting.refused
+        left = len(self._intake) + len(self._reporting.task_ids()) + len(self._pool.orders())
+        return refused if len(refused) == left else []
 
     def _busy(self) -> bool:
         self._collect()
@@ -434,6 +447,9 @@ class Supervisor:
                 self._give_back_all()
         except StoreUnavailable as error:
             tell("database_away", error=error)  # the ticker will find what we hold
+            self._staying.exit_code = self._staying.exit_code or 1
+        except Exception as error:  # likewise, where the database refuses something
+            tell("chore_refused", what="the worker's leave", error=first_line(error))
             self._staying.exit_code = self._staying.exit_code or 1
         tell("worker_left", worker=self._me.name, why=self._staying.why)
         self._events.note(WorkerEvent.LEFT, why=self._staying.why)

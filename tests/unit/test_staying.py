@@ -185,6 +185,29 @@ def test_the_order_to_terminate_has_no_grace_and_waits_for_what_runs(bench: Benc
     assert (bench.left_with(busy=True), bench.left_with(busy=False)) == (None, 0)
 
 
+def test_the_order_to_terminate_does_not_wait_for_ever_for_a_database_that_refuses_a_run(
+    bench: Bench,
+) -> None:
+    bench.staying.mind_refused(["run 1"])
+    bench.wait(1000)
+    assert (bench.left_with(busy=True), bench.due_in) == (None, None), "it was not told to leave"
+    bench.order("TERMINATE")
+    bench.staying.mind_refused(["run 1"])
+    assert bench.due_in == 30 + LAST_WORDS, "as long as after SIGTERM"
+    bench.wait(20)
+    bench.staying.mind_refused([])
+    assert bench.due_in is None
+    bench.staying.mind_refused(["run 2", "run 3"])
+    bench.wait(30 + LAST_WORDS - 1)
+    bench.staying.mind_refused(["run 2", "run 3"])
+    assert bench.left_with(busy=True) is None
+    bench.wait(1)
+    bench.staying.mind_refused(["run 2", "run 3"])
+    assert bench.left_with(busy=True) == 1
+    why = "order TERMINATE; the database has not taken run 2, run 3 for 40 s"
+    assert bench.staying.why == why
+
+
 def test_the_order_to_kill_ends_runs_and_leaves_with_0_since_it_was_told_to(bench: Bench) -> None:
     bench.pool.running = 1
     for _ in range(2):
