@@ -48,6 +48,8 @@ class News:
     boot_failures: list[str] = field(default_factory=list)
     database_away: bool = False
     reloads: list[str | None] = field(default_factory=list)  #: why it failed; None where it worked
+    #: runs after which a runner retires, and why; None where it has done as many as it may
+    retired: list[tuple[Order, str | None]] = field(default_factory=list)
     births: int = 0
 
 
@@ -148,6 +150,11 @@ class Runner:
         """What it has not begun, and will not."""
         taken = [unpack_order(packet) for packet in self.lane.take_back()]
         return [self.orders.pop(one.run_id) for one in taken if one.run_id in self.orders]
+
+    def retire(self, now: float) -> list[Order]:
+        """It leaves by itself; what it has not begun."""
+        self.retiring_since = now
+        return self.take_back()
 
     def waiting(self) -> list[Order]:
         """What it was given and has not begun, as far as can be seen."""

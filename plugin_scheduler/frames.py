@@ -15,6 +15,7 @@ from typing import Any
 from plugin_scheduler.lane import Told, unpack_report
 
 LONGEST = 1 << 20  # characters of a text
+LONGEST_REASON = 500  # characters of why a runner retires
 MOST_SECONDS = 1e10  # of a run, or of a machine's monotonic clock
 MOST_PID = 1 << 31
 
@@ -28,6 +29,8 @@ def read_report(body: bytes) -> Told:
         raise ValueError("a result that is no JSON")
     if told.rest:
         _check_rest(told.rest)
+        if "retires" in told.rest and not told.retires:
+            raise ValueError("a reason to retire of a runner that goes on")
     return told
 
 
@@ -70,6 +73,10 @@ def _is_text(value: Any) -> bool:
 
 def _is_text_or_none(value: Any) -> bool:
     return value is None or _is_text(value)
+
+
+def _is_reason(value: Any) -> bool:
+    return _is_text(value) and 0 < len(value) <= LONGEST_REASON
 
 
 def _is_pid(value: Any) -> bool:
@@ -115,6 +122,7 @@ _REST: Mapping[str, Callable[[Any], bool]] = {
     "reason": _is_text_or_none,
     "reason_code": _is_text_or_none,
     "progress": is_progress,
+    "retires": _is_reason,
 }
 _FROM_RUNNERS: Mapping[str, tuple[Callable[[Any], bool], ...]] = {
     "progress": (_is_whole, is_progress),

@@ -117,6 +117,15 @@ EVENTS: dict[str, tuple[int, str]] = {
     "zones_differ": (_W, "worker %(worker)s: %(trouble)s"),
     "tables_lack": (_W, "could not be made in the database, the worker does without: %(what)s"),
     "boot_failed": (_E, "a runner could not start, next try in a moment: %(why)s"),
+    "runner_retires": (
+        _I,
+        "a runner retires after run %(run)s of task %(task)s: %(why)s",
+    ),
+    "runner_spent": (
+        logging.DEBUG,
+        "a runner retires after run %(run)s of task %(task)s: it has done as many runs as "
+        "runner_max_runs allows",
+    ),
     "threads_in_app": (
         _W,
         "the app starts threads when it is loaded (%(threads)s); runners are started as new "

@@ -314,8 +314,8 @@ class Pool:
             # What it started may still be there, and its state is anybody's guess.
             runner.end(self._clock.monotonic(), Outcome.INTERRUPTED, ENDED_BEFORE)
         elif told.retires:
-            runner.retiring_since = self._clock.monotonic()
-            self._births.news.unbegun += runner.take_back()
+            self._births.news.retired.append((order, told.rest.get("retires")))
+            self._births.news.unbegun += runner.retire(self._clock.monotonic())
 
     def _bounded(self, result: Result) -> Result:
         """A task that finds no room in a runner is given back, but not for ever."""

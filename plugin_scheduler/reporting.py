@@ -92,6 +92,12 @@ class Reporting:
             self.boot_error = why
             self.boot_errors += 1
             self._tell_boot_failure(why)
+        for order, reason in news.retired:
+            about = {"run": order.run_id, "task": order.task.label}
+            if reason is None:
+                tell("runner_spent", **about)
+            else:
+                tell("runner_retires", **about, why=reason)
         for result in news.results:
             if result.result_file:
                 self._porters.carry(result)

@@ -28,6 +28,7 @@ from plugin_scheduler.current import current_task
 from plugin_scheduler.dialects import sessions
 from plugin_scheduler.error_text import reason_of, traceback_of
 from plugin_scheduler.errors import CommitFailed, NotFound
+from plugin_scheduler.frames import LONGEST_REASON
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whole
 from plugin_scheduler.own_process import NO_PROCESS, NoProcess, OwnProcess
@@ -94,6 +95,7 @@ class Runner:
         self._run_id: int | None = None
         self._retires = self._is_child = False
         self._reasons: list[str] = []
+        self._lacks: list[str] = []
         self._told = 0.0
         self._progress: dict[str, Any] | None = None
 
@@ -139,7 +141,7 @@ class Runner:
             self._run_id = None
         seconds = time.monotonic() - began
         if not self._is_child:
-            self._reasons = self._end()
+            self._reasons = self._end() + self._lacks
         if self._progress:
             payload["progress"] = self._progress
         current_task.leave()
@@ -180,7 +182,7 @@ class Runner:
             reason = Reason(ReasonCode.NO_ROOM, error=error)
             return Outcome.FAILED, {"reason": str(reason), "reason_code": reason.code}
         except NoRoom as error:  # earlier tasks are to blame: a fresh process has room
-            self._runs = self._settings.runner_max_runs
+            self._lacks.append(f"it had no room for a file: {reason_of(error)}")
             reason = Reason(ReasonCode.NO_ROOM, error=error)
             return Outcome.INTERRUPTED, {"reason": str(reason), "reason_code": reason.code}
         except BaseException as error:  # user code may raise anything, sys.exit() included
@@ -213,21 +215,34 @@ class Runner:
         if marked:
             self._streams.send(capture.mark(self._nonce, run_id), self._board)
         self._runs += 1
-        self._retires = not self._is_child and (bool(self._reasons) or self._should_retire())
+        why = None if self._is_child else self._why_retire()
+        self._retires = why is not None
+        if why:
+            payload["retires"] = values.clean(why)[:LONGEST_REASON]
         result, file = payload.pop("result", None), payload.pop("file", None)
         ended = OUTCOMES.index(outcome), began, seconds, marked, self._retires
         told = Told(run_id, *ended, result, payload, in_file=file is not None)
         self._channel.send_frame(pack_bytes(pack_report(told)), file)
 
-    def _should_retire(self) -> bool:
+    def _why_retire(self) -> str | None:
+        """Why this process must not have another run; empty where it has done as many as it may,
+        None where it may have one."""
+        reasons = self._reasons or self._too_large()
+        if reasons:
+            return "; ".join(reasons)
+        return "" if self._runs >= self._settings.runner_max_runs else None
+
+    def _too_large(self) -> list[str]:
         now = time.monotonic()
         if now >= self._measured + MEMORY_EVERY:
             try:
                 self._mib, self._measured = psutil.Process().memory_info().rss / (1 << 20), now
-            except (OSError, MemoryError):  # a task has left no room for the next one
-                return True
-        too_large = 0 < self._settings.runner_max_mib < self._mib
-        return too_large or self._runs >= self._settings.runner_max_runs
+            except (OSError, MemoryError) as error:  # a task has left no room for the next one
+                return [f"its memory cannot be measured: {reason_of(error)}"]
+        most = self._settings.runner_max_mib
+        if not 0 < most < self._mib:
+            return []
+        return [f"it has {self._mib:.0f} MiB of memory, and runner_max_mib allows {most}"]
 
     def _tell(self, at: float | None, of: float | None, text: str) -> None:
         if at is None:

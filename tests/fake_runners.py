@@ -70,6 +70,7 @@ class FakeRunners:
         self.results: list[Result] = []
         self.unbegun: list[Order] = []
         self.failures: list[str] = []
+        self.retired: list[tuple[Order, str | None]] = []
 
     def __enter__(self) -> FakeRunners:
         return self
@@ -121,6 +122,7 @@ class FakeRunners:
         self.results += news.results
         self.unbegun += news.unbegun
         self.failures += news.boot_failures
+        self.retired += news.retired
 
     def outcomes(self, run_id: int) -> list[str]:
         """What was told of a run; an empty outcome where it goes back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from kit import TERM, Lab, eventually
@@ -299,6 +300,7 @@ def test_what_cannot_be_reset_costs_the_runner_its_place(lab: Lab) -> None:
         row = outcome(lab, "pid")
         assert lab.runs(row.id)[-1].run_result != str(old), function
         assert not lab.runs(row.id)[-1].run_output
+    assert re.search(r"INFO a runner retires after run .* lingers: 1 thread went on", worker.log)
     folder = result(lab, "keeps")
     eventually(lambda: (lab.folder / "said-goodbye").exists(), 10, "atexit runs")
     eventually(lambda: not os.path.exists(folder), 10, "its folder is removed")

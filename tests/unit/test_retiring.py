@@ -1,0 +1,81 @@
+"""Why a runner retires: it says so with its last report, and the log tells it."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fake_runners import FakeRunners
+from makers import NINE
+
+from plugin_scheduler.clock import TurnedClock
+from plugin_scheduler.crew import News
+from plugin_scheduler.frames import LONGEST_REASON, read_report
+from plugin_scheduler.lane import Told, pack_report
+from plugin_scheduler.records import Outcome
+from plugin_scheduler.reporting import Reporting
+from plugin_scheduler.runner import Runner
+from plugin_scheduler.settings import Settings
+
+REPORT = Told(81, 0, 1.0, 0.5, False, True, "[1]", {})
+
+
+@pytest.mark.parametrize(
+    ("rest", "level", "words"),
+    [
+        ({"retires": "1 thread went on"}, logging.INFO, ": 1 thread went on"),
+        ({"retires": "x\nWARNING forged"}, logging.INFO, ": x\\nWARNING forged"),
+        ({}, logging.DEBUG, ": it has done as many runs as runner_max_runs allows"),
+    ],
+)
+def test_the_log_says_why_a_runner_retires(
+    caplog: pytest.LogCaptureFixture, rest: dict[str, Any], level: int, words: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with FakeRunners() as runners:
+        fake, runner = runners.join()
+        runners.hand_out(81)
+        fake.begin()
+        fake.report(81, retires=True, rest=rest)
+        runners.turn()
+        assert runners.outcomes(81) == [Outcome.COMPLETED] and runner.retiring_since is not None
+        porters = SimpleNamespace(delivered=list)
+        reporting = Reporting(SimpleNamespace(), porters, "me", TurnedClock(NINE))  # type: ignore[arg-type]
+        reporting.collect(News(retired=runners.retired))
+    [record] = [one for one in caplog.records if "retires" in one.getMessage()]
+    said = f"a runner retires after run 81 of task 81 send_mail{words}"
+    assert (record.levelno, record.getMessage()) == (level, said)
+
+
+@pytest.mark.parametrize("why", [1, None, "", "x" * (LONGEST_REASON + 1), "\0", ["x"]])
+def test_a_strange_reason_to_retire_is_no_report(why: Any) -> None:
+    assert read_report(pack_report(REPORT._replace(rest={"retires": "why"})))
+    with pytest.raises(ValueError, match="strange"):
+        read_report(pack_report(REPORT._replace(rest={"retires": why})))
+
+
+def test_a_runner_that_goes_on_has_no_reason_to_retire() -> None:
+    with pytest.raises(ValueError, match="goes on"):
+        read_report(pack_report(REPORT._replace(retires=False, rest={"retires": "why"})))
+
+
+@pytest.mark.parametrize(
+    ("options", "reasons", "why"),
+    [
+        ({}, [], None),
+        ({"runner_max_runs": 7}, [], ""),
+        ({"runner_max_runs": 7}, ["1 thread went on"], "1 thread went on"),
+        ({"runner_max_mib": 1}, [], "MiB of memory, and runner_max_mib allows 1"),
+        ({}, ["1 thread went on", "a limit"], "1 thread went on; a limit"),
+    ],
+)
+def test_a_runner_names_what_keeps_it_from_another_run(
+    options: dict[str, int], reasons: list[str], why: str | None
+) -> None:
+    runner = Runner.__new__(Runner)
+    runner._settings, runner._reasons, runner._runs = Settings(**options), reasons, 7  # type: ignore[arg-type]
+    runner._mib = runner._measured = 0.0
+    told = runner._why_retire()
+    assert told == why or (why and told and told.endswith(why))
