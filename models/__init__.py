@@ -42,6 +42,7 @@ from pydal.validators import (
 
 from plugin_scheduler.cron import IS_CRONLINE
 from plugin_scheduler.records import OnChildFailure, OnFailure, RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.sentences import Sentence
 
 TABLES = NAMES
 AT_ONCE = 500  # ids in one statement
@@ -301,7 +302,9 @@ def _text(db: Any, table: str, name: str, kind: str = "string", **options: Any) 
 
 
 def _one_of(words: tuple[str, ...]) -> Any:
-    return IS_IN_SET(words, zero=None, error_message=f"must be one of {', '.join(words)}")
+    return IS_IN_SET(
+        words, zero=None, error_message=Sentence("must be one of {choices}", choices=words)
+    )
 
 
 def _json_text(db: Any, name: str, kind: type) -> Field:

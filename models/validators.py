@@ -25,14 +25,15 @@ from pydal.validators import (
 
 from plugin_scheduler import secrecy, values
 from plugin_scheduler.errors import BadTask
+from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.settings import fault_of_group
 
 EXAMPLES: dict[type, str] = {list: '[1, "two"]', dict: '{"a": 1, "b": "two"}'}
 NAME_LENGTH = 512  # characters in a column of names, by pydal's default
 NAMES: dict[type, str] = {list: "list", dict: "dict"}
-IS_THERE = "is the uuid of a task that is there already"
+IS_THERE = Sentence("is the uuid of a task that is there already")
 LARGEST = 2**31 - 1  # what every database takes as a number
-FIRST_YEAR = 1000  # MySQL's first; Python's last is everybody's last
+FIRST_YEAR, LAST_YEAR = 1000, 9999  # MySQL's first; Python's last is everybody's last
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,15}\s*")
 
 
@@ -88,13 +89,14 @@ class IS_STORABLE(Validator):
 def check_text(value: Any, longest: int | None) -> str:
     """The text of a value; ValidationError where it is none, or none that every database takes."""
     if isinstance(value, bool) or not isinstance(value, (str, int, UUID)):
-        raise ValidationError(f"must be a text, not a {type(value).__name__}")
+        raise ValidationError(Sentence("must be a text, not a {kind}", kind=type(value).__name__))
     try:
         text = str(value)
     except ValueError:  # Python writes no longer ones
-        raise ValidationError("is a number of too many digits") from None
+        raise ValidationError(Sentence("is a number of too many digits")) from None
     if longest is not None and len(text) > longest:
-        raise ValidationError(f"is {len(text)} characters long, and may have {longest}")
+        what = "is {length} characters long, and may have {longest}"
+        raise ValidationError(Sentence(what, length=len(text), longest=longest))
     flaw = values.flaw_of(text)
     if flaw is not None:
         raise ValidationError(flaw)
@@ -109,7 +111,8 @@ class IS_WHOLE(IS_INT_IN_RANGE):
     """
 
     def __init__(self, least: int, most: int = LARGEST) -> None:
-        super().__init__(least, most + 1, f"must be a whole number from {least} to {most}")
+        what = "must be a whole number from {least} to {most}"
+        super().__init__(least, most + 1, Sentence(what, least=least, most=most))
 
     def validate(self, value: Any, record_id: Any = None) -> int:
         number = _whole(value)
@@ -133,9 +136,14 @@ class IS_TIME(IS_DATETIME):
     """A date with a time that every database takes."""
 
     def validate(self, value: Any, record_id: Any = None) -> datetime:
-        moment: datetime = super().validate(value, record_id)
+        try:
+            moment: datetime = super().validate(value, record_id)
+        except ValidationError:  # in English, and with signs such as %Y
+            what = "must be a date with a time, such as 2026-12-31T23:00"
+            raise ValidationError(Sentence(what)) from None
         if moment.year < FIRST_YEAR:
-            raise ValidationError(f"must be a year from {FIRST_YEAR} to 9999")
+            what = "must be a year from {first} to {last}"
+            raise ValidationError(Sentence(what, first=FIRST_YEAR, last=LAST_YEAR))
         return moment
 
 
@@ -152,17 +160,19 @@ class IS_JSON_OF(Validator):
     def validate(self, value: Any, record_id: Any = None) -> Any:
         if self.stored and self.stored.is_shown_by(value, record_id):
             return self.stored(record_id)
-        expected = f"a JSON {NAMES[self.kind]} such as {EXAMPLES[self.kind]}"
+        expected = {"kind": NAMES[self.kind], "example": EXAMPLES[self.kind]}
         try:
             text = value if isinstance(value, str) else values.encode(value, "it")
             found = values.from_json(text)
         except BadTask as error:
-            raise ValidationError(str(error)) from None
+            raise ValidationError(error.args[0]) from None
         except ValueError as error:
-            raise ValidationError(f"is not {expected}: {error}") from None
+            what = "is not a JSON {kind} such as {example}: {why}"
+            raise ValidationError(Sentence(what, why=str(error), **expected)) from None
         if not isinstance(found, self.kind):
             kind = NAMES.get(type(found), type(found).__name__)
-            raise ValidationError(f"is not {expected}, but a {kind}")
+            what = "is not a JSON {kind} such as {example}, but a {found}"
+            raise ValidationError(Sentence(what, found=kind, **expected))
         return check_text(text, None)
 
 
@@ -200,9 +210,10 @@ class IS_KNOWN_FUNCTION(IS_IN_SET):
         if kept and name in ("", kept):
             return str(kept)
         if not name:
-            raise ValidationError("name the function to run")
+            raise ValidationError(Sentence("name the function to run"))
         if known and name not in known:
-            raise ValidationError(f"{name!r} is not a task; known: {', '.join(known)}")
+            what = "{name} is not a task; known: {known}"
+            raise ValidationError(Sentence(what, name=repr(name), known=known))
         return check_text(name, NAME_LENGTH)
 
 
@@ -214,14 +225,15 @@ class IS_GROUP_NAME(IS_IN_SET):
 
     def validate(self, value: Any, record_id: Any = None) -> str:
         if value is not None and not isinstance(value, str):
-            raise ValidationError(f"must be the name of a group, not a {type(value).__name__}")
+            what = "must be the name of a group, not a {kind}"
+            raise ValidationError(Sentence(what, kind=type(value).__name__))
         name = (value or "").strip()
         if not name:
-            raise ValidationError("name a group; the usual one is 'main'")
+            raise ValidationError(Sentence("name a group; the usual one is 'main'"))
         check_text(name, NAME_LENGTH)
         fault = fault_of_group(name)
         if fault is not None:
-            raise ValidationError(str(fault))
+            raise ValidationError(fault)
         return name
 
 

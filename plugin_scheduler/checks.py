@@ -30,6 +30,7 @@ from plugin_scheduler.models.validators import (
     IS_TIME,
     IS_WHOLE,
 )
+from plugin_scheduler.sentences import Sentence
 
 KEPT = 1000  # values of one column
 SHORT = 64  # characters
@@ -77,7 +78,7 @@ class Check:
         try:
             return _answer(self.field.validate(value))
         except (ValueError, OverflowError) as error:  # a number that Python writes no text of, say
-            return value, f"cannot be read: {error}"
+            return value, Sentence("cannot be read: {why}", why=str(error))
 
     def ask_but(self, sure: type, value: Any) -> Answer:
         """As `ask`, where what one kind of validator would say is known: it takes the value."""
@@ -85,7 +86,7 @@ class Check:
             if type(validator) is not sure:
                 value, error = validator(value, None)
                 if error:
-                    return value, str(error)
+                    return value, _said(error)
         return (value if value != self.field.map_none else None), None
 
 
@@ -108,7 +109,12 @@ class Checks:
 
 def _answer(answer: Answer) -> Answer:
     value, error = answer
-    return value, str(error) if error else None
+    return value, _said(error) if error else None
+
+
+def _said(error: Any) -> str:
+    """As text; a sentence stays one, so that it can be said in the reader's language."""
+    return error if isinstance(error, Sentence) else str(error)
 
 
 def _validators_of(field: Any) -> tuple[Any, ...]:

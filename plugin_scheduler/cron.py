@@ -25,6 +25,7 @@ from cronsim import CronSim
 from pydal.validators import ValidationError, Validator
 
 from plugin_scheduler import clock
+from plugin_scheduler.sentences import Sentence
 
 AT_FORMS = {
     "@yearly": "0 0 1 1 *",
@@ -37,7 +38,7 @@ AT_FORMS = {
 }
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_ORDER = "minute hour day-of-month month weekday"
+_ORDER = Sentence("minute hour day-of-month month weekday")
 
 _STEP = re.compile(r"\*/[0-9]+")
 _PART = re.compile(r"(\*|[0-9a-z]{1,9})(?:-([0-9a-z]{1,9}))?(?:/([0-9]{1,9}))?", re.IGNORECASE)
@@ -47,7 +48,7 @@ _PART = re.compile(r"(\*|[0-9a-z]{1,9})(?:-([0-9a-z]{1,9}))?(?:/([0-9]{1,9}))?",
 class _Field:
     """One of the five fields: its name in messages, its ends and the names it knows."""
 
-    name: str
+    name: Sentence
     low: int
     high: int
     names: tuple[str, ...] = ()
@@ -64,10 +65,12 @@ class _Field:
     def _span(self, part: str) -> list[str]:
         match = _PART.fullmatch(part)
         if match is None:
-            raise ValueError(f"{self.name} '{part}' is not a number, a name, a range or a step")
+            what = "{field} '{text}' is not a number, a name, a range or a step"
+            raise ValueError(Sentence(what, field=self.name, text=part))
         first, last, step = match.groups()
         if step is not None and int(step) == 0:
-            raise ValueError(f"{self.name} '{part}' has a step of 0")
+            what = "{field} '{text}' has a step of 0"
+            raise ValueError(Sentence(what, field=self.name, text=part))
         start, end = self._ends(part, first, last, step)
         return [str(value) for value in range(start, end + 1, int(step or 1))]
 
@@ -82,31 +85,38 @@ class _Field:
         if last.lower() == "sun" and start > 0:
             end = 7
         if end < start:
-            raise ValueError(f"{self.name} '{part}' ends before it begins")
+            what = "{field} '{text}' ends before it begins"
+            raise ValueError(Sentence(what, field=self.name, text=part))
         return start, end
 
     def _number(self, token: str) -> int:
         if token.lower() in self.names:
             return self.low + self.names.index(token.lower())
         if not token.isdigit():
-            raise ValueError(f"{self.name} '{token}' is not {self._what_is_allowed()}")
+            what = "{field} '{text}' is not {allowed}"
+            raise ValueError(Sentence(what, field=self.name, text=token, allowed=self._allowed()))
         if not self.low <= int(token) <= self.high:
-            raise ValueError(f"{self.name} '{token}' is not between {self.low} and {self.high}")
+            ends = {"low": self.low, "high": self.high}
+            what = "{field} '{text}' is not between {low} and {high}"
+            raise ValueError(Sentence(what, field=self.name, text=token, **ends))
         return int(token)
 
-    def _what_is_allowed(self) -> str:
-        allowed = f"a number from {self.low} to {self.high}"
+    def _allowed(self) -> Sentence:
+        ends = {"low": self.low, "high": self.high}
         if self.names:
-            allowed += f" or a name from {self.names[0]} to {self.names[-1]}"
-        return allowed + (" or L" if self.last_day else "")
+            what = "a number from {low} to {high} or a name from {first} to {last}"
+            return Sentence(what, **ends, first=self.names[0], last=self.names[-1])
+        if self.last_day:
+            return Sentence("a number from {low} to {high} or L", **ends)
+        return Sentence("a number from {low} to {high}", **ends)
 
 
 _FIELDS = (
-    _Field("minute", 0, 59),
-    _Field("hour", 0, 23),
-    _Field("day of month", 1, 31, last_day=True),
-    _Field("month", 1, 12, _MONTHS),
-    _Field("weekday", 0, 7, _WEEKDAYS),
+    _Field(Sentence("minute"), 0, 59),
+    _Field(Sentence("hour"), 0, 23),
+    _Field(Sentence("day of month"), 1, 31, last_day=True),
+    _Field(Sentence("month"), 1, 12, _MONTHS),
+    _Field(Sentence("weekday"), 0, 7, _WEEKDAYS),
 )
 
 
@@ -114,14 +124,19 @@ def _split(cronline: str) -> list[str]:
     line = cronline.strip()
     if line.startswith("@"):
         if line.lower() not in AT_FORMS:
-            raise ValueError(f"'{line}' is not one of {', '.join(AT_FORMS)}")
+            what = "'{line}' is not one of {known}"
+            raise ValueError(Sentence(what, line=line, known=list(AT_FORMS)))
         line = AT_FORMS[line.lower()]
     texts = line.split()
     if len(texts) == 6:
-        raise ValueError(f"it has 6 fields and needs 5: {_ORDER} (there are no seconds)")
+        raise ValueError(
+            Sentence("it has 6 fields and needs 5: {order} (there are no seconds)", order=_ORDER)
+        )
     if len(texts) != 5:
-        have = "1 field" if len(texts) == 1 else f"{len(texts)} fields"
-        raise ValueError(f"it has {have} and needs 5: {_ORDER}")
+        what = "it has {number} fields and needs 5: {order}"
+        if len(texts) == 1:
+            what = "it has 1 field and needs 5: {order}"
+        raise ValueError(Sentence(what, number=len(texts), order=_ORDER))
     return texts
 
 
@@ -153,7 +168,8 @@ def _normal_fields(texts: list[str]) -> list[str]:
     fields = list(map(_spell_out, _FIELDS, texts))
     if _never_comes(fields[2], fields[3]):
         if fields[4] == "*":
-            raise ValueError(f"day of month '{texts[2]}' never happens in month '{texts[3]}'")
+            what = "day of month '{day}' never happens in month '{month}'"
+            raise ValueError(Sentence(what, day=texts[2], month=texts[3]))
         # Either day is enough and only the weekday ever comes; older cronsim refuses the pair.
         fields[2] = "*"
     return fields
@@ -164,7 +180,8 @@ def _normal(cronline: str) -> str:
     try:
         return " ".join(_normal_fields(_split(cronline)))
     except ValueError as problem:
-        raise ValueError(f"cron line '{cronline}': {problem}") from None
+        what, why = "cron line '{line}': {why}", problem.args[0]
+        raise ValueError(Sentence(what, line=cronline, why=why)) from None
 
 
 def fields(cronline: str) -> list[str]:
@@ -225,7 +242,8 @@ class CronParser:
         try:
             return next(self._moments)
         except OverflowError:
-            raise ValueError(f"cron line '{self.cronline}' ends with the year 9999") from None
+            what = "cron line '{line}' ends with the year 9999"
+            raise ValueError(Sentence(what, line=self.cronline)) from None
 
     next = __next__
 
@@ -241,7 +259,7 @@ def next_after(cronline: str, base: datetime) -> datetime:
     return CronParser(cronline, base).next()
 
 
-def check(cronline: str) -> str | None:
+def check(cronline: str) -> Sentence | None:
     """What is wrong with ``cronline``, as a sentence; None when it is valid.
 
     >>> check("61 * * * *")
@@ -250,7 +268,8 @@ def check(cronline: str) -> str | None:
     try:
         _normal(cronline)
     except ValueError as problem:
-        return str(problem)
+        said: Sentence = problem.args[0]
+        return said
     return None
 
 
@@ -271,5 +290,7 @@ class IS_CRONLINE(Validator):
         """The value itself; raises pydal's ``ValidationError`` when it is no cron line."""
         problem = check("" if value is None else str(value))
         if problem is not None:
-            raise ValidationError(self.translator(self.error_message or problem))
+            raise ValidationError(
+                self.translator(self.error_message) if self.error_message else problem
+            )
         return value

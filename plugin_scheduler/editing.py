@@ -173,7 +173,7 @@ class Editing:
             or name in follows - {"secret"}
         }
         for name in given.keys() - EDITABLE:
-            errors.setdefault(name, "cannot be changed")
+            errors.setdefault(name, Sentence("cannot be changed"))
         names = {name for name in (*given, *follows) if name in EDITABLE}
         return {name: draft.columns.get(name) for name in names}, errors
 

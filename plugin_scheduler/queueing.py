@@ -38,7 +38,7 @@ SCHEDULERS_OWN = (
     "reason",
     "reason_code",
 )
-_TWICE = "is the uuid of another task that is queued together with this"
+_TWICE = Sentence("is the uuid of another task that is queued together with this")
 _UNUSUAL = {*SCHEDULERS_OWN, *FLAGS, "status"}
 #: What makes each task the one that it is: of no use as a default for all.
 NO_DEFAULTS = ("function_name", "uuid", "args", "vars", "pargs", "pvars", "immediate")
@@ -97,7 +97,8 @@ class Form:
             value, error = self.checks[name].ask(self._naive(value))
             return self._naive(value), error  # a text may have become a time
         except (OverflowError, ValueError):
-            return value, "is not in the years 1 to 9999 of the scheduler's time zone"
+            what = "is not in the years 1 to 9999 of the scheduler's time zone"
+            return value, Sentence(what)
 
     def _naive(self, value: Any) -> Any:
         is_time = isinstance(value, datetime.datetime)
@@ -167,7 +168,7 @@ class Draft:
         """What is wrong with columns that all tasks of a function shall have; asks no database."""
         self.columns = {one: value for one, value in columns.items() if one != "secret"}
         for one in self.columns.keys() & NO_DEFAULTS:
-            self.errors[one] = "belongs to one task: give it to queue_task"
+            self.errors[one] = Sentence("belongs to one task: give it to queue_task")
             del self.columns[one]
         try:
             secret = secrecy.listed(columns.get("secret"))
@@ -224,7 +225,7 @@ class Draft:
             if not text:
                 self._sure[column] = IS_JSON_OF
         except BadTask as error:
-            self.errors[column] = str(error)
+            self.errors[column] = error.args[0]
         return value
 
     def _set_secret(self, name: str, given: Sequence[Any]) -> None:
@@ -271,7 +272,8 @@ class Draft:
         try:
             first = recurrence.first_run_time(start_time=start, cronline=cronline)
         except ValueError as error:  # none in the years that there are
-            self.errors["cronline"] = f"has no time after {start:%Y-%m-%d %H:%M}: {error}"
+            what, after = "has no time after {start}: {why}", f"{start:%Y-%m-%d %H:%M}"
+            self.errors["cronline"] = Sentence(what, start=after, why=error.args[0])
         else:
             self.columns.update(start_time=start, next_run_time=first)
 
@@ -282,15 +284,12 @@ class Draft:
             if name not in known:
                 names = [one for one in known if one not in SCHEDULERS_OWN]
                 near = difflib.get_close_matches(name, names, 1)
-                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}"
-                self.errors[name] = f"is not a column of scheduler_task; {hint}"
+                self.errors[name] = _no_column(near, names)
             elif name in SCHEDULERS_OWN:
-                self.errors[name] = "is written by the scheduler alone; leave it out"
+                self.errors[name] = Sentence("is written by the scheduler alone; leave it out")
             elif name == "status" and value != TaskStatus.QUEUED:
-                queued = TaskStatus.QUEUED
-                self.errors[name] = (
-                    f"of a new task is {queued}; enabled=False keeps it from running"
-                )
+                what = "of a new task is {queued}; enabled=False keeps it from running"
+                self.errors[name] = Sentence(what, queued=TaskStatus.QUEUED)
             elif name in FLAGS and not isinstance(value, bool):
                 self._set_flag(name, value)
 
@@ -300,7 +299,8 @@ class Draft:
         if known is not None:
             self.columns[name] = known
         else:
-            self.errors[name] = f"must be True or False, not {value!r:.40}"
+            what = "must be True or False, not {value}"
+            self.errors[name] = Sentence(what, value=f"{value!r:.40}")
 
     def _check_together(self, start: Any) -> None:
         """Settings that cannot work together are refused here, where they can still be mended."""
@@ -308,10 +308,12 @@ class Draft:
         stop = columns.get("stop_time")
         are_fit = not self.errors.keys() & {"start_time", "stop_time"}
         if are_fit and _are_times(start, stop) and stop <= start:
-            self.errors["stop_time"] = "must be after start_time, or the task can never start"
+            what = "must be after start_time, or the task can never start"
+            self.errors["stop_time"] = Sentence(what)
         drifts = not columns.get("prevent_drift") or columns.get("cronline")
         if not drifts and columns.get("period", 60) == 0:
-            self.errors["prevent_drift"] = "needs a period: there is no grid to keep to with 0"
+            what = "needs a period: there is no grid to keep to with 0"
+            self.errors["prevent_drift"] = Sentence(what)
 
     def _validate(self) -> None:
         form, given = self._form, self.columns
@@ -333,6 +335,13 @@ class Draft:
             self.errors[name] = error
 
 
+def _no_column(near: Sequence[str], names: Sequence[str]) -> Sentence:
+    if near:
+        what = "is not a column of scheduler_task; did you mean {near}?"
+        return Sentence(what, near=near[0])
+    return Sentence("is not a column of scheduler_task; there are: {names}", names=names)
+
+
 def _is_clean(text: str) -> bool:
     """Of another text as a name the function's own column tells."""
     return values.flaw_of(text) is None
@@ -352,11 +361,15 @@ def _stored(text: Any) -> Any:
 
 def _listed(pargs: Any) -> list[Any]:
     if isinstance(pargs, (str, bytes, Mapping)) or not isinstance(pargs, Iterable):
-        raise BadTask(f"pargs must be a list of arguments, not {type(pargs).__name__} {pargs!r}")
+        what = "{name} must be a list of arguments, not {kind} {value}"
+        kind = type(pargs).__name__
+        raise BadTask(Sentence(what, name="pargs", kind=kind, value=repr(pargs)))
     return list(pargs)
 
 
 def _named(pvars: Any) -> dict[str, Any]:
     if not hasattr(pvars, "keys"):  # a Row is no Mapping, but has them
-        raise BadTask(f"pvars must be a dict of arguments, not {type(pvars).__name__} {pvars!r}")
+        what = "{name} must be a dict of arguments, not {kind} {value}"
+        kind = type(pvars).__name__
+        raise BadTask(Sentence(what, name="pvars", kind=kind, value=repr(pvars)))
     return dict(pvars)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from plugin_scheduler.errors import BadTask
+from plugin_scheduler.sentences import Sentence
 
 PATH_SHOWN = 200  # characters of a path in a sentence
 DEPTH = 256  # levels of lists and dicts; parsers give up at a few hundred
@@ -51,7 +52,7 @@ def encode(value: Any, what: str) -> str:
         fault = next(_faults(value), None) or f"{type(error).__name__}: {error}"
     if fault is None:
         return text
-    raise BadTask(f"{what} cannot be stored as JSON: {fault}")
+    raise BadTask(Sentence("{what} cannot be stored as JSON: {why}", what=what, why=fault))
 
 
 def clean(text: str) -> str:
@@ -71,7 +72,7 @@ def flaw_of(text: str) -> str | None:
     ('has a NUL character (\\\\x00), which databases refuse', None)
     """
     if "\x00" in text:
-        return "has a NUL character (\\x00), which databases refuse"
+        return Sentence("has a NUL character (\\x00), which databases refuse")
     return _half(text)
 
 
@@ -230,7 +231,8 @@ def _half(text: str) -> str | None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         half = ascii(text[error.start])[1:-1]
-        return f"has half of a character ({half}), as from bytes that are no UTF-8"
+        what = "has half of a character ({half}), as from bytes that are no UTF-8"
+        return Sentence(what, half=half)
     return None
 
 

@@ -172,7 +172,7 @@ def test_of_many_tasks_none_is_queued_when_one_is_wrong(scheduler: Scheduler) ->
         ({"timeout": 0}, "must be a whole number from 1 to 2147483647"),
         ({"repeats": "twice"}, "must be a whole number from 0 to 2147483647"),
         ({"priority": 1001}, "must be a whole number from -1000 to 1000"),
-        ({"start_time": "tomorrow"}, "Enter date and time"),
+        ({"start_time": "tomorrow"}, "must be a date with a time"),
         ({"colour": "red"}, "is not a column of scheduler_task; there are: application_name"),
         ({"id": 5}, "is not a column of scheduler_task"),
     ],

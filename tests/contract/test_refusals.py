@@ -11,6 +11,7 @@ from home import Connect, scheduler_on
 from plugin_scheduler import BadTask, Scheduler
 from plugin_scheduler.editing import EDITABLE
 from plugin_scheduler.queueing import FLAGS, SCHEDULERS_OWN
+from plugin_scheduler.sentences import Sentence
 
 NUMBERS = {"timeout": 1, "period": 0, "repeats": 0, "retry_failed": -1, "sync_output": 0}
 TEXTS = [
@@ -50,7 +51,10 @@ def refused(scheduler: Scheduler, **columns: Any) -> bool:
     given = {"function_name": "add", **columns}
     single, (many,) = scheduler.queue_task(**given), scheduler.queue_tasks([given])
     assert single.errors == many.errors and (single.id, single.uuid) == (None, None)
-    assert all(isinstance(one, str) and one.isprintable() for one in single.errors.values())
+    for name, error in single.errors.items():
+        by_form = name != "function_name" or isinstance(given[name], str)
+        assert isinstance(error, Sentence) or not by_form, "it is said in English alone"
+        assert error.isprintable()
     return list(single.errors) == list(columns)
 
 

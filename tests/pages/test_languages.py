@@ -42,6 +42,28 @@ def test_no_page_lacks_an_italian_text(site: Site) -> None:
     assert not [text for text in lacking if re.sub(r"{\w+}", "", text).strip(".:;, ()")]
 
 
+def test_what_a_form_may_not_say_is_refused_in_italian(site: Site) -> None:
+    """The words of validators, too, whose own language is English."""
+    asker = Asker(site, "adele")
+    asker.session.headers["Accept-Language"] = "it"
+    wrong = {
+        "timeout": ("soon", "deve essere un numero intero da 1 a 2147483647"),
+        "priority": ("1e9", "deve essere un numero intero da -1000 a 1000"),
+        "task_name": ("x" * 600, "è lungo 600 caratteri e può averne 512"),
+        "group_name": ("a,b", "non può contenere ',': sta tra i nomi dei gruppi"),
+        "cronline": ("61 * * * *", "riga di cron '61 * * * *': minuto '61' non è tra 0 e 59"),
+        "on_failure": ("explode", "deve essere uno di"),
+    }
+    given = {name: value for name, (value, _) in wrong.items()}
+    form = {"function": "add", "arg.a": "1", "arg.b": "2", "when": "cron", **given}
+    errors = asker.change_json("queue", form).json()["errors"]
+    asker.session.close()
+    assert errors.keys() == wrong.keys()
+    assert not [
+        (name, errors[name]) for name, (_, words) in wrong.items() if words not in errors[name]
+    ]
+
+
 def test_a_browser_is_answered_in_its_language(visit: Callable[..., Page]) -> None:
     for locale, words in (("it-IT", "Storico"), ("en-GB", "History"), ("xx", "History")):
         page = visit("vera", locale=locale)

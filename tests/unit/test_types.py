@@ -102,7 +102,7 @@ def add(a: int, b: int = 1) -> int:
         ({"secret": ["c"]}, 'add has no argument "c"'),
         ({"secret": 5}, "secret must be a list"),
         ({"times_run": 3}, "times_run is written by the scheduler alone"),
-        ({"start_time": "soon"}, "start_time Enter date and time"),
+        ({"start_time": "soon"}, "start_time must be a date with a time"),
         ({"uuid": "mine"}, "uuid belongs to one task: give it to queue_task"),
         ({"pargs": [1]}, "pargs belongs to one task: give it to queue_task"),
         ({"enabled": None}, "enabled must be True or False, not None"),
