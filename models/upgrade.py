@@ -149,6 +149,11 @@ class SQLite(Engine):
         f"WHERE m.type = 'table' AND m.name IN ({_QUOTED})"
     )
 
+    def look(self, db: Any) -> dict[str, set[str]]:
+        # The question below waits for a locked file once for each table. This one waits once.
+        db.executesql("SELECT 1 FROM sqlite_master LIMIT 1")
+        return super().look(db)
+
     @contextlib.contextmanager
     def patient(self, db: Any) -> Iterator[None]:
         usual = db.executesql("PRAGMA busy_timeout")[0][0]
@@ -242,10 +247,8 @@ class Tables:
 
     def __init__(self, db: Any, migrate: Any) -> None:
         self.db, self._migrate = db, migrate
-        faked = db._fake_migrate or db._fake_migrate_all
         self._seen = _SEEN.get()
-        may_add = migrate is not False and db._migrate_enabled and not faked
-        self._may_add = may_add and self._seen is None
+        self._may_add = _may_add(db, migrate)
         self._engine = engine_of(db)
         self.found = self._look()
 
@@ -337,11 +340,21 @@ class Tables:
         return _forgotten(os.path.join(folder, _table_file(name, self._migrate)))
 
 
+def _may_add(db: Any, migrate: Any) -> bool:
+    faked = db._fake_migrate or db._fake_migrate_all
+    return bool(migrate is not False and db._migrate_enabled and not faked and _SEEN.get() is None)
+
+
 @contextlib.contextmanager
 def tables_of(db: Any, migrate: Any) -> Iterator[Tables]:
     """For a while tables can be defined; at the end the database has them all, or ConfigError."""
     engine = engine_of(db)
-    with engine.patient(db) if engine else _one_at_a_time(db, migrate):
+    waits: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if engine is None:
+        waits = _one_at_a_time(db, migrate)
+    elif _may_add(db, migrate):
+        waits = engine.patient(db)
+    with waits:
         tables = Tables(db, migrate)
         yield tables
         tables.check()
