@@ -152,7 +152,8 @@ class Ticker:
         except StoreUnavailable:
             raise
         except Exception as error:  # whatever a driver or a trigger raises for one row
-            self._store.tasks.refused["a chore of the leader's"] = first_line(error)
+            name = getattr(chore, "func", chore).__name__.strip("_").replace("_", " ")
+            self._store.tasks.refused[f"the chore {name!r}"] = first_line(error)
             return 0
 
     def _recover(self, workers: list[Worker], now: float, todo: Collection[str]) -> int:

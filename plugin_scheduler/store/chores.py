@@ -12,6 +12,7 @@ from typing import Any
 
 from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.dialects.sayings import among
+from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import after_fan_out
 from plugin_scheduler.models import new_uuid
@@ -62,11 +63,14 @@ class Chores:
             return self._requeue_lost(owner)
         except StoreUnavailable:
             raise
-        except Exception:  # whatever a driver or a trigger raises for one row
+        except Exception as error:  # whatever a driver or a trigger raises for one row
             with self._dialect.reading():
                 held = self._tasks.read(self._held_by(owner), orderby=self._task.id)
             each = self._tasks.together_or_each(held, lambda some: self._requeue_lost(owner, some))
-            return [task for tasks in each for task in tasks]
+            back = [task for tasks in each for task in tasks]
+            if len(back) == len(held):
+                self._tasks.refused[f"closing the open runs of worker {owner}"] = first_line(error)
+            return back
 
     def _held_by(self, owner: str) -> Any:
         mine = self._task.assigned_worker_name == owner

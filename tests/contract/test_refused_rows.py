@@ -132,8 +132,49 @@ def test_a_row_that_refuses_to_go_back_from_a_worker_keeps_no_other_from_it(
             ticker.look_after(workers, ())
         statuses = [row.status for row in db(task).select(orderby=task.id)]
         assert statuses == ["RUNNING", "QUEUED", "RUNNING", "QUEUED"]
-        assert caplog.text.count("could not be done") == 2
+        told = [line for line in caplog.messages if "could not be done" in line]
+        assert [line.partition(" could")[0] for line in told] == [
+            f"a change of task {one} add" for one in (ids[0], ids[2])
+        ]
         db.commit()
+
+
+def test_an_open_run_that_refuses_to_be_closed_is_told_and_its_task_goes_back(
+    connect: Connect,
+) -> None:
+    db = connect()
+    scheduler = scheduler_on(db)
+    task_id = scheduler.queue_task("add", [1, 2]).id
+    db.commit()
+    with engine_on(connect) as store:
+        store.claims.take("gone", ("main",), 1, store.dialect.now())
+        run_id = db.scheduler_run.insert(worker_name="gone", status=RunStatus.RUNNING)
+        db.commit()
+        ask(db, REFUSING[str(db._adapter.dbengine)], "scheduler_run", run_id)
+        assert [task.id for task in store.chores.requeue_lost("gone")] == [task_id]
+        assert list(store.tasks.refused) == ["closing the open runs of worker gone"]
+        assert db.scheduler_task[task_id].status == TaskStatus.QUEUED
+        db.commit()
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_chore_that_the_database_refuses_does_not_end_the_leader(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    db, clock = connect(), TurnedClock(datetime(2026, 5, 1))
+    scheduler = scheduler_on(db)
+    late = scheduler.queue_task("add", [1, 2]).id
+    db(db.scheduler_task.id == late).update(stop_time=datetime(2020, 1, 1))
+    db.commit()
+    ask(db, REFUSING["sqlite"], "scheduler_task", late)
+    with engine_on(connect) as store, caplog.at_level(logging.WARNING):
+        worker_id = store.workers.register(ME, {})
+        ticker = Ticker(store, Settings(heartbeat=1), clock, ME)
+        for _ in range(3):
+            clock.turn(1)
+            ticker.look_after(ticker.stand_for_election(worker_id), ())
+    why = "because the database refuses it: refused"
+    assert caplog.messages == [f"the chore 'expire overdue' could not be done, {why}"]
 
 
 def test_a_beat_is_stored_whatever_its_statistics_hold(connect: Connect) -> None:
