@@ -26,9 +26,9 @@ demo: $(STAMP)  ## py4web, a worker and real work; Ctrl+C ends all of it
 
 test: $(STAMP)  ## every test; POSTGRES_URI=... MYSQL_URI=... to use servers of yours
 	@failed=0; \
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder \
+	$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder -m 'not alone' tests/stress \
 		tests/acceptance tests/pages tests/contract tests/unit tests/house || failed=1; \
-	$(PYTEST) tests/stress || failed=1; \
+	$(PYTEST) -m alone tests/stress || failed=1; \
 	if [ $$failed = 1 ]; then echo "Some tests failed: see above."; exit 1; fi
 
 check: $(STAMP)  ## format, lint, types, the plan of the house, the reference, known holes

@@ -12,6 +12,8 @@ from pages_kit import Page, Site
 
 from plugin_scheduler.records import TaskStatus
 
+DATABASES = ("sqlite", "postgres")
+
 TASKS = """
     def divide(amount, customers):
         return amount / customers

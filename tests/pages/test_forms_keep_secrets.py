@@ -12,7 +12,6 @@ from routes import JSON, Asker
 
 from plugin_scheduler.secrecy import HIDDEN
 
-DATABASES = ("sqlite",)
 HUSH = "hush7kqxzvj"
 TASKS = """
     from typing import Literal

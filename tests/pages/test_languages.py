@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pages_kit import FOR_USERS, USERS, Page, Site
 from routes import Asker, World, meant
 
-DATABASES = ("sqlite",)
 #: What translators were asked for, and did not know.
 LACKING = """
     import gc

@@ -16,7 +16,6 @@ from pages_kit import STRANGER, Page, Site
 from plugin_scheduler.views import STATIC as STATIC_FILES
 from routes import HTML, JSON, STATIC, Asker, World, differences, dump, facts, meant, mounted
 
-DATABASES = ("sqlite",)  # none of it depends on the database
 ROUTES = meant()
 READS = [route for route in ROUTES if route.method == "GET"]
 CHANGES = [route for route in ROUTES if route.method == "POST"]

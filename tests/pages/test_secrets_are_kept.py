@@ -13,6 +13,8 @@ from routes import HTML, JSON, Asker, Route, meant
 
 from plugin_scheduler.records import TaskStatus
 
+DATABASES = ("sqlite", "postgres")
+
 #: Each is told in its own way. They have no letter that is written otherwise in JSON or HTML.
 BY_PLACE, BY_NAME, NESTED, WAITING, TYPED, REJECTED = (f"hush{number}kqxzvj" for number in range(6))
 ALL = (BY_PLACE, BY_NAME, NESTED, WAITING, TYPED, REJECTED)

@@ -15,6 +15,8 @@ from task_desk import Desk
 
 from plugin_scheduler.records import RunStatus, TaskStatus
 
+DATABASES = ("sqlite", "postgres")
+
 Visit = Callable[..., Page]
 SCRIPT = "<script>alert(1)</script>"
 

@@ -11,6 +11,8 @@ from pages_kit import ADMIN, FOR_USERS, ROLES, STRANGER, USERS, Page, Site
 
 from plugin_scheduler.records import TaskStatus
 
+DATABASES = ("sqlite", "postgres")
+
 #: Pages with one fault each, and one without.
 PAGES = """
     from py4web import action, response

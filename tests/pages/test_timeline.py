@@ -14,6 +14,8 @@ from pages_kit import Page, Site
 
 from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 
+DATABASES = ("sqlite", "postgres")
+
 MINUTE = timedelta(minutes=1)
 
 

@@ -20,6 +20,8 @@ from pools import Runners
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.records import Order
 
+pytestmark = pytest.mark.alone
+
 FUNCTIONS, EACH, STRAYS = 10, 150, 80
 HEEDED = 2.0  # seconds after a request to stop in which a run may still begin, on a busy machine
 SOURCE = """

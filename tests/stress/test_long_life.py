@@ -8,6 +8,8 @@ import psutil
 import pytest
 from kit import Lab, Worker, eventually
 
+pytestmark = pytest.mark.alone
+
 ROUNDS, TASKS_A_ROUND = 4, 1000
 GROWTH_LIMIT = 8 * 2**20  # bytes, over all rounds but the first
 

@@ -21,6 +21,8 @@ from kit import Lab, eventually
 from support import fault_program
 from support.mixed_faults import Schedule
 
+pytestmark = pytest.mark.alone
+
 SECONDS = float(os.environ.get("SOAK_SECONDS") or 45)
 
 

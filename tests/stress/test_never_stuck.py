@@ -20,6 +20,8 @@ from pools import Runners
 from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.records import Order
 
+pytestmark = pytest.mark.alone
+
 UNKNOWN = 8  # functions that are new to the worker
 BOUND = 1.0  # seconds; generous for a machine that has other work, too
 SOURCE = """
