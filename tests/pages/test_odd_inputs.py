@@ -133,7 +133,11 @@ def in_addresses(number: int) -> list[str]:
 
 def faults(asker: Asker, asked: Iterator[tuple[str, Any]]) -> list[str]:
     """What was answered with an exception, or not at all."""
-    return [f"{what}: {answer.status_code}" for what, answer in asked if answer.status_code >= 500]
+    return [
+        f"{what}: {answer.status_code} {answer.text[-600:]}"
+        for what, answer in asked
+        if answer.status_code >= 500
+    ]
 
 
 def test_odd_places_in_an_address(asker: Asker) -> None:
