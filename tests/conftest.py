@@ -123,8 +123,11 @@ def pytest_runtest_makereport(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell has what it starts in the background ignore Ctrl+C, and so would workers of tests.
+    # A shell has what it starts in the background ignore these, and nohup the hangup. Workers that
+    # tests start would ignore them, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     config.stash[SHARED] = Shared()
     _use_a_temporary_folder_of_our_own(config)
     # How pydal calls its driver is not for us to change.
