@@ -143,8 +143,8 @@ class Ticker:
                     self._next_pruning = self._clock.monotonic() + PRUNE_ON
 
     def _unless_locked(self, chore: Callable[[], int]) -> int:
-        """Somebody edits a row that the chore wants, or the database refuses what it writes: it
-        waits for the next round, and keeps nobody from the others."""
+        """Do a chore. Where another transaction holds a row of it, or the database refuses what it
+        writes, it waits for the next round, and the other chores go on."""
         try:
             return chore()
         except Locked:
