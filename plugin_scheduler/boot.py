@@ -7,7 +7,7 @@ store and supervisor. I never parse a command line.
 from __future__ import annotations
 
 import selectors
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from plugin_scheduler.clock import SYSTEM, Clock
@@ -25,6 +25,11 @@ from plugin_scheduler.store import Store
 from plugin_scheduler.supervisor import Supervisor
 
 LOADING = 120.0  # seconds for an app to be loaded
+ROOM_AGAIN = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds until the system is asked again for a process
+
+
+class NoRoom(Exception):
+    """The system has no room for the process that loads the app."""
 
 
 def run_worker(
@@ -46,7 +51,7 @@ def run_worker(
         except ToldToLeave as told:
             tell("left_early", why=told)
             return told.exit_code
-        except StoreUnavailable as error:
+        except (StoreUnavailable, NoRoom) as error:
             tell("start_failed", error=error)
             return EXIT_NO_DATABASE
 
@@ -69,7 +74,7 @@ def _run(
             )
         try:
             patience = StartPatience(limit, clock, signals.pause)
-            description, threads = _loaded(pool, selector, clock, patience)
+            description, threads = _loaded(pool, selector, clock, patience, signals.pause)
             _check_tasks(description)
             settings = Settings.from_dict(description["settings"]).but(**overrides)
             patience.limit_to(settings.db_outage_limit)
@@ -106,11 +111,15 @@ def _check_tasks(description: Mapping[str, Any]) -> None:
 
 
 def _loaded(
-    pool: Pool, selector: selectors.BaseSelector, clock: Clock, patience: StartPatience
+    pool: Pool,
+    selector: selectors.BaseSelector,
+    clock: Clock,
+    patience: StartPatience,
+    pause: Callable[[float], None],
 ) -> tuple[dict[str, Any], list[str]]:
     """Wait until the app is loaded, or cannot be."""
     while True:
-        pool.open()
+        open_patiently(pool, pause)
         until = clock.monotonic() + LOADING
         news = pool.news()
         while pool.is_loading and not (news.described or news.boot_failures):
@@ -127,6 +136,22 @@ def _loaded(
             raise ConfigError(news.boot_failures[0])
         pool.forget_nursery()
         patience.wait(StoreUnavailable(news.boot_failures[0]))
+
+
+def open_patiently(pool: Pool, pause: Callable[[float], None]) -> None:
+    """Start to load the app, once there is room for the process that does so."""
+    told = False
+    for seconds in (*ROOM_AGAIN, None):
+        try:
+            return pool.open()
+        except (OSError, MemoryError) as error:
+            what = f"{type(error).__name__}: {error}"
+            if seconds is None:
+                raise NoRoom(f"no process can be made that loads the app: {what}") from error
+            if not told:
+                told = True
+                tell("room_awaited", seconds=sum(ROOM_AGAIN), error=what)
+        pause(seconds)
 
 
 def _opened(

@@ -82,7 +82,8 @@ def packed(order: Order) -> tuple[bytes, PrivateFile | None]:
 
 
 class NoRoom(OSError):
-    """A runner could not take a file that came with an order: earlier tasks left too many open."""
+    """A runner could not take or read a file that came with an order: earlier tasks left too many
+    open, or too little memory."""
 
 
 def whole(order: Sent) -> Sent:
@@ -91,8 +92,12 @@ def whole(order: Sent) -> Sent:
         return order
     if order.file is None:
         raise NoRoom(errno.EMFILE, "too many open files")
-    packet = read_file(order.file.fileno())
-    order.file.close()
+    try:
+        packet = read_file(order.file.fileno())
+    except MemoryError as error:
+        raise NoRoom(errno.ENOMEM, "no memory for the arguments") from error
+    finally:
+        order.file.close()
     return unpack_order(packet)
 
 

@@ -45,6 +45,7 @@ class _Member:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     deaths: int = 0
+    refused: int = 0  #: times in a row that the system had no room for it
     starts_at: float | None = None  #: when it is started next; None when it is not
     code: int = 0
 
@@ -80,10 +81,12 @@ class _Family:
                 try:
                     one.process = start_entry("worker", [self._lifeline], load)
                 except (OSError, MemoryError) as error:  # no room now; the others work on
-                    tell("start_failed", error=error)
-                    one.starts_at = self._now() + PAUSES[-1]
+                    if not one.refused:
+                        tell("start_failed", error=error)
+                    one.starts_at = self._now() + PAUSES[min(one.refused, len(PAUSES) - 1)]
+                    one.refused += 1
                     continue
-                one.started, one.starts_at = self._now(), None
+                one.started, one.starts_at, one.refused = self._now(), None, 0
 
     def _pass_on(self) -> None:
         for number in self._signals.read():

@@ -79,6 +79,10 @@ EVENTS: dict[str, tuple[int, str]] = {
         _W,
         "the database cannot be used now, waiting up to %(seconds)g s for it: %(error)s",
     ),
+    "room_awaited": (
+        _W,
+        "no process can be made that loads the app, waiting up to %(seconds)g s for it: %(error)s",
+    ),
     "child_died": (
         _E,
         "a worker of this command died (%(how)s); started again in %(seconds).0f s",

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from plugin_scheduler.births import Births
 from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import ENDED_BEFORE, UNREADABLE, News, Runner, end_outdated
-from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.frames import check_message, read_report
 from plugin_scheduler.hosts import World
 from plugin_scheduler.lane import Told, packed
@@ -69,12 +68,8 @@ class Pool:
         self._returned: dict[int, int] = {}  # tasks that a runner had no room for, and how often
 
     def open(self) -> None:
-        """Start to load the app."""
-        try:
-            self._births.open_nursery()
-        except (OSError, MemoryError) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise ConfigError(f"no process can be started that loads the app: {what}") from error
+        """Start to load the app. OSError or MemoryError where there is no room for the process."""
+        self._births.open_nursery()
 
     def forget_nursery(self) -> None:
         """Let go of a process that could not load the app; `open` starts another one."""

@@ -15,7 +15,7 @@ import pytest
 from fake_runners import FakeRunner, FakeRunners
 from makers import NINE, an_order
 
-from plugin_scheduler import own_process, runner
+from plugin_scheduler import boot, lane, launch, own_process, runner
 from plugin_scheduler.board import PAGE, blank_page
 from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.crew import HESITATING, News
@@ -34,6 +34,22 @@ from plugin_scheduler.wire import BlockingChannel, Channel, pack_bytes
 LARGE, SMALL = 81, 82
 LARGE_ARGS = '["' + "x" * 100_000 + '"]'
 LIMITS = {"files": (resource.RLIMIT_NOFILE, 0), "sizes": (resource.RLIMIT_FSIZE, 1000)}
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+class Lacking:
+    """Raises as often as it is told to, then does as the function in whose place it stands."""
+
+    def __init__(self, times: int, error: Exception, function: Any) -> None:
+        self.left, self._error, self._function = times, error, function
+
+    def __call__(self, *given: Any) -> Any:
+        if self.left:
+            self.left -= 1
+            raise self._error
+        return self._function(*given)
 
 
 @contextlib.contextmanager
@@ -126,6 +142,17 @@ def test_a_runner_without_room_gives_its_order_back_but_not_for_ever(runners: Fa
     assert runners.outcomes(LARGE) == [*given_back, Outcome.FAILED]
 
 
+def test_a_runner_without_memory_for_an_order_has_no_room_for_it(
+    runners: FakeRunners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, _ = runners.join()
+    runners.hand_out(LARGE, args=LARGE_ARGS)
+    sent = fake.begin()
+    monkeypatch.setattr(lane, "read_file", Lacking(1, MemoryError(), None))
+    with pytest.raises(NoRoom):
+        whole(sent)
+
+
 @pytest.mark.parametrize("kind", LIMITS)
 def test_no_runner_can_be_made_now_and_one_can_later(runners: FakeRunners, kind: str) -> None:
     nursery = runners.open_nursery()
@@ -156,22 +183,6 @@ def test_a_large_result_waits_for_room_and_fails_at_last() -> None:
     assert code_of(delivery.instead.reason) == ReasonCode.NO_ROOM
     assert not porters.busy
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-FULL = OSError(errno.ENOSPC, "No space left on device")
-
-
-class Lacking:
-    """Raises as often as it is told to, then does as the function in whose place it stands."""
-
-    def __init__(self, times: int, error: Exception, function: Any) -> None:
-        self.left, self._error, self._function = times, error, function
-
-    def __call__(self, *given: Any) -> Any:
-        if self.left:
-            self.left -= 1
-            raise self._error
-        return self._function(*given)
 
 
 def test_a_board_has_its_room_before_somebody_writes_to_it() -> None:
@@ -256,6 +267,36 @@ def test_a_report_waits_for_room_in_its_channel(number: int) -> None:
         assert reader.read() == [b"report"]
         file = reader.take_file()
         assert file is not None and read_file(file.fileno()) == b"[1]"
+
+
+def test_a_worker_that_starts_waits_for_room_for_the_process_that_loads_the_app(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An error of the set-up would end it for good, where several are watched."""
+    pauses: list[float] = []
+    pool: Any = SimpleNamespace(open=Lacking(2, BlockingIOError(errno.EAGAIN, "again"), list))
+    boot.open_patiently(pool, pauses.append)
+    assert (pauses, len(caplog.records)) == (list(boot.ROOM_AGAIN[:2]), 1)
+    pool.open = Lacking(99, MemoryError(), None)
+    with pytest.raises(boot.NoRoom):
+        boot.open_patiently(pool, pauses.append)
+    assert pauses[2:] == list(boot.ROOM_AGAIN)
+
+
+def test_a_worker_of_several_that_cannot_be_started_is_tried_again_and_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = TurnedClock(NINE)
+    monkeypatch.setattr(launch, "SYSTEM", clock)
+    start = Lacking(2, BlockingIOError(errno.EAGAIN, "again"), lambda *given: "a process")
+    monkeypatch.setattr(launch, "start_entry", start)
+    family = launch._Family([({}, {})], None)  # type: ignore[arg-type]
+    [member] = family._members
+    for pause in (0.0, *launch.PAUSES[:2]):
+        assert member.process is None
+        clock.turn(pause)
+        family._start_those_due()
+    assert (member.process, len(caplog.records)) == ("a process", 1)
 
 
 def test_a_result_whose_file_could_not_be_taken_fails_with_the_reason(
