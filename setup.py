@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
@@ -16,12 +16,7 @@ setup(
     python_requires=">=3.10",
     packages=[
         "plugin_scheduler",
-        "plugin_scheduler.browse",
-        "plugin_scheduler.dialects",
-        "plugin_scheduler.doctor",
-        "plugin_scheduler.doorbell",
-        "plugin_scheduler.hosts",
-        "plugin_scheduler.store",
+        *(f"plugin_scheduler.{name}" for name in find_packages("plugin_scheduler")),
         "plugin_scheduler.models",
         "plugin_scheduler.controllers",
         "plugin_scheduler.views",

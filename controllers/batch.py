@@ -17,8 +17,8 @@ from plugin_scheduler.controllers.visit import Done, Visit, whole
 
 from plugin_scheduler import values
 from plugin_scheduler.acts import ACTS, Acted
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import BadTask
+from plugin_scheduler.system.clock import SYSTEM
 
 DELETE = "delete"  # for admins, and so at an address of its own
 PATIENCE = 5.0  # seconds for a form without a script

@@ -14,7 +14,7 @@ from typing import Any
 
 from plugin_scheduler.controllers.visit import Visit
 
-from plugin_scheduler import clock, typed, values
+from plugin_scheduler import typed, values
 from plugin_scheduler.arguments import ABSENT, Argument, Kind, arguments_of, summary_of
 from plugin_scheduler.editing import EDITABLE, OWN, as_text
 from plugin_scheduler.errors import BadTask, NotFound
@@ -22,6 +22,7 @@ from plugin_scheduler.records import OnFailure
 from plugin_scheduler.secrecy import HIDDEN, NOWHERE, Place, listed, marks
 from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import TaskView
+from plugin_scheduler.system import clock
 
 NOW, AT, EVERY, CRON = "now", "at", "every", "cron"
 UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}

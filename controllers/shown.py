@@ -16,9 +16,10 @@ from plugin_scheduler.views import STATIC
 from py4web import URL
 from yatl.helpers import SPAN, TAG, XML
 
-from plugin_scheduler import clock, sight
+from plugin_scheduler import sight
 from plugin_scheduler.records import Outcome, TaskStatus, WorkerStatus
 from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.system import clock
 
 #: Look of a status: its colour has a meaning, the word is always there, too.
 TONES = {

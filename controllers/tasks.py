@@ -15,12 +15,13 @@ from plugin_scheduler.controllers.listing import LIMIT, links, times
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Visit, whole
 
-from plugin_scheduler import clock, sight, values
+from plugin_scheduler import sight, values
 from plugin_scheduler.browse import Count, Filter, Listing
 from plugin_scheduler.browse.wanted import NEWEST, ORDERS, TIMES
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView, plain
+from plugin_scheduler.system import clock
 
 #: The parts of a filter, as they are called in an address.
 PARTS = (

@@ -22,7 +22,7 @@ from pydal import DAL, Field
 from pydal.helpers.classes import ExecutionHandler
 
 from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.private_files import private_folder
+from plugin_scheduler.system.private_files import private_folder
 
 NAMES = (
     "scheduler_task",

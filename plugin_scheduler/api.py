@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydal.objects import Row
 
-from plugin_scheduler import clock, values
+from plugin_scheduler import values
 from plugin_scheduler.boot import run_worker
 from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
 from plugin_scheduler.catalog import Catalog, check_callable, described
@@ -36,6 +36,7 @@ from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.workers import zone_of_workers
+from plugin_scheduler.system import clock
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time

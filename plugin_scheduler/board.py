@@ -10,7 +10,7 @@ import contextlib
 import mmap
 import os
 
-from plugin_scheduler.private_files import FUTURE_WRITE, GROW, SHRINK, nameless_file, seal
+from plugin_scheduler.system.private_files import FUTURE_WRITE, GROW, SHRINK, nameless_file, seal
 
 PAGE = mmap.PAGESIZE
 _RUN, _BEGAN, _READ, _READING = range(4)  # numbers of 8 bytes

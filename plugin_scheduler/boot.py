@@ -10,19 +10,19 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from plugin_scheduler.clock import SYSTEM, Clock
 from plugin_scheduler.errors import ConfigError, StoreUnavailable
 from plugin_scheduler.hosts import World
 from plugin_scheduler.identity import identify
 from plugin_scheduler.log import tell
 from plugin_scheduler.outage import StartPatience
 from plugin_scheduler.pool import Pool
-from plugin_scheduler.processes import ask_to_leave
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.signals import Signals, ToldToLeave
 from plugin_scheduler.staying import EXIT_NO_DATABASE
 from plugin_scheduler.store import Store
 from plugin_scheduler.supervisor import Supervisor
+from plugin_scheduler.system.clock import SYSTEM, Clock
+from plugin_scheduler.system.processes import ask_to_leave
+from plugin_scheduler.system.signals import Signals, ToldToLeave
 
 LOADING = 120.0  # seconds for an app to be loaded
 ROOM_AGAIN = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds until the system is asked again for a process

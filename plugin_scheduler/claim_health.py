@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from plugin_scheduler import values
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.log import tell
+from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker_events import WorkerEvent
 
 PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds

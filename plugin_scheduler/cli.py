@@ -21,10 +21,10 @@ from plugin_scheduler.argv import check_texts
 from plugin_scheduler.errors import ConfigError, SchedulerError, StoreUnavailable
 from plugin_scheduler.hosts import module, py4web
 from plugin_scheduler.launch import launch
-from plugin_scheduler.processes import leave
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.spelling import did_you_mean
 from plugin_scheduler.staying import EXIT_NO_DATABASE
+from plugin_scheduler.system.processes import leave
 from plugin_scheduler.visible_text import visible
 
 USER_ERROR = 2

@@ -19,11 +19,11 @@ from typing import Any
 from plugin_scheduler.board import Board, blank_page
 from plugin_scheduler.capture import Output, Stream
 from plugin_scheduler.lane import Lane, unpack_order
-from plugin_scheduler.processes import end_group, wait_status
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.processes import end_group, wait_status
 from plugin_scheduler.wire import Channel, Closed, Unreadable
 
 LOADING = 120.0  # seconds for a runner to get ready

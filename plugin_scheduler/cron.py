@@ -24,8 +24,8 @@ from typing import Any
 from cronsim import CronSim
 from pydal.validators import ValidationError, Validator
 
-from plugin_scheduler import clock
 from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.system import clock
 
 AT_FORMS = {
     "@yearly": "0 0 1 1 *",

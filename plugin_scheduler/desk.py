@@ -18,7 +18,6 @@ from plugin_scheduler import browse
 from plugin_scheduler.api import Scheduler
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.catalog import Catalog
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import dialect_for, is_passing
 from plugin_scheduler.errors import ConfigError, NotFound, SchedulerError, StoreUnavailable
 from plugin_scheduler.hosts import load, module, py4web
@@ -28,6 +27,7 @@ from plugin_scheduler.models.upgrade import Lack, lacks_of, only_looking
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import TaskView
+from plugin_scheduler.system.clock import SYSTEM
 
 LOOK_EVERY = 0.2  # seconds, while a task is waited for
 STANDALONE = "standalone"  # the application of tasks that belong to no app

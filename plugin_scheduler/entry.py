@@ -14,8 +14,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from plugin_scheduler.processes import leave
-from plugin_scheduler.signals import ignore_all
+from plugin_scheduler.system.processes import leave
+from plugin_scheduler.system.signals import ignore_all
 from plugin_scheduler.wire import Closed
 
 

@@ -12,12 +12,12 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from plugin_scheduler import values
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.log import tell
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.events import Happened
+from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker_events import WorkerEvent
 
 MOST = 100  # events that wait

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import NameTaken
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import SYSTEM
 
 VERSION = "0.1.0"
 Pause = Callable[[float], None]

@@ -12,7 +12,6 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from plugin_scheduler.claim_health import ClaimHealth
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News
 from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import Locked, StoreUnavailable
@@ -27,6 +26,7 @@ from plugin_scheduler.settings import Settings
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.claims import Claim, Only
+from plugin_scheduler.system.clock import Clock
 
 AHEAD = 0.05  # seconds of work that may wait for each runner
 TOO_MUCH = 0.2  # seconds of work; what waits for a runner for longer is taken back

@@ -13,12 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from plugin_scheduler import row_values, values
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.dialects.readings import read_rows
 from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.worker_events import event_sentence
 
 LONGEST = 255  # characters of a name

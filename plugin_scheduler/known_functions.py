@@ -16,9 +16,9 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.log import tell
 from plugin_scheduler.records import Task
+from plugin_scheduler.system.clock import Clock
 
 LOOK_EVERY = 30.0  # seconds between two claims that read tasks of unknown functions
 #: For each second that it took to read past unknown functions, and at most: so many seconds are

@@ -15,8 +15,8 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from plugin_scheduler.private_files import PrivateFile, complete_file, read_file
 from plugin_scheduler.records import OUTCOMES, Order
+from plugin_scheduler.system.private_files import PrivateFile, complete_file, read_file
 from plugin_scheduler.wire import CLOSED_IN_CHILDREN, Closed, attached, files_of, strict_json
 
 PACKET = 1 << 15  # bytes that an order may have; a larger one goes through a file

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_scheduler.boot import run_worker
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.log import logger, tell, to_stderr
-from plugin_scheduler.processes import ended_how, start_entry, wait_status
-from plugin_scheduler.signals import DRAIN, KILL, NOTHING, Signals
 from plugin_scheduler.staying import EXIT_NO_DATABASE
+from plugin_scheduler.system.clock import SYSTEM
+from plugin_scheduler.system.processes import ended_how, start_entry, wait_status
+from plugin_scheduler.system.signals import DRAIN, KILL, NOTHING, Signals
 
 Spec = tuple[Mapping[str, Any], Mapping[str, Any]]
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.records import Worker
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import Clock
 
 
 class Listening:

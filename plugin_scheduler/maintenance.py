@@ -13,12 +13,12 @@ from typing import Any
 import click
 
 from plugin_scheduler.browse.warnings import ERROR, NOTE, WARNING, exit_code
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.desk import Desk
 from plugin_scheduler.doctor import Exam, examine
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.models import widen
 from plugin_scheduler.sight import quantity, span
+from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.terminal import COMMANDS as COMMANDS
 from plugin_scheduler.terminal import Answer, sub_command
 

@@ -27,12 +27,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugin_scheduler import runner, values
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.dialects import bare_connections, sessions
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.hosts import World, load
-from plugin_scheduler.processes import end_child, end_group, forget_exit_handlers, start_entry
-from plugin_scheduler.signals import ignore_all
+from plugin_scheduler.system.clock import SYSTEM
+from plugin_scheduler.system.processes import (
+    end_child,
+    end_group,
+    forget_exit_handlers,
+    start_entry,
+)
+from plugin_scheduler.system.signals import ignore_all
 from plugin_scheduler.wire import BlockingChannel, Channel, Closed
 
 FDS = 5  # of a runner: those of `runner.Ends`

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.log import tell
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import Clock
 
 SHORT = 2.0  # seconds; a shorter one (a locked SQLite file) is nobody's business
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # seconds

@@ -14,8 +14,8 @@ import signal
 import sys
 from collections.abc import Callable
 
-from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.processes import run_exit_handlers
+from plugin_scheduler.system.clock import SYSTEM
+from plugin_scheduler.system.processes import run_exit_handlers
 
 LEAVING = 4  # seconds for a child to leave that has reported
 #: Seconds until a process is asked for again that the system has no room for. Together they are

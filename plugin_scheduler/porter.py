@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.clock import SYSTEM, Clock
 from plugin_scheduler.errors import StoreUnavailable
-from plugin_scheduler.private_files import read_file
-from plugin_scheduler.processes import start_entry
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome, Report
 from plugin_scheduler.runs import Result
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import SYSTEM, Clock
+from plugin_scheduler.system.private_files import read_file
+from plugin_scheduler.system.processes import start_entry
 
 PATIENCE = 60.0  # seconds for one result
 STORED, TOO_LATE, TRY_AGAIN = 0, 4, 5  # exit codes

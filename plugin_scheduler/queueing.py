@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pydal.validators import IS_NOT_IN_DB
 
-from plugin_scheduler import clock, cron, recurrence, secrecy, values
+from plugin_scheduler import cron, recurrence, secrecy, values
 from plugin_scheduler.catalog import Call, Catalog
 from plugin_scheduler.checks import Check, Checks
 from plugin_scheduler.errors import BadTask
@@ -22,6 +22,7 @@ from plugin_scheduler.models import new_uuid
 from plugin_scheduler.models.validators import IS_JSON_OF
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.system import clock
 
 TIMES = ("start_time", "next_run_time", "stop_time")
 FLAGS = ("enabled", "broadcast", "prevent_drift")

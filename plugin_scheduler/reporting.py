@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.crew import News
 from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import Locked, StoreUnavailable
@@ -23,6 +22,7 @@ from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Order, Outcome, Report
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.tally import Tally
 
 PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress

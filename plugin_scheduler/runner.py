@@ -32,12 +32,12 @@ from plugin_scheduler.frames import LONGEST_REASON
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whole
 from plugin_scheduler.own_process import NO_PROCESS, NoProcess, OwnProcess
-from plugin_scheduler.private_files import complete_file
 from plugin_scheduler.process_state import handler_of
-from plugin_scheduler.processes import run_exit_handlers
 from plugin_scheduler.reasons import Reason, ReasonCode, short
 from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.streams import Streams
+from plugin_scheduler.system.private_files import complete_file
+from plugin_scheduler.system.processes import run_exit_handlers
 from plugin_scheduler.task_call import call, cancel_running
 from plugin_scheduler.wire import BlockingChannel, Closed, pack_bytes
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from plugin_scheduler.capture import Output
 from plugin_scheduler.lane import Told
-from plugin_scheduler.private_files import PrivateFile, is_private
 from plugin_scheduler.reasons import Reason, ReasonCode, WrittenReason
 from plugin_scheduler.records import OUTCOMES, Order, Outcome
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.private_files import PrivateFile, is_private
 
 LARGEST = 1 << 30  # bytes of a result; no database takes more
 

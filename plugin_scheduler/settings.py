@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler.clock import is_zone
 from plugin_scheduler.errors import ConfigError
 from plugin_scheduler.records import OnFailure
 from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.system.clock import is_zone
 
 UTC = "UTC"
 #: What stands between groups, in `-K app:group` and in lists of groups that people write.

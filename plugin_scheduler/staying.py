@@ -9,13 +9,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Sequence
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.log import tell
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Outcome, TaskStatus, WorkerStatus
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.signals import name_of
+from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.signals import name_of
 
 MOST_NAMED = 5
 LAST_WORDS = 10.0  # seconds for the reports of killed runs to be stored

@@ -13,7 +13,6 @@ from typing import Any
 
 from plugin_scheduler import zones
 from plugin_scheduler.claim_health import ClaimHealth
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import ConfigError, Locked, NameTaken, StoreUnavailable
 from plugin_scheduler.event_queue import EventQueue
@@ -28,9 +27,10 @@ from plugin_scheduler.reasons import Reason, ReasonCode
 from plugin_scheduler.records import Outcome, WorkerStatus
 from plugin_scheduler.reporting import Reporting
 from plugin_scheduler.settings import Settings
-from plugin_scheduler.signals import DRAIN, KILL, RELOAD, STATE, Signals, name_of
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.signals import DRAIN, KILL, RELOAD, STATE, Signals, name_of
 from plugin_scheduler.ticker import Ticker
 from plugin_scheduler.vitals import Vitals
 from plugin_scheduler.worker_events import WorkerEvent

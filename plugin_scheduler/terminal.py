@@ -28,8 +28,8 @@ from plugin_scheduler.errors import BadTask, ConfigError, NotFound, StoreUnavail
 from plugin_scheduler.journal import Journal
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView, plain
-from plugin_scheduler.signals import release
 from plugin_scheduler.spelling import nearest
+from plugin_scheduler.system.signals import release
 
 if TYPE_CHECKING:
     from plugin_scheduler.display import Screen

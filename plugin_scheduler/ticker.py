@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.event_queue import EventQueue
@@ -29,6 +28,7 @@ from plugin_scheduler.store.outlook import (
     STRAYS,
     UNDECIDED,
 )
+from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker_events import WorkerEvent
 
 AT_LEAST_EVERY = 3.5  # seconds between two rounds, however seldom this worker beats

@@ -15,11 +15,11 @@ from typing import Any
 
 import psutil
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.identity import Identity, describe_me
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import Clock
 
 MEASURE_EVERY = 10.0  # seconds; to add up a process's memory takes the system a while
 

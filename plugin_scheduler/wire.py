@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.private_files import PrivateFile
+from plugin_scheduler.system.clock import SYSTEM
+from plugin_scheduler.system.private_files import PrivateFile
 
 _LENGTH = struct.Struct("!I")
 _CHUNK = 1 << 18

@@ -8,10 +8,10 @@ keep it too, and complain. I call store and clock. I never change a row.
 
 from __future__ import annotations
 
-from plugin_scheduler import clock
 from plugin_scheduler.log import tell
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system import clock
 
 
 def agree(store: Store, settings: Settings, worker_name: str) -> str | None:

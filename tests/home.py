@@ -12,10 +12,10 @@ from kit import Lab, lab_in
 from pydal import DAL
 
 from plugin_scheduler import Scheduler
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.records import WorkerStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import SYSTEM
 
 PROGRAM = """
 def add(a=1, b=2):

@@ -8,10 +8,10 @@ from typing import Any
 from kit import Lab
 
 from plugin_scheduler.browse import Browser, Explanation, Filter
-from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.records import WorkerStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import TaskView
+from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)
 

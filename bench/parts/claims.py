@@ -24,9 +24,9 @@ from bench.peers.ours import UUIDS
 from bench.places import Place
 from bench.rounds import Bench, Found
 from plugin_scheduler import Scheduler
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import SYSTEM
 
 TITLE = "Time to claim 100 tasks, without other rows and beside 2,100,000"
 METRIC = "ratio"

@@ -12,7 +12,6 @@ from pydal.objects import Query
 
 from plugin_scheduler import row_values, sight
 from plugin_scheduler.catalog import Home
-from plugin_scheduler.clock import SYSTEM, Clock
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.dialects.readings import ask, read_raw, read_rows
 from plugin_scheduler.dialects.statements import listed
@@ -21,6 +20,7 @@ from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import WorkerView
 from plugin_scheduler.store.due import Due
 from plugin_scheduler.store.workers import FOREIGN_LEASE
+from plugin_scheduler.system.clock import SYSTEM, Clock
 
 TASK_UNREADABLE = "Task {id} cannot be read: {why}"
 MANY_GROUPS = 200  # groups of one status that are told apart

@@ -14,8 +14,8 @@ from typing import Any
 
 from pydal.objects import Query
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.statements import listed
+from plugin_scheduler.system.clock import Clock
 
 GROWTH = 8  # a step is at most so many times as long as the one before
 SHORTEST = 20  # ids

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydal.objects import Expression
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.encodings import codecs_of_mysql
 from plugin_scheduler.dialects.literals import (
     batches,
@@ -30,9 +29,10 @@ from plugin_scheduler.dialects.statements import listed
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.probe import Probe
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
-from plugin_scheduler.lines import has_news
 from plugin_scheduler.models import CLAIM_INDEX, TABLES
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.socket_state import has_news
 
 IN_TRANSACTION = 1  # the server's flag for that
 FOUND_ROWS = 2  # the drivers' flag for: an update counts the rows it found, changed or not

@@ -12,7 +12,6 @@ from typing import Any
 
 from pydal.objects import Expression
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.encodings import ASCII
 from plugin_scheduler.dialects.literals import fits, ids_of, insert_into, values
 from plugin_scheduler.dialects.sayings import POINT, Ask, Changes
@@ -22,9 +21,10 @@ from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, NEEDED, TRIGGE
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.postgres import Ear, Listener
 from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
-from plugin_scheduler.lines import has_news
 from plugin_scheduler.models import TABLES
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.socket_state import has_news
 
 LOCK_MS = 500  # the worker's loop must go on: output, deadlines and signals do not wait
 DDL_LOCK_MS = 10_000  # at start there is time

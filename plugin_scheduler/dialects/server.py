@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.lines import has_hung_up, port_of
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.socket_state import has_hung_up, port_of
 
 CLOCK_GOOD_FOR = 10.0  # seconds after which the server's clock is read again
 SLEPT = 1.0  # seconds that this machine's clocks may disagree about the time since then

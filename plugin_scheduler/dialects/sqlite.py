@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from pydal.objects import Expression
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects.base import Dialect, open_connection
 from plugin_scheduler.dialects.literals import (
     Literals,
@@ -29,8 +28,9 @@ from plugin_scheduler.dialects.sayings import POINT
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.sqlite import DataVersion
 from plugin_scheduler.errors import StoreUnavailable
-from plugin_scheduler.file_locks import holders_of
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.file_locks import holders_of
 
 LOGS = ("-wal", "-shm")
 BUSY_MS = 500  # the worker's loop must go on: output, deadlines and signals do not wait

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Iterator
 
 from plugin_scheduler.doctor.findings import Exam, Finding, finding
-from plugin_scheduler.private_files import private_folder, temporary_path
 from plugin_scheduler.sight import quantity
+from plugin_scheduler.system.private_files import private_folder, temporary_path
 
 ROOM = 100_000_000  # bytes
 DESCRIPTORS = 256  # a worker has some twenty, and a few for each runner; tasks have their own

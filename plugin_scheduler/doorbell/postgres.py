@@ -16,9 +16,9 @@ import selectors
 from collections.abc import Callable
 from typing import Any
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.doorbell import Doorbell
-from plugin_scheduler.lines import has_hung_up
+from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.socket_state import has_hung_up
 
 TEST_EVERY = 4.0  # seconds between two rings of one's own
 HEARD_WITHIN = 2.0  # seconds until one's own ring must have been heard

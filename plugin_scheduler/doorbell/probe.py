@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.doorbell import Doorbell
+from plugin_scheduler.system.clock import Clock
 
 BRISK = 0.03  # seconds between two questions after news
 CALM = 1.8  # seconds between two questions when nothing happens: an idle worker is to cost little

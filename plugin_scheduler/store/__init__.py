@@ -15,7 +15,6 @@ from typing import Any
 
 from pydal import DAL
 
-from plugin_scheduler.clock import Clock
 from plugin_scheduler.dialects import close_connection, dialect_for, driver_args, require_file
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.models import INDEXES, TABLES, define_tables
@@ -28,6 +27,7 @@ from plugin_scheduler.store.metrics import Metrics
 from plugin_scheduler.store.outlook import Outlook
 from plugin_scheduler.store.tasks import Tasks
 from plugin_scheduler.store.workers import Workers
+from plugin_scheduler.system.clock import Clock
 
 
 class Store:

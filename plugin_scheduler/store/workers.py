@@ -11,13 +11,13 @@ import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from plugin_scheduler.clock import is_zone
 from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.dialects.readings import read_rows
 from plugin_scheduler.error_text import first_line
 from plugin_scheduler.errors import ConfigError, NameTaken
 from plugin_scheduler.records import Worker, WorkerStatus
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import is_zone
 
 #: Not the statistics: somebody may have put there what is no JSON.
 COLUMNS = (

@@ -15,7 +15,7 @@ from kit import CONT, STOP, TERM, Lab, Worker, eventually, is_alive
 from makers import an_order
 from pools import Runners
 
-from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.system.clock import SYSTEM
 
 LAPSED = "its worker could not renew its lease in time"
 SOURCE = """

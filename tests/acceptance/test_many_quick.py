@@ -14,8 +14,8 @@ from makers import an_order
 from pools import Runners
 
 from plugin_scheduler import crew
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.records import Order
+from plugin_scheduler.system.clock import SYSTEM
 
 SOURCE = """
 def work(what="quick"):

@@ -11,10 +11,10 @@ from home import Connect, engine_on, scheduler_on
 from kit import Lab
 
 from plugin_scheduler.browse import Browser
-from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.metrics import KEPT, PRUNED
+from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.tally import Amount, Kind
 
 NOW = datetime(2026, 1, 31, 12, 0, 30)

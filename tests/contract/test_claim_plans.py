@@ -14,10 +14,10 @@ from home import Connect, scheduler_on
 from plans import SORTING, WHOLE, heard, is_mysql, plan
 from plugin_scheduler.models import INDEXES, TABLES
 
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import SYSTEM
 
 MANY, A_FEW, PRIORITIES = 10_000, 200, 10
 NOW = datetime(2026, 5, 1, 9)

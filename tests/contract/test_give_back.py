@@ -9,7 +9,6 @@ from databases import SERVERS
 from home import Connect, engine_on, scheduler_on
 from makers import NINE
 
-from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.crew import News
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.known_functions import KnownFunctions
@@ -17,6 +16,7 @@ from plugin_scheduler.outage import PAUSES
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import TurnedClock
 
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 

@@ -12,7 +12,6 @@ from home import Connect, engine_on, scheduler_on
 from refusing import FORGIVING, REFUSING, ask
 
 from plugin_scheduler.capture import Output
-from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.crew import News
 from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.intake import Intake
@@ -23,6 +22,7 @@ from plugin_scheduler.reporting import REFUSED_AGAIN, Reporting
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.ticker import Ticker
 
 ME = "me"

@@ -14,9 +14,9 @@ from home import Connect, scheduler_on
 from plugin_scheduler.models import INDEXES
 
 from plugin_scheduler.browse import Browser
-from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import TurnedClock
 
 NOW, DAY = datetime(2026, 5, 1, 9), timedelta(days=1)
 MANY = 3_000

@@ -12,10 +12,10 @@ from home import Connect, scheduler_on
 from plans import heard
 
 from plugin_scheduler.browse import Browser, Count, Filter, Listing
-from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.errors import BadTask
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)
 HOUR = timedelta(hours=1)

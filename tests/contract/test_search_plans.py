@@ -15,10 +15,10 @@ from plans import WHOLE, heard, is_mysql, plan
 from plugin_scheduler.models import INDEXES
 
 from plugin_scheduler.browse import Browser, Count, Filter
-from plugin_scheduler.clock import SYSTEM, TurnedClock
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 
 MANY, FEW = 12_000, 300
 NOW = datetime(2026, 5, 1, 9)

@@ -22,10 +22,10 @@ from hypothesis.stateful import (
 from makers import NINE
 from support.task_model import MAX_LOSSES, PERIOD, Modelled
 
-from plugin_scheduler.clock import SYSTEM, TurnedClock
 from plugin_scheduler.records import Order, Outcome, Report
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 
 WORKERS = st.sampled_from(("ann", "bob"))
 BY_REPORT = ("COMPLETED", "COMPLETED", "FAILED", "TIMEOUT", "DIED", "INTERRUPTED", "STOPPED")

@@ -12,7 +12,6 @@ from makers import NINE
 from plugin_scheduler import Scheduler
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.claim_health import PAUSES, ClaimHealth
-from plugin_scheduler.clock import SYSTEM, TurnedClock
 from plugin_scheduler.event_queue import MOST, EventQueue
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.journal import Journal
@@ -20,6 +19,7 @@ from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.events import KEPT, Happened
+from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 from plugin_scheduler.worker_events import SCHEDULER, WorkerEvent
 
 

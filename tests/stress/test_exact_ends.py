@@ -17,8 +17,8 @@ from kit import Lab, eventually
 from makers import an_order
 from pools import Runners
 
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.records import Order
+from plugin_scheduler.system.clock import SYSTEM
 
 pytestmark = pytest.mark.alone
 

@@ -17,16 +17,16 @@ import spans
 from home import add_worker
 from kit import CONT, STOP, Lab, Worker, eventually
 
-from plugin_scheduler.clock import SYSTEM
 from plugin_scheduler.errors import Locked
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system.clock import SYSTEM
 
 SETTINGS = Settings(heartbeat=1)
 HASTY = Settings(heartbeat=0.3)  # for what must wait for a whole lease
 DEAD, EACH, BROADCASTS, REPEATS = 12, 4, 6, 25
 LEADER = """
-from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.ticker import Ticker

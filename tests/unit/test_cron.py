@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydal import DAL, Field
 
-from plugin_scheduler import clock
 from plugin_scheduler.cron import AT_FORMS, IS_CRONLINE, CronParser, check, next_after
+from plugin_scheduler.system import clock
 
 # --- behaviour, one sentence each --------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from makers import NINE, a_task
 
-from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.known_functions import (
     LATELY,
     LISTED,
@@ -16,6 +15,7 @@ from plugin_scheduler.known_functions import (
     SKIP_FOR,
     KnownFunctions,
 )
+from plugin_scheduler.system.clock import TurnedClock
 
 WAIT = 3600.0
 

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 from makers import NINE
 
-from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.doorbell.postgres import (
     DEAF,
     HEARD_WITHIN,
@@ -23,6 +22,7 @@ from plugin_scheduler.doorbell.postgres import (
     Listener,
 )
 from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.system.clock import TurnedClock
 
 ME, SOMEBODY = 100, 200
 

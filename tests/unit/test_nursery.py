@@ -7,9 +7,9 @@ from collections import Counter
 from contextlib import closing, suppress
 from pathlib import Path
 
-from plugin_scheduler.lines import has_news
 from plugin_scheduler.nursery import Nursery
 from plugin_scheduler.settings import Settings
+from plugin_scheduler.system.socket_state import has_news
 
 
 def pipes_of(pid: int) -> list[str]:

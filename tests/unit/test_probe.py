@@ -6,8 +6,8 @@ import itertools
 
 from makers import NINE
 
-from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.doorbell.probe import BRISK, CALM, FULL_LOOK, Probe
+from plugin_scheduler.system.clock import TurnedClock
 
 
 class Asked:

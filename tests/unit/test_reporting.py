@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from makers import NINE, an_order
 
-from plugin_scheduler.clock import TurnedClock
 from plugin_scheduler.crew import News
 from plugin_scheduler.errors import Locked
 from plugin_scheduler.lifecycle import Move
 from plugin_scheduler.records import Outcome, Report
 from plugin_scheduler.reporting import Reporting
 from plugin_scheduler.runs import Result
+from plugin_scheduler.system.clock import TurnedClock
 
 HELD, REFUSED, GOOD = 1, 2, 3
 

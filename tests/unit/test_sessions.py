@@ -15,7 +15,7 @@ from pydal import DAL
 from plugin_scheduler.dialects.bare_connections import BareConnections
 from plugin_scheduler.dialects.sessions import Session, _may_touch
 from plugin_scheduler.errors import CommitFailed
-from plugin_scheduler.file_locks import holders_of
+from plugin_scheduler.system.file_locks import holders_of
 
 TOUCHES = """
 SET search_path TO x

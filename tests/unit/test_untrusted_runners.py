@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from plugin_scheduler import capture
 from plugin_scheduler.crew import UNREADABLE
 from plugin_scheduler.lane import Told, pack_report
-from plugin_scheduler.private_files import PrivateFile, nameless_file
 from plugin_scheduler.reasons import ReasonCode, code_of
 from plugin_scheduler.records import Outcome
+from plugin_scheduler.system.private_files import PrivateFile, nameless_file
 from plugin_scheduler.wire import attached, pack, pack_bytes
 
 GUILTY, INNOCENT, BEHIND = 81, 82, 83

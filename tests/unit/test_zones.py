@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from home import Connect, add_worker, connections, scheduler_on
 
-from plugin_scheduler import clock, zones
-from plugin_scheduler.clock import SYSTEM
+from plugin_scheduler import zones
 from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
+from plugin_scheduler.system import clock
+from plugin_scheduler.system.clock import SYSTEM
 
 HOUR = timedelta(hours=1)
 Live = Callable[[str], None]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from plugin_scheduler.signals import (
+from plugin_scheduler.system.signals import (
     DRAIN,
     HEEDED,
     KILL,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from plugin_scheduler.lines import has_hung_up, has_news, port_of
+from plugin_scheduler.system.socket_state import has_hung_up, has_news, port_of
 
 RESET = struct.pack("ii", 1, 0)  # to linger for 0 seconds: closed without a goodbye
 

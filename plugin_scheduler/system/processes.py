@@ -20,9 +20,9 @@ from typing import Any, NoReturn
 
 import psutil
 
-from plugin_scheduler.clock import SYSTEM
-from plugin_scheduler.private_files import complete_file
-from plugin_scheduler.signals import held_back
+from plugin_scheduler.system.clock import SYSTEM
+from plugin_scheduler.system.private_files import complete_file
+from plugin_scheduler.system.signals import held_back
 
 #: Runs `plugin_scheduler.entry`. Not by -m, which has Python look for every module in the current
 #: folder first: an email.py there would be run in place of Python's own. Where this package was

@@ -13,7 +13,7 @@ from makers import an_order
 
 from plugin_scheduler.board import PAGE, Board, blank_page
 from plugin_scheduler.lane import Lane, LaneEnd, packed, whole
-from plugin_scheduler.private_files import (
+from plugin_scheduler.system.private_files import (
     PrivateFile,
     complete_file,
     is_private,

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from plugin_scheduler.lines import has_news
+from plugin_scheduler.system.socket_state import has_news
 
 #: Kept for the worker whatever a program does with them.
 LEAVING = (signal.SIGTERM, signal.SIGINT)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from plugin_scheduler.log_outlet import KEPT, OutletHandler
+from plugin_scheduler.system.log_outlet import KEPT, OutletHandler
 
 Ends = tuple[int, int]
 

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from plugin_scheduler.clock import SYSTEM, TurnedClock, is_zone, naive, own_zone
+from plugin_scheduler.system.clock import SYSTEM, TurnedClock, is_zone, naive, own_zone
 
 NOON = datetime(2026, 7, 1, 12, tzinfo=timezone.utc).timestamp()
 

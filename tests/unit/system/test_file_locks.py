@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plugin_scheduler.file_locks import LOCKS, holders_of
+from plugin_scheduler.system.file_locks import LOCKS, holders_of
 
 pytestmark = pytest.mark.skipif(not os.path.exists(LOCKS), reason="the system tells of no locks")
 
