@@ -15,9 +15,9 @@ from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.tasks import wanted_of
 from plugin_scheduler.controllers.visit import Done, Visit, whole
 
-from plugin_scheduler import values
 from plugin_scheduler.acts import ACTS, Acted
-from plugin_scheduler.errors import BadTask
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.system.clock import SYSTEM
 
 DELETE = "delete"  # for admins, and so at an address of its own
@@ -68,7 +68,7 @@ def _act(visit: Visit, name: str) -> Done:
 
 def _query(visit: Visit) -> dict[str, str]:
     """The filter that the list had, and only that: which page it was is of no account."""
-    text = values.clean(str(visit.given.get("query") or ""))
+    text = json_codec.clean(str(visit.given.get("query") or ""))
     try:
         pairs = parse_qsl(text, True, strict_parsing=bool(text), max_num_fields=50)
     except ValueError:

@@ -13,8 +13,8 @@ from plugin_scheduler.controllers.visit import Done, Visit, whole
 
 from plugin_scheduler.acts import Acted
 from plugin_scheduler.browse.failures import DAYS, Failures, Group
+from plugin_scheduler.core.errors import NotFound
 from plugin_scheduler.dialects.literals import batches
-from plugin_scheduler.errors import NotFound
 
 SPANS = (1, 7, 30)  # days that are offered
 

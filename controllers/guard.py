@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.core.errors import ConfigError
 
 HEADER, FIELD = "X-Scheduler-Token", "_token"
 PORTS = {"http": 80, "https": 443}

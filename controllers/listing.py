@@ -12,7 +12,7 @@ from plugin_scheduler.controllers.visit import Visit
 
 from plugin_scheduler.browse import Filter, Listing
 from plugin_scheduler.browse.wanted import NEWEST, OLDEST
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 LIMIT = 50  # tasks on a page
 RISING = ("next run", "name")  # orders that begin with the least

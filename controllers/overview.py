@@ -14,7 +14,7 @@ from plugin_scheduler import sight
 from plugin_scheduler.browse import Notice, Overview
 from plugin_scheduler.browse.overview import MANY
 from plugin_scheduler.browse.warnings import TASKS
-from plugin_scheduler.records import TaskStatus, WorkerStatus
+from plugin_scheduler.core.types import TaskStatus, WorkerStatus
 from plugin_scheduler.sight import RunningNow, WorkerView
 
 #: Columns of the groups' table, as far as there is such a task.

@@ -26,10 +26,11 @@ from plugin_scheduler.controllers.shown import NOTHING
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Done, Visit
 
-from plugin_scheduler import cron, recurrence, values
+from plugin_scheduler import cron, recurrence
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.editing import as_text
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.sentences import Sentence
 
 TIMES_SHOWN = 5
 LONGEST = 80  # characters of a value in the history
@@ -106,8 +107,8 @@ def _mount_api(site: Site) -> None:
 
 def _form_of(visit: Visit) -> TaskForm:
     """The form that somebody sent: of a new task, one like another, or one that is edited."""
-    edited = values.clean(str(visit.given.get("edits") or ""))
-    like = edited or values.clean(str(visit.given.get("like") or ""))
+    edited = json_codec.clean(str(visit.given.get("edits") or ""))
+    like = edited or json_codec.clean(str(visit.given.get("like") or ""))
     task = visit.task(like) if like else None
     return TaskForm(visit, str(visit.given.get("function") or ""), task, edits=bool(edited))
 
@@ -148,8 +149,8 @@ def _edited(visit: Visit, form: TaskForm, sent: Sent) -> Done:
     if sent.function != form.name:
         columns["function_name"] = sent.function
     if sent.has_arguments:
-        columns["args"] = values.encode(sent.pargs, "pargs")
-        columns["vars"] = values.encode(sent.pvars, "pvars")
+        columns["args"] = json_codec.encode(sent.pargs, "pargs")
+        columns["vars"] = json_codec.encode(sent.pvars, "pvars")
     answer = visit.scheduler.edit_task(task.id, _shown(visit), **columns)
     if answer.errors:
         return _wrong(visit, answer.errors)
@@ -175,7 +176,7 @@ def _told(form: TaskForm, sent: Sent, changed: Mapping[str, Any]) -> Mapping[str
 def _shown(visit: Visit) -> dict[str, Any]:
     """What the form had when it was opened."""
     try:
-        found = values.decode(str(visit.given.get("shown") or "{}"))
+        found = json_codec.decode(str(visit.given.get("shown") or "{}"))
     except ValueError:
         found = None
     if not isinstance(found, dict):

@@ -14,13 +14,13 @@ from typing import Any
 
 from plugin_scheduler.controllers.visit import Visit
 
-from plugin_scheduler import typed, values
-from plugin_scheduler.arguments import ABSENT, Argument, Kind, arguments_of, summary_of
+from plugin_scheduler.core import form_values, json_codec
+from plugin_scheduler.core.errors import BadTask, NotFound
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.redaction import HIDDEN, NOWHERE, Place, listed, marks
+from plugin_scheduler.core.signature import ABSENT, Argument, Kind, arguments_of, summary_of
+from plugin_scheduler.core.types import OnFailure
 from plugin_scheduler.editing import EDITABLE, OWN, as_text
-from plugin_scheduler.errors import BadTask, NotFound
-from plugin_scheduler.records import OnFailure
-from plugin_scheduler.secrecy import HIDDEN, NOWHERE, Place, listed, marks
-from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import TaskView
 from plugin_scheduler.system import clock
 
@@ -54,8 +54,8 @@ class TaskForm:
         once: bool = False,
     ) -> None:
         self.visit, self.task, self.edits, self.once = visit, task, edits, once
-        self.name = values.clean(task.function if task and not function else function)
-        if task and self.name != values.clean(task.function):  # whose secrets would they be?
+        self.name = json_codec.clean(task.function if task and not function else function)
+        if task and self.name != json_codec.clean(task.function):  # whose secrets would they be?
             what = "task {id} runs {function}: its form is for no other function"
             raise BadTask(Sentence(what, id=task.id, function=task.function))
         catalog = visit.scheduler.catalog
@@ -92,13 +92,13 @@ class TaskForm:
         """Names of arguments that nobody is shown, wholly or in part."""
         found = secret_names(self.arguments, self.declared.get("secret"))
         found |= secret_names(self.arguments, self.original.get("secret"))
-        shown = typed.named(self.arguments, *self.masked) or {}
+        shown = form_values.named(self.arguments, *self.masked) or {}
         return found | {one.name for one in self.arguments if _has_dots(one, shown.get(one.name))}
 
     @cached_property
     def kept(self) -> dict[str, Any]:
         """Secrets that the task has, by name."""
-        found = typed.named(self.arguments, *self.before) or {}
+        found = form_values.named(self.arguments, *self.before) or {}
         return {name: value for name, value in found.items() if name in self.secret}
 
     def stand_ins(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class TaskForm:
             return {}
         if not self.function:
             return None
-        return typed.texts(self.arguments, pargs, pvars)
+        return form_values.texts(self.arguments, pargs, pvars)
 
     def fields(self) -> list[dict[str, Any]]:
         """A field for each argument."""
@@ -146,7 +146,7 @@ class TaskForm:
     def _choices(self, one: Argument) -> list[tuple[str, str]]:
         """What can be chosen: what is sent, and what is shown."""
         if one.kind == Kind.BOOL:
-            return [(typed.YES, self.visit.T("yes")), (typed.NO, self.visit.T("no"))]
+            return [(form_values.YES, self.visit.T("yes")), (form_values.NO, self.visit.T("no"))]
         return [(shown, shown) for shown, _ in one.choices]
 
     # -- columns --------------------
@@ -236,7 +236,7 @@ class TaskForm:
             name: as_text(value) if name in TIMES and value else value
             for name, value in columns.items()
         }
-        return typed.written(
+        return form_values.written(
             {"function": function, "pargs": pargs, "pvars": pvars, **told}, indent=2
         )
 
@@ -260,7 +260,7 @@ class TaskForm:
         self, pargs: list[Any], pvars: dict[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
         """Each argument under its place and under its name, where it may be given in both ways."""
-        found = typed.named(self.arguments, pargs, pvars) or {}
+        found = form_values.named(self.arguments, pargs, pvars) or {}
         by_place = [one.name for one in self.arguments if not (one.by_name_only or one.gathers)]
         others = [found.get(name, ABSENT) for name in by_place[len(pargs) :]]
         both = {one.name for one in self.arguments if not (one.by_place_only or one.gathers)}
@@ -304,7 +304,7 @@ class TaskForm:
 
 def form_for(visit: Visit) -> TaskForm | None:
     """The form that the address asks for; None where no function is chosen yet."""
-    like, function = values.clean(visit.query.get("like", "")), visit.query.get("function", "")
+    like, function = json_codec.clean(visit.query.get("like", "")), visit.query.get("function", "")
     task = visit.task(like) if like else None
     if task is None and not function:
         return None
@@ -341,7 +341,9 @@ def _dots(gathers: str, value: Any) -> Any:
 
 
 def default_text(one: Argument) -> str:
-    return typed.text_of(one, one.default) if one.has_default and one.default is not None else ""
+    if not one.has_default or one.default is None:
+        return ""
+    return form_values.text_of(one, one.default)
 
 
 def _example(one: Argument) -> Any:
@@ -353,7 +355,7 @@ def _example(one: Argument) -> Any:
 def _decoded(text: Any, empty: Any) -> Any:
     """What was given to a task; nothing where its row cannot be read."""
     try:
-        found = values.decode(text) if text else empty
+        found = json_codec.decode(text) if text else empty
     except ValueError:
         return empty
     return found if isinstance(found, type(empty)) else empty

@@ -11,8 +11,8 @@ from typing import Any
 from plugin_scheduler.controllers.queue_form import default_text, secret_names
 from plugin_scheduler.controllers.visit import Visit
 
-from plugin_scheduler.arguments import Argument, arguments_of, summary_of
-from plugin_scheduler.secrecy import HIDDEN
+from plugin_scheduler.core.redaction import HIDDEN
+from plugin_scheduler.core.signature import Argument, arguments_of, summary_of
 
 SHORT = 30  # characters of a default
 

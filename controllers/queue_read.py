@@ -16,10 +16,10 @@ from typing import Any
 
 from plugin_scheduler.controllers.queue_form import AT, CRON, EVERY, TIMES, UNITS, TaskForm
 
-from plugin_scheduler import secrecy, typed, values
+from plugin_scheduler.core import form_values, json_codec, redaction
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.editing import EDITABLE
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.sentences import Sentence
 
 NUMBERS = ("priority", "timeout", "retry_failed", "sync_output", "repeats", "period")
 FLAGS = ("enabled", "broadcast", "prevent_drift")
@@ -42,7 +42,7 @@ class Sent:
     columns: dict[str, Any] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     has_arguments: bool = True  # others than the task has
-    filled: list[secrecy.Place] = field(default_factory=list)  # where dots stood
+    filled: list[redaction.Place] = field(default_factory=list)  # where dots stood
     is_typed: bool = False  # something else than the task has was given for a hidden one
 
 
@@ -56,7 +56,7 @@ def of_form(form: TaskForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -
         sent.pargs, sent.pvars = form.before
     else:
         typed_in = {one.name: texts.get(f"arg.{one.name}", "") for one in form.arguments}
-        reading = typed.read(form.arguments, typed_in, kept)
+        reading = form_values.read(form.arguments, typed_in, kept)
         sent.pargs, sent.pvars = reading.pargs, reading.pvars
         sent.errors = {f"arg.{name}": error for name, error in reading.errors.items()}
         sent.is_typed = any(typed_in[name].strip() for name in form.kept)
@@ -70,13 +70,13 @@ def of_form(form: TaskForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -
 
 def _by_name(form: TaskForm, pargs: list[Any], pvars: dict[str, Any]) -> str:
     """The same text for the same arguments, however they are given."""
-    found = typed.named(form.arguments, pargs, pvars)
+    found = form_values.named(form.arguments, pargs, pvars)
     return json.dumps([pargs, pvars] if found is None else found, sort_keys=True)
 
 
 def _read_columns(sent: Sent, texts: Mapping[str, str], edits: bool) -> None:
     for name in (*NAMES, *NUMBERS):
-        text = values.clean(texts.get(name, "")).strip()
+        text = json_codec.clean(texts.get(name, "")).strip()
         if text or edits:
             sent.columns[name] = text or (None if name == "only_worker" else text)
     for name in FLAGS:
@@ -119,7 +119,7 @@ def _read_when(sent: Sent, texts: Mapping[str, str], edits: bool) -> None:
     if mode == EVERY:
         _read_period(sent, texts)
     elif mode == CRON:
-        columns["cronline"] = values.clean(texts.get("cronline", "")).strip() or None
+        columns["cronline"] = json_codec.clean(texts.get("cronline", "")).strip() or None
         if not columns["cronline"]:
             sent.errors["cronline"] = Sentence(
                 "write a cron line, such as {line}", line="0 3 * * *"
@@ -156,7 +156,7 @@ def _places(text: str) -> list[Any]:
 def of_text(form: TaskForm, text: str) -> Sent:
     """What a document says that somebody typed."""
     try:
-        document = values.from_json(text)
+        document = json_codec.from_json(text)
     except json.JSONDecodeError as error:
         where = {"line": error.lineno, "column": error.colno, "what": error.msg}
         sentence = Sentence("is no JSON: line {line}, column {column}: {what}", **where)
@@ -190,7 +190,7 @@ def _function_of(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> str
     if not isinstance(name, str) or not name.strip():
         sent.errors["function"] = Sentence("name the function to run")
         return ""
-    return values.clean(name).strip()
+    return json_codec.clean(name).strip()
 
 
 def _read_call(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> None:
@@ -214,7 +214,7 @@ def _read_call(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> None:
         pvars = {}
     for name, value, before in zip(OF_ARGUMENTS, (pargs, pvars), hidden, strict=True):
         try:
-            setattr(sent, name, secrecy.unmasked(value, before, sent.filled))
+            setattr(sent, name, redaction.unmasked(value, before, sent.filled))
         except BadTask as error:
             sent.errors[name] = error.args[0] if is_same else _of_another(form)
     kept = sum(form.is_hidden(place) for place in sent.filled)
@@ -229,7 +229,7 @@ def _of_another(form: TaskForm) -> Sentence:
 def _read_column(sent: Sent, name: str, value: Any, edits: bool) -> None:
     allowed = DOCUMENT if not edits else tuple(one for one in DOCUMENT if one != "uuid")
     if name not in allowed:
-        sent.errors[values.clean(name)] = _not_to_be_said(name, allowed)
+        sent.errors[json_codec.clean(name)] = _not_to_be_said(name, allowed)
     elif name == "function_name":
         return
     elif name == "secret":
@@ -273,10 +273,10 @@ def columns_of(form: TaskForm, sent: Sent) -> dict[str, Any]:
     if form.task is None or sent.function != form.name:  # of another one it has no arguments
         return columns
     try:
-        given = secrecy.listed(columns.get("secret"))
+        given = redaction.listed(columns.get("secret"))
     except BadTask:  # told where it is queued or written
         return columns
     function = form.functions.get(sent.function)
-    own = secrecy.carried(form.original, function, sent.pargs, sent.pvars)
-    columns["secret"] = secrecy.joined([own, given])
+    own = redaction.carried(form.original, function, sent.pargs, sent.pvars)
+    columns["secret"] = redaction.joined([own, given])
     return columns

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.core.errors import ConfigError
 
 VIEW, ACT, ADMIN = "view", "act", "admin"
 ROLES = (VIEW, ACT, ADMIN)

@@ -13,11 +13,11 @@ from plugin_scheduler.controllers.rights import VIEW
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Done, Visit, whole
 
-from plugin_scheduler import values
 from plugin_scheduler.blame import Blame, blame
 from plugin_scheduler.browse import RunDetail
-from plugin_scheduler.errors import NotFound
-from plugin_scheduler.records import RunStatus
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import NotFound
+from plugin_scheduler.core.types import RunStatus
 from plugin_scheduler.sight import TaskView
 
 TRACEBACK = 1 << 16  # characters; a worker stores no longer ones, a person may
@@ -164,5 +164,5 @@ def _seconds(visit: Visit, run: RunDetail) -> float | None:
 def pretty(run: RunDetail) -> str:
     """A result to be read by people."""
     if run.result_cut or isinstance(run.result, str):
-        return values.clean(run.result)
-    return values.clean(json.dumps(run.result, indent=2, ensure_ascii=False, default=str))
+        return json_codec.clean(run.result)
+    return json_codec.clean(json.dumps(run.result, indent=2, ensure_ascii=False, default=str))

@@ -17,8 +17,8 @@ from py4web import URL
 from yatl.helpers import SPAN, TAG, XML
 
 from plugin_scheduler import sight
-from plugin_scheduler.records import Outcome, TaskStatus, WorkerStatus
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import Outcome, TaskStatus, WorkerStatus
 from plugin_scheduler.system import clock
 
 #: Look of a status: its colour has a meaning, the word is always there, too.

@@ -30,9 +30,9 @@ from py4web import URL, Session, action, request, response
 from py4web.core import BareFixture, bottle, render
 from yatl.helpers import INPUT
 
-from plugin_scheduler import values
-from plugin_scheduler.errors import NotFound, SchedulerError, StoreUnavailable
-from plugin_scheduler.visible_text import visible
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import NotFound, SchedulerError, StoreUnavailable
+from plugin_scheduler.core.visible_text import visible
 
 DAY = 24 * 3600
 #: Templates whose fields are sent back.
@@ -237,7 +237,7 @@ class Site:
         response.headers["Content-Type"] = "text/html; charset=utf-8"
         folder = str(FOLDER)
         text: str = render(filename=str(FOLDER / template), path=folder, context=context)
-        text = values.clean(text)  # halves of letters are in no encoding
+        text = json_codec.clean(text)  # halves of letters are in no encoding
         # A form must send back what it was given; all other pages are only read.
         return text if template in FORMS else visible(text, lines=True)
 
@@ -258,7 +258,7 @@ def _wants_json() -> bool:
 
 def _json(answer: Any) -> str:
     response.headers["Content-Type"] = "application/json"
-    return json.dumps(values.document(answer), allow_nan=False)
+    return json.dumps(json_codec.document(answer), allow_nan=False)
 
 
 def _body(visit: Visit) -> dict[str, Any]:
@@ -271,7 +271,7 @@ def _body(visit: Visit) -> dict[str, Any]:
 
 def _cleaned(place: Any) -> Any:
     """What stands in an address, as every database takes it."""
-    return values.clean(place) if isinstance(place, str) else place
+    return json_codec.clean(place) if isinstance(place, str) else place
 
 
 def _status_of(error: SchedulerError) -> int:

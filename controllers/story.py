@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.browse.runs import RunPage
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.journal import Note
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import RunView, TaskView, span
 
 SLOW = 1.0  # seconds of waiting that are worth a word

@@ -13,11 +13,12 @@ from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.story import story
 from plugin_scheduler.controllers.visit import Done, Visit
 
-from plugin_scheduler import forecast, sight, values
+from plugin_scheduler import forecast, sight
 from plugin_scheduler.browse import RunDetail
 from plugin_scheduler.browse.coming import in_words
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.sight import TaskView
 
 BUTTONS = {
@@ -121,7 +122,7 @@ def _call(task: TaskView) -> list[tuple[str, str]]:
         args, kwargs = json.loads(task.args), json.loads(task.vars)
         places = [*((str(number), one) for number, one in enumerate(args, 1)), *kwargs.items()]
         return [
-            (values.clean(name), _short(json.dumps(one, ensure_ascii=False)))
+            (json_codec.clean(name), _short(json.dumps(one, ensure_ascii=False)))
             for name, one in places
         ]
     except (ValueError, TypeError, AttributeError, RecursionError):
@@ -129,7 +130,7 @@ def _call(task: TaskView) -> list[tuple[str, str]]:
 
 
 def _short(text: str) -> str:
-    return values.clean(text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
+    return json_codec.clean(text if len(text) <= LONGEST else f"{text[:LONGEST]} …")
 
 
 def _without_texts(view: dict[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from plugin_scheduler.controllers.listing import LIMIT, links, times
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Visit, whole
 
-from plugin_scheduler import sight, values
+from plugin_scheduler import sight
 from plugin_scheduler.browse import Count, Filter, Listing
 from plugin_scheduler.browse.wanted import NEWEST, ORDERS, TIMES
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.sight import TaskView, plain
 from plugin_scheduler.system import clock
 
@@ -80,7 +81,7 @@ def mount(site: Site) -> None:
 
 def parts_asked(visit: Visit) -> dict[str, str]:
     """The parts of the filter that were given, as texts; statuses with commas."""
-    given = {name: values.clean(visit.query.get(name, "")).strip() for name in PARTS}
+    given = {name: json_codec.clean(visit.query.get(name, "")).strip() for name in PARTS}
     given["status"] = ",".join(filter(None, visit.several("status")))
     return {name: text for name, text in given.items() if text}
 
@@ -107,7 +108,7 @@ def wanted_of(visit: Visit, parts: Mapping[str, str]) -> Filter:
 
 
 def _paged(visit: Visit, parts: Mapping[str, str]) -> Filter:
-    asked = {name: values.clean(visit.query.get(name, "")) for name in PLACES}
+    asked = {name: json_codec.clean(visit.query.get(name, "")) for name in PLACES}
     limit = whole(asked["limit"] or LIMIT, "limit")
     changes = {
         "sort": _one_of(visit, ORDERS, asked["sort"] or NEWEST),
@@ -162,7 +163,7 @@ def _row(visit: Visit, task: TaskView) -> dict[str, Any]:
     """A task, and what is said of it besides."""
     return {
         "task": task,
-        "call": values.clean(sight.call(task, SHORT)),
+        "call": json_codec.clean(sight.call(task, SHORT)),
         "when": _how_soon(visit, task),
     }
 

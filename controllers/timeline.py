@@ -12,9 +12,9 @@ from plugin_scheduler.controllers.visit import Visit
 
 from plugin_scheduler import sight
 from plugin_scheduler.browse.timeline import Bar, Row, Timeline
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.records import RunStatus
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import RunStatus
 
 #: Seconds, and what they are called.
 SPANS = ((900, "15 minutes"), (3600, "1 hour"), (6 * 3600, "6 hours"), (24 * 3600, "24 hours"))

@@ -16,12 +16,12 @@ from plugin_scheduler.controllers.rights import Person
 from plugin_scheduler.controllers.shown import Shown
 from py4web import request
 
-from plugin_scheduler import values
 from plugin_scheduler.acts import Acted, Acts
 from plugin_scheduler.browse import Browser
-from plugin_scheduler.errors import BadTask, NotFound
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import BadTask, NotFound
+from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.journal import Journal
-from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import TaskView
 
 LARGEST = 2**63 - 1
@@ -142,7 +142,7 @@ def whole(text: Any, name: str) -> int:
 
 def _json_body() -> Any:
     try:
-        return values.from_json(request.body.read().decode("utf-8"))
+        return json_codec.from_json(request.body.read().decode("utf-8"))
     except ValueError as error:
         raise BadTask(Sentence("the body is not valid JSON: {why}", why=str(error))) from error
     finally:
@@ -155,4 +155,4 @@ def _all(value: Any) -> list[Any]:
 
 
 def _text(value: Any) -> str:
-    return values.clean(value if isinstance(value, str) else str(value))
+    return json_codec.clean(value if isinstance(value, str) else str(value))

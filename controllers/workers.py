@@ -15,9 +15,9 @@ from plugin_scheduler.controllers.visit import Done, Visit
 
 from plugin_scheduler import sight
 from plugin_scheduler.browse.workers import AtWork, Member
-from plugin_scheduler.errors import BadTask, NotFound
-from plugin_scheduler.records import WorkerStatus
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.errors import BadTask, NotFound
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import WorkerStatus
 
 ORDERS = ("resume", "disable", "terminate", "kill")
 GIGABYTE = 1e9

@@ -22,9 +22,10 @@ from plugin_scheduler.models import TABLES, define_tables
 from pydal import DAL
 
 import plugin_scheduler
-from plugin_scheduler import cli, controllers, lifecycle, log, records
-from plugin_scheduler.reasons import TEMPLATES
-from plugin_scheduler.settings import Settings
+from plugin_scheduler import cli, controllers, lifecycle
+from plugin_scheduler.core import log_events, types
+from plugin_scheduler.core.reasons import TEMPLATES
+from plugin_scheduler.core.settings import Settings
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 HEAD = "<!-- Made from the code by make_reference.py: change the code, then `make reference`. -->"
@@ -293,13 +294,13 @@ def states_page() -> str:
         "States and moves",
         "![The life of a task](../pictures/life-of-a-task.svg)",
         "## Of a task",
-        meanings(records.TaskStatus),
+        meanings(types.TaskStatus),
         "## Moves",
         "A task changes its status by one of these moves and in no other way. Each is written\n"
         "only where its guard holds at that instant.",
         table(("move", "from", "to", "who", "guard", "also"), rows),
         "## Of a run",
-        ", ".join(map(code, records.RunStatus.ALL)),
+        ", ".join(map(code, types.RunStatus.ALL)),
         "The column `outcome` says more than the status, which keeps web2py's words. It is NULL\n"
         "while a run is at work, and in rows of older versions: pages then show the status.",
         outcomes(),
@@ -308,12 +309,12 @@ def states_page() -> str:
         "column is NULL where there is no reason, and in rows of older versions.",
         table(("code", "in words"), ((code(one.value), said) for one, said in TEMPLATES.items())),
         "## Of a worker",
-        meanings(records.WorkerStatus),
+        meanings(types.WorkerStatus),
     )
 
 
 def sources(rule: lifecycle.Rule) -> str:
-    if rule.sources == records.TaskStatus.ENDED:
+    if rule.sources == types.TaskStatus.ENDED:
         return "any that has ended"
     return ", ".join(rule.sources)
 
@@ -325,8 +326,8 @@ def meanings(words: type) -> str:
 
 
 def outcomes() -> str:
-    comments = dict(COMMENT.findall(inspect.getsource(records.Outcome)))
-    pairs = records.Outcome.RUN_STATUS.items()
+    comments = dict(COMMENT.findall(inspect.getsource(types.Outcome)))
+    pairs = types.Outcome.RUN_STATUS.items()
     rows = [(code(name), code(status), comments.get(name, "")) for name, status in pairs]
     return table(("outcome", "status of the run", "meaning"), rows)
 
@@ -338,9 +339,9 @@ def log_page() -> str:
     """Every event with its level and its sentence."""
     lines = [
         item(f"**{name}** ({logging.getLevelName(level)}): `{sentence}`")
-        for name, (level, sentence) in log.EVENTS.items()
+        for name, (level, sentence) in log_events.EVENTS.items()
     ]
-    told = f"The engine logs to the logger `{log.logger.name}`, one line an event."
+    told = f"The engine logs to the logger `{log_events.logger.name}`, one line an event."
     return page("Log events", told, "\n".join(lines))
 
 

@@ -40,9 +40,15 @@ from pydal.validators import (
     IS_NOT_IN_DB,
 )
 
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import (
+    OnChildFailure,
+    OnFailure,
+    RunStatus,
+    TaskStatus,
+    WorkerStatus,
+)
 from plugin_scheduler.cron import IS_CRONLINE
-from plugin_scheduler.records import OnChildFailure, OnFailure, RunStatus, TaskStatus, WorkerStatus
-from plugin_scheduler.sentences import Sentence
 
 TABLES = NAMES
 AT_ONCE = 500  # ids in one statement

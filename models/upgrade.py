@@ -21,7 +21,7 @@ import portalocker
 from pydal import DAL, Field
 from pydal.helpers.classes import ExecutionHandler
 
-from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.system.private_files import private_folder
 
 NAMES = (

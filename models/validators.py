@@ -23,10 +23,10 @@ from pydal.validators import (
     Validator,
 )
 
-from plugin_scheduler import secrecy, values
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.sentences import Sentence
-from plugin_scheduler.settings import fault_of_group
+from plugin_scheduler.core import json_codec, redaction
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.settings import fault_of_group
 
 EXAMPLES: dict[type, str] = {list: '[1, "two"]', dict: '{"a": 1, "b": "two"}'}
 NAME_LENGTH = 512  # characters in a column of names, by pydal's default
@@ -97,7 +97,7 @@ def check_text(value: Any, longest: int | None) -> str:
     if longest is not None and len(text) > longest:
         what = "is {length} characters long, and may have {longest}"
         raise ValidationError(Sentence(what, length=len(text), longest=longest))
-    flaw = values.flaw_of(text)
+    flaw = json_codec.flaw_of(text)
     if flaw is not None:
         raise ValidationError(flaw)
     return text
@@ -162,8 +162,8 @@ class IS_JSON_OF(Validator):
             return self.stored(record_id)
         expected = {"kind": NAMES[self.kind], "example": EXAMPLES[self.kind]}
         try:
-            text = value if isinstance(value, str) else values.encode(value, "it")
-            found = values.from_json(text)
+            text = value if isinstance(value, str) else json_codec.encode(value, "it")
+            found = json_codec.from_json(text)
         except BadTask as error:
             raise ValidationError(error.args[0]) from None
         except ValueError as error:
@@ -185,7 +185,7 @@ class IS_SECRET(Validator):
 
     def validate(self, value: Any, record_id: Any = None) -> str | None:
         try:
-            places = secrecy.listed(value)
+            places = redaction.listed(value)
         except BadTask as error:
             raise ValidationError(error.args[0]) from None
         return json.dumps(places) if places else None

@@ -15,9 +15,9 @@ from typing import Any
 from plugin_scheduler.models.ids import INT, Ids, Narrow, ids_of, narrow_columns
 from plugin_scheduler.models.upgrade import NAMES, Lack, engine_of, what_failed
 
-from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.reasons import ReasonCode
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.errors import ConfigError
+from plugin_scheduler.core.reasons import ReasonCode
+from plugin_scheduler.core.types import TaskStatus
 
 BYTES_A_SECOND = 30_000_000  # of a table with its indexes, on an ordinary disk
 WIDEN, SEQUENCE, FILL = "widen", "sequence", "fill"

@@ -18,9 +18,8 @@ if sys.argv[:1] == ["-m"] and {__name__, f"{__name__}.entry"} & set(sys.orig_arg
     )
 
 from plugin_scheduler.api import Scheduler
-from plugin_scheduler.cron import IS_CRONLINE, CronParser
-from plugin_scheduler.current import current_task, progress
-from plugin_scheduler.errors import (
+from plugin_scheduler.core.current_task import current_task, progress
+from plugin_scheduler.core.errors import (
     BadTask,
     ConfigError,
     DependencyCycle,
@@ -28,9 +27,10 @@ from plugin_scheduler.errors import (
     SchedulerError,
     StoreUnavailable,
 )
+from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.cron import IS_CRONLINE, CronParser
 from plugin_scheduler.identity import VERSION as __version__
 from plugin_scheduler.jobs import JobGraph
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
 
 QUEUED = TaskStatus.QUEUED
 ASSIGNED = TaskStatus.ASSIGNED

@@ -18,12 +18,12 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
-from plugin_scheduler import values
 from plugin_scheduler.browse import Browser, Filter
-from plugin_scheduler.errors import BadTask
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.journal import Journal
-from plugin_scheduler.records import RunStatus, TaskStatus
-from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import TaskView
 
 MOST = 500  # tasks in a step
@@ -163,7 +163,7 @@ class Acts:
             return None
         column = self.task[act.column]
         if act.column == "group_name":  # any name may be the first of its group
-            value = values.clean(str(value or "")).strip()
+            value = json_codec.clean(str(value or "")).strip()
         found, error = column.validate(value)
         if error:
             raise BadTask(f"{act.column}: {error}")

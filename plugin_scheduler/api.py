@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydal.objects import Row
 
-from plugin_scheduler import values
 from plugin_scheduler.boot import run_worker
 from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
-from plugin_scheduler.catalog import Catalog, check_callable, described
 from plugin_scheduler.checks import Checks
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import BadTask, ConfigError
+from plugin_scheduler.core.reasons import Reason, ReasonCode
+from plugin_scheduler.core.registry import Catalog, check_callable, described
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
 from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.dialects.readings import hold_rows
 from plugin_scheduler.dialects.sayings import Taken, among
 from plugin_scheduler.editing import Editing
-from plugin_scheduler.errors import BadTask, ConfigError
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.models.validators import IS_THERE
@@ -31,9 +34,6 @@ from plugin_scheduler.orders import Orders, names
 from plugin_scheduler.pages import Pages
 from plugin_scheduler.questions import Questions
 from plugin_scheduler.queueing import Draft, Form
-from plugin_scheduler.reasons import Reason, ReasonCode
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.workers import zone_of_workers
 from plugin_scheduler.system import clock
@@ -41,7 +41,7 @@ from plugin_scheduler.system import clock
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time
 
-    from plugin_scheduler.column_types import NewTask, TaskColumns
+    from plugin_scheduler.core.column_types import NewTask, TaskColumns
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -241,7 +241,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
         """Those of the uuids given that no row has, as far as that can be told for many at once."""
         table = self.db.scheduler_task
         texts = [task["uuid"] for task in tasks if isinstance(task.get("uuid"), str)]
-        given = [text for text in texts if text.strip() and values.flaw_of(text) is None]
+        given = [text for text in texts if text.strip() and json_codec.flaw_of(text) is None]
         free: set[str] = set()
         for some in batches(given):
             if self.db(table.uuid.belongs(some), ignore_common_filters=True).isempty():

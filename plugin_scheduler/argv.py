@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from plugin_scheduler import values
-from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.spelling import did_you_mean
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import ConfigError
+from plugin_scheduler.core.spelling import did_you_mean
 
 _PAIR = re.compile(r"[A-Za-z_]\w*=")
 _DISTANCE = re.compile(r"([0-9]{1,6})([smhd])")
@@ -53,7 +53,7 @@ def arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
 
 def _value(text: str) -> Any:
     try:
-        return values.from_json(text)
+        return json_codec.from_json(text)
     except ValueError:
         return text
 
@@ -62,7 +62,7 @@ def check_texts(given: Mapping[str, Any]) -> None:
     """ConfigError for words that are no UTF-8, and so nothing that a database has."""
     for name, value in given.items():
         for word in value if isinstance(value, (list, tuple)) else (value,):
-            if isinstance(word, str) and values.flaw_of(word) is not None:
+            if isinstance(word, str) and json_codec.flaw_of(word) is not None:
                 raise ConfigError(
                     f"{name}: {word!r} is not valid UTF-8; check the terminal's encoding"
                 )

@@ -19,6 +19,7 @@ from pydal.validators import (
     Validator,
 )
 
+from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.cron import IS_CRONLINE
 from plugin_scheduler.models.validators import (
     IS_GROUP_NAME,
@@ -30,7 +31,6 @@ from plugin_scheduler.models.validators import (
     IS_TIME,
     IS_WHOLE,
 )
-from plugin_scheduler.sentences import Sentence
 
 KEPT = 1000  # values of one column
 SHORT = 64  # characters

@@ -10,9 +10,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from plugin_scheduler import values
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.event_queue import EventQueue
-from plugin_scheduler.log import tell
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker_events import WorkerEvent
 
@@ -88,4 +88,4 @@ class ClaimHealth:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split()) or "no message"
-    return values.clean(f"{type(error).__name__}: {text}")[:LONGEST]
+    return json_codec.clean(f"{type(error).__name__}: {text}")[:LONGEST]

@@ -16,16 +16,16 @@ from typing import Any, NoReturn
 
 import click
 
-from plugin_scheduler import log
 from plugin_scheduler.argv import check_texts
-from plugin_scheduler.errors import ConfigError, SchedulerError, StoreUnavailable
+from plugin_scheduler.core import log_events
+from plugin_scheduler.core.errors import ConfigError, SchedulerError, StoreUnavailable
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.spelling import did_you_mean
+from plugin_scheduler.core.visible_text import visible
 from plugin_scheduler.hosts import module, py4web
 from plugin_scheduler.launch import launch
-from plugin_scheduler.settings import Settings
-from plugin_scheduler.spelling import did_you_mean
 from plugin_scheduler.staying import EXIT_NO_DATABASE
 from plugin_scheduler.system.processes import leave
-from plugin_scheduler.visible_text import visible
 
 USER_ERROR = 2
 #: Options of a worker that win over the app's settings.
@@ -143,7 +143,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    log.to_stderr(_level(options["logger_level"]))
+    log_events.to_stderr(_level(options["logger_level"]))
     specs = worker_specs(options)
     if not specs:
         raise ConfigError("nothing to do: name an app with -K, or -u and -t; --help tells more")

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from plugin_scheduler import graph
-from plugin_scheduler.errors import DependencyCycle
+from plugin_scheduler.core.errors import DependencyCycle
 
 TALLEST = 24  # a layer with more is folded into several columns
 SWEEPS = 6  # there and back; after a few nothing gets better

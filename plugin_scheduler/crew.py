@@ -18,11 +18,11 @@ from typing import Any
 
 from plugin_scheduler.board import Board, blank_page
 from plugin_scheduler.capture import Output, Stream
+from plugin_scheduler.core.reasons import Reason, ReasonCode
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Order, Outcome
 from plugin_scheduler.lane import Lane, unpack_order
-from plugin_scheduler.reasons import Reason, ReasonCode
-from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.processes import end_group, wait_status
 from plugin_scheduler.wire import Channel, Closed, Unreadable
 

@@ -24,7 +24,7 @@ from typing import Any
 from cronsim import CronSim
 from pydal.validators import ValidationError, Validator
 
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.system import clock
 
 AT_FORMS = {

@@ -7,7 +7,7 @@ gets none: then the line itself says it best.
 from __future__ import annotations
 
 from plugin_scheduler import cron
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.i18n import Sentence
 
 MOST = 6  # values that are listed
 

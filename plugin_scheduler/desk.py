@@ -17,15 +17,15 @@ from pydal import DAL
 from plugin_scheduler import browse
 from plugin_scheduler.api import Scheduler
 from plugin_scheduler.browse import Browser
-from plugin_scheduler.catalog import Catalog
+from plugin_scheduler.core.errors import ConfigError, NotFound, SchedulerError, StoreUnavailable
+from plugin_scheduler.core.registry import Catalog
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.dialects import dialect_for, is_passing
-from plugin_scheduler.errors import ConfigError, NotFound, SchedulerError, StoreUnavailable
 from plugin_scheduler.hosts import load, module, py4web
 from plugin_scheduler.hosts.world import kind_of, place_of, why
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.models.upgrade import Lack, lacks_of, only_looking
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import TaskView
 from plugin_scheduler.system.clock import SYSTEM
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydal.objects import Row
 
-from plugin_scheduler import secrecy
 from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
+from plugin_scheduler.core import redaction
+from plugin_scheduler.core.errors import BadTask, NotFound
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.dialects.readings import read_rows
-from plugin_scheduler.errors import BadTask, NotFound
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.sentences import Sentence
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time
 
-    from plugin_scheduler.column_types import ChangedTask
+    from plugin_scheduler.core.column_types import ChangedTask
     from plugin_scheduler.dialects.base import Dialect
     from plugin_scheduler.queueing import Draft, Form
 
@@ -189,10 +189,10 @@ class Editing:
 def _still_secret(current: Mapping[str, Any]) -> Any:
     """The list with each argument that it hides now: other names must not make places visible."""
     try:
-        own = secrecy.listed(current["secret"])
+        own = redaction.listed(current["secret"])
     except BadTask:
         return current["secret"]
-    return secrecy.joined([own, secrecy.explicit(own, current["args"], current["vars"])])
+    return redaction.joined([own, redaction.explicit(own, current["args"], current["vars"])])
 
 
 def as_text(value: Any) -> str:
@@ -223,5 +223,5 @@ def _told(current: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, l
 
 def _discreet(columns: Mapping[str, Any], secret: Any) -> dict[str, Any]:
     """The columns as they are shown."""
-    args, pvars = secrecy.masked(columns["args"] or "[]", columns["vars"] or "{}", secret)
+    args, pvars = redaction.masked(columns["args"] or "[]", columns["vars"] or "{}", secret)
     return {**columns, "args": args, "vars": pvars}

@@ -11,10 +11,10 @@ from collections import deque
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from plugin_scheduler import values
-from plugin_scheduler.error_text import first_line
-from plugin_scheduler.errors import StoreUnavailable
-from plugin_scheduler.log import tell
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.error_text import first_line
+from plugin_scheduler.core.errors import StoreUnavailable
+from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.events import Happened
 from plugin_scheduler.system.clock import Clock
@@ -79,4 +79,4 @@ class EventQueue:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, (int, float)) else values.clean(str(value))[:LONGEST]
+    return value if isinstance(value, (int, float)) else json_codec.clean(str(value))[:LONGEST]

@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from plugin_scheduler import cron, recurrence
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 _DAY = timedelta(days=1)
 _TICK, _SECOND = timedelta(microseconds=1), timedelta(seconds=1)

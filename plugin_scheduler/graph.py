@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
-from plugin_scheduler.errors import DependencyCycle
+from plugin_scheduler.core.errors import DependencyCycle
 
 
 def order(edges: Iterable[tuple[int, int]]) -> list[set[int]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.i18n import Sentence
 
 TAIL = 2000  # characters at the end of an output that are worth looking at
 WIDEST = 400  # characters of a line

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from plugin_scheduler.errors import NameTaken
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.errors import NameTaken
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM
 

@@ -12,17 +12,17 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from plugin_scheduler.claim_health import ClaimHealth
+from plugin_scheduler.core.error_text import first_line
+from plugin_scheduler.core.errors import Locked, StoreUnavailable
+from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.reasons import ReasonCode, code_of
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Order, Task
 from plugin_scheduler.crew import News
-from plugin_scheduler.error_text import first_line
-from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.known_functions import KnownFunctions
-from plugin_scheduler.log import tell
 from plugin_scheduler.outage import Held
 from plugin_scheduler.pool import Pool
-from plugin_scheduler.reasons import ReasonCode, code_of
-from plugin_scheduler.records import Order, Task
 from plugin_scheduler.runs import Result
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.claims import Claim, Only

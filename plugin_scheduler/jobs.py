@@ -11,11 +11,11 @@ from typing import Any
 from pydal.objects import Row
 
 from plugin_scheduler import graph
+from plugin_scheduler.core.errors import BadTask, DependencyCycle
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import OnChildFailure
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.dialects.readings import read_rows
-from plugin_scheduler.errors import BadTask, DependencyCycle
-from plugin_scheduler.records import OnChildFailure
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import SYSTEM
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler import row_values, values
+from plugin_scheduler.core import json_codec, row_values
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.dialects.readings import read_rows
-from plugin_scheduler.sentences import Sentence
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.worker_events import event_sentence
 
@@ -103,10 +103,10 @@ class Journal:
     ) -> dict[str, Any]:
         return {
             "noted_at": self._now(),
-            "who": values.clean(who)[:LONGEST],
-            "did": values.clean(did)[:LONGEST],
+            "who": json_codec.clean(who)[:LONGEST],
+            "did": json_codec.clean(did)[:LONGEST],
             "task_id": task_id,
-            "worker_name": values.clean(worker_name)[:LONGEST],
+            "worker_name": json_codec.clean(worker_name)[:LONGEST],
             "application_name": self._application,
             "detail": _plain(detail),
         }
@@ -147,14 +147,14 @@ def _odd(row: Any) -> dict[str, str]:
 
 def _plain(detail: dict[str, Any]) -> Any:
     """As every database keeps it: times as text, and no letters that one of them lacks."""
-    return _clean(values.document(detail)) if detail else None
+    return _clean(json_codec.document(detail)) if detail else None
 
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return values.clean(value)
+        return json_codec.clean(value)
     if isinstance(value, list):
         return [_clean(one) for one in value]
     if isinstance(value, dict):
-        return {values.clean(name): _clean(one) for name, one in value.items()}
+        return {json_codec.clean(name): _clean(one) for name, one in value.items()}
     return value

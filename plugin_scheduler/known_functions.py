@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from plugin_scheduler.log import tell
-from plugin_scheduler.records import Task
+from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.types import Task
 from plugin_scheduler.system.clock import Clock
 
 LOOK_EVERY = 30.0  # seconds between two claims that read tasks of unknown functions

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from plugin_scheduler.records import OUTCOMES, Order
+from plugin_scheduler.core.types import OUTCOMES, Order
 from plugin_scheduler.system.private_files import PrivateFile, complete_file, read_file
 from plugin_scheduler.wire import CLOSED_IN_CHILDREN, Closed, attached, files_of, strict_json
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_scheduler.boot import run_worker
-from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.log import logger, tell, to_stderr
+from plugin_scheduler.core.errors import ConfigError
+from plugin_scheduler.core.log_events import logger, tell, to_stderr
 from plugin_scheduler.staying import EXIT_NO_DATABASE
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.processes import ended_how, start_entry, wait_status

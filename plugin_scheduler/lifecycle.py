@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from plugin_scheduler import recurrence
-from plugin_scheduler.reasons import Reason, ReasonCode
-from plugin_scheduler.records import OnFailure, Outcome, Task, TaskStatus
+from plugin_scheduler.core.reasons import Reason, ReasonCode
+from plugin_scheduler.core.types import OnFailure, Outcome, Task, TaskStatus
 
 
 @dataclass(frozen=True)

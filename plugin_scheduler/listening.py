@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from plugin_scheduler.records import Worker
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Worker
 from plugin_scheduler.system.clock import Clock
 
 

@@ -26,9 +26,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plugin_scheduler import runner, values
+from plugin_scheduler import runner
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.dialects import bare_connections, sessions
-from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.processes import (
@@ -143,7 +144,7 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
             world = load(spec)
         except Exception as error:  # told to the supervisor, who decides what to do about it
             kind = "away" if isinstance(error, StoreUnavailable) else "boot_failed"
-            channel.send([kind, values.clean(str(error) or repr(error))[: runner.LONGEST]])
+            channel.send([kind, json_codec.clean(str(error) or repr(error))[: runner.LONGEST]])
             return
     _hear_of_deaths(wake)  # the app may have put handlers of its own in our place
     others = [thread.name for thread in threading.enumerate()][1:]

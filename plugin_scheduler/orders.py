@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydal.objects import Row
 
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import RunStatus, WorkerStatus
 from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.records import RunStatus, WorkerStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.workers import read_workers
 
 WATCH = 15.0  # seconds for which somebody counts as looking

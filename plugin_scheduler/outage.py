@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from plugin_scheduler.errors import StoreUnavailable
-from plugin_scheduler.log import tell
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.errors import StoreUnavailable
+from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.system.clock import Clock
 
 SHORT = 2.0  # seconds; a shorter one (a locked SQLite file) is nobody's business

@@ -15,14 +15,14 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from plugin_scheduler.births import Births
+from plugin_scheduler.core.reasons import Reason, ReasonCode, code_of
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Order, Outcome
 from plugin_scheduler.crew import ENDED_BEFORE, UNREADABLE, News, Runner, end_outdated
 from plugin_scheduler.frames import check_message, read_report
 from plugin_scheduler.hosts import World
 from plugin_scheduler.lane import Told, packed
-from plugin_scheduler.reasons import Reason, ReasonCode, code_of
-from plugin_scheduler.records import Order, Outcome
 from plugin_scheduler.runs import LiveRun, Result, result_of
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.processes import end_group, ended_how, warn_runner
 from plugin_scheduler.wire import Closed, Unreadable

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.errors import StoreUnavailable
-from plugin_scheduler.reasons import Reason, ReasonCode
-from plugin_scheduler.records import Order, Outcome, Report
+from plugin_scheduler.core.errors import StoreUnavailable
+from plugin_scheduler.core.reasons import Reason, ReasonCode
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Order, Outcome, Report
 from plugin_scheduler.runs import Result
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import SYSTEM, Clock
 from plugin_scheduler.system.private_files import read_file
 from plugin_scheduler.system.processes import start_entry

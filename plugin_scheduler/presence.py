@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.records import WorkerStatus
-from plugin_scheduler.row_values import items, moment, number, text, whole
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.errors import ConfigError
+from plugin_scheduler.core.row_values import items, moment, number, text, whole
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import WorkerStatus
 
 MOST_SLOTS = 10_000
 LONGEST = 60  # characters of a value that cannot be read

@@ -9,13 +9,14 @@ from typing import Any
 
 from pydal.objects import Query, Row
 
-from plugin_scheduler import sight, values
+from plugin_scheduler import sight
 from plugin_scheduler.browse import Browser, Explanation
 from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
-from plugin_scheduler.catalog import Home
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import BadTask, NotFound
+from plugin_scheduler.core.registry import Home
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.dialects.readings import read_rows
-from plugin_scheduler.errors import BadTask, NotFound
 
 
 class Questions(Home):
@@ -82,7 +83,7 @@ class Questions(Home):
         if isinstance(ref, int) and not isinstance(ref, bool):
             return task.id == (int(ref) if ref.bit_length() < 64 else 0)  # which no task has
         if isinstance(ref, str):
-            return task.uuid == ref if values.flaw_of(ref) is None else task.id == 0
+            return task.uuid == ref if json_codec.flaw_of(ref) is None else task.id == 0
         kind = type(ref).__name__
         raise BadTask(f"a task is named by id, uuid, Query or Row, not by {kind} {ref!r}")
 
@@ -90,7 +91,7 @@ class Questions(Home):
 def _result_of(row: Any) -> Any:
     """What the run of a row returned; None, with a reason in ``odd``, for what is no JSON."""
     try:
-        return values.decode(row.scheduler_run.run_result)
+        return json_codec.decode(row.scheduler_run.run_result)
     except (TypeError, ValueError) as error:
         row.odd = {**(row.get("odd") or {}), "run_result": str(error)}
         return None

@@ -14,14 +14,15 @@ from uuid import UUID
 
 from pydal.validators import IS_NOT_IN_DB
 
-from plugin_scheduler import cron, recurrence, secrecy, values
-from plugin_scheduler.catalog import Call, Catalog
+from plugin_scheduler import cron, recurrence
 from plugin_scheduler.checks import Check, Checks
-from plugin_scheduler.errors import BadTask
+from plugin_scheduler.core import json_codec, redaction
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.registry import Call, Catalog
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.models.validators import IS_JSON_OF
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.system import clock
 
 TIMES = ("start_time", "next_run_time", "stop_time")
@@ -172,8 +173,8 @@ class Draft:
             self.errors[one] = Sentence("belongs to one task: give it to queue_task")
             del self.columns[one]
         try:
-            secret = secrecy.listed(columns.get("secret"))
-            secrecy.resolved(secret, function, name, [], {})
+            secret = redaction.listed(columns.get("secret"))
+            redaction.resolved(secret, function, name, [], {})
         except BadTask as error:
             self.errors["secret"] = error.args[0]
         self._set_times()
@@ -197,9 +198,9 @@ class Draft:
         if self.errors and self.errors.keys() & {"args", "vars", "function_name"}:
             return
         if "args" not in self._sure:
-            pargs = values.decode(self.columns["args"])
+            pargs = json_codec.decode(self.columns["args"])
         if "vars" not in self._sure:
-            pvars = values.decode(self.columns["vars"])
+            pvars = json_codec.decode(self.columns["vars"])
         found = call.misfit(pargs, pvars)
         if found is not None:
             column, why = found
@@ -222,7 +223,7 @@ class Draft:
         """The value as a list or a dict, which is what its text says where that is not given."""
         try:
             value = _listed(value) if column == "args" else _named(value)
-            self.columns[column] = text or values.encode(value, what)
+            self.columns[column] = text or json_codec.encode(value, what)
             if not text:
                 self._sure[column] = IS_JSON_OF
         except BadTask as error:
@@ -235,10 +236,10 @@ class Draft:
         if not any(one or one == 0 for one in given):
             return
         try:
-            secret = secrecy.joined(secrecy.listed(one) for one in given)
+            secret = redaction.joined(redaction.listed(one) for one in given)
             pargs, pvars = _stored(self.columns.get("args")), _stored(self.columns.get("vars"))
             function = self._form.catalog.functions().get(name)
-            places = secrecy.resolved(secret, function, name, pargs or [], pvars or {})
+            places = redaction.resolved(secret, function, name, pargs or [], pvars or {})
             self.columns["secret"] = places
         except BadTask as error:
             self.errors["secret"] = error.args[0]
@@ -345,7 +346,7 @@ def _no_column(near: Sequence[str], names: Sequence[str]) -> Sentence:
 
 def _is_clean(text: str) -> bool:
     """Of another text as a name the function's own column tells."""
-    return values.flaw_of(text) is None
+    return json_codec.flaw_of(text) is None
 
 
 def _are_times(*values: Any) -> bool:
@@ -355,7 +356,7 @@ def _are_times(*values: Any) -> bool:
 def _stored(text: Any) -> Any:
     """What is behind JSON; whether it is what it should be is for its validator to say."""
     try:
-        return values.decode(text)
+        return json_codec.decode(text)
     except (ValueError, TypeError, RecursionError):
         return None
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from plugin_scheduler import cron, cronwords
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.i18n import Sentence
 
 _SLACK = timedelta(seconds=0.1)
 _SECOND = timedelta(seconds=1)

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from plugin_scheduler.core.error_text import first_line
+from plugin_scheduler.core.errors import Locked, StoreUnavailable
+from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.reasons import Reason, ReasonCode
+from plugin_scheduler.core.types import Order, Outcome, Report
 from plugin_scheduler.crew import News
-from plugin_scheduler.error_text import first_line
-from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import Move
-from plugin_scheduler.log import tell
 from plugin_scheduler.outage import Held
 from plugin_scheduler.porter import Delivery, Porters
-from plugin_scheduler.reasons import Reason, ReasonCode
-from plugin_scheduler.records import Order, Outcome, Report
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import Clock

@@ -21,20 +21,21 @@ from typing import Any
 
 import psutil
 
-from plugin_scheduler import capture, run_boundary, task_call, values
+from plugin_scheduler import capture, run_boundary, task_call
 from plugin_scheduler.board import Board
-from plugin_scheduler.catalog import unwrapped
-from plugin_scheduler.current import current_task
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.current_task import current_task
+from plugin_scheduler.core.error_text import reason_of, traceback_of
+from plugin_scheduler.core.errors import CommitFailed, NotFound
+from plugin_scheduler.core.reasons import Reason, ReasonCode, short
+from plugin_scheduler.core.registry import unwrapped
+from plugin_scheduler.core.types import OUTCOMES, Outcome
 from plugin_scheduler.dialects import sessions
-from plugin_scheduler.error_text import reason_of, traceback_of
-from plugin_scheduler.errors import CommitFailed, NotFound
 from plugin_scheduler.frames import LONGEST_REASON
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whole
 from plugin_scheduler.own_process import NO_PROCESS, NoProcess, OwnProcess
 from plugin_scheduler.process_state import handler_of
-from plugin_scheduler.reasons import Reason, ReasonCode, short
-from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.streams import Streams
 from plugin_scheduler.system.private_files import complete_file
 from plugin_scheduler.system.processes import run_exit_handlers
@@ -159,9 +160,9 @@ class Runner:
             self._boundary.begin()
             order = whole(order)
             function = self._find(order.function)
-            args, kwargs = values.decode(order.args) or [], values.decode(order.vars) or {}
+            args, kwargs = json_codec.decode(order.args) or [], json_codec.decode(order.vars) or {}
             value = call(function, args, kwargs)
-            result = values.encode(value, "the result")
+            result = json_codec.encode(value, "the result")
             payload = _carried(result)
             # From here on it is too late to be ended: what was committed would be told as undone.
             self._run_id = None
@@ -218,7 +219,7 @@ class Runner:
         why = None if self._is_child else self._why_retire()
         self._retires = why is not None
         if why:
-            payload["retires"] = values.clean(why)[:LONGEST_REASON]
+            payload["retires"] = json_codec.clean(why)[:LONGEST_REASON]
         result, file = payload.pop("result", None), payload.pop("file", None)
         ended = OUTCOMES.index(outcome), began, seconds, marked, self._retires
         told = Told(run_id, *ended, result, payload, in_file=file is not None)
@@ -247,7 +248,7 @@ class Runner:
     def _tell(self, at: float | None, of: float | None, text: str) -> None:
         if at is None:
             at = self._progress["at"] if self._progress else 0
-        self._progress = {"at": at, "of": of, "text": values.clean(text)}
+        self._progress = {"at": at, "of": of, "text": json_codec.clean(text)}
         now = time.monotonic()
         if now - self._told >= PROGRESS_EVERY:
             self._told = now
@@ -367,7 +368,7 @@ def _load_and_describe(channel: BlockingChannel, spec: Mapping[str, Any]) -> Wor
         world = load(spec)
         channel.send(["loaded", world.describe()])
     except Exception as error:  # told to the supervisor, who decides what to do about it
-        channel.send(["boot_failed", values.clean(str(error) or repr(error))[:LONGEST]])
+        channel.send(["boot_failed", json_codec.clean(str(error) or repr(error))[:LONGEST]])
         return None
     return world
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler import row_values, secrecy, values
+from plugin_scheduler.core import json_codec, redaction, row_values
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.reasons import stored_reason
+from plugin_scheduler.core.types import TaskStatus, outcome_of
 from plugin_scheduler.presence import WorkerView as WorkerView
 from plugin_scheduler.presence import worker_view as worker_view
-from plugin_scheduler.reasons import stored_reason
-from plugin_scheduler.records import TaskStatus, outcome_of
-from plugin_scheduler.sentences import Sentence
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def task_view(row: Any) -> TaskView:
     found["name"] = found["name"] or found["function"]
     found["worker"] = found["worker"] or None
     found["reason"] = stored_reason(found["reason"], found["reason_code"])
-    found["args"], found["vars"] = secrecy.masked(found["args"], found["vars"], row.secret)
+    found["args"], found["vars"] = redaction.masked(found["args"], found["vars"], row.secret)
     ended = row.status in TaskStatus.ENDED
     return TaskView(**found, has_secrets=bool(row.secret), can_stop=not ended, can_requeue=ended)
 
@@ -174,7 +174,7 @@ def run_view(row: Any) -> RunView:
 
 def _decoded(text: str | None) -> Any:
     try:
-        return row_values.plain(values.decode(text))
+        return row_values.plain(json_codec.decode(text))
     except (ValueError, RecursionError):
         return text
 

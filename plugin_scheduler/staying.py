@@ -9,11 +9,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Sequence
 
-from plugin_scheduler.log import tell
+from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.reasons import Reason, ReasonCode
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Outcome, TaskStatus, WorkerStatus
 from plugin_scheduler.pool import Pool
-from plugin_scheduler.reasons import Reason, ReasonCode
-from plugin_scheduler.records import Outcome, TaskStatus, WorkerStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.signals import name_of
 

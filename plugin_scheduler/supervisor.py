@@ -13,20 +13,20 @@ from typing import Any
 
 from plugin_scheduler import zones
 from plugin_scheduler.claim_health import ClaimHealth
-from plugin_scheduler.error_text import first_line
-from plugin_scheduler.errors import ConfigError, Locked, NameTaken, StoreUnavailable
+from plugin_scheduler.core.error_text import first_line
+from plugin_scheduler.core.errors import ConfigError, Locked, NameTaken, StoreUnavailable
+from plugin_scheduler.core.log_events import tell, write_out
+from plugin_scheduler.core.reasons import Reason, ReasonCode
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Outcome, WorkerStatus
 from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.identity import Identity
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.known_functions import KnownFunctions
-from plugin_scheduler.log import tell, write_out
 from plugin_scheduler.outage import OFTEN, Outage, StartPatience
 from plugin_scheduler.pool import Pool
 from plugin_scheduler.porter import Porters
-from plugin_scheduler.reasons import Reason, ReasonCode
-from plugin_scheduler.records import Outcome, WorkerStatus
 from plugin_scheduler.reporting import Reporting
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import Clock

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from plugin_scheduler.records import Order, Outcome
+from plugin_scheduler.core.types import Order, Outcome
 
 KINDS = 100  # of one minute; all others of an app are counted together, without names
 KEPT = 5000  # counts at most that wait for the database; the oldest are given up then

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from plugin_scheduler.errors import BadTask
+from plugin_scheduler.core.errors import BadTask
 
 #: Types of most results: nothing is to be waited for.
 _PLAIN = frozenset((type(None), bool, int, float, str, dict, list, tuple))

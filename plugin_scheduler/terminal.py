@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from plugin_scheduler import values
 from plugin_scheduler.argv import Word, arguments, check_texts, column, moment
 from plugin_scheduler.browse import Filter
 from plugin_scheduler.browse.warnings import exit_code
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import BadTask, ConfigError, NotFound, StoreUnavailable
+from plugin_scheduler.core.spelling import nearest
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.desk import Desk, opened
-from plugin_scheduler.errors import BadTask, ConfigError, NotFound, StoreUnavailable
 from plugin_scheduler.journal import Journal
-from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView, plain
-from plugin_scheduler.spelling import nearest
 from plugin_scheduler.system.signals import release
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def sub_command(
 
 def _give(answer: Answer, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(values.document(answer.document), indent=2, allow_nan=False))
+        click.echo(json.dumps(json_codec.document(answer.document), indent=2, allow_nan=False))
         return
     from plugin_scheduler.display import Screen
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from plugin_scheduler.error_text import first_line
-from plugin_scheduler.errors import Locked, StoreUnavailable
+from plugin_scheduler.core.error_text import first_line
+from plugin_scheduler.core.errors import Locked, StoreUnavailable
+from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Worker
 from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.listening import Listening
-from plugin_scheduler.log import tell
-from plugin_scheduler.records import Worker
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.outlook import (
     BROADCASTS,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.i18n import Sentence
 
 SCHEDULER = "scheduler"
 

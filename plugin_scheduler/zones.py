@@ -8,8 +8,8 @@ keep it too, and complain. I call store and clock. I never change a row.
 
 from __future__ import annotations
 
-from plugin_scheduler.log import tell
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system import clock
 

@@ -11,11 +11,11 @@ from typing import Any
 from makers import NINE, an_order
 
 from plugin_scheduler.board import Board
+from plugin_scheduler.core.types import OUTCOMES, Order, Outcome
 from plugin_scheduler.crew import Runner, unborn_runner
 from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report
 from plugin_scheduler.nursery import Nursery
 from plugin_scheduler.pool import Pool
-from plugin_scheduler.records import OUTCOMES, Order, Outcome
 from plugin_scheduler.runs import Result
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.wire import BlockingChannel, pack_bytes

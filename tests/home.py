@@ -12,8 +12,8 @@ from kit import Lab, lab_in
 from pydal import DAL
 
 from plugin_scheduler import Scheduler
-from plugin_scheduler.records import WorkerStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import WorkerStatus
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM
 

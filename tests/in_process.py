@@ -16,7 +16,7 @@ from plugin_scheduler.controllers.visit import Visit
 from routes import PLACE
 
 from plugin_scheduler import Scheduler
-from plugin_scheduler.errors import SchedulerError
+from plugin_scheduler.core.errors import SchedulerError
 
 Show = Callable[[Any], str]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.records import Order, Task, TaskStatus
+from plugin_scheduler.core.types import Order, Task, TaskStatus
 
 NINE = datetime(2026, 5, 1, 9)
 

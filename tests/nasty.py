@@ -12,7 +12,7 @@ from typing import Any
 
 from pages_kit import Site
 
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 
 #: 7 * 191, which no page has any other reason to show.
 PRODUCT = "1337"

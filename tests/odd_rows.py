@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 
 DEEP = "[" * 980 + "]" * 980
 DEEPER = "[" * 100_000 + "]" * 100_000

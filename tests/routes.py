@@ -17,7 +17,7 @@ from home import add_worker
 from pages_kit import Site
 
 from plugin_scheduler import controllers
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 TABLES = ("task", "run", "worker", "task_deps", "history", "metric")
 MISSING = ("987654", "00000000-0000-4000-8000-000000000000", "nobody")

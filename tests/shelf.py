@@ -8,8 +8,8 @@ from typing import Any
 from kit import Lab
 
 from plugin_scheduler.browse import Browser, Explanation, Filter
-from plugin_scheduler.records import WorkerStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import WorkerStatus
 from plugin_scheduler.sight import TaskView
 from plugin_scheduler.system.clock import TurnedClock
 

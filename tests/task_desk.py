@@ -7,7 +7,7 @@ from typing import Any
 
 from pages_kit import Site
 
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 
 class Desk:

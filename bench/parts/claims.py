@@ -24,7 +24,7 @@ from bench.peers.ours import UUIDS
 from bench.places import Place
 from bench.rounds import Bench, Found
 from plugin_scheduler import Scheduler
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM
 

@@ -22,9 +22,9 @@ from plugin_scheduler.browse.warnings import (
     no_more_ids,
     of_time,
 )
-from plugin_scheduler.records import RunStatus, TaskStatus
-from plugin_scheduler.sentences import Sentence
-from plugin_scheduler.settings import fault_of_group
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.settings import fault_of_group
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.sight import TaskView, WorkerView, quantity, span
 from plugin_scheduler.store.due import FOR_THIS_WORKER, NO_BROADCAST, OF_THIS_APP
 from plugin_scheduler.store.levels import HIGHEST, LOWEST

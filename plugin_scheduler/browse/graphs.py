@@ -13,8 +13,8 @@ from typing import Any
 
 from plugin_scheduler import columns
 from plugin_scheduler.browse.source import Source
+from plugin_scheduler.core.types import OnChildFailure, TaskStatus
 from plugin_scheduler.dialects.literals import batches
-from plugin_scheduler.records import OnChildFailure, TaskStatus
 
 MOST_TASKS = 500
 MOST_EDGES = 5 * MOST_TASKS

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_scheduler.browse.source import Source
-from plugin_scheduler.records import OnChildFailure
+from plugin_scheduler.core.types import OnChildFailure
 
 MANY = 50
 

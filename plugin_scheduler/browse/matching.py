@@ -14,8 +14,8 @@ from typing import Any
 
 from plugin_scheduler.browse.source import Source
 from plugin_scheduler.browse.wanted import TIMES, Filter
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.types import TaskStatus
 
 MANY = 10_000  # more are neither counted nor sorted
 

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from plugin_scheduler import row_values, sight
+from plugin_scheduler import sight
 from plugin_scheduler.browse.counting import Amounts, Tally
 from plugin_scheduler.browse.warnings import Notice, Warnings
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core import row_values
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.sight import FunctionCount, GroupCount, RunningNow, WorkerView
 
 MANY = 100  # rows of what runs now

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler import row_values, sight
+from plugin_scheduler import sight
 from plugin_scheduler.browse.source import Source, unreadable
-from plugin_scheduler.errors import BadTask
+from plugin_scheduler.core import row_values
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.types import RunStatus
 from plugin_scheduler.headway import TAIL as LAST_LINES
 from plugin_scheduler.headway import Headway, headway
-from plugin_scheduler.records import RunStatus
 from plugin_scheduler.sight import RunView
 
 PIECE = 1 << 17  # characters of output that are read at once

@@ -26,8 +26,8 @@ from plugin_scheduler.browse.coming import (
     as_repeating,
 )
 from plugin_scheduler.browse.source import Source
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.dialects.literals import batches
-from plugin_scheduler.records import TaskStatus
 from plugin_scheduler.sight import TaskView
 
 MOST_REPEATING = 200

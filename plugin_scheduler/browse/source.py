@@ -10,13 +10,14 @@ from typing import Any
 
 from pydal.objects import Query
 
-from plugin_scheduler import row_values, sight
-from plugin_scheduler.catalog import Home
+from plugin_scheduler import sight
+from plugin_scheduler.core import row_values
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.registry import Home
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.dialects.readings import ask, read_raw, read_rows
 from plugin_scheduler.dialects.statements import listed
-from plugin_scheduler.sentences import Sentence
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.sight import WorkerView
 from plugin_scheduler.store.due import Due
 from plugin_scheduler.store.workers import FOREIGN_LEASE

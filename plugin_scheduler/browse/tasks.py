@@ -25,8 +25,8 @@ from plugin_scheduler.browse.wanted import (
     Place,
     place_of,
 )
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.sight import TaskView
 
 LARGEST_ID = 2**63 - 1

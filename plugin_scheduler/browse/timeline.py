@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from plugin_scheduler import row_values
 from plugin_scheduler.browse.source import Source
-from plugin_scheduler.records import RunStatus, outcome_of
+from plugin_scheduler.core import row_values
+from plugin_scheduler.core.types import RunStatus, outcome_of
 from plugin_scheduler.sight import WorkerView
 
 MOST_RUNS = 1000

@@ -10,8 +10,8 @@ from typing import Any
 
 from plugin_scheduler import sight
 from plugin_scheduler.browse.counting import Counting
-from plugin_scheduler.records import OnChildFailure, TaskStatus
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import OnChildFailure, TaskStatus
 from plugin_scheduler.sight import RunView, TaskView
 
 MOST_NAMED = 5

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from plugin_scheduler import row_values
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core import row_values
+from plugin_scheduler.core.i18n import Sentence
 
 NEWEST, OLDEST = "newest", "oldest"
 _LAST = "~"  # behind every digit and letter

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from plugin_scheduler import sight
 from plugin_scheduler.browse.counting import Amounts
 from plugin_scheduler.browse.integrity import MOST, Integrity, Left, Odd
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import TaskStatus, WorkerStatus
 from plugin_scheduler.models.ids import Ids
-from plugin_scheduler.records import TaskStatus, WorkerStatus
-from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import FunctionCount, WorkerView, amount, quantity, span
 from plugin_scheduler.system.clock import alike, is_zone, own_zone
 from plugin_scheduler.worker_events import DEATHS, SCHEDULER

@@ -12,10 +12,10 @@ from typing import Any
 
 from plugin_scheduler.browse.runs import Runs
 from plugin_scheduler.browse.warnings import troubles
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import RunStatus
 from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.headway import Headway
-from plugin_scheduler.records import RunStatus
-from plugin_scheduler.sentences import Sentence
 from plugin_scheduler.sight import WorkerView
 
 MOST = 200  # runs at work that are looked at

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 from pydal._globals import THREAD_LOCAL
 from pydal.connection import ConnectionPool
 
+from plugin_scheduler.core.errors import Conflict, StoreUnavailable
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.dialects.encodings import escaped, letters_beyond
 from plugin_scheduler.dialects.sayings import Sayings
 from plugin_scheduler.doorbell import Doorbell, Silent
-from plugin_scheduler.errors import Conflict, StoreUnavailable
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import Clock
 
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -13,6 +13,8 @@ from typing import Any
 
 from pydal.objects import Expression
 
+from plugin_scheduler.core.errors import Conflict, Locked, StoreUnavailable
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.dialects.encodings import codecs_of_mysql
 from plugin_scheduler.dialects.literals import (
     batches,
@@ -28,9 +30,7 @@ from plugin_scheduler.dialects.server import Server, lacks, patience
 from plugin_scheduler.dialects.statements import listed
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.probe import Probe
-from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.models import CLAIM_INDEX, TABLES
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_news
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from pydal.objects import Expression
 
+from plugin_scheduler.core.errors import Conflict, Locked, StoreUnavailable
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.dialects.encodings import ASCII
 from plugin_scheduler.dialects.literals import fits, ids_of, insert_into, values
 from plugin_scheduler.dialects.sayings import POINT, Ask, Changes
@@ -20,9 +22,7 @@ from plugin_scheduler.dialects.statements import listed
 from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, NEEDED, TRIGGERS
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.postgres import Ear, Listener
-from plugin_scheduler.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.models import TABLES
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_news
 

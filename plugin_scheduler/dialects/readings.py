@@ -11,7 +11,7 @@ from typing import Any
 
 from pydal.objects import SQLALL, Field, Row, Table
 
-from plugin_scheduler import row_values
+from plugin_scheduler.core import row_values
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.dialects.literals import batches
 from plugin_scheduler.dialects.sayings import among

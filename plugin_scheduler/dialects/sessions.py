@@ -21,8 +21,8 @@ from pydal._globals import THREAD_LOCAL
 from pydal.adapters.base import SQLAdapter
 from pydal.connection import ConnectionPool
 
+from plugin_scheduler.core.errors import CommitFailed, StoreUnavailable
 from plugin_scheduler.dialects import close_connection, kind_of_adapter
-from plugin_scheduler.errors import CommitFailed, StoreUnavailable
 
 #: First six characters of statements about rows: most of them leave nothing in the session.
 _ABOUT_ROWS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE"))

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from pydal.objects import Expression
 
+from plugin_scheduler.core.errors import StoreUnavailable
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.dialects.base import Dialect, open_connection
 from plugin_scheduler.dialects.literals import (
     Literals,
@@ -27,8 +29,6 @@ from plugin_scheduler.dialects.literals import (
 from plugin_scheduler.dialects.sayings import POINT
 from plugin_scheduler.doorbell import Doorbell
 from plugin_scheduler.doorbell.sqlite import DataVersion
-from plugin_scheduler.errors import StoreUnavailable
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.file_locks import holders_of
 

@@ -7,7 +7,7 @@ tables (claimed, started, completed) does not, since each ring wakes every worke
 
 from __future__ import annotations
 
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 CHANNEL = "plugin_scheduler"
 _RING = "plugin_scheduler_ring"

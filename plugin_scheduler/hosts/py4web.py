@@ -16,8 +16,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
-from plugin_scheduler.catalog import Home, homes_in
-from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.core.errors import ConfigError
+from plugin_scheduler.core.registry import Home, homes_in
 from plugin_scheduler.hosts.world import World, explain_failure
 
 #: A folder that py4web takes for an app; `,` and `:` mean something in -K.

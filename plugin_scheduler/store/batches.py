@@ -14,13 +14,13 @@ from typing import Any
 
 from pydal.objects import Expression
 
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Order, Outcome, Report, RunStatus, Task, TaskStatus
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.dialects.literals import characters, portions
 from plugin_scheduler.dialects.sayings import among
 from plugin_scheduler.dialects.statements import Holes, listed
 from plugin_scheduler.lifecycle import is_the_last
-from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.moves import move_in_words
 
 NEWEST_RUN = (

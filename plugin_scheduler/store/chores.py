@@ -10,14 +10,10 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from plugin_scheduler.dialects.base import Dialect, again
-from plugin_scheduler.dialects.sayings import among
-from plugin_scheduler.error_text import first_line
-from plugin_scheduler.errors import Locked, StoreUnavailable
-from plugin_scheduler.lifecycle import after_fan_out
-from plugin_scheduler.models import new_uuid
-from plugin_scheduler.reasons import Reason, ReasonCode, reason_columns
-from plugin_scheduler.records import (
+from plugin_scheduler.core.error_text import first_line
+from plugin_scheduler.core.errors import Locked, StoreUnavailable
+from plugin_scheduler.core.reasons import Reason, ReasonCode, reason_columns
+from plugin_scheduler.core.types import (
     OnChildFailure,
     Outcome,
     RunStatus,
@@ -26,6 +22,10 @@ from plugin_scheduler.records import (
     Worker,
     WorkerStatus,
 )
+from plugin_scheduler.dialects.base import Dialect, again
+from plugin_scheduler.dialects.sayings import among
+from plugin_scheduler.lifecycle import after_fan_out
+from plugin_scheduler.models import new_uuid
 from plugin_scheduler.store.outlook import Outlook
 from plugin_scheduler.store.tasks import Tasks
 

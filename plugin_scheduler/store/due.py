@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from pydal.objects import Expression, Query
 
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Task, TaskStatus
 from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.records import Task, TaskStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.levels import (
     BOTTOM,
     GAP,

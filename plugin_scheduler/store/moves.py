@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from plugin_scheduler.core.reasons import reason_columns
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.lifecycle import MOVES
-from plugin_scheduler.reasons import reason_columns
 
 
 def move(

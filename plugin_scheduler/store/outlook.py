@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
+from plugin_scheduler.core.reasons import ReasonCode
+from plugin_scheduler.core.types import OnChildFailure, RunStatus, TaskStatus
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.dialects.sayings import Question, among
 from plugin_scheduler.dialects.statements import Holes
-from plugin_scheduler.reasons import ReasonCode
-from plugin_scheduler.records import OnChildFailure, RunStatus, TaskStatus
 from plugin_scheduler.store.due import Due
 
 STRAYS, LATE, UNDECIDED, BROADCASTS = "strays", "late", "undecided", "broadcasts"

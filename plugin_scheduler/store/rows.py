@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from plugin_scheduler.core.reasons import Reason, ReasonCode
+from plugin_scheduler.core.types import Task
 from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.dialects.sayings import Ask
-from plugin_scheduler.reasons import Reason, ReasonCode
-from plugin_scheduler.records import Task
 
 #: What old rows, written by web2py, lack.
 _DEFAULTS = {

@@ -12,15 +12,15 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from plugin_scheduler.core.error_text import first_line
+from plugin_scheduler.core.errors import Locked, StoreUnavailable
+from plugin_scheduler.core.reasons import Reason, ReasonCode, reason_columns
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Order, Outcome, Report, RunStatus, Task, TaskStatus
 from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.dialects.sayings import among
 from plugin_scheduler.dialects.statements import Holes
-from plugin_scheduler.error_text import first_line
-from plugin_scheduler.errors import Locked, StoreUnavailable
 from plugin_scheduler.lifecycle import Move, decide
-from plugin_scheduler.reasons import Reason, ReasonCode, reason_columns
-from plugin_scheduler.records import Order, Outcome, Report, RunStatus, Task, TaskStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.batches import Batches, leaves_no_row
 from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.rows import Rows

@@ -14,8 +14,8 @@ from kit import COMMAND, Lab, eventually
 from makers import NINE
 from throwaway import Missing
 
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.dialects.server import LONG_TRIP
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM, Clock, TurnedClock
 

@@ -11,7 +11,7 @@ import pytest
 from kit import Worker, eventually
 from server import App, Browser, Server
 
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 
 TASK, RUN, WORKER = "scheduler_task", "scheduler_run", "scheduler_worker"
 ELSEWHERE = "elsewhere"  # a group that no worker serves

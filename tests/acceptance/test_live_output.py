@@ -8,7 +8,7 @@ from kit import Lab, eventually
 
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.browse.runs import Piece
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
 
 TALK = """
 def talk():

@@ -14,7 +14,7 @@ from makers import an_order
 from pools import Runners
 
 from plugin_scheduler import crew
-from plugin_scheduler.records import Order
+from plugin_scheduler.core.types import Order
 from plugin_scheduler.system.clock import SYSTEM
 
 SOURCE = """

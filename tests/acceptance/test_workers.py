@@ -7,8 +7,8 @@ from kit import CONT, INT, KILL9, STOP, TERM, Lab, eventually, is_alive
 from makers import an_order
 from pools import Runners
 
-from plugin_scheduler.reasons import code_of
-from plugin_scheduler.records import Outcome
+from plugin_scheduler.core.reasons import code_of
+from plugin_scheduler.core.types import Outcome
 
 SLEEPERS = """
 def long(seconds=60):

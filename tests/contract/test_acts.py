@@ -13,9 +13,9 @@ from kit import Lab, eventually
 from plugin_scheduler import Scheduler
 from plugin_scheduler.acts import ACTS, MOST, Acted, Acts
 from plugin_scheduler.browse import Browser, Filter
-from plugin_scheduler.errors import BadTask
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.journal import Journal
-from plugin_scheduler.records import RunStatus, TaskStatus
 
 HOUR = timedelta(hours=1)
 Insert = Callable[..., int]

@@ -8,7 +8,7 @@ import pytest
 from shelf import NOW, Shelf
 
 from plugin_scheduler.browse import Count, Filter
-from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.sight import span
 
 

@@ -12,8 +12,8 @@ from kit import Lab
 from plugin_scheduler import JobGraph
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.browse.graphs import Graph
-from plugin_scheduler.records import OnChildFailure, RunStatus, TaskStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import OnChildFailure, RunStatus, TaskStatus
 
 NOW = datetime(2026, 1, 31, 12, 0)
 

@@ -8,8 +8,8 @@ import pytest
 from kit import Lab
 
 from plugin_scheduler.browse import Browser, Link
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import TaskStatus
 
 
 class Shelf:

@@ -10,9 +10,9 @@ from kit import Lab
 
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.browse.runs import COMPARED, PIECE, RESULT, Piece
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.records import RunStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import RunStatus
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)

@@ -10,8 +10,8 @@ import pytest
 from databases import SERVERS
 from home import Connect, engine_on, scheduler_on
 
-from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.core.errors import ConfigError
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.chores import BATCH, LEVELS
 

@@ -14,8 +14,8 @@ from home import Connect, scheduler_on
 from plans import SORTING, WHOLE, heard, is_mysql, plan
 from plugin_scheduler.models import INDEXES, TABLES
 
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM
 

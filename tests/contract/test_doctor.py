@@ -18,9 +18,9 @@ from shelf import Shelf
 
 from plugin_scheduler import doctor
 from plugin_scheduler.cli import main
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.identity import VERSION
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.settings import Settings
 
 HELD = {"status": TaskStatus.RUNNING, "assigned_worker_name": "gone"}
 

@@ -13,8 +13,8 @@ from databases import Shared
 from home import Connect, connections, engine_on, scheduler_on
 from throwaway import Server, new_name
 
-from plugin_scheduler.reasons import Reason, ReasonCode
-from plugin_scheduler.records import Outcome, Report
+from plugin_scheduler.core.reasons import Reason, ReasonCode
+from plugin_scheduler.core.types import Outcome, Report
 
 SMILE, ACUTE = "\U0001f600", "é"
 #: Kind of server, character set, and whether it holds é.

@@ -9,7 +9,7 @@ import pytest
 from shelf import NOW, Shelf
 
 from plugin_scheduler import NotFound, Scheduler
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 
 HOUR = timedelta(hours=1)
 

@@ -11,9 +11,9 @@ from home import Connect, scheduler_on
 from plans import heard
 
 from plugin_scheduler.browse import Browser
-from plugin_scheduler.reasons import Reason, ReasonCode, reason_columns
-from plugin_scheduler.records import Outcome, RunStatus, TaskStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.reasons import Reason, ReasonCode, reason_columns
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)

@@ -9,12 +9,12 @@ from databases import SERVERS
 from home import Connect, engine_on, scheduler_on
 from makers import NINE
 
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.crew import News
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.outage import PAUSES
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import TurnedClock
 

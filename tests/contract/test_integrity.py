@@ -12,7 +12,7 @@ from plans import WHOLE, heard, is_mysql, plan
 from plugin_scheduler.models import INDEXES
 from shelf import NOW, Shelf
 
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 
 def odd(shelf: Shelf, status: str | None) -> int:

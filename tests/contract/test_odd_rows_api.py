@@ -13,7 +13,7 @@ from home import connections, scheduler_on
 from odd_rows import OddRows
 
 from plugin_scheduler import JobGraph, Scheduler
-from plugin_scheduler.errors import BadTask, SchedulerError
+from plugin_scheduler.core.errors import BadTask, SchedulerError
 
 TABLES = ("scheduler_task", "scheduler_run", "scheduler_worker", "scheduler_task_deps")
 OF_A_TASK: dict[str, Callable[[Scheduler, int], Any]] = {

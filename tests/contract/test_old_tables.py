@@ -18,8 +18,8 @@ from plugin_scheduler.models.upgrade import RENAMED
 from pydal import DAL, Field
 from pydal.helpers.classes import ExecutionHandler
 
-from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.errors import ConfigError
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM
 

@@ -10,8 +10,8 @@ import pytest
 from home import Connect, add_worker, scheduler_on, statuses_of_workers
 
 from plugin_scheduler import JobGraph, Scheduler
-from plugin_scheduler.errors import BadTask, DependencyCycle
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.core.errors import BadTask, DependencyCycle
+from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 
 ACTIVE, DISABLED, KILL = WorkerStatus.ACTIVE, WorkerStatus.DISABLED, WorkerStatus.KILL
 TERMINATE, STOP_TASK = WorkerStatus.TERMINATE, WorkerStatus.STOP_TASK

@@ -8,8 +8,8 @@ import pytest
 from plugin_scheduler.models import INDEXES
 from shelf import NOW, Shelf
 
-from plugin_scheduler.records import Outcome, RunStatus, TaskStatus, WorkerStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.sight import FunctionCount
 
 HOUR = timedelta(hours=1)

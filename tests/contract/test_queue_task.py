@@ -15,8 +15,8 @@ from home import Connect, add_worker, scheduler_on
 from pydal import Field
 
 from plugin_scheduler import Scheduler
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.queueing import SCHEDULERS_OWN
-from plugin_scheduler.records import TaskStatus
 
 NINE = datetime(2031, 5, 1, 9, 0)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from home import Connect, engine_on, scheduler_on
 
-from plugin_scheduler.records import Order, Outcome, Report, RunStatus, TaskStatus
+from plugin_scheduler.core.types import Order, Outcome, Report, RunStatus, TaskStatus
 from plugin_scheduler.store import Store
 
 ME, FOREVER = "me", timedelta(days=1)

@@ -7,7 +7,7 @@ import pytest
 from home import Connect, engine_on
 from plans import Statement, heard
 
-from plugin_scheduler.errors import ConfigError, NameTaken, StoreUnavailable
+from plugin_scheduler.core.errors import ConfigError, NameTaken, StoreUnavailable
 
 #: By the engine: have the database refuse rows of workers, with what it says of a constraint.
 REFUSING = {

@@ -14,8 +14,8 @@ from home import Connect, scheduler_on
 from plugin_scheduler.models import INDEXES
 
 from plugin_scheduler.browse import Browser
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW, DAY = datetime(2026, 5, 1, 9), timedelta(days=1)

@@ -12,9 +12,9 @@ from home import Connect, scheduler_on
 from plans import heard
 
 from plugin_scheduler.browse import Browser, Count, Filter, Listing
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)

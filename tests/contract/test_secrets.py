@@ -10,7 +10,7 @@ from home import Connect, scheduler_on
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.browse import Browser, Filter
-from plugin_scheduler.secrecy import HIDDEN
+from plugin_scheduler.core.redaction import HIDDEN
 from plugin_scheduler.sight import TaskView, plain
 
 

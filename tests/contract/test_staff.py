@@ -7,7 +7,7 @@ from typing import Any
 
 from shelf import NOW, Shelf
 
-from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 
 
 def at_work(shelf: Shelf, worker: str = "w1", **columns: Any) -> int:

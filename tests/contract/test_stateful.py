@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 from makers import NINE
 from support.task_model import MAX_LOSSES, PERIOD, Modelled
 
-from plugin_scheduler.records import Order, Outcome, Report
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Order, Outcome, Report
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 

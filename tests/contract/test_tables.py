@@ -15,7 +15,7 @@ from kit import Lab
 from plugin_scheduler.models import TABLES
 from pydal import Field
 
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 MADE = object()  # a default that is made for each row
 CRON = 'Discard "period", use this cron expr instead'

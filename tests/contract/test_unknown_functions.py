@@ -11,10 +11,10 @@ from home import Connect, add_worker, engine_on, scheduler_on
 from makers import NINE
 from plans import heard
 
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Order, TaskStatus
 from plugin_scheduler.intake import MOST, Intake
 from plugin_scheduler.known_functions import LOOK_EVERY, SKIP_AT_MOST, KnownFunctions
-from plugin_scheduler.records import Order, TaskStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import TurnedClock
 

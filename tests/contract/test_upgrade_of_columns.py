@@ -18,7 +18,7 @@ from old_tables import OldApp, types_of
 from plugin_scheduler.models.upgrade import RENAMED
 
 from plugin_scheduler.cli import main
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 Run = Callable[..., Any]
 RENAMES = [(table, old, new) for table, names in RENAMED.items() for old, new in names.items()]

@@ -10,9 +10,9 @@ import pytest
 from home import Connect, engine_on, scheduler_on
 from kit import eventually
 
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.dialects.triggers import CHANNEL
 from plugin_scheduler.orders import WATCH
-from plugin_scheduler.records import RunStatus, TaskStatus
 from plugin_scheduler.store import Store
 
 

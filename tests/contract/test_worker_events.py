@@ -12,12 +12,12 @@ from makers import NINE
 from plugin_scheduler import Scheduler
 from plugin_scheduler.browse import Browser
 from plugin_scheduler.claim_health import PAUSES, ClaimHealth
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.event_queue import MOST, EventQueue
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.journal import Journal
 from plugin_scheduler.known_functions import KnownFunctions
-from plugin_scheduler.records import TaskStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.store.events import KEPT, Happened
 from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 from plugin_scheduler.worker_events import SCHEDULER, WorkerEvent

@@ -10,7 +10,7 @@ import pytest
 from kit import eventually
 from pages_kit import Page, Site
 
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 DATABASES = ("sqlite", "postgres")
 

@@ -10,7 +10,7 @@ import pytest
 from pages_kit import Site
 from routes import JSON, Asker
 
-from plugin_scheduler.secrecy import HIDDEN
+from plugin_scheduler.core.redaction import HIDDEN
 
 HUSH = "hush7kqxzvj"
 TASKS = """

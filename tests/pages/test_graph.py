@@ -10,7 +10,7 @@ from kit import Worker, eventually
 from pages_kit import Page, Site
 
 from plugin_scheduler import JobGraph
-from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 
 TASKS = """
     def bind(): return "bound"

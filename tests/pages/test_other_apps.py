@@ -13,7 +13,7 @@ import pytest
 from pages_kit import Site
 from routes import HTML, JSON, Asker, differences, dump, meant
 
-from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 
 MARK = "qzxforeignjkv"
 THERE = "other"

@@ -9,7 +9,7 @@ import pytest
 from kit import Worker, eventually
 from pages_kit import ADMIN, Page, Site
 
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 TASKS = """
     from plugin_scheduler import progress

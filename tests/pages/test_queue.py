@@ -11,7 +11,7 @@ from kit import Worker, eventually
 from pages_kit import Page, Site
 from routes import JSON, Asker
 
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 TASKS = '''
     import datetime

@@ -12,7 +12,7 @@ from pages_kit import Page, Site
 from routes import Asker
 from server import App
 
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 TASKS = """
     import sys

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pages_kit import Page, Site
 
-from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 
 Visit = Callable[..., Page]
 TASKS = """

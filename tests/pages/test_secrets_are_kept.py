@@ -11,7 +11,7 @@ import requests
 from pages_kit import Site
 from routes import HTML, JSON, Asker, Route, meant
 
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 DATABASES = ("sqlite", "postgres")
 

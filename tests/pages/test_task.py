@@ -11,7 +11,7 @@ from pages_kit import Page, Site
 from routes import Asker
 
 from plugin_scheduler import JobGraph
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 TASKS = """
     def send(to, key, copies=1):

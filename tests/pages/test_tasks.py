@@ -13,7 +13,7 @@ from pages_kit import Page, Site
 from routes import JSON, Asker
 from task_desk import Desk
 
-from plugin_scheduler.records import RunStatus, TaskStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus
 
 DATABASES = ("sqlite", "postgres")
 

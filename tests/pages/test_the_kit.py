@@ -9,7 +9,7 @@ import pytest
 from kit import Worker
 from pages_kit import ADMIN, FOR_USERS, ROLES, STRANGER, USERS, Page, Site
 
-from plugin_scheduler.records import TaskStatus
+from plugin_scheduler.core.types import TaskStatus
 
 DATABASES = ("sqlite", "postgres")
 

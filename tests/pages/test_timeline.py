@@ -12,7 +12,7 @@ import pytest
 from kit import Worker, eventually
 from pages_kit import Page, Site
 
-from plugin_scheduler.records import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 
 DATABASES = ("sqlite", "postgres")
 

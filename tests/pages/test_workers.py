@@ -11,7 +11,7 @@ from kit import INT, KILL9, Worker, eventually
 from pages_kit import ADMIN, Page, Site
 from playwright.sync_api import expect
 
-from plugin_scheduler.records import Outcome, RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus, WorkerStatus
 
 TASKS = """
     from plugin_scheduler import progress

@@ -17,7 +17,7 @@ from kit import Lab, Worker, eventually
 from makers import an_order
 from pools import Runners
 
-from plugin_scheduler.records import Order
+from plugin_scheduler.core.types import Order
 from plugin_scheduler.system.clock import SYSTEM
 
 pytestmark = pytest.mark.alone

@@ -17,8 +17,8 @@ import spans
 from home import add_worker
 from kit import CONT, STOP, Lab, Worker, eventually
 
-from plugin_scheduler.errors import Locked
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.errors import Locked
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM
 
@@ -27,7 +27,7 @@ HASTY = Settings(heartbeat=0.3)  # for what must wait for a whole lease
 DEAD, EACH, BROADCASTS, REPEATS = 12, 4, 6, 25
 LEADER = """
 from plugin_scheduler.system.clock import SYSTEM
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.ticker import Ticker
 

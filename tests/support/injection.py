@@ -49,7 +49,7 @@ def hold(folder, name, module, owner, method, when):
     setattr(there, method, held)
 
 def lose(folder, name, module, owner, method):
-    from plugin_scheduler.errors import StoreUnavailable
+    from plugin_scheduler.core.errors import StoreUnavailable
     there = getattr(importlib.import_module(module), owner)
     usual = getattr(there, method)
     @functools.wraps(usual)

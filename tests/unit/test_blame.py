@@ -134,7 +134,7 @@ def test_our_own_code_and_what_was_installed_is_not_the_apps() -> None:
         "/srv/tasks.py",
         "/usr/lib/python3.11/json/decoder.py",
         "/srv/venv/lib/python3.12/site-packages/requests/api.py",
-        "/usr/lib/python3/dist-packages/plugin_scheduler/values.py",
+        "/usr/lib/python3/dist-packages/plugin_scheduler/core/json_codec.py",
         "C:\\Python\\Lib\\site-packages\\x.py",
         "<frozen runpy>",
     )

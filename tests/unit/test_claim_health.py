@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from plugin_scheduler.claim_health import LONGEST, PAUSES, ClaimHealth
-from plugin_scheduler.errors import Locked
+from plugin_scheduler.core.errors import Locked
 from plugin_scheduler.system.clock import TurnedClock
 
 NOON = datetime(2026, 1, 31, 12, 0)

@@ -12,8 +12,9 @@ from types import ModuleType
 import pytest
 
 import plugin_scheduler
-from plugin_scheduler import cli, lifecycle, log
-from plugin_scheduler.settings import Settings
+from plugin_scheduler import cli, lifecycle
+from plugin_scheduler.core import log_events
+from plugin_scheduler.core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -95,7 +96,7 @@ def test_every_setting_move_and_event_is_in_the_reference() -> None:
         assert f"`{option.name}`" in reference("settings.md"), option.name
     for move in lifecycle.MOVES:
         assert f"`{move}`" in reference("states.md"), move
-    for event in log.EVENTS:
+    for event in log_events.EVENTS:
         assert f"**{event}**" in reference("log-events.md"), event
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import pytest
 
-from plugin_scheduler import errors, log
+from plugin_scheduler.core import errors, log_events
 
-PACKAGE = Path(log.__file__).parent
+PACKAGE = Path(log_events.__file__).parent
 KEY = re.compile(r"%\((\w+)\)")
 
 
@@ -79,34 +79,34 @@ TOLD = [
 
 @pytest.mark.parametrize("told", TOLD, ids=lambda told: f"{told.place}:{told.event}")
 def test_every_call_gives_exactly_the_facts_of_its_sentence(told: Told) -> None:
-    needed = set(KEY.findall(log.EVENTS[told.event][1]))
+    needed = set(KEY.findall(log_events.EVENTS[told.event][1]))
     assert told.sure <= needed <= told.sure | told.maybe
 
 
 def test_every_event_is_told_somewhere() -> None:
-    assert set(log.EVENTS) == {told.event for told in TOLD}
+    assert set(log_events.EVENTS) == {told.event for told in TOLD}
 
 
-@pytest.mark.parametrize("event", log.EVENTS)
+@pytest.mark.parametrize("event", log_events.EVENTS)
 def test_every_event_becomes_a_sentence_at_its_level(
     event: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    level, sentence = log.EVENTS[event]
-    log.tell(event, **{key: 7 for key in KEY.findall(sentence)})
+    level, sentence = log_events.EVENTS[event]
+    log_events.tell(event, **{key: 7 for key in KEY.findall(sentence)})
     (record,) = caplog.records
     assert (record.levelno, record.name) == (level, "plugin_scheduler")
     assert record.getMessage() == sentence % {key: 7 for key in KEY.findall(sentence)}
 
 
 def test_a_percent_sign_in_a_fact_spoils_no_sentence(caplog: pytest.LogCaptureFixture) -> None:
-    log.tell("boot_failed", why="100% wrong %(x)s")
+    log_events.tell("boot_failed", why="100% wrong %(x)s")
     assert caplog.records[0].getMessage().endswith("100% wrong %(x)s")
 
 
 def test_a_name_forges_no_line_of_the_log_in_any_handler(caplog: pytest.LogCaptureFixture) -> None:
     name = "17 pay\r\n2026-01-01 00:00:00,000 INFO \x1b[2K\x85\u2028\u202epaid"
-    log.tell("boot_failed", why=ValueError(name))
+    log_events.tell("boot_failed", why=ValueError(name))
     (record,) = caplog.records
     assert len(record.getMessage().splitlines()) == 1
     assert not set("\r\n\x1b\x85\u2028\u202e") & set(record.getMessage())
@@ -114,7 +114,7 @@ def test_a_name_forges_no_line_of_the_log_in_any_handler(caplog: pytest.LogCaptu
 
 def test_an_exception_with_a_line_feed_forges_no_line_of_the_commands_log() -> None:
     readable, writable = os.pipe()
-    handler = log.stderr_handler(writable)
+    handler = log_events.stderr_handler(writable)
     try:
         raise ValueError("x\n2026-01-01 00:00:00,000 INFO all is well\x1b[1A")
     except ValueError:
@@ -132,26 +132,26 @@ def test_an_error_of_the_loop_comes_with_its_traceback(caplog: pytest.LogCapture
     try:
         raise ValueError("ours")
     except ValueError:
-        log.tell("loop_error")
+        log_events.tell("loop_error")
     assert "ValueError: ours" in caplog.text
 
 
 def test_what_nobody_listens_to_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, logger="plugin_scheduler")
-    log.tell("lead_won")  # its sentence is not even made, or the missing fact would show
+    log_events.tell("lead_won")  # its sentence is not even made, or the missing fact would show
     assert not caplog.records
 
 
 def test_the_command_configures_its_own_logger_and_nobody_elses(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logger = log.logger
+    logger = log_events.logger
     for name in ("handlers", "level", "propagate"):
         value = getattr(logger, name)
         monkeypatch.setattr(logger, name, value[:] if isinstance(value, list) else value)
     root = list(logging.getLogger().handlers)
-    log.to_stderr(logging.INFO)
-    log.tell("lead_won", worker="web1#4711")
+    log_events.to_stderr(logging.INFO)
+    log_events.tell("lead_won", worker="web1#4711")
     assert capfd.readouterr().err.endswith(" INFO worker web1#4711 leads now\n")
     assert logging.getLogger().handlers == root
 

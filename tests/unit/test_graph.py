@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from plugin_scheduler.errors import DependencyCycle, SchedulerError
+from plugin_scheduler.core.errors import DependencyCycle, SchedulerError
 from plugin_scheduler.graph import order
 
 

@@ -12,8 +12,8 @@ from pydal import DAL
 
 from plugin_scheduler import ConfigError
 from plugin_scheduler.cli import parse_app
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.hosts import module, py4web
-from plugin_scheduler.settings import Settings
 
 SCHEDULER = """
 from plugin_scheduler import Scheduler

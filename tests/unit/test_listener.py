@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from makers import NINE
 
+from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.doorbell.postgres import (
     DEAF,
     HEARD_WITHIN,
@@ -21,7 +22,6 @@ from plugin_scheduler.doorbell.postgres import (
     TEST_EVERY,
     Listener,
 )
-from plugin_scheduler.errors import StoreUnavailable
 from plugin_scheduler.system.clock import TurnedClock
 
 ME, SOMEBODY = 100, 200

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Worker, WorkerStatus
 from plugin_scheduler.listening import Listening
-from plugin_scheduler.records import Worker, WorkerStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import TurnedClock
 
 SETTINGS = Settings(heartbeat=3)  # a lease of 11 s

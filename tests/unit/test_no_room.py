@@ -17,16 +17,16 @@ from makers import NINE, an_order
 
 from plugin_scheduler import boot, lane, launch, own_process, runner
 from plugin_scheduler.board import PAGE, blank_page
+from plugin_scheduler.core.reasons import ReasonCode, WrittenReason, code_of
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import OUTCOMES, Outcome
 from plugin_scheduler.crew import HESITATING, News
 from plugin_scheduler.lane import NoRoom, Told, pack_report, whole
 from plugin_scheduler.pool import NO_ROOM_AGAIN
 from plugin_scheduler.porter import NO_ROOM_AGAIN as PORTER_AGAIN
 from plugin_scheduler.porter import NO_ROOM_TRIES, Porters
-from plugin_scheduler.reasons import ReasonCode, WrittenReason, code_of
-from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.reporting import BOOT_TOLD_AGAIN, Reporting
 from plugin_scheduler.runs import Result
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.system.private_files import complete_file, read_file
 from plugin_scheduler.wire import BlockingChannel, Channel, pack_bytes

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from makers import NINE
 
-from plugin_scheduler.errors import StoreUnavailable
+from plugin_scheduler.core.errors import StoreUnavailable
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Worker, WorkerStatus
 from plugin_scheduler.listening import Listening
 from plugin_scheduler.outage import MARGIN, PAUSES, SHORT, Outage, Permission, StartPatience
-from plugin_scheduler.records import Worker, WorkerStatus
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import TurnedClock
 
 ERROR = StoreUnavailable("server closed the connection")

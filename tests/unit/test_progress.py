@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from plugin_scheduler.current import LONGEST_TEXT, current_task, progress
+from plugin_scheduler.core.current_task import LONGEST_TEXT, current_task, progress
+from plugin_scheduler.core.json_codec import clean
 from plugin_scheduler.frames import is_progress
-from plugin_scheduler.values import clean
 
 Told = list[tuple[Any, ...]]
 

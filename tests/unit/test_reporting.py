@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from makers import NINE, an_order
 
+from plugin_scheduler.core.errors import Locked
+from plugin_scheduler.core.types import Outcome, Report
 from plugin_scheduler.crew import News
-from plugin_scheduler.errors import Locked
 from plugin_scheduler.lifecycle import Move
-from plugin_scheduler.records import Outcome, Report
 from plugin_scheduler.reporting import Reporting
 from plugin_scheduler.runs import Result
 from plugin_scheduler.system.clock import TurnedClock

@@ -10,7 +10,7 @@ from plugin_scheduler.models.upgrade import tables_of
 from pydal import DAL, Field
 from pydal.contrib.reserved_sql_keywords import ADAPTERS
 
-from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.core.errors import ConfigError
 
 
 def test_no_name_of_a_table_or_column_is_a_reserved_word() -> None:

@@ -10,13 +10,13 @@ import pytest
 from fake_runners import FakeRunners
 from makers import NINE
 
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Outcome
 from plugin_scheduler.crew import News
 from plugin_scheduler.frames import LONGEST_REASON, read_report
 from plugin_scheduler.lane import Told, pack_report
-from plugin_scheduler.records import Outcome
 from plugin_scheduler.reporting import Reporting
 from plugin_scheduler.runner import Runner
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.system.clock import TurnedClock
 
 REPORT = Told(81, 0, 1.0, 0.5, False, True, "[1]", {})

@@ -9,7 +9,7 @@ from plugin_scheduler.controllers import guard
 from plugin_scheduler.controllers.rights import ACT, ADMIN, VIEW, Door, Person, name_of
 from plugin_scheduler.controllers.workers import own_page
 
-from plugin_scheduler.errors import ConfigError
+from plugin_scheduler.core.errors import ConfigError
 
 OWN = "https://example.com"
 OURS = {"Origin": "https://example.com", guard.HEADER: "right"}

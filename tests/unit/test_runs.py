@@ -8,10 +8,10 @@ import pytest
 from makers import an_order
 
 from plugin_scheduler.capture import Output
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import OUTCOMES, Outcome
 from plugin_scheduler.lane import Told
-from plugin_scheduler.records import OUTCOMES, Outcome
 from plugin_scheduler.runs import LiveRun, Result, last_dump, result_of
-from plugin_scheduler.settings import Settings
 
 BEGAN = 1000.0
 

@@ -20,9 +20,9 @@ from plugin_scheduler.controllers.shown import Shown
 from plugin_scheduler.controllers.visit import Visit
 from pydal import DAL
 
-from plugin_scheduler import values
 from plugin_scheduler.browse import Browser
-from plugin_scheduler.secrecy import HIDDEN, Mark, as_list, masked
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.redaction import HIDDEN, Mark, as_list, masked
 
 HUSH = "hush"
 NAMES = "abcdef"
@@ -153,8 +153,8 @@ class World:
             return None, sent.errors
         columns = columns_of(form, sent)
         if sent.has_arguments:
-            columns["args"] = values.encode(sent.pargs, "pargs")
-            columns["vars"] = values.encode(sent.pvars, "pvars")
+            columns["args"] = json_codec.encode(sent.pargs, "pargs")
+            columns["vars"] = json_codec.encode(sent.pvars, "pvars")
         answer = self.scheduler.edit_task(task_id, **columns)
         assert HUSH not in repr(answer.changed)
         return answer.id, answer.errors

@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 from makers import NINE
 
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.types import Outcome
 from plugin_scheduler.pool import Pool
-from plugin_scheduler.records import Outcome
-from plugin_scheduler.settings import Settings
 from plugin_scheduler.staying import LAST_WORDS, Staying
 from plugin_scheduler.system.clock import TurnedClock
 

@@ -12,7 +12,7 @@ from mypy import api
 from pydal import DAL
 
 from plugin_scheduler import ConfigError, Scheduler
-from plugin_scheduler.column_types import ChangedTask, NewTask, TaskColumns
+from plugin_scheduler.core.column_types import ChangedTask, NewTask, TaskColumns
 from plugin_scheduler.editing import EDITABLE
 from plugin_scheduler.queueing import NO_DEFAULTS
 

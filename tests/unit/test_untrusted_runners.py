@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plugin_scheduler import capture
+from plugin_scheduler.core.reasons import ReasonCode, code_of
+from plugin_scheduler.core.types import Outcome
 from plugin_scheduler.crew import UNREADABLE
 from plugin_scheduler.lane import Told, pack_report
-from plugin_scheduler.reasons import ReasonCode, code_of
-from plugin_scheduler.records import Outcome
 from plugin_scheduler.system.private_files import PrivateFile, nameless_file
 from plugin_scheduler.wire import attached, pack, pack_bytes
 

@@ -11,7 +11,7 @@ import pytest
 from home import Connect, add_worker, connections, scheduler_on
 
 from plugin_scheduler import zones
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system import clock
 from plugin_scheduler.system.clock import SYSTEM

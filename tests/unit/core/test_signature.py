@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import pytest
 
-from plugin_scheduler.arguments import Argument, Kind, arguments_of, summary_of
+from plugin_scheduler.core.signature import Argument, Kind, arguments_of, summary_of
 
 if TYPE_CHECKING:
     from nowhere import Strange  # type: ignore[import-not-found]

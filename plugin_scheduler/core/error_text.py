@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterable
 from types import TracebackType
 
-from plugin_scheduler.values import clean
+from plugin_scheduler.core.json_codec import clean
 
 TRACEBACK_LIMIT = 1 << 16  # characters
 NO_TEXT = "(its text cannot be shown)"

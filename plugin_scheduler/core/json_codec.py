@@ -16,8 +16,8 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
 
 PATH_SHOWN = 200  # characters of a path in a sentence
 DEPTH = 256  # levels of lists and dicts; parsers give up at a few hundred

@@ -9,8 +9,8 @@ import logging
 import textwrap
 from typing import Any
 
+from plugin_scheduler.core.visible_text import visible
 from plugin_scheduler.system.log_outlet import OutletHandler
-from plugin_scheduler.visible_text import visible
 
 logger = logging.getLogger("plugin_scheduler")
 

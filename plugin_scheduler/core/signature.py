@@ -21,7 +21,7 @@ from typing import Any
 
 import docstring_parser
 
-from plugin_scheduler.catalog import signature_of, unwrapped
+from plugin_scheduler.core.registry import signature_of, unwrapped
 
 
 class Kind:

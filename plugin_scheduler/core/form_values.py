@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plugin_scheduler import values
-from plugin_scheduler.arguments import Argument, Kind
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core import json_codec
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.signature import Argument, Kind
 
 YES, NO = "true", "false"
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -102,7 +102,7 @@ def _leave_to_default(one: Argument, reading: Reading) -> None:
     """There is something behind it, so that its own place cannot be left out."""
     try:
         value = one.default.value if isinstance(one.default, enum.Enum) else one.default
-        reading.pargs.append(json.loads(values.encode(value, one.name)))
+        reading.pargs.append(json.loads(json_codec.encode(value, one.name)))
     except BadTask:
         reading.errors[one.name] = Sentence("fill this in: arguments that follow it are given")
 
@@ -211,7 +211,7 @@ def _dict(text: str) -> Any:
 
 def _json_of(kind: type, text: str, wrong: Sentence) -> Any:
     try:
-        found = values.from_json(text)
+        found = json_codec.from_json(text)
     except ValueError:
         raise _Wrong(wrong) from None
     if not isinstance(found, kind):
@@ -221,7 +221,7 @@ def _json_of(kind: type, text: str, wrong: Sentence) -> Any:
 
 def _any(text: str) -> Any:
     try:
-        return values.from_json(text)
+        return json_codec.from_json(text)
     except ValueError:
         return text
 
@@ -267,7 +267,7 @@ def text_of(one: Argument, value: Any) -> str:
 
 def _reads_otherwise(text: str) -> bool:
     """Would it be taken for something else than this text, or for nothing?"""
-    is_odd = text != text.strip() or "\r" in text or values.clean(text) != text
+    is_odd = text != text.strip() or "\r" in text or json_codec.clean(text) != text
     return not text or is_odd or bool(_any(text) != text)
 
 
@@ -277,13 +277,13 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _as_json(value: Any) -> str:
-    return written(json.loads(values.encode(value, "it")))
+    return written(json.loads(json_codec.encode(value, "it")))
 
 
 def written(value: Any, indent: int | None = None) -> str:
     """JSON that people can read: letters as they are, but for what no page can hold."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return text if values.clean(text) == text else json.dumps(value, indent=indent)
+    return text if json_codec.clean(text) == text else json.dumps(value, indent=indent)
 
 
 def texts(
@@ -297,7 +297,7 @@ def texts(
     again = read(arguments, shown)
     same = named(arguments, again.pargs, again.pvars) or {}
     defaults = {one.name: one.default for one in arguments if one.has_default}
-    if any(values.clean(text) != text or "\r" in text for text in shown.values()):
+    if any(json_codec.clean(text) != text or "\r" in text for text in shown.values()):
         return None  # no browser would send that back
     is_same = all(_same({**defaults, **same}.get(name), found[name]) for name in found)
     return shown if is_same and not again.errors.keys() & found.keys() else None

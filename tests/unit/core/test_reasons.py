@@ -8,7 +8,7 @@ import string
 
 import pytest
 
-from plugin_scheduler.reasons import (
+from plugin_scheduler.core.reasons import (
     REASON_LIMIT,
     TEMPLATES,
     Reason,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.i18n import Sentence
 
 ITALIAN = {"{what} waits": "{what} aspetta", "{n} h": "{n} ore", "a, b": "no"}
 

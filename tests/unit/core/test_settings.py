@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.settings import Settings
+from plugin_scheduler.core.errors import ConfigError
+from plugin_scheduler.core.settings import Settings
 
 NUMBERS = [field for field in dataclasses.fields(Settings) if field.metadata["least"] is not None]
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from plugin_scheduler.errors import BadTask, ConfigError, NotFound
-from plugin_scheduler.settings import Settings
-from plugin_scheduler.spelling import did_you_mean
+from plugin_scheduler.core.errors import BadTask, ConfigError, NotFound
+from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.spelling import did_you_mean
 
 WRAPPERS = 50  # decorators around one function; of more there is no end
 #: Modules of an app whose public functions are tasks, besides the one that makes the scheduler.
@@ -248,7 +248,7 @@ def described(function: Any) -> str:
     """A function as people know it: module and name.
 
     >>> described(check_task)
-    'plugin_scheduler.catalog.check_task'
+    'plugin_scheduler.core.registry.check_task'
     """
     if isinstance(function, functools.partial):
         return f"a partial of {described(function.func)}"

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler.errors import ConfigError
-from plugin_scheduler.records import OnFailure
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.errors import ConfigError
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import OnFailure
 from plugin_scheduler.system.clock import is_zone
 
 UTC = "UTC"

@@ -9,8 +9,8 @@ import sys
 import pytest
 from plugin_scheduler.views import STATIC
 
-from plugin_scheduler import visible_text
-from plugin_scheduler.visible_text import visible
+from plugin_scheduler.core import visible_text
+from plugin_scheduler.core.visible_text import visible
 
 BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 

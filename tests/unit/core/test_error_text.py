@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plugin_scheduler.error_text import NO_TEXT, TRACEBACK_LIMIT, reason_of, traceback_of
+from plugin_scheduler.core.error_text import NO_TEXT, TRACEBACK_LIMIT, reason_of, traceback_of
 
 
 class Mute(Exception):

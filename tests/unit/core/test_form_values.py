@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugin_scheduler.arguments import Argument, Kind, arguments_of
-from plugin_scheduler.typed import named, read, text_of, texts, written
+from plugin_scheduler.core.form_values import named, read, text_of, texts, written
+from plugin_scheduler.core.signature import Argument, Kind, arguments_of
 
 
 def mail(

@@ -15,8 +15,8 @@ import pytest
 from pydal import DAL, Field
 from pydal.objects import Row
 
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.values import decode, document, encode, from_json
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.json_codec import decode, document, encode, from_json
 
 UUID = uuid.UUID("11111111-2222-3333-4444-555555555555")
 

@@ -13,9 +13,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from plugin_scheduler.catalog import signature_of
-from plugin_scheduler.errors import BadTask
-from plugin_scheduler.sentences import Sentence
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.registry import signature_of
 
 HIDDEN = "••••••"
 EXAMPLE = '["password", 1]'

@@ -12,9 +12,9 @@ from unittest import mock
 
 import pytest
 
-from plugin_scheduler.arguments import arguments_of
-from plugin_scheduler.catalog import Call, Catalog, public_functions, unwrapped
-from plugin_scheduler.errors import BadTask, ConfigError, NotFound
+from plugin_scheduler.core.errors import BadTask, ConfigError, NotFound
+from plugin_scheduler.core.registry import Call, Catalog, public_functions, unwrapped
+from plugin_scheduler.core.signature import arguments_of
 
 
 def a_module(name: str, source: str) -> dict[str, Any]:
