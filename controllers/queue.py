@@ -26,11 +26,11 @@ from plugin_scheduler.controllers.shown import NOTHING
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Done, Visit
 
-from plugin_scheduler import cron, recurrence
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.editing import as_text
+from plugin_scheduler.scheduling import cron, recurrence
 
 TIMES_SHOWN = 5
 LONGEST = 80  # characters of a value in the history

@@ -13,12 +13,13 @@ from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.story import story
 from plugin_scheduler.controllers.visit import Done, Visit
 
-from plugin_scheduler import forecast, sight
+from plugin_scheduler import sight
 from plugin_scheduler.browse import RunDetail
 from plugin_scheduler.browse.coming import in_words
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.scheduling import forecast
 from plugin_scheduler.sight import TaskView
 
 BUTTONS = {

@@ -22,10 +22,11 @@ from plugin_scheduler.models import TABLES, define_tables
 from pydal import DAL
 
 import plugin_scheduler
-from plugin_scheduler import cli, controllers, lifecycle
+from plugin_scheduler import cli, controllers
 from plugin_scheduler.core import log_events, types
 from plugin_scheduler.core.reasons import TEMPLATES
 from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.scheduling import state_machine
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 HEAD = "<!-- Made from the code by make_reference.py: change the code, then `make reference`. -->"
@@ -288,7 +289,7 @@ def states_page() -> str:
     """Status words, and the table of moves."""
     rows = [
         (code(rule.name), sources(rule), rule.target, rule.who, rule.guard, rule.also)
-        for rule in lifecycle.MOVES.values()
+        for rule in state_machine.MOVES.values()
     ]
     return page(
         "States and moves",
@@ -313,7 +314,7 @@ def states_page() -> str:
     )
 
 
-def sources(rule: lifecycle.Rule) -> str:
+def sources(rule: state_machine.Rule) -> str:
     if rule.sources == types.TaskStatus.ENDED:
         return "any that has ended"
     return ", ".join(rule.sources)

@@ -48,7 +48,7 @@ from plugin_scheduler.core.types import (
     TaskStatus,
     WorkerStatus,
 )
-from plugin_scheduler.cron import IS_CRONLINE
+from plugin_scheduler.scheduling.cron import IS_CRONLINE
 
 TABLES = NAMES
 AT_ONCE = 500  # ids in one statement

@@ -20,7 +20,6 @@ from pydal.validators import (
 )
 
 from plugin_scheduler.core.i18n import Sentence
-from plugin_scheduler.cron import IS_CRONLINE
 from plugin_scheduler.models.validators import (
     IS_GROUP_NAME,
     IS_JSON_OF,
@@ -31,6 +30,7 @@ from plugin_scheduler.models.validators import (
     IS_TIME,
     IS_WHOLE,
 )
+from plugin_scheduler.scheduling.cron import IS_CRONLINE
 
 KEPT = 1000  # values of one column
 SHORT = 64  # characters

@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from plugin_scheduler import graph
 from plugin_scheduler.core.errors import DependencyCycle
+from plugin_scheduler.scheduling import dependency_order
 
 TALLEST = 24  # a layer with more is folded into several columns
 SWEEPS = 6  # there and back; after a few nothing gets better
@@ -61,7 +61,7 @@ def _layers(names: list[int], links: set[Edge]) -> tuple[list[list[int]], list[t
     left, rings = set(links), list[tuple[int, ...]]()
     while True:
         try:
-            found = [sorted(layer) for layer in graph.order(sorted(left))]
+            found = [sorted(layer) for layer in dependency_order.order(sorted(left))]
             break
         except DependencyCycle as ring:
             path = tuple(int(str(one)) for one in ring.path)

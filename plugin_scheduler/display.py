@@ -22,7 +22,7 @@ from plugin_scheduler.core.visible_text import visible
 from plugin_scheduler.doctor import Finding
 from plugin_scheduler.headway import as_number, plain_number
 from plugin_scheduler.journal import Note
-from plugin_scheduler.recurrence import in_words
+from plugin_scheduler.scheduling.recurrence import in_words
 from plugin_scheduler.sight import RunView, TaskView, WorkerView, amount, call, quantity, span
 
 UNBOUNDED = 100_000  # columns, where nobody's window limits them

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydal.objects import Row
 
-from plugin_scheduler import graph
 from plugin_scheduler.core.errors import BadTask, DependencyCycle
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OnChildFailure
 from plugin_scheduler.dialects import dialect_for
 from plugin_scheduler.dialects.readings import read_rows
+from plugin_scheduler.scheduling import dependency_order
 from plugin_scheduler.system.clock import SYSTEM
 
 
@@ -59,7 +59,7 @@ class JobGraph:
         dialect = dialect_for(self.db, SYSTEM, Settings())
         rows = read_rows(dialect, query, deps.task_parent, deps.task_child)
         try:
-            layers = graph.order(
+            layers = dependency_order.order(
                 (int(row.task_parent), int(row.task_child))
                 for row in rows
                 if row.task_parent and row.task_child

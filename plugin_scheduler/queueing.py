@@ -14,7 +14,6 @@ from uuid import UUID
 
 from pydal.validators import IS_NOT_IN_DB
 
-from plugin_scheduler import cron, recurrence
 from plugin_scheduler.checks import Check, Checks
 from plugin_scheduler.core import json_codec, redaction
 from plugin_scheduler.core.errors import BadTask
@@ -23,6 +22,7 @@ from plugin_scheduler.core.registry import Call, Catalog
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.models.validators import IS_JSON_OF
+from plugin_scheduler.scheduling import cron, recurrence
 from plugin_scheduler.system import clock
 
 TIMES = ("start_time", "next_run_time", "stop_time")

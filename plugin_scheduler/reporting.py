@@ -17,10 +17,10 @@ from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Order, Outcome, Report
 from plugin_scheduler.crew import News
-from plugin_scheduler.lifecycle import Move
 from plugin_scheduler.outage import Held
 from plugin_scheduler.porter import Delivery, Porters
 from plugin_scheduler.runs import LiveRun, Result
+from plugin_scheduler.scheduling.state_machine import Move
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.tally import Tally

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from plugin_scheduler import forecast, recurrence
-from plugin_scheduler.forecast import Band
+from plugin_scheduler.scheduling import forecast, recurrence
+from plugin_scheduler.scheduling.forecast import Band
 from plugin_scheduler.sight import TaskView
 
 

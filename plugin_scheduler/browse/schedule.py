@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from plugin_scheduler import forecast, sight
+from plugin_scheduler import sight
 from plugin_scheduler.browse import coming
 from plugin_scheduler.browse.coming import (
     Capped,
@@ -28,6 +28,7 @@ from plugin_scheduler.browse.coming import (
 from plugin_scheduler.browse.source import Source
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.scheduling import forecast
 from plugin_scheduler.sight import TaskView
 
 MOST_REPEATING = 200

@@ -20,7 +20,7 @@ from plugin_scheduler.dialects.base import Dialect
 from plugin_scheduler.dialects.literals import characters, portions
 from plugin_scheduler.dialects.sayings import among
 from plugin_scheduler.dialects.statements import Holes, listed
-from plugin_scheduler.lifecycle import is_the_last
+from plugin_scheduler.scheduling.state_machine import is_the_last
 from plugin_scheduler.store.moves import move_in_words
 
 NEWEST_RUN = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from plugin_scheduler.core.reasons import reason_columns
 from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.lifecycle import MOVES
+from plugin_scheduler.scheduling.state_machine import MOVES
 
 
 def move(

@@ -20,7 +20,7 @@ from plugin_scheduler.core.types import Order, Outcome, Report, RunStatus, Task,
 from plugin_scheduler.dialects.base import Dialect, again
 from plugin_scheduler.dialects.sayings import among
 from plugin_scheduler.dialects.statements import Holes
-from plugin_scheduler.lifecycle import Move, decide
+from plugin_scheduler.scheduling.state_machine import Move, decide
 from plugin_scheduler.store.batches import Batches, leaves_no_row
 from plugin_scheduler.store.moves import move
 from plugin_scheduler.store.rows import Rows

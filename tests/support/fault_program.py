@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from kit import Lab
 from pydal import Field
 
-from plugin_scheduler.lifecycle import MOVES
+from plugin_scheduler.scheduling.state_machine import MOVES
 
 TASKS = """
 import contextlib, fcntl

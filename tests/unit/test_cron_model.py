@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import islice
 
-from plugin_scheduler.cron import CronParser, check
+from plugin_scheduler.scheduling.cron import CronParser, check
 
 # --- an independent model: a line is made together with what it means, never parsed ---------------
 

@@ -12,9 +12,10 @@ from types import ModuleType
 import pytest
 
 import plugin_scheduler
-from plugin_scheduler import cli, lifecycle
+from plugin_scheduler import cli
 from plugin_scheduler.core import log_events
 from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.scheduling import state_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -94,7 +95,7 @@ def test_every_method_of_the_scheduler_is_in_the_reference() -> None:
 def test_every_setting_move_and_event_is_in_the_reference() -> None:
     for option in fields(Settings):
         assert f"`{option.name}`" in reference("settings.md"), option.name
-    for move in lifecycle.MOVES:
+    for move in state_machine.MOVES:
         assert f"`{move}`" in reference("states.md"), move
     for event in log_events.EVENTS:
         assert f"**{event}**" in reference("log-events.md"), event
@@ -103,7 +104,7 @@ def test_every_setting_move_and_event_is_in_the_reference() -> None:
 def test_the_picture_shows_every_status_and_every_move() -> None:
     picture = (ROOT / "docs" / "pictures" / "life-of-a-task.svg").read_text("utf-8")
     words = set(re.findall(r"\w+", " ".join(re.findall(r"<text[^>]*>([^<]+)", picture))))
-    assert words >= {*plugin_scheduler.TASK_STATUS, *lifecycle.MOVES}
+    assert words >= {*plugin_scheduler.TASK_STATUS, *state_machine.MOVES}
 
 
 def test_every_room_is_in_the_architecture() -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from plugin_scheduler import cron, cronwords
 from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.scheduling import cron, cron_description
 
 _SLACK = timedelta(seconds=0.1)
 _SECOND = timedelta(seconds=1)
@@ -165,7 +165,7 @@ def _rhythm(period: int, repeats: int, cronline: str | None) -> Sentence:
 
 
 def _cron_words(cronline: str) -> Sentence:
-    meaning = cronwords.in_words(cronline)
+    meaning = cron_description.in_words(cronline)
     if meaning is None:
         return Sentence("{line}", line=cronline)
     return Sentence("{meaning} ({line})", meaning=meaning, line=cronline)

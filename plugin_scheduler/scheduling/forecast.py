@@ -21,8 +21,8 @@ from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Protocol
 
-from plugin_scheduler import cron, recurrence
 from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.scheduling import cron, recurrence
 
 _DAY = timedelta(days=1)
 _TICK, _SECOND = timedelta(microseconds=1), timedelta(seconds=1)

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from plugin_scheduler.cron import AT_FORMS
-from plugin_scheduler.recurrence import (
+from plugin_scheduler.scheduling.cron import AT_FORMS
+from plugin_scheduler.scheduling.recurrence import (
     first_run_time,
     in_words,
     may_retry,

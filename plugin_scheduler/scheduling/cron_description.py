@@ -6,8 +6,8 @@ gets none: then the line itself says it best.
 
 from __future__ import annotations
 
-from plugin_scheduler import cron
 from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.scheduling import cron
 
 MOST = 6  # values that are listed
 

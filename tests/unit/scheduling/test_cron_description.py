@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from plugin_scheduler.core.i18n import Sentence
-from plugin_scheduler.cron import AT_FORMS, CronParser
-from plugin_scheduler.cronwords import in_words
+from plugin_scheduler.scheduling.cron import AT_FORMS, CronParser
+from plugin_scheduler.scheduling.cron_description import in_words
 
 
 @pytest.mark.parametrize(

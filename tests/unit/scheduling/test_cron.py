@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydal import DAL, Field
 
-from plugin_scheduler.cron import AT_FORMS, IS_CRONLINE, CronParser, check, next_after
+from plugin_scheduler.scheduling.cron import AT_FORMS, IS_CRONLINE, CronParser, check, next_after
 from plugin_scheduler.system import clock
 
 # --- behaviour, one sentence each --------------------------------------------------------------

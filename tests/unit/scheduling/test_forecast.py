@@ -8,8 +8,14 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.forecast import drawn, following, minutes_between, per_day, upcoming
-from plugin_scheduler.recurrence import next_run_time
+from plugin_scheduler.scheduling.forecast import (
+    drawn,
+    following,
+    minutes_between,
+    per_day,
+    upcoming,
+)
+from plugin_scheduler.scheduling.recurrence import next_run_time
 
 NINE = datetime(2026, 5, 1, 9)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

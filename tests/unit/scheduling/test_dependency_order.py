@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from plugin_scheduler.core.errors import DependencyCycle, SchedulerError
-from plugin_scheduler.graph import order
+from plugin_scheduler.scheduling.dependency_order import order
 
 
 def test_no_edges_give_no_layers() -> None:

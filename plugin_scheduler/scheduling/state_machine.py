@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler import recurrence
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import OnFailure, Outcome, Task, TaskStatus
+from plugin_scheduler.scheduling import recurrence
 
 
 @dataclass(frozen=True)

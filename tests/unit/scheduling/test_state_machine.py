@@ -13,7 +13,7 @@ from makers import NINE, a_task
 
 from plugin_scheduler.core.reasons import REASON_LIMIT, short
 from plugin_scheduler.core.types import OnFailure, Outcome, RunStatus, Task, TaskStatus
-from plugin_scheduler.lifecycle import MOVES, Move, after_fan_out, decide
+from plugin_scheduler.scheduling.state_machine import MOVES, Move, after_fan_out, decide
 
 OUTCOMES = tuple(Outcome.RUN_STATUS)
 REPEATS = (0, 1, 3)
