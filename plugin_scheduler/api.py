@@ -22,10 +22,10 @@ from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.registry import Catalog, check_callable, described
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
-from plugin_scheduler.dialects import dialect_for, is_idle, is_on_a_server
-from plugin_scheduler.dialects.literals import batches
-from plugin_scheduler.dialects.readings import hold_rows
-from plugin_scheduler.dialects.sayings import Taken, among
+from plugin_scheduler.database.dialects import dialect_for, is_idle, is_on_a_server
+from plugin_scheduler.database.dialects.bulk_insert import batches
+from plugin_scheduler.database.dialects.bulk_sql import Taken, among
+from plugin_scheduler.database.dialects.odd_values import hold_rows
 from plugin_scheduler.editing import Editing
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables

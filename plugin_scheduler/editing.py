@@ -18,13 +18,13 @@ from plugin_scheduler.core import redaction
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.dialects.readings import read_rows
+from plugin_scheduler.database.dialects.odd_values import read_rows
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time
 
     from plugin_scheduler.core.column_types import ChangedTask
-    from plugin_scheduler.dialects.base import Dialect
+    from plugin_scheduler.database.dialects.base import Dialect
     from plugin_scheduler.queueing import Draft, Form
 
 #: What a person may say of a task; all else is for the scheduler to write.

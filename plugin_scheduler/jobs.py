@@ -13,8 +13,8 @@ from pydal.objects import Row
 from plugin_scheduler.core.errors import BadTask, DependencyCycle
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OnChildFailure
-from plugin_scheduler.dialects import dialect_for
-from plugin_scheduler.dialects.readings import read_rows
+from plugin_scheduler.database.dialects import dialect_for
+from plugin_scheduler.database.dialects.odd_values import read_rows
 from plugin_scheduler.scheduling import dependency_order
 from plugin_scheduler.system.clock import SYSTEM
 

@@ -29,7 +29,7 @@ from typing import Any
 from plugin_scheduler import runner
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import StoreUnavailable
-from plugin_scheduler.dialects import bare_connections, sessions
+from plugin_scheduler.database import bare_connections, sessions
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.processes import (

@@ -13,7 +13,7 @@ from pydal.objects import Row
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import RunStatus, WorkerStatus
-from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.store.workers import read_workers
 
 WATCH = 15.0  # seconds for which somebody counts as looking

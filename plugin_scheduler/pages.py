@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.database.dialects.base import Dialect
 
 
 class Pages:

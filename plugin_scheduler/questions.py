@@ -15,8 +15,8 @@ from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.registry import Home
-from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.dialects.readings import read_rows
+from plugin_scheduler.database.dialects.base import Dialect
+from plugin_scheduler.database.dialects.odd_values import read_rows
 
 
 class Questions(Home):

@@ -19,8 +19,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from plugin_scheduler.dialects.bare_connections import BareConnections
-from plugin_scheduler.dialects.sessions import Sessions
+from plugin_scheduler.database.bare_connections import BareConnections
+from plugin_scheduler.database.sessions import Sessions
 from plugin_scheduler.process_state import ProcessState
 
 A_MOMENT = 0.01  # seconds for threads that are about to end

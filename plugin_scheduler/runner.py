@@ -30,7 +30,7 @@ from plugin_scheduler.core.errors import CommitFailed, NotFound
 from plugin_scheduler.core.reasons import Reason, ReasonCode, short
 from plugin_scheduler.core.registry import unwrapped
 from plugin_scheduler.core.types import OUTCOMES, Outcome
-from plugin_scheduler.dialects import sessions
+from plugin_scheduler.database import sessions
 from plugin_scheduler.frames import LONGEST_REASON
 from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whole

@@ -23,7 +23,7 @@ import psycopg2
 import pymysql
 from throwaway import Missing, Server, new_name
 
-from plugin_scheduler import dialects
+from plugin_scheduler.database import dialects
 
 SQLITE_FILE = "sqlite://storage.sqlite"
 #: "any" is a SQLite file, too, but asked as a database without a dialect of its own.

@@ -14,7 +14,7 @@ from typing import Any
 from plugin_scheduler import columns
 from plugin_scheduler.browse.source import Source
 from plugin_scheduler.core.types import OnChildFailure, TaskStatus
-from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.database.dialects.bulk_insert import batches
 
 MOST_TASKS = 500
 MOST_EDGES = 5 * MOST_TASKS

@@ -27,7 +27,7 @@ from plugin_scheduler.browse.coming import (
 )
 from plugin_scheduler.browse.source import Source
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.scheduling import forecast
 from plugin_scheduler.sight import TaskView
 

@@ -15,9 +15,9 @@ from plugin_scheduler.core import row_values
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.registry import Home
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects import dialect_for
-from plugin_scheduler.dialects.readings import ask, read_raw, read_rows
-from plugin_scheduler.dialects.statements import listed
+from plugin_scheduler.database.dialects import dialect_for
+from plugin_scheduler.database.dialects.odd_values import ask, read_raw, read_rows
+from plugin_scheduler.database.dialects.sql_template import listed
 from plugin_scheduler.sight import WorkerView
 from plugin_scheduler.store.due import Due
 from plugin_scheduler.store.workers import FOREIGN_LEASE

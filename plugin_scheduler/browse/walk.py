@@ -14,7 +14,7 @@ from typing import Any
 
 from pydal.objects import Query
 
-from plugin_scheduler.dialects.statements import listed
+from plugin_scheduler.database.dialects.sql_template import listed
 from plugin_scheduler.system.clock import Clock
 
 GROWTH = 8  # a step is at most so many times as long as the one before

@@ -14,7 +14,7 @@ from plugin_scheduler.browse.runs import Runs
 from plugin_scheduler.browse.warnings import troubles
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import RunStatus
-from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.headway import Headway
 from plugin_scheduler.sight import WorkerView
 

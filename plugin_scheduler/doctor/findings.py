@@ -11,7 +11,7 @@ from typing import Any
 from plugin_scheduler.browse import Browser, Notice
 from plugin_scheduler.browse.warnings import ERROR, NOTE, WARNING
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.database.dialects import dialect_for
 from plugin_scheduler.models.upgrade import Lack
 from plugin_scheduler.sight import WorkerView
 from plugin_scheduler.system.clock import SYSTEM

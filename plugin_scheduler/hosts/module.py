@@ -18,7 +18,7 @@ from pydal import DAL
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.registry import Catalog, Home
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects import dialect_for
+from plugin_scheduler.database.dialects import dialect_for
 from plugin_scheduler.hosts.world import World, explain_failure, kind_of, why
 from plugin_scheduler.system.clock import SYSTEM
 

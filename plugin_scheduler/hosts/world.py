@@ -16,8 +16,8 @@ from pydal import DAL
 
 from plugin_scheduler.core.errors import ConfigError, NotFound, SchedulerError, StoreUnavailable
 from plugin_scheduler.core.registry import Catalog, Home
-from plugin_scheduler.dialects import close_connection, is_passing
-from plugin_scheduler.dialects.sessions import disconnect_all
+from plugin_scheduler.database.dialects import close_connection, is_passing
+from plugin_scheduler.database.sessions import disconnect_all
 from plugin_scheduler.run_boundary import RunBoundary, translators_of
 from plugin_scheduler.system.clock import SYSTEM
 

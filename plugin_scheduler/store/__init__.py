@@ -17,7 +17,12 @@ from pydal import DAL
 
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects import close_connection, dialect_for, driver_args, require_file
+from plugin_scheduler.database.dialects import (
+    close_connection,
+    dialect_for,
+    driver_args,
+    require_file,
+)
 from plugin_scheduler.models import INDEXES, TABLES, define_tables
 from plugin_scheduler.store.chores import Chores
 from plugin_scheduler.store.claims import Claims

@@ -16,10 +16,10 @@ from pydal.objects import Expression
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome, Report, RunStatus, Task, TaskStatus
-from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.dialects.literals import characters, portions
-from plugin_scheduler.dialects.sayings import among
-from plugin_scheduler.dialects.statements import Holes, listed
+from plugin_scheduler.database.dialects.base import Dialect
+from plugin_scheduler.database.dialects.bulk_insert import characters, portions
+from plugin_scheduler.database.dialects.bulk_sql import among
+from plugin_scheduler.database.dialects.sql_template import Holes, listed
 from plugin_scheduler.scheduling.state_machine import is_the_last
 from plugin_scheduler.store.moves import move_in_words
 

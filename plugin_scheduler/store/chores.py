@@ -22,8 +22,8 @@ from plugin_scheduler.core.types import (
     Worker,
     WorkerStatus,
 )
-from plugin_scheduler.dialects.base import Dialect, again
-from plugin_scheduler.dialects.sayings import among
+from plugin_scheduler.database.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.bulk_sql import among
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.scheduling.state_machine import after_fan_out
 from plugin_scheduler.store.outlook import Outlook

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Order, Task, TaskStatus
-from plugin_scheduler.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.base import Dialect, again
 from plugin_scheduler.store.due import NO_BROADCAST, Due
 from plugin_scheduler.store.levels import MOMENT, SINCE, WORDS, Stretch, questions
 from plugin_scheduler.store.tasks import Tasks

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from plugin_scheduler.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.base import Dialect, again
 from plugin_scheduler.worker_events import SCHEDULER, WorkerEvent
 
 KEPT = timedelta(days=90)

@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.dialects.sayings import Ask
+from plugin_scheduler.database.dialects.base import Dialect
+from plugin_scheduler.database.dialects.bulk_sql import Ask
 
 #: Beyond every priority; one that is text, put there by hand, is above every number in SQLite.
 LOWEST, HIGHEST = -(2**31) - 1, 2**31

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from plugin_scheduler.dialects.base import Dialect, again
-from plugin_scheduler.dialects.literals import batches
+from plugin_scheduler.database.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.tally import Amount, Kind
 
 KEPT = 8 * 24 * 60  # minutes: the week that is shown, and a day to look back from

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from plugin_scheduler.core.reasons import reason_columns
-from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.scheduling.state_machine import MOVES
 
 

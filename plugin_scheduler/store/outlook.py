@@ -12,9 +12,9 @@ from typing import Any
 
 from plugin_scheduler.core.reasons import ReasonCode
 from plugin_scheduler.core.types import OnChildFailure, RunStatus, TaskStatus
-from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.dialects.sayings import Question, among
-from plugin_scheduler.dialects.statements import Holes
+from plugin_scheduler.database.dialects.base import Dialect
+from plugin_scheduler.database.dialects.bulk_sql import Question, among
+from plugin_scheduler.database.dialects.sql_template import Holes
 from plugin_scheduler.store.due import Due
 
 STRAYS, LATE, UNDECIDED, BROADCASTS = "strays", "late", "undecided", "broadcasts"

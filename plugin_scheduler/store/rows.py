@@ -11,8 +11,8 @@ from typing import Any
 
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Task
-from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.dialects.sayings import Ask
+from plugin_scheduler.database.dialects.base import Dialect
+from plugin_scheduler.database.dialects.bulk_sql import Ask
 
 #: What old rows, written by web2py, lack.
 _DEFAULTS = {

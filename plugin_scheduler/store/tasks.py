@@ -17,9 +17,9 @@ from plugin_scheduler.core.errors import Locked, StoreUnavailable
 from plugin_scheduler.core.reasons import Reason, ReasonCode, reason_columns
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome, Report, RunStatus, Task, TaskStatus
-from plugin_scheduler.dialects.base import Dialect, again
-from plugin_scheduler.dialects.sayings import among
-from plugin_scheduler.dialects.statements import Holes
+from plugin_scheduler.database.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.bulk_sql import among
+from plugin_scheduler.database.dialects.sql_template import Holes
 from plugin_scheduler.scheduling.state_machine import Move, decide
 from plugin_scheduler.store.batches import Batches, leaves_no_row
 from plugin_scheduler.store.moves import move

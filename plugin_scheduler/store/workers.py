@@ -15,8 +15,8 @@ from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import ConfigError, NameTaken
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker, WorkerStatus
-from plugin_scheduler.dialects.base import Dialect, again
-from plugin_scheduler.dialects.readings import read_rows
+from plugin_scheduler.database.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.odd_values import read_rows
 from plugin_scheduler.system.clock import is_zone
 
 #: Not the statistics: somebody may have put there what is no JSON.

@@ -15,7 +15,7 @@ from makers import NINE
 from throwaway import Missing
 
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects.server import LONG_TRIP
+from plugin_scheduler.database.dialects.server import LONG_TRIP
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM, Clock, TurnedClock
 

@@ -20,7 +20,7 @@ from databases import Shared
 from kit import COMMAND, Lab, Worker, eventually
 from throwaway import Missing, free_port, new_name, service_user
 
-from plugin_scheduler.doorbell.postgres import HEARD_WITHIN, TEST_EVERY
+from plugin_scheduler.database.notifier.postgres import HEARD_WITHIN, TEST_EVERY
 
 SOURCE = """
 def stamp(): mark("stamp")

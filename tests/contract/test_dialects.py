@@ -16,11 +16,11 @@ from home import Connect, engine_on, scheduler_on
 from kit import eventually
 from pydal import DAL
 
-from plugin_scheduler import dialects
 from plugin_scheduler.core.errors import Conflict, Locked, StoreUnavailable
-from plugin_scheduler.dialects.base import again
-from plugin_scheduler.dialects.mysql import MySQL, skips_locked_rows
-from plugin_scheduler.dialects.sessions import Session
+from plugin_scheduler.database import dialects
+from plugin_scheduler.database.dialects.base import again
+from plugin_scheduler.database.dialects.mysql import MySQL, skips_locked_rows
+from plugin_scheduler.database.sessions import Session
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.socket_state import has_news

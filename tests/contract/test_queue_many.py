@@ -16,7 +16,7 @@ from plugin_scheduler.models import INDEXES
 from pydal.validators import IS_INT_IN_RANGE
 
 from plugin_scheduler import Scheduler
-from plugin_scheduler.dialects.triggers import CHANNEL
+from plugin_scheduler.database.dialects.postgres_triggers import CHANNEL
 
 NINE = datetime(2031, 5, 1, 9, 0)
 TEXTS = (

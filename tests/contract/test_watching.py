@@ -11,7 +11,7 @@ from home import Connect, engine_on, scheduler_on
 from kit import eventually
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus
-from plugin_scheduler.dialects.triggers import CHANNEL
+from plugin_scheduler.database.dialects.postgres_triggers import CHANNEL
 from plugin_scheduler.orders import WATCH
 from plugin_scheduler.store import Store
 

@@ -9,7 +9,7 @@ import pytest
 from databases import MySQL, PostgreSQL, Shared, newest_first, without_dialect
 from throwaway import Address, Missing, free_port
 
-from plugin_scheduler import dialects
+from plugin_scheduler.database import dialects
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgres:psycopg2", "mysql+pymysql"])

@@ -14,7 +14,7 @@ import pytest
 from makers import NINE
 
 from plugin_scheduler.core.errors import StoreUnavailable
-from plugin_scheduler.doorbell.postgres import (
+from plugin_scheduler.database.notifier.postgres import (
     DEAF,
     HEARD_WITHIN,
     POLL,

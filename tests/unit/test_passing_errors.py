@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from plugin_scheduler.dialects import is_passing
+from plugin_scheduler.database.dialects import is_passing
 
 
 class OperationalError(Exception):

@@ -18,9 +18,9 @@ from pydal.connection import ConnectionPool
 
 from plugin_scheduler.core.errors import Conflict, StoreUnavailable
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects.encodings import escaped, letters_beyond
-from plugin_scheduler.dialects.sayings import Sayings
-from plugin_scheduler.doorbell import Doorbell, Silent
+from plugin_scheduler.database.dialects.bulk_sql import Sayings
+from plugin_scheduler.database.dialects.encodings import escaped, letters_beyond
+from plugin_scheduler.database.notifier import Doorbell, Silent
 from plugin_scheduler.system.clock import Clock
 
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects.base import Dialect, hang_up, open_connection
-from plugin_scheduler.dialects.mysql import MySQL
-from plugin_scheduler.dialects.postgres import Postgres
-from plugin_scheduler.dialects.sqlite import FileRemoved, SQLite
+from plugin_scheduler.database.dialects.base import Dialect, hang_up, open_connection
+from plugin_scheduler.database.dialects.mysql import MySQL
+from plugin_scheduler.database.dialects.postgres import Postgres
+from plugin_scheduler.database.dialects.sqlite import FileRemoved, SQLite
 from plugin_scheduler.system.clock import Clock
 
 _DIALECTS: dict[str, type[Dialect]] = {"sqlite": SQLite, "postgres": Postgres, "mysql": MySQL}

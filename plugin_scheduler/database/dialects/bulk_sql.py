@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from pydal.objects import Query
 
-from plugin_scheduler.dialects.literals import Literals, batches, fits, insert_into
-from plugin_scheduler.dialects.literals import values as in_brackets
-from plugin_scheduler.dialects.statements import Holes, Statement, listed
+from plugin_scheduler.database.dialects.bulk_insert import Literals, batches, fits, insert_into
+from plugin_scheduler.database.dialects.bulk_insert import values as in_brackets
+from plugin_scheduler.database.dialects.sql_template import Holes, Statement, listed
 
 #: Writes a statement, with holes for its values.
 Write = Callable[[Holes], str]

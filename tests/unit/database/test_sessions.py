@@ -13,8 +13,8 @@ import pytest
 from pydal import DAL
 
 from plugin_scheduler.core.errors import CommitFailed
-from plugin_scheduler.dialects.bare_connections import BareConnections
-from plugin_scheduler.dialects.sessions import Session, _may_touch
+from plugin_scheduler.database.bare_connections import BareConnections
+from plugin_scheduler.database.sessions import Session, _may_touch
 from plugin_scheduler.system.file_locks import holders_of
 
 TOUCHES = """

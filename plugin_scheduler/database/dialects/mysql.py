@@ -15,8 +15,7 @@ from pydal.objects import Expression
 
 from plugin_scheduler.core.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects.encodings import codecs_of_mysql
-from plugin_scheduler.dialects.literals import (
+from plugin_scheduler.database.dialects.bulk_insert import (
     batches,
     fits,
     ids_of,
@@ -25,11 +24,12 @@ from plugin_scheduler.dialects.literals import (
     is_pydals,
     values,
 )
-from plugin_scheduler.dialects.sayings import POINT, Changes
-from plugin_scheduler.dialects.server import Server, lacks, patience
-from plugin_scheduler.dialects.statements import listed
-from plugin_scheduler.doorbell import Doorbell
-from plugin_scheduler.doorbell.probe import Probe
+from plugin_scheduler.database.dialects.bulk_sql import POINT, Changes
+from plugin_scheduler.database.dialects.encodings import codecs_of_mysql
+from plugin_scheduler.database.dialects.server import Server, lacks, patience
+from plugin_scheduler.database.dialects.sql_template import listed
+from plugin_scheduler.database.notifier import Doorbell
+from plugin_scheduler.database.notifier.polling import Probe
 from plugin_scheduler.models import CLAIM_INDEX, TABLES
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_news

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from kit import eventually
 
-from plugin_scheduler.doorbell import sqlite as bell_of
-from plugin_scheduler.doorbell.sqlite import DataVersion
+from plugin_scheduler.database.notifier import sqlite as bell_of
+from plugin_scheduler.database.notifier.sqlite import DataVersion
 
 
 def opened(path: Path, mode: str) -> sqlite3.Connection:

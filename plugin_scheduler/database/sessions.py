@@ -22,7 +22,7 @@ from pydal.adapters.base import SQLAdapter
 from pydal.connection import ConnectionPool
 
 from plugin_scheduler.core.errors import CommitFailed, StoreUnavailable
-from plugin_scheduler.dialects import close_connection, kind_of_adapter
+from plugin_scheduler.database.dialects import close_connection, kind_of_adapter
 
 #: First six characters of statements about rows: most of them leave nothing in the session.
 _ABOUT_ROWS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE"))

@@ -12,9 +12,9 @@ from typing import Any
 from pydal.objects import SQLALL, Field, Row, Table
 
 from plugin_scheduler.core import row_values
-from plugin_scheduler.dialects.base import Dialect
-from plugin_scheduler.dialects.literals import batches
-from plugin_scheduler.dialects.sayings import among
+from plugin_scheduler.database.dialects.base import Dialect
+from plugin_scheduler.database.dialects.bulk_insert import batches
+from plugin_scheduler.database.dialects.bulk_sql import among
 
 
 def read_rows(dialect: Dialect, query: Any, *fields: Any, **options: Any) -> list[Any]:

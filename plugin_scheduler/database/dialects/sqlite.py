@@ -17,8 +17,8 @@ from pydal.objects import Expression
 
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects.base import Dialect, open_connection
-from plugin_scheduler.dialects.literals import (
+from plugin_scheduler.database.dialects.base import Dialect, open_connection
+from plugin_scheduler.database.dialects.bulk_insert import (
     Literals,
     batches,
     fits,
@@ -26,9 +26,9 @@ from plugin_scheduler.dialects.literals import (
     ids_where,
     insert_into,
 )
-from plugin_scheduler.dialects.sayings import POINT
-from plugin_scheduler.doorbell import Doorbell
-from plugin_scheduler.doorbell.sqlite import DataVersion
+from plugin_scheduler.database.dialects.bulk_sql import POINT
+from plugin_scheduler.database.notifier import Doorbell
+from plugin_scheduler.database.notifier.sqlite import DataVersion
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.file_locks import holders_of
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from plugin_scheduler.dialects.statements import Holes, Statement
+from plugin_scheduler.database.dialects.sql_template import Holes, Statement
 
 NINE = datetime(2026, 5, 4, 9, 0, 0, 123)
 

@@ -16,7 +16,7 @@ import selectors
 from collections.abc import Callable
 from typing import Any
 
-from plugin_scheduler.doorbell import Doorbell
+from plugin_scheduler.database.notifier import Doorbell
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_hung_up
 

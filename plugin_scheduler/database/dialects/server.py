@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects.base import Dialect
+from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_hung_up, port_of
 

@@ -14,14 +14,14 @@ from pydal.objects import Expression
 
 from plugin_scheduler.core.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.dialects.encodings import ASCII
-from plugin_scheduler.dialects.literals import fits, ids_of, insert_into, values
-from plugin_scheduler.dialects.sayings import POINT, Ask, Changes
-from plugin_scheduler.dialects.server import Server, lacks, patience
-from plugin_scheduler.dialects.statements import listed
-from plugin_scheduler.dialects.triggers import CHANNEL, FUNCTION, NEEDED, TRIGGERS
-from plugin_scheduler.doorbell import Doorbell
-from plugin_scheduler.doorbell.postgres import Ear, Listener
+from plugin_scheduler.database.dialects.bulk_insert import fits, ids_of, insert_into, values
+from plugin_scheduler.database.dialects.bulk_sql import POINT, Ask, Changes
+from plugin_scheduler.database.dialects.encodings import ASCII
+from plugin_scheduler.database.dialects.postgres_triggers import CHANNEL, FUNCTION, NEEDED, TRIGGERS
+from plugin_scheduler.database.dialects.server import Server, lacks, patience
+from plugin_scheduler.database.dialects.sql_template import listed
+from plugin_scheduler.database.notifier import Doorbell
+from plugin_scheduler.database.notifier.postgres import Ear, Listener
 from plugin_scheduler.models import TABLES
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_news

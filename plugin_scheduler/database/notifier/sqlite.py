@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from plugin_scheduler.doorbell import Doorbell
+from plugin_scheduler.database.notifier import Doorbell
 
 POLL = 0.04  # seconds between two looks where the kernel tells nothing
 SAFETY = 0.25  # seconds between two looks where it does; network file systems tell nothing

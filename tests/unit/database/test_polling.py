@@ -6,7 +6,7 @@ import itertools
 
 from makers import NINE
 
-from plugin_scheduler.doorbell.probe import BRISK, CALM, FULL_LOOK, Probe
+from plugin_scheduler.database.notifier.polling import BRISK, CALM, FULL_LOOK, Probe
 from plugin_scheduler.system.clock import TurnedClock
 
 

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from plugin_scheduler.dialects.mysql import IN_TRANSACTION
-from plugin_scheduler.dialects.sessions import HERE
+from plugin_scheduler.database.dialects.mysql import IN_TRANSACTION
+from plugin_scheduler.database.sessions import HERE
 
 #: By module and class: is a transaction open, as far as this end knows?
 _KINDS: dict[tuple[str, str], Callable[[Any], bool]] = {

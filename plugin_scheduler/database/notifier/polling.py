@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from plugin_scheduler.doorbell import Doorbell
+from plugin_scheduler.database.notifier import Doorbell
 from plugin_scheduler.system.clock import Clock
 
 BRISK = 0.03  # seconds between two questions after news
