@@ -21,8 +21,8 @@ from plugin_scheduler.browse import Browser
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.i18n import Sentence
-from plugin_scheduler.journal import Journal
 from plugin_scheduler.sight import TaskView
+from plugin_scheduler.store.audit_log import Journal
 
 LARGEST = 2**63 - 1
 

@@ -23,8 +23,8 @@ from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import RunStatus, TaskStatus
-from plugin_scheduler.journal import Journal
 from plugin_scheduler.sight import TaskView
+from plugin_scheduler.store.audit_log import Journal
 
 MOST = 500  # tasks in a step
 

@@ -34,7 +34,7 @@ from plugin_scheduler.orders import Orders, names
 from plugin_scheduler.pages import Pages
 from plugin_scheduler.questions import Questions
 from plugin_scheduler.queueing import Draft, Form
-from plugin_scheduler.store.moves import move
+from plugin_scheduler.store.transitions import move
 from plugin_scheduler.store.workers import zone_of_workers
 from plugin_scheduler.system import clock
 

@@ -21,9 +21,9 @@ from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus, WorkerSt
 from plugin_scheduler.core.visible_text import visible
 from plugin_scheduler.doctor import Finding
 from plugin_scheduler.headway import as_number, plain_number
-from plugin_scheduler.journal import Note
 from plugin_scheduler.scheduling.recurrence import in_words
 from plugin_scheduler.sight import RunView, TaskView, WorkerView, amount, call, quantity, span
+from plugin_scheduler.store.audit_log import Note
 
 UNBOUNDED = 100_000  # columns, where nobody's window limits them
 SOON = 24 * 3600  # seconds; nearer times are told as a distance, too

@@ -15,10 +15,10 @@ from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.worker_events import WorkerEvent
 from plugin_scheduler.store import Store
-from plugin_scheduler.store.events import Happened
+from plugin_scheduler.store.worker_events import Happened
 from plugin_scheduler.system.clock import Clock
-from plugin_scheduler.worker_events import WorkerEvent
 
 MOST = 100  # events that wait
 LONGEST = 300  # characters of a value

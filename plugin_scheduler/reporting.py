@@ -22,8 +22,8 @@ from plugin_scheduler.porter import Delivery, Porters
 from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.scheduling.state_machine import Move
 from plugin_scheduler.store import Store
+from plugin_scheduler.store.metrics_buffer import Tally
 from plugin_scheduler.system.clock import Clock
-from plugin_scheduler.tally import Tally
 
 PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
 WATCHED_EVERY = 0.5  # seconds between two stores of a run's output while somebody looks at it

@@ -19,6 +19,7 @@ from plugin_scheduler.core.log_events import tell, write_out
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, WorkerStatus
+from plugin_scheduler.core.worker_events import WorkerEvent
 from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.identity import Identity
 from plugin_scheduler.intake import Intake
@@ -33,7 +34,6 @@ from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.signals import DRAIN, KILL, RELOAD, STATE, Signals, name_of
 from plugin_scheduler.ticker import Ticker
 from plugin_scheduler.vitals import Vitals
-from plugin_scheduler.worker_events import WorkerEvent
 
 AUDIT_EVERY = 0.2  # seconds at least between two looks at orders, however often the bell rings
 POLL_EVERY = 1.0  # seconds at most between two of them while something runs

@@ -27,8 +27,8 @@ from plugin_scheduler.core.errors import BadTask, ConfigError, NotFound, StoreUn
 from plugin_scheduler.core.spelling import nearest
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.desk import Desk, opened
-from plugin_scheduler.journal import Journal
 from plugin_scheduler.sight import TaskView, plain
+from plugin_scheduler.store.audit_log import Journal
 from plugin_scheduler.system.signals import release
 
 if TYPE_CHECKING:

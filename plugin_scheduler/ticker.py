@@ -17,10 +17,11 @@ from plugin_scheduler.core.errors import Locked, StoreUnavailable
 from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker
+from plugin_scheduler.core.worker_events import WorkerEvent
 from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.listening import Listening
 from plugin_scheduler.store import Store
-from plugin_scheduler.store.outlook import (
+from plugin_scheduler.store.maintenance_checks import (
     BROADCASTS,
     LATE,
     OPEN_RUNS,
@@ -29,7 +30,6 @@ from plugin_scheduler.store.outlook import (
     UNDECIDED,
 )
 from plugin_scheduler.system.clock import Clock
-from plugin_scheduler.worker_events import WorkerEvent
 
 AT_LEAST_EVERY = 3.5  # seconds between two rounds, however seldom this worker beats
 PRUNE_EVERY = 600.0  # seconds between two looks for old counts; the rest of many comes sooner

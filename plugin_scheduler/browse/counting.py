@@ -14,7 +14,7 @@ from typing import Any
 
 from plugin_scheduler.browse.source import Source
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus
-from plugin_scheduler.store.levels import Stretch
+from plugin_scheduler.store.priority_scan import Stretch
 
 #: Rows that one count looks at: of what waits, and of what is done or was. Each may be on a page of
 #: the file of its own, and there is a count for each group in use.

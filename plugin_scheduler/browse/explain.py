@@ -26,8 +26,8 @@ from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.settings import fault_of_group
 from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.sight import TaskView, WorkerView, quantity, span
-from plugin_scheduler.store.due import FOR_THIS_WORKER, NO_BROADCAST, OF_THIS_APP
-from plugin_scheduler.store.levels import HIGHEST, LOWEST
+from plugin_scheduler.store.claim_conditions import FOR_THIS_WORKER, NO_BROADCAST, OF_THIS_APP
+from plugin_scheduler.store.priority_scan import HIGHEST, LOWEST
 
 QUEUED, TIME, ENABLED = "queued", "its time has come", "enabled"
 PRIORITY = "claims look for its priority"

@@ -19,7 +19,7 @@ from plugin_scheduler.database.dialects import dialect_for
 from plugin_scheduler.database.dialects.odd_values import ask, read_raw, read_rows
 from plugin_scheduler.database.dialects.sql_template import listed
 from plugin_scheduler.sight import WorkerView
-from plugin_scheduler.store.due import Due
+from plugin_scheduler.store.claim_conditions import Due
 from plugin_scheduler.store.workers import FOREIGN_LEASE
 from plugin_scheduler.system.clock import SYSTEM, Clock
 

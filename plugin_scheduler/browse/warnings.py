@@ -14,10 +14,10 @@ from plugin_scheduler.browse.counting import Amounts
 from plugin_scheduler.browse.integrity import MOST, Integrity, Left, Odd
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import TaskStatus, WorkerStatus
+from plugin_scheduler.core.worker_events import DEATHS, SCHEDULER
 from plugin_scheduler.models.ids import Ids
 from plugin_scheduler.sight import FunctionCount, WorkerView, amount, quantity, span
 from plugin_scheduler.system.clock import alike, is_zone, own_zone
-from plugin_scheduler.worker_events import DEATHS, SCHEDULER
 
 SKEWED = 2.0  # seconds by which a clock may be off before anybody is told
 CLAIM_FAILURES = 2  # in a row, from which on they are told; one may be a deadlock

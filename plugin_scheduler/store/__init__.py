@@ -24,13 +24,13 @@ from plugin_scheduler.database.dialects import (
     require_file,
 )
 from plugin_scheduler.models import INDEXES, TABLES, define_tables
-from plugin_scheduler.store.chores import Chores
+from plugin_scheduler.store.claim_conditions import Due
 from plugin_scheduler.store.claims import Claims
-from plugin_scheduler.store.due import Due
-from plugin_scheduler.store.events import Events
+from plugin_scheduler.store.maintenance import Chores
+from plugin_scheduler.store.maintenance_checks import Outlook
 from plugin_scheduler.store.metrics import Metrics
-from plugin_scheduler.store.outlook import Outlook
-from plugin_scheduler.store.tasks import Tasks
+from plugin_scheduler.store.task_reports import Tasks
+from plugin_scheduler.store.worker_events import Events
 from plugin_scheduler.store.workers import Workers
 from plugin_scheduler.system.clock import Clock
 

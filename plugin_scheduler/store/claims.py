@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Order, Task, TaskStatus
 from plugin_scheduler.database.dialects.base import Dialect, again
-from plugin_scheduler.store.due import NO_BROADCAST, Due
-from plugin_scheduler.store.levels import MOMENT, SINCE, WORDS, Stretch, questions
-from plugin_scheduler.store.tasks import Tasks
+from plugin_scheduler.store.claim_conditions import NO_BROADCAST, Due
+from plugin_scheduler.store.priority_scan import MOMENT, SINCE, WORDS, Stretch, questions
+from plugin_scheduler.store.task_reports import Tasks
 
 RETRY_HORIZON = timedelta(minutes=10)
 MOST = 500  # tasks of unknown functions that FAIL in one transaction

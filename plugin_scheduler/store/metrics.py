@@ -11,7 +11,7 @@ from typing import Any
 
 from plugin_scheduler.database.dialects.base import Dialect, again
 from plugin_scheduler.database.dialects.bulk_insert import batches
-from plugin_scheduler.tally import Amount, Kind
+from plugin_scheduler.store.metrics_buffer import Amount, Kind
 
 KEPT = 8 * 24 * 60  # minutes: the week that is shown, and a day to look back from
 AT_ONCE = 100  # rows in one statement

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kit import COMMAND, Lab, eventually
 
-from plugin_scheduler.journal import Journal
+from plugin_scheduler.store.audit_log import Journal
 
 TASKS = """
     def add(a, b=1):

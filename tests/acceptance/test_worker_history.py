@@ -9,7 +9,7 @@ from typing import Any
 
 from kit import COMMAND, Lab, eventually
 
-from plugin_scheduler.journal import Journal
+from plugin_scheduler.store.audit_log import Journal
 
 SOURCE = """
 import time

@@ -15,7 +15,7 @@ from plugin_scheduler.acts import ACTS, MOST, Acted, Acts
 from plugin_scheduler.browse import Browser, Filter
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.types import RunStatus, TaskStatus
-from plugin_scheduler.journal import Journal
+from plugin_scheduler.store.audit_log import Journal
 
 HOUR = timedelta(hours=1)
 Insert = Callable[..., int]

@@ -14,8 +14,8 @@ from plugin_scheduler.browse import Browser
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.metrics import KEPT, PRUNED
+from plugin_scheduler.store.metrics_buffer import Amount, Kind
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.tally import Amount, Kind
 
 NOW = datetime(2026, 1, 31, 12, 0, 30)
 MINUTE = int(TurnedClock(NOW).epoch() // 60)

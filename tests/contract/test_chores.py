@@ -13,7 +13,7 @@ from home import Connect, engine_on, scheduler_on
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.store import Store
-from plugin_scheduler.store.chores import BATCH, LEVELS
+from plugin_scheduler.store.maintenance import BATCH, LEVELS
 
 HOUR = timedelta(hours=1)
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)

@@ -7,7 +7,7 @@ from datetime import date, datetime
 import pytest
 
 from plugin_scheduler import Scheduler
-from plugin_scheduler.journal import Journal
+from plugin_scheduler.store.audit_log import Journal
 
 NINE = datetime(2031, 5, 1, 9, 0)
 

@@ -9,7 +9,7 @@ from databases import SERVERS
 from home import Connect, engine_on, scheduler_on
 from plans import heard
 
-from plugin_scheduler.store import rows
+from plugin_scheduler.store import task_rows
 
 pytestmark = pytest.mark.parametrize("database", SERVERS, indirect=True)
 
@@ -57,7 +57,7 @@ def test_a_row_that_cannot_be_read_changes_nothing_in_what_is_locked(
     good, other, odd = (scheduler.queue_task("add").id for _ in range(3))
     caller.commit()
     for name in ("_quick_record", "_record"):
-        monkeypatch.setattr(rows, name, _refusing(getattr(rows, name), odd))
+        monkeypatch.setattr(task_rows, name, _refusing(getattr(task_rows, name), odd))
     with engine_on(connect) as store:
         task = store.db.scheduler_task
         hold(caller, "scheduler_task", {"good": good, "odd": odd}[held])

@@ -17,9 +17,9 @@ from plugin_scheduler.controllers.languages import Languages
 from plugin_scheduler.controllers.site import NAVIGATION, script_texts
 from plugin_scheduler.views import FOLDER
 
-from plugin_scheduler import sight, worker_events
+from plugin_scheduler import sight
 from plugin_scheduler.acts import ACTS
-from plugin_scheduler.core import reasons
+from plugin_scheduler.core import reasons, worker_events
 from plugin_scheduler.scheduling import recurrence
 
 TRANSLATIONS = FOLDER / "translations"

@@ -15,7 +15,7 @@ from plugin_scheduler.core.types import OnChildFailure, RunStatus, TaskStatus
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.bulk_sql import Question, among
 from plugin_scheduler.database.dialects.sql_template import Holes
-from plugin_scheduler.store.due import Due
+from plugin_scheduler.store.claim_conditions import Due
 
 STRAYS, LATE, UNDECIDED, BROADCASTS = "strays", "late", "undecided", "broadcasts"
 ORPHANS, OPEN_RUNS = "orphans", "open runs"

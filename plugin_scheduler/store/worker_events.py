@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from plugin_scheduler.core.worker_events import SCHEDULER, WorkerEvent
 from plugin_scheduler.database.dialects.base import Dialect, again
-from plugin_scheduler.worker_events import SCHEDULER, WorkerEvent
 
 KEPT = timedelta(days=90)
 PRUNED = 2000  # rows of a kind that one round removes at most

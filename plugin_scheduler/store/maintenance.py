@@ -26,8 +26,8 @@ from plugin_scheduler.database.dialects.base import Dialect, again
 from plugin_scheduler.database.dialects.bulk_sql import among
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.scheduling.state_machine import after_fan_out
-from plugin_scheduler.store.outlook import Outlook
-from plugin_scheduler.store.tasks import Tasks
+from plugin_scheduler.store.maintenance_checks import Outlook
+from plugin_scheduler.store.task_reports import Tasks
 
 #: Rows of one round at most: what is left over has the next one, and no statement takes so long
 #: that the leader could not beat meanwhile.

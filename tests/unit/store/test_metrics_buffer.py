@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from plugin_scheduler.core.types import Order, Outcome, Task
-from plugin_scheduler.tally import KEPT, KINDS, Amount, Kind, Tally
+from plugin_scheduler.store.metrics_buffer import KEPT, KINDS, Amount, Kind, Tally
 
 NOON = datetime(2026, 1, 31, 12, 0)
 ADD = Kind(7, "add", "main", "lab")

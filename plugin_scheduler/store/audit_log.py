@@ -15,11 +15,11 @@ from typing import Any
 from plugin_scheduler.core import json_codec, row_values
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.worker_events import event_sentence
 from plugin_scheduler.database.dialects import dialect_for
 from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.database.dialects.odd_values import read_rows
 from plugin_scheduler.system.clock import SYSTEM
-from plugin_scheduler.worker_events import event_sentence
 
 LONGEST = 255  # characters of a name
 

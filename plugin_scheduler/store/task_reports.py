@@ -21,9 +21,9 @@ from plugin_scheduler.database.dialects.base import Dialect, again
 from plugin_scheduler.database.dialects.bulk_sql import among
 from plugin_scheduler.database.dialects.sql_template import Holes
 from plugin_scheduler.scheduling.state_machine import Move, decide
-from plugin_scheduler.store.batches import Batches, leaves_no_row
-from plugin_scheduler.store.moves import move
-from plugin_scheduler.store.rows import Rows
+from plugin_scheduler.store.bulk import Batches, leaves_no_row
+from plugin_scheduler.store.task_rows import Rows
+from plugin_scheduler.store.transitions import move
 
 Answer = TypeVar("Answer")
 

@@ -21,7 +21,7 @@ from plugin_scheduler.database.dialects.bulk_insert import characters, portions
 from plugin_scheduler.database.dialects.bulk_sql import among
 from plugin_scheduler.database.dialects.sql_template import Holes, listed
 from plugin_scheduler.scheduling.state_machine import is_the_last
-from plugin_scheduler.store.moves import move_in_words
+from plugin_scheduler.store.transitions import move_in_words
 
 NEWEST_RUN = (
     "SELECT MAX(scheduler_run.id) FROM scheduler_run "

@@ -15,7 +15,7 @@ from pydal.objects import Expression, Query
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Task, TaskStatus
 from plugin_scheduler.database.dialects.base import Dialect
-from plugin_scheduler.store.levels import (
+from plugin_scheduler.store.priority_scan import (
     BOTTOM,
     GAP,
     LEVEL,
