@@ -11,10 +11,10 @@ from typing import Any
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Visit
 
-from plugin_scheduler.browse.charts import SPANS, Bucket
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.settings import UTC
+from plugin_scheduler.queries.charts import SPANS, Bucket
 from plugin_scheduler.system.clock import SYSTEM, instant
 
 

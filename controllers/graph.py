@@ -12,9 +12,9 @@ from plugin_scheduler.controllers.shown import TONES
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Visit
 
-from plugin_scheduler.browse.graphs import Edge, Graph, Node
 from plugin_scheduler.core.types import OnChildFailure, TaskStatus
-from plugin_scheduler.headway import headway
+from plugin_scheduler.queries.graphs import Edge, Graph, Node
+from plugin_scheduler.queries.progress import headway
 
 # Sizes in the picture's own units, which are pixels where nobody zooms.
 WIDTH, HEIGHT = 172, 46

@@ -10,9 +10,9 @@ from typing import Any
 
 from plugin_scheduler.controllers.visit import Visit
 
-from plugin_scheduler.browse import Filter, Listing
-from plugin_scheduler.browse.wanted import NEWEST, OLDEST
 from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.queries import Filter, Listing
+from plugin_scheduler.queries.task_filter import NEWEST, OLDEST
 
 LIMIT = 50  # tasks on a page
 RISING = ("next run", "name")  # orders that begin with the least

@@ -10,12 +10,11 @@ from typing import Any
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Visit
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse import Notice, Overview
-from plugin_scheduler.browse.overview import MANY
-from plugin_scheduler.browse.warnings import TASKS
 from plugin_scheduler.core.types import TaskStatus, WorkerStatus
-from plugin_scheduler.sight import RunningNow, WorkerView
+from plugin_scheduler.queries import Notice, Overview, views
+from plugin_scheduler.queries.overview import MANY
+from plugin_scheduler.queries.views import RunningNow, WorkerView
+from plugin_scheduler.queries.warnings import TASKS
 
 #: Columns of the groups' table, as far as there is such a task.
 STATUSES = TaskStatus.ALL
@@ -37,8 +36,8 @@ def mount(site: Site) -> None:
             "groups": seen.counts,
             "functions": seen.functions[:MOST_FUNCTIONS],
             "running": [_running(one) for one in seen.running],
-            "amount": sight.amount,
-            "command": sight.command(seen.application, "main"),
+            "amount": views.amount,
+            "command": views.command(seen.application, "main"),
             "is_new": not seen.counts and not any(one.page == TASKS for one in seen.warnings),
         }
 
@@ -50,9 +49,9 @@ def mount(site: Site) -> None:
         seen = visit.browser.overview()
         return {
             "at": visit.iso(seen.at),
-            "totals": sight.plain(seen.totals),
-            "groups": [sight.plain(one) for one in seen.counts],
-            "functions": [sight.plain(one) for one in seen.functions],
+            "totals": views.plain(seen.totals),
+            "groups": [views.plain(one) for one in seen.counts],
+            "functions": [views.plain(one) for one in seen.functions],
             "running": [{**_running(one), "since": visit.iso(one.since)} for one in seen.running],
             "workers": [_worker(one, seen) for one in seen.workers],
             "warnings": [_warning(visit, one) for one in seen.warnings],
@@ -79,7 +78,7 @@ def _numbers(visit: Visit, seen: Overview) -> list[dict[str, Any]]:
         {
             "name": name,
             "words": words,
-            "number": sight.amount(getattr(totals, name), name in totals.capped),
+            "number": views.amount(getattr(totals, name), name in totals.capped),
             "href": href,
             "tone": tone if getattr(totals, name) else "",
         }

@@ -13,12 +13,12 @@ from plugin_scheduler.controllers.rights import VIEW
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Done, Visit, whole
 
-from plugin_scheduler.blame import Blame, blame
-from plugin_scheduler.browse import RunDetail
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import NotFound
 from plugin_scheduler.core.types import RunStatus
-from plugin_scheduler.sight import TaskView
+from plugin_scheduler.queries import RunDetail
+from plugin_scheduler.queries.traceback_parser import Blame, blame
+from plugin_scheduler.queries.views import TaskView
 
 TRACEBACK = 1 << 16  # characters; a worker stores no longer ones, a person may
 

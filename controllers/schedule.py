@@ -14,10 +14,10 @@ from plugin_scheduler.controllers.rights import ACT
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Done, Visit
 
-from plugin_scheduler.browse.coming import Days, Hours, Lane, Repeating, Share, first_of
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.queries.schedule_views import Days, Hours, Lane, Repeating, Share, first_of
 
 HOURS, DAYS = 24, 30
 MOST_HOURS, MOST_DAYS = 7 * 24, 92

@@ -16,9 +16,9 @@ from plugin_scheduler.views import STATIC
 from py4web import URL
 from yatl.helpers import SPAN, TAG, XML
 
-from plugin_scheduler import sight
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import Outcome, TaskStatus, WorkerStatus
+from plugin_scheduler.queries import views
 from plugin_scheduler.system import clock
 
 #: Look of a status: its colour has a meaning, the word is always there, too.
@@ -104,7 +104,7 @@ class Shown:
 
     def span(self, seconds: float | None) -> str:
         """A length of time in words."""
-        return NOTHING if seconds is None else self.say(sight.span(seconds))
+        return NOTHING if seconds is None else self.say(views.span(seconds))
 
     def badge(self, status: str) -> Any:
         """A status or an outcome, with a colour for its meaning; a rare word is told on hover."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.browse.runs import RunPage
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.sight import RunView, TaskView, span
+from plugin_scheduler.queries.runs import RunPage
+from plugin_scheduler.queries.views import RunView, TaskView, span
 from plugin_scheduler.store.audit_log import Note
 
 SLOW = 1.0  # seconds of waiting that are worth a word

@@ -13,14 +13,13 @@ from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.story import story
 from plugin_scheduler.controllers.visit import Done, Visit
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse import RunDetail
-from plugin_scheduler.browse.coming import in_words
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.queries import RunDetail, views
+from plugin_scheduler.queries.schedule_views import in_words
+from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.scheduling import forecast
-from plugin_scheduler.sight import TaskView
 
 BUTTONS = {
     "stop": ("Stop", "danger"),
@@ -75,10 +74,10 @@ def _data(site: Site) -> None:
         runs = visit.browser.runs(task.id, visit.number("before"), RUNS)
         links = {"waits_for": visit.browser.waits_for, "waited_by": visit.browser.waited_by}
         return {
-            **visit.instants(sight.plain(task)),
+            **visit.instants(views.plain(task)),
             "schedule": visit.say(in_words(task)),
             "following": [visit.iso(one) for one in forecast.following(task, visit.now, NEXT)],
-            "runs": [visit.instants(_without_texts(sight.plain(run))) for run in runs.items],
+            "runs": [visit.instants(_without_texts(views.plain(run))) for run in runs.items],
             "older": runs.older,
             **{name: [vars(link) for link in look(task.id)] for name, look in links.items()},
         }

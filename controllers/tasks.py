@@ -15,13 +15,12 @@ from plugin_scheduler.controllers.listing import LIMIT, links, times
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Visit, whole
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse import Count, Filter, Listing
-from plugin_scheduler.browse.wanted import NEWEST, ORDERS, TIMES
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.sight import TaskView, plain
+from plugin_scheduler.queries import Count, Filter, Listing, views
+from plugin_scheduler.queries.task_filter import NEWEST, ORDERS, TIMES
+from plugin_scheduler.queries.views import TaskView, plain
 from plugin_scheduler.system import clock
 
 #: The parts of a filter, as they are called in an address.
@@ -163,7 +162,7 @@ def _row(visit: Visit, task: TaskView) -> dict[str, Any]:
     """A task, and what is said of it besides."""
     return {
         "task": task,
-        "call": json_codec.clean(sight.call(task, SHORT)),
+        "call": json_codec.clean(views.call(task, SHORT)),
         "when": _how_soon(visit, task),
     }
 

@@ -10,11 +10,11 @@ from typing import Any
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Visit
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse.timeline import Bar, Row, Timeline
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import RunStatus
+from plugin_scheduler.queries import views
+from plugin_scheduler.queries.timeline import Bar, Row, Timeline
 
 #: Seconds, and what they are called.
 SPANS = ((900, "15 minutes"), (3600, "1 hour"), (6 * 3600, "6 hours"), (24 * 3600, "24 hours"))
@@ -32,7 +32,7 @@ def mount(site: Site) -> None:
         bars.sort(key=lambda one: (one[1].start, one[1].run_id), reverse=True)
         return {
             "spans": SPANS,
-            "command": sight.command(visit.scheduler.application_name, "main"),
+            "command": views.command(visit.scheduler.application_name, "main"),
             "seconds": seconds,
             "found": found,
             "listed": bars[:LISTED],

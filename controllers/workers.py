@@ -13,11 +13,11 @@ from plugin_scheduler.controllers.rights import ADMIN
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Done, Visit
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse.workers import AtWork, Member
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import WorkerStatus
+from plugin_scheduler.queries import views
+from plugin_scheduler.queries.workers import AtWork, Member
 
 ORDERS = ("resume", "disable", "terminate", "kill")
 GIGABYTE = 1e9
@@ -34,7 +34,7 @@ def _mount_pages(site: Site) -> None:
     @site.page("workers", "workers.html")
     def scheduler_workers(visit: Visit) -> dict[str, Any]:
         staff = visit.browser.staff()
-        command = sight.command(visit.scheduler.application_name, "main")
+        command = views.command(visit.scheduler.application_name, "main")
         return {
             "cards": [_card(visit, one) for one in staff.members],
             "groups": _groups(visit, staff.members),
@@ -240,7 +240,7 @@ def _group(visit: Visit, name: str, members: list[Member]) -> dict[str, Any]:
 
 def _plain(visit: Visit, member: Member) -> dict[str, Any]:
     """A worker for scripts."""
-    told = sight.plain(member.worker)
+    told = views.plain(member.worker)
     times = ("first_heartbeat", "last_heartbeat", "started_at")
     return {
         **told,

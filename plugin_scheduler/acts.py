@@ -18,12 +18,12 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
-from plugin_scheduler.browse import Browser, Filter
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import RunStatus, TaskStatus
-from plugin_scheduler.sight import TaskView
+from plugin_scheduler.queries import Browser, Filter
+from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.store.audit_log import Journal
 
 MOST = 500  # tasks in a step

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pydal.objects import Row
 
 from plugin_scheduler.boot import run_worker
-from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
 from plugin_scheduler.checks import Checks
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, ConfigError
@@ -32,6 +31,7 @@ from plugin_scheduler.models import define_tables
 from plugin_scheduler.models.validators import IS_THERE
 from plugin_scheduler.orders import Orders, names
 from plugin_scheduler.pages import Pages
+from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
 from plugin_scheduler.questions import Questions
 from plugin_scheduler.queueing import Draft, Form
 from plugin_scheduler.store.transitions import move

@@ -14,9 +14,8 @@ from typing import Any
 
 from pydal import DAL
 
-from plugin_scheduler import browse
+from plugin_scheduler import queries
 from plugin_scheduler.api import Scheduler
-from plugin_scheduler.browse import Browser
 from plugin_scheduler.core.errors import ConfigError, NotFound, SchedulerError, StoreUnavailable
 from plugin_scheduler.core.registry import Catalog
 from plugin_scheduler.core.settings import Settings
@@ -26,7 +25,8 @@ from plugin_scheduler.hosts import load, module, py4web
 from plugin_scheduler.hosts.world import kind_of, place_of, why
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.models.upgrade import Lack, lacks_of, only_looking
-from plugin_scheduler.sight import TaskView
+from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.system.clock import SYSTEM
 
 LOOK_EVERY = 0.2  # seconds, while a task is waited for
@@ -171,7 +171,7 @@ def _check_tables(db: Any, takes_old: bool) -> list[Lack]:
     """What the tables lack, for who takes old ones; else an error says that they are not right."""
     try:
         if not (lacks := lacks_of(db) if takes_old else []):
-            browse.touch(db)
+            queries.touch(db)
         return lacks
     except Exception as error:  # each driver raises its own kind for: no such table
         where = module.without_password(db._uri)

@@ -16,13 +16,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from plugin_scheduler.browse import Count, Explanation, Listing, Overview
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.core.visible_text import visible
 from plugin_scheduler.doctor import Finding
-from plugin_scheduler.headway import as_number, plain_number
+from plugin_scheduler.queries import Count, Explanation, Listing, Overview
+from plugin_scheduler.queries.progress import as_number, plain_number
+from plugin_scheduler.queries.views import (
+    RunView,
+    TaskView,
+    WorkerView,
+    amount,
+    call,
+    quantity,
+    span,
+)
 from plugin_scheduler.scheduling.recurrence import in_words
-from plugin_scheduler.sight import RunView, TaskView, WorkerView, amount, call, quantity, span
 from plugin_scheduler.store.audit_log import Note
 
 UNBOUNDED = 100_000  # columns, where nobody's window limits them

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydal.objects import Row
 
-from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
 from plugin_scheduler.core import redaction
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.database.dialects.odd_values import read_rows
+from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time

@@ -9,14 +9,13 @@ from typing import Any
 
 from pydal.objects import Query, Row
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse import Browser, Explanation
-from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.registry import Home
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.odd_values import read_rows
+from plugin_scheduler.queries import Browser, Explanation, views
+from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
 
 
 class Questions(Home):
@@ -65,7 +64,7 @@ class Questions(Home):
         if row.get("odd"):
             raise BadTask(unreadable(TASK_UNREADABLE, row.id, row))
         browser: Browser = Browser.of(self)
-        return browser.explain(sight.task_view(row))
+        return browser.explain(views.task_view(row))
 
     def _ids(self, ref: Any) -> list[int]:
         """The ids of the tasks that ``ref`` means. They are read without a lock: what is to be

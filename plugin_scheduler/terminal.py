@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plugin_scheduler.argv import Word, arguments, check_texts, column, moment
-from plugin_scheduler.browse import Filter
-from plugin_scheduler.browse.warnings import exit_code
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, ConfigError, NotFound, StoreUnavailable
 from plugin_scheduler.core.spelling import nearest
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.desk import Desk, opened
-from plugin_scheduler.sight import TaskView, plain
+from plugin_scheduler.queries import Filter
+from plugin_scheduler.queries.views import TaskView, plain
+from plugin_scheduler.queries.warnings import exit_code
 from plugin_scheduler.store.audit_log import Journal
 from plugin_scheduler.system.signals import release
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from kit import Lab
 
-from plugin_scheduler.browse import Browser, Explanation, Filter
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import WorkerStatus
-from plugin_scheduler.sight import TaskView
+from plugin_scheduler.queries import Browser, Explanation, Filter
+from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)

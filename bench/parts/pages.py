@@ -18,9 +18,9 @@ from plugin_scheduler.models import INDEXES, TABLES
 
 from bench.peers import Peer, a_peer, find
 from bench.rounds import Bench, Found
-from plugin_scheduler.browse import Browser, Filter
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects import dialect_for
+from plugin_scheduler.queries import Browser, Filter
 from plugin_scheduler.system.clock import SYSTEM
 
 TITLE = "Reading a page of the list of 1,000,000 tasks"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from plugin_scheduler.browse.warnings import SKEWED
 from plugin_scheduler.doctor.findings import Exam, Finding, finding
-from plugin_scheduler.sight import span
+from plugin_scheduler.queries.views import span
+from plugin_scheduler.queries.warnings import SKEWED
 
 
 def clock(exam: Exam) -> Iterator[Finding]:

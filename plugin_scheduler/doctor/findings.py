@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from plugin_scheduler.browse import Browser, Notice
-from plugin_scheduler.browse.warnings import ERROR, NOTE, WARNING
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects import dialect_for
 from plugin_scheduler.models.upgrade import Lack
-from plugin_scheduler.sight import WorkerView
+from plugin_scheduler.queries import Browser, Notice
+from plugin_scheduler.queries.views import WorkerView
+from plugin_scheduler.queries.warnings import ERROR, NOTE, WARNING
 from plugin_scheduler.system.clock import SYSTEM
 
 PATIENCE = 5  # seconds for a statement

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 
 from plugin_scheduler.doctor.findings import Exam, Finding, finding
-from plugin_scheduler.sight import quantity
+from plugin_scheduler.queries.views import quantity
 from plugin_scheduler.system.private_files import private_folder, temporary_path
 
 ROOM = 100_000_000  # bytes

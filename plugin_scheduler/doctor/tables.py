@@ -8,7 +8,7 @@ from plugin_scheduler.doctor.findings import Exam, Finding, finding
 from plugin_scheduler.models import INDEXES, TABLES
 from plugin_scheduler.models.ids import narrow_columns
 from plugin_scheduler.models.indexes import found_indexes
-from plugin_scheduler.sight import quantity
+from plugin_scheduler.queries.views import quantity
 
 LARGE = 1_000_000  # rows
 GROWING = ("scheduler_run", "scheduler_history", "scheduler_task")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from plugin_scheduler.doctor.findings import Exam, Finding, finding
 from plugin_scheduler.identity import VERSION
-from plugin_scheduler.sight import WorkerView
+from plugin_scheduler.queries.views import WorkerView
 
 _OF_WORK = ("group_unserved", "function_unknown", "overdue")
 _OF_WORKERS = (

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from kit import Lab, eventually
 
-from plugin_scheduler.browse import Browser
-from plugin_scheduler.browse.runs import Piece
 from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries.runs import Piece
 
 TALK = """
 def talk():

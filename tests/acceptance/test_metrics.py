@@ -9,7 +9,7 @@ from datetime import datetime
 
 from kit import COMMAND, KILL9, TERM, Lab, eventually
 
-from plugin_scheduler.browse import Browser, Charts
+from plugin_scheduler.queries import Browser, Charts
 
 SOURCE = """
 def nap(seconds=0.0):

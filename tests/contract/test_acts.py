@@ -12,9 +12,9 @@ from kit import Lab, eventually
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.acts import ACTS, MOST, Acted, Acts
-from plugin_scheduler.browse import Browser, Filter
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.types import RunStatus, TaskStatus
+from plugin_scheduler.queries import Browser, Filter
 from plugin_scheduler.store.audit_log import Journal
 
 HOUR = timedelta(hours=1)

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from shelf import NOW, Shelf
 
-from plugin_scheduler.browse import Count, Filter
 from plugin_scheduler.core.types import RunStatus, TaskStatus
-from plugin_scheduler.sight import span
+from plugin_scheduler.queries import Count, Filter
+from plugin_scheduler.queries.views import span
 
 
 def test_filters_combine_and_are_counted_without_the_limit(shelf: Shelf) -> None:

@@ -10,10 +10,10 @@ import pytest
 from kit import Lab
 
 from plugin_scheduler import JobGraph
-from plugin_scheduler.browse import Browser
-from plugin_scheduler.browse.graphs import Graph
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OnChildFailure, RunStatus, TaskStatus
+from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries.graphs import Graph
 
 NOW = datetime(2026, 1, 31, 12, 0)
 

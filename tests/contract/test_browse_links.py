@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from kit import Lab
 
-from plugin_scheduler.browse import Browser, Link
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.queries import Browser, Link
 
 
 class Shelf:

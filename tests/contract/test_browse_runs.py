@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from kit import Lab
 
-from plugin_scheduler.browse import Browser
-from plugin_scheduler.browse.runs import COMPARED, PIECE, RESULT, Piece
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import RunStatus
+from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries.runs import COMPARED, PIECE, RESULT, Piece
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)

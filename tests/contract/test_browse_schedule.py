@@ -14,9 +14,9 @@ from kit import Lab
 from plugin_scheduler.models import INDEXES
 
 from plugin_scheduler import JobGraph
-from plugin_scheduler.browse import Browser
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import RunStatus, TaskStatus
+from plugin_scheduler.queries import Browser
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)

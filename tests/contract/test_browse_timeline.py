@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from kit import Lab
 
-from plugin_scheduler.browse import Browser
-from plugin_scheduler.browse.timeline import Row, begin_in_lane
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import RunStatus, WorkerStatus
+from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries.timeline import Row, begin_in_lane
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)

@@ -10,8 +10,8 @@ import pytest
 from home import Connect, engine_on, scheduler_on
 from kit import Lab
 
-from plugin_scheduler.browse import Browser
 from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.queries import Browser
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.metrics import KEPT, PRUNED
 from plugin_scheduler.store.metrics_buffer import Amount, Kind

@@ -10,11 +10,11 @@ import pytest
 from home import Connect, scheduler_on
 
 from plugin_scheduler import Scheduler
-from plugin_scheduler.browse import Browser
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.redaction import HIDDEN
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.editing import EDITABLE, as_text
+from plugin_scheduler.queries import Browser
 
 NINE = datetime(2031, 5, 1, 9, 0)
 

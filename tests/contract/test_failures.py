@@ -10,10 +10,10 @@ import pytest
 from home import Connect, scheduler_on
 from plans import heard
 
-from plugin_scheduler.browse import Browser
 from plugin_scheduler.core.reasons import Reason, ReasonCode, reason_columns
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus
+from plugin_scheduler.queries import Browser
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)
@@ -150,7 +150,7 @@ def test_of_many_the_newest_are_looked_at_and_that_is_said(ward: Ward) -> None:
 
 
 def test_reading_ends_when_time_is_up(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plugin_scheduler.browse.failures.FIRST", 20)
+    monkeypatch.setattr("plugin_scheduler.queries.failures.FIRST", 20)
     for _ in range(100):
         ward.fails(ward.task(), trace())
     turn: Callable[[], None] = lambda: ward.clock.turn(0.1)  # noqa: E731

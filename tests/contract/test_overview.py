@@ -10,7 +10,7 @@ from shelf import NOW, Shelf
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus, WorkerStatus
-from plugin_scheduler.sight import FunctionCount
+from plugin_scheduler.queries.views import FunctionCount
 
 HOUR = timedelta(hours=1)
 

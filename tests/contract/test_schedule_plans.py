@@ -13,9 +13,9 @@ from databases import Database, Shared
 from home import Connect, scheduler_on
 from plugin_scheduler.models import INDEXES
 
-from plugin_scheduler.browse import Browser
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.queries import Browser
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW, DAY = datetime(2026, 5, 1, 9), timedelta(days=1)

@@ -11,10 +11,10 @@ import pytest
 from home import Connect, scheduler_on
 from plans import heard
 
-from plugin_scheduler.browse import Browser, Count, Filter, Listing
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.queries import Browser, Count, Filter, Listing
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)
@@ -213,7 +213,7 @@ def slow(db: Any) -> Slow:
 def test_a_search_stops_in_time_and_goes_on_where_it_stopped_until_all_is_found(
     slow: Slow, task: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plugin_scheduler.browse.tasks.FIRST_WITH_TEXT", 20)
+    monkeypatch.setattr("plugin_scheduler.queries.tasks.FIRST_WITH_TEXT", 20)
     made = [task(task_name="needle" if number % 50 == 0 else "hay") for number in range(120)]
     for sort in ("newest", "oldest"):
         found, wanted, unfinished = [], Filter(text="needle", sort=sort, limit=2), 0
@@ -233,7 +233,7 @@ def test_a_search_stops_in_time_and_goes_on_where_it_stopped_until_all_is_found(
 def test_a_count_that_takes_too_long_says_at_least(
     slow: Slow, task: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plugin_scheduler.browse.tasks.FIRST", 20)
+    monkeypatch.setattr("plugin_scheduler.queries.tasks.FIRST", 20)
     for _ in range(100):
         task()
     count, asked = slow.ask(lambda browser: browser.count(Filter(function="add")))
@@ -244,7 +244,7 @@ def test_a_count_that_takes_too_long_says_at_least(
 def test_what_takes_too_long_to_sort_comes_newest_first_and_says_so(
     slow: Slow, task: Insert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plugin_scheduler.browse.tasks.FIRST", 20)
+    monkeypatch.setattr("plugin_scheduler.queries.tasks.FIRST", 20)
     made = [task(task_name=str(number)) for number in range(100)]
     page, _ = slow.ask(lambda browser: browser.tasks(Filter(sort="name", limit=3)))
     assert ids(page) == made[:-4:-1] and page.sort == "newest"

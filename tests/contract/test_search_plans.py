@@ -14,10 +14,10 @@ from home import Connect, scheduler_on
 from plans import WHOLE, heard, is_mysql, plan
 from plugin_scheduler.models import INDEXES
 
-from plugin_scheduler.browse import Browser, Count, Filter
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.database.dialects import dialect_for
+from plugin_scheduler.queries import Browser, Count, Filter
 from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 
 MANY, FEW = 12_000, 300

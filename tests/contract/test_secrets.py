@@ -9,9 +9,9 @@ import pytest
 from home import Connect, scheduler_on
 
 from plugin_scheduler import Scheduler
-from plugin_scheduler.browse import Browser, Filter
 from plugin_scheduler.core.redaction import HIDDEN
-from plugin_scheduler.sight import TaskView, plain
+from plugin_scheduler.queries import Browser, Filter
+from plugin_scheduler.queries.views import TaskView, plain
 
 
 def log_in(user: str, password: str = "", /, *rest: str, token: str = "", **others: str) -> str:

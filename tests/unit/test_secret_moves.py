@@ -20,9 +20,9 @@ from plugin_scheduler.controllers.shown import Shown
 from plugin_scheduler.controllers.visit import Visit
 from pydal import DAL
 
-from plugin_scheduler.browse import Browser
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.redaction import HIDDEN, Mark, as_list, masked
+from plugin_scheduler.queries import Browser
 
 HUSH = "hush"
 NAMES = "abcdef"

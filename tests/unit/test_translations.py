@@ -17,9 +17,9 @@ from plugin_scheduler.controllers.languages import Languages
 from plugin_scheduler.controllers.site import NAVIGATION, script_texts
 from plugin_scheduler.views import FOLDER
 
-from plugin_scheduler import sight
 from plugin_scheduler.acts import ACTS
 from plugin_scheduler.core import reasons, worker_events
+from plugin_scheduler.queries import views
 from plugin_scheduler.scheduling import recurrence
 
 TRANSLATIONS = FOLDER / "translations"
@@ -70,7 +70,7 @@ def of_tables() -> Iterator[tuple[str, str]]:
     yield from ((text, "worker events") for text in worker_events.TEMPLATES.values())
     yield from ((text, "recurrence") for _, *texts in recurrence._UNITS for text in texts)
     for noun in ("task", "waiting task", "due task"):
-        yield from ((sight.quantity(number, noun).template, "quantity") for number in (1, 2))
+        yield from ((views.quantity(number, noun).template, "quantity") for number in (1, 2))
 
 
 def name_of(called: ast.AST) -> str:

@@ -18,8 +18,8 @@ from plugin_scheduler.core import json_codec, redaction, row_values
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.reasons import stored_reason
 from plugin_scheduler.core.types import TaskStatus, outcome_of
-from plugin_scheduler.presence import WorkerView as WorkerView
-from plugin_scheduler.presence import worker_view as worker_view
+from plugin_scheduler.queries.worker_view import WorkerView as WorkerView
+from plugin_scheduler.queries.worker_view import worker_view as worker_view
 
 
 @dataclass(frozen=True)

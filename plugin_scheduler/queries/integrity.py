@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from plugin_scheduler.browse.counting import Counting
 from plugin_scheduler.core.reasons import ReasonCode
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.models.ids import Ids, ids_of
+from plugin_scheduler.queries.capped_counts import Counting
 
 MOST = 1_000  # rows of one kind
 MOST_PAIRS = 10_000  # of the newest rows that are looked up in another table

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse.counting import Amounts
-from plugin_scheduler.browse.integrity import MOST, Integrity, Left, Odd
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import TaskStatus, WorkerStatus
 from plugin_scheduler.core.worker_events import DEATHS, SCHEDULER
 from plugin_scheduler.models.ids import Ids
-from plugin_scheduler.sight import FunctionCount, WorkerView, amount, quantity, span
+from plugin_scheduler.queries import views
+from plugin_scheduler.queries.capped_counts import Amounts
+from plugin_scheduler.queries.integrity import MOST, Integrity, Left, Odd
+from plugin_scheduler.queries.views import FunctionCount, WorkerView, amount, quantity, span
 from plugin_scheduler.system.clock import alike, is_zone, own_zone
 
 SKEWED = 2.0  # seconds by which a clock may be off before anybody is told
@@ -242,13 +242,13 @@ def lack_of_workers(
     why = Sentence('no live worker serves group "{group}"', group=group)
     if any(one.alive and group in one.groups for one in workers):
         why = Sentence("{why} of app {app}", why=why, app=application)
-    return why, Sentence("start one: {command}", command=sight.command(application, group))
+    return why, Sentence("start one: {command}", command=views.command(application, group))
 
 
 def _what_wakes(serving: list[WorkerView], application: str, group: str) -> Sentence:
     resting = [one.name for one in serving if one.status == WorkerStatus.DISABLED]
     leaving = [one.name for one in serving if one.status in WorkerStatus.LEAVING]
-    start = Sentence("start another: {command}", command=sight.command(application, group))
+    start = Sentence("start another: {command}", command=views.command(application, group))
     if resting:
         return Sentence("resume {workers}, or {start}", workers=resting, start=start)
     return Sentence("{workers} is told to leave; {start}", workers=leaving, start=start)

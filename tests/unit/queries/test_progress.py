@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from plugin_scheduler.headway import Headway, headway, last_line
+from plugin_scheduler.queries.progress import Headway, headway, last_line
 
 BEGAN = datetime(2026, 1, 31, 12, 0)
 LATER = BEGAN + timedelta(seconds=30)

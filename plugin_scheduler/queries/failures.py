@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from plugin_scheduler.blame import Blame, blame
-from plugin_scheduler.browse.source import Source
-from plugin_scheduler.browse.walk import Pace
 from plugin_scheduler.core import row_values
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.reasons import ReasonCode, stored_reason
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus, outcome_of
+from plugin_scheduler.queries.base import Source
+from plugin_scheduler.queries.budgeted_scan import Pace
+from plugin_scheduler.queries.traceback_parser import Blame, blame
 
 DAYS, NEWEST_RUNS, FIRST = 7, 2000, 200
 SECONDS = 0.15

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from plugin_scheduler.browse.source import Source
 from plugin_scheduler.core import row_values
 from plugin_scheduler.core.types import RunStatus, outcome_of
-from plugin_scheduler.sight import WorkerView
+from plugin_scheduler.queries.base import Source
+from plugin_scheduler.queries.views import WorkerView
 
 MOST_RUNS = 1000
 LOOK_BACK = 1000

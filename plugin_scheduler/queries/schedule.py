@@ -13,9 +13,11 @@ from dataclasses import replace
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse import coming
-from plugin_scheduler.browse.coming import (
+from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.database.dialects.bulk_insert import batches
+from plugin_scheduler.queries import schedule_views, views
+from plugin_scheduler.queries.base import Source
+from plugin_scheduler.queries.schedule_views import (
     Capped,
     Days,
     Hours,
@@ -25,11 +27,8 @@ from plugin_scheduler.browse.coming import (
     Repeats,
     as_repeating,
 )
-from plugin_scheduler.browse.source import Source
-from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.database.dialects.bulk_insert import batches
+from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.scheduling import forecast
-from plugin_scheduler.sight import TaskView
 
 MOST_REPEATING = 200
 MOST_ONE_OFF = 1000
@@ -79,10 +78,10 @@ class Schedules(Source):
         now = self.now()
         until = now + timedelta(hours=hours)
         plan, widest = self._plan(now, until, most), (until - now) / forecast.MOST_DOTS
-        lanes = [coming.lane(task, now, until) for task in plan.tasks]
-        for function, some in coming.by_function(plan.one_offs.items):
-            lanes.append(coming.one_off_lane(function, some, widest))
-        lanes = sorted((one for one in lanes if one.dots or one.bands), key=coming.first_of)
+        lanes = [schedule_views.lane(task, now, until) for task in plan.tasks]
+        for function, some in schedule_views.by_function(plan.one_offs.items):
+            lanes.append(schedule_views.one_off_lane(function, some, widest))
+        lanes = sorted((one for one in lanes if one.dots or one.bands), key=schedule_views.first_of)
         return Hours(now, until, lanes, *plan.limits)
 
     def next_days(self, days: int = 30, most: int = MOST_ONE_OFF) -> Days:
@@ -95,9 +94,9 @@ class Schedules(Source):
         dates = [now.date() + timedelta(days=one) for one in range(days)]
         end = datetime.combine(dates[-1], time.min) + timedelta(days=1)
         plan = self._plan(now, end, most)
-        shares = [coming.share(task, now, dates) for task in plan.tasks]
-        for function, some in coming.by_function(plan.one_offs.items):
-            shares.append(coming.one_off_share(function, some, dates))
+        shares = [schedule_views.share(task, now, dates) for task in plan.tasks]
+        for function, some in schedule_views.by_function(plan.one_offs.items):
+            shares.append(schedule_views.one_off_share(function, some, dates))
         shares = [one for one in shares if any(one.counts)]
         totals = [sum(one.counts[place] for one in shares) for place in range(days)]
         return Days(now, dates, totals, shares, *plan.limits)
@@ -168,11 +167,11 @@ class Schedules(Source):
         names = ("id", "task_name", "function_name", "group_name", "next_run_time")
         for some in batches(ids):
             rows = self._rows(task, task.id.belongs(some), *(task[name] for name in names))
-            found += [coming.one_off(row) for row in rows if row.next_run_time]
+            found += [schedule_views.one_off(row) for row in rows if row.next_run_time]
         return sorted(found, key=lambda one: (one.due, one.id))
 
 
 def _views(rows: Iterable[Any]) -> list[TaskView]:
     """What a row that was edited by hand lacks must not keep the others from being shown."""
-    views = [sight.task_view(row) for row in rows]
+    views = [views.task_view(row) for row in rows]
     return [replace(one, period=one.period or 0, repeats=one.repeats or 0) for one in views]

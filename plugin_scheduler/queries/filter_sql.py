@@ -12,10 +12,10 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from plugin_scheduler.browse.source import Source
-from plugin_scheduler.browse.wanted import TIMES, Filter
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.queries.base import Source
+from plugin_scheduler.queries.task_filter import TIMES, Filter
 
 MANY = 10_000  # more are neither counted nor sorted
 

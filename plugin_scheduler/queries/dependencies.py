@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler.browse.source import Source
 from plugin_scheduler.core.types import OnChildFailure
+from plugin_scheduler.queries.base import Source
 
 MANY = 50
 

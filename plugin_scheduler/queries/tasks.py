@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse.matching import MANY, Matching
-from plugin_scheduler.browse.source import TASK_UNREADABLE, unreadable
-from plugin_scheduler.browse.walk import Few, Pace, Span
-from plugin_scheduler.browse.wanted import (
+from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.queries import views
+from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
+from plugin_scheduler.queries.budgeted_scan import Few, Pace, Span
+from plugin_scheduler.queries.filter_sql import MANY, Matching
+from plugin_scheduler.queries.task_filter import (
     NEWEST,
     OLDEST,
     SORTS,
@@ -25,9 +27,7 @@ from plugin_scheduler.browse.wanted import (
     Place,
     place_of,
 )
-from plugin_scheduler.core.errors import BadTask
-from plugin_scheduler.core.i18n import Sentence
-from plugin_scheduler.sight import TaskView
+from plugin_scheduler.queries.views import TaskView
 
 LARGEST_ID = 2**63 - 1
 PAGE_SECONDS, COUNT_SECONDS = 0.13, 0.05
@@ -114,7 +114,7 @@ class Tasks(Matching):
         rows.sort(key=lambda task: task.uuid == str(ref))  # an id goes before a uuid of digits
         if rows and rows[0].get("odd"):
             raise BadTask(unreadable(TASK_UNREADABLE, ref, rows[0]))
-        return sight.task_view(rows[0]) if rows else None
+        return views.task_view(rows[0]) if rows else None
 
     def ground(self, wanted: Filter) -> Ground:
         """Where to look for these; who asks for a page and a count finds it out but once."""
@@ -202,14 +202,14 @@ class Tasks(Matching):
 
     def _read_all(self, ids: Sequence[int]) -> tuple[list[TaskView], list[Sentence]]:
         """The tasks with these ids, in their order; and what cannot be read, in words."""
-        views, notes = dict[int, TaskView](), list[Sentence]()
+        found, notes = dict[int, TaskView](), list[Sentence]()
         query = self._task.id.belongs(list(ids)) & self._mine()
         for row in self._read_rows(query, self._task.ALL) if ids else []:
             if row.get("odd"):
                 notes.append(unreadable(TASK_UNREADABLE, row.id, row))
             else:
-                views[row.id] = sight.task_view(row)
-        return [views[one] for one in ids if one in views], notes
+                found[row.id] = views.task_view(row)
+        return [found[one] for one in ids if one in found], notes
 
 
 def _stretch(places: Sequence[Place], wanted: Filter) -> tuple[int, int]:

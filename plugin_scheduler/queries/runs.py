@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse.source import Source, unreadable
 from plugin_scheduler.core import row_values
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.types import RunStatus
-from plugin_scheduler.headway import TAIL as LAST_LINES
-from plugin_scheduler.headway import Headway, headway
-from plugin_scheduler.sight import RunView
+from plugin_scheduler.queries import views
+from plugin_scheduler.queries.base import Source, unreadable
+from plugin_scheduler.queries.progress import TAIL as LAST_LINES
+from plugin_scheduler.queries.progress import Headway, headway
+from plugin_scheduler.queries.views import RunView
 
 PIECE = 1 << 17  # characters of output that are read at once
 RESULT = 1 << 16  # characters of a result that are shown
@@ -82,7 +82,7 @@ class Runs(Source):
             raise BadTask(unreadable("Run {id} cannot be read: {why}", run_id, row))
         plain, result = row.scheduler_run, row[shown]
         plain.run_output, plain.run_result, cut = "", result, (row[length] or 0) > RESULT
-        view = vars(sight.run_view(plain))
+        view = vars(views.run_view(plain))
         if cut:
             view["result"] = result
         printed = row[size] or 0
@@ -122,7 +122,7 @@ class Runs(Source):
         """The newest run of a task whose row is kept, with all that it left."""
         of_task, newest = self._run.task_id == task_id, ~self._run.id
         rows = self._read_rows(of_task, self._run.ALL, orderby=newest, limitby=(0, 1))
-        return sight.run_view(rows[0]) if rows else None
+        return views.run_view(rows[0]) if rows else None
 
     # -- what it printed --------------------
 
@@ -209,4 +209,4 @@ def _marker(samples: list[str]) -> str:
 
 def _glimpse(row: Any, result: str | None) -> RunView:
     row.run_output, row.run_result = "", result
-    return sight.run_view(row)
+    return views.run_view(row)

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from plugin_scheduler import columns
-from plugin_scheduler.browse.source import Source
 from plugin_scheduler.core.types import OnChildFailure, TaskStatus
 from plugin_scheduler.database.dialects.bulk_insert import batches
+from plugin_scheduler.queries import graph_layout
+from plugin_scheduler.queries.base import Source
 
 MOST_TASKS = 500
 MOST_EDGES = 5 * MOST_TASKS
@@ -48,7 +48,7 @@ class Edge:
     fulfilled: bool
     on_failure: str
     job: str
-    via: tuple[columns.Place, ...] = ()
+    via: tuple[graph_layout.Place, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Graphs(Source):
         found = {row.id: row for row in self._tasks_by_id(ids, *(task[name] for name in fields))}
         edges = sorted(_drawn(rows, found), key=lambda one: (one.after, one.before))
         gone = [one.before for one in edges if one.before < 0]
-        drawing = columns.drawing(
+        drawing = graph_layout.drawing(
             [*sorted(found), *gone], [(one.after, one.before) for one in edges]
         )
         ways = drawing.ways
@@ -205,7 +205,7 @@ def _drawn(rows: list[Any], found: dict[int, Any]) -> Iterator[Edge]:
             )
 
 
-def _node(row: Any, progress: dict[int, Any], place: columns.Place) -> Node:
+def _node(row: Any, progress: dict[int, Any], place: graph_layout.Place) -> Node:
     return Node(
         id=row.id,
         name=row.task_name or row.function_name,
@@ -218,7 +218,7 @@ def _node(row: Any, progress: dict[int, Any], place: columns.Place) -> Node:
     )
 
 
-def _gone(number: int, place: columns.Place) -> Node:
+def _gone(number: int, place: graph_layout.Place) -> Node:
     return Node(number, "", "", "", True, None, place.column, place.row, deleted=True)
 
 

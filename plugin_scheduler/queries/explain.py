@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.browse.integrity import Integrity
-from plugin_scheduler.browse.waiting import Waits
-from plugin_scheduler.browse.warnings import (
+from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.settings import fault_of_group
+from plugin_scheduler.core.types import RunStatus, TaskStatus
+from plugin_scheduler.queries.integrity import Integrity
+from plugin_scheduler.queries.views import TaskView, WorkerView, quantity, span
+from plugin_scheduler.queries.waiting import Waits
+from plugin_scheduler.queries.warnings import (
     cannot_claim,
     cannot_start,
     elsewhere,
@@ -22,10 +26,6 @@ from plugin_scheduler.browse.warnings import (
     no_more_ids,
     of_time,
 )
-from plugin_scheduler.core.i18n import Sentence
-from plugin_scheduler.core.settings import fault_of_group
-from plugin_scheduler.core.types import RunStatus, TaskStatus
-from plugin_scheduler.sight import TaskView, WorkerView, quantity, span
 from plugin_scheduler.store.claim_conditions import FOR_THIS_WORKER, NO_BROADCAST, OF_THIS_APP
 from plugin_scheduler.store.priority_scan import HIGHEST, LOWEST
 

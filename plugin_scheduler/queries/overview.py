@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse.counting import Amounts, Tally
-from plugin_scheduler.browse.warnings import Notice, Warnings
 from plugin_scheduler.core import row_values
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.sight import FunctionCount, GroupCount, RunningNow, WorkerView
+from plugin_scheduler.queries import views
+from plugin_scheduler.queries.capped_counts import Amounts, Tally
+from plugin_scheduler.queries.views import FunctionCount, GroupCount, RunningNow, WorkerView
+from plugin_scheduler.queries.warnings import Notice, Warnings
 
 MANY = 100  # rows of what runs now
 DUE, LATE, FAILED = "due", "late", "failed"
@@ -91,7 +91,7 @@ class Overviews(Warnings):
         )
         found = []
         for row in rows:
-            view = sight.task_view(row.scheduler_task)
+            view = views.task_view(row.scheduler_task)
             since = row.scheduler_run.start_time or view.last_run_time
             seconds = (now - since).total_seconds() if since else 0.0
             progress = row_values.plain(row.scheduler_run.progress)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler.browse.source import Source
 from plugin_scheduler.core import row_values
+from plugin_scheduler.queries.base import Source
 
 #: How many stretches of how many minutes.
 SPANS = {"hour": (60, 1), "day": (96, 15), "week": (84, 120)}

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from plugin_scheduler.browse.source import Source
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus
+from plugin_scheduler.queries.base import Source
 from plugin_scheduler.store.priority_scan import Stretch
 
 #: Rows that one count looks at: of what waits, and of what is done or was. Each may be on a page of

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from plugin_scheduler.blame import Blame, blame
+from plugin_scheduler.queries.traceback_parser import Blame, blame
 from plugin_scheduler.runs import last_dump
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.browse.runs import Runs
-from plugin_scheduler.browse.warnings import troubles
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import RunStatus
 from plugin_scheduler.database.dialects.bulk_insert import batches
-from plugin_scheduler.headway import Headway
-from plugin_scheduler.sight import WorkerView
+from plugin_scheduler.queries.progress import Headway
+from plugin_scheduler.queries.runs import Runs
+from plugin_scheduler.queries.views import WorkerView
+from plugin_scheduler.queries.warnings import troubles
 
 MOST = 200  # runs at work that are looked at
 

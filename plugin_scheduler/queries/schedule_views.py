@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
+from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.scheduling import forecast, recurrence
 from plugin_scheduler.scheduling.forecast import Band
-from plugin_scheduler.sight import TaskView
 
 
 class Capped(NamedTuple):

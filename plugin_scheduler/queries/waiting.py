@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from plugin_scheduler import sight
-from plugin_scheduler.browse.counting import Counting
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import OnChildFailure, TaskStatus
-from plugin_scheduler.sight import RunView, TaskView
+from plugin_scheduler.queries import views
+from plugin_scheduler.queries.capped_counts import Counting
+from plugin_scheduler.queries.views import RunView, TaskView
 
 MOST_NAMED = 5
 
@@ -43,7 +43,7 @@ class Waits(Counting):
     def run_of(self, task: TaskView) -> RunView | None:
         """The run that its row names, where it is kept."""
         rows = self._read_rows(self._run.id == task.run_id, self._run.ALL) if task.run_id else []
-        return sight.run_view(rows[0]) if rows else None
+        return views.run_view(rows[0]) if rows else None
 
     def held_by_each(self, workers: Sequence[str]) -> dict[str, list[Any]]:
         """The tasks in the hands of each of these workers, up to a bound."""

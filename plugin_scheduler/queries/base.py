@@ -10,7 +10,6 @@ from typing import Any
 
 from pydal.objects import Query
 
-from plugin_scheduler import sight
 from plugin_scheduler.core import row_values
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.registry import Home
@@ -18,7 +17,8 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects import dialect_for
 from plugin_scheduler.database.dialects.odd_values import ask, read_raw, read_rows
 from plugin_scheduler.database.dialects.sql_template import listed
-from plugin_scheduler.sight import WorkerView
+from plugin_scheduler.queries import views
+from plugin_scheduler.queries.views import WorkerView
 from plugin_scheduler.store.claim_conditions import Due
 from plugin_scheduler.store.workers import FOREIGN_LEASE
 from plugin_scheduler.system.clock import SYSTEM, Clock
@@ -65,7 +65,7 @@ class Source:
         for row in rows:
             row.update(dict.fromkeys(lacking))
         now, epoch = self.now(), self._dialect.epoch()
-        return [sight.worker_view(row, now, epoch, FOREIGN_LEASE) for row in rows]
+        return [views.worker_view(row, now, epoch, FOREIGN_LEASE) for row in rows]
 
     def groups_with(self, status: str, most: int = MANY_GROUPS) -> list[str]:
         """The groups that tasks of a status have, as far as so many."""

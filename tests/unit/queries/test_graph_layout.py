@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from plugin_scheduler.columns import TALLEST, drawing
+from plugin_scheduler.queries.graph_layout import TALLEST, drawing
 
 
 def crossings(places: dict[int, tuple[int, float]], edges: list[tuple[int, int]]) -> int:

@@ -1,0 +1,67 @@
+"""What does a person want to see? A filter goes in, a page comes out.
+
+I own the reading behind the terminal's sub-commands and the web pages. Each of my modules reads one
+thing (`tasks`, `explain`, `overview`, ...), `source` is what all start from. I call the models'
+tables, the store's named conditions and the words. I never write, never end a transaction, and
+never decide colours or layout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from plugin_scheduler.models import TABLES
+from plugin_scheduler.queries.charts import Charts as Charts
+from plugin_scheduler.queries.charts import Counts
+from plugin_scheduler.queries.charts import Usual as Usual
+from plugin_scheduler.queries.dependencies import Link as Link
+from plugin_scheduler.queries.dependencies import Links
+from plugin_scheduler.queries.explain import Check as Check
+from plugin_scheduler.queries.explain import Explanation as Explanation
+from plugin_scheduler.queries.explain import Explanations
+from plugin_scheduler.queries.failures import FailedRuns
+from plugin_scheduler.queries.failures import Failures as Failures
+from plugin_scheduler.queries.graphs import Graphs
+from plugin_scheduler.queries.overview import Overview as Overview
+from plugin_scheduler.queries.overview import Overviews
+from plugin_scheduler.queries.runs import Piece as Piece
+from plugin_scheduler.queries.runs import RunDetail as RunDetail
+from plugin_scheduler.queries.runs import Runs
+from plugin_scheduler.queries.schedule import Schedules
+from plugin_scheduler.queries.task_filter import Count as Count
+from plugin_scheduler.queries.task_filter import Filter as Filter
+from plugin_scheduler.queries.task_filter import Listing as Listing
+from plugin_scheduler.queries.tasks import Tasks
+from plugin_scheduler.queries.timeline import Timelines
+from plugin_scheduler.queries.warnings import Notice as Notice
+from plugin_scheduler.queries.workers import Staff as Staff
+from plugin_scheduler.queries.workers import Workforce
+
+
+class Browser(
+    Workforce,
+    Tasks,
+    Runs,
+    Links,
+    FailedRuns,
+    Explanations,
+    Overviews,
+    Schedules,
+    Graphs,
+    Timelines,
+    Counts,
+):
+    """The tasks, runs and workers of one app; of all that share the database where it is "".
+
+    >>> browser = Browser.of(scheduler)
+    >>> browser.tasks(Filter(status=("FAILED",))).items
+    [TaskView(id=7, ...)]
+    """
+
+
+def touch(db: Any) -> None:
+    """Read a row of each table; the driver's error where one is not there, or lacks a column. Its
+    values are not looked at: a row that was edited by hand is no missing table."""
+    for name in TABLES:
+        fields = list(db[name])
+        db.executesql(db(db[name], ignore_common_filters=True)._select(*fields, limitby=(0, 1)))
