@@ -15,9 +15,9 @@ from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.tasks import wanted_of
 from plugin_scheduler.controllers.visit import Done, Visit, whole
 
-from plugin_scheduler.acts import ACTS, Acted
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.operations.bulk_actions import ACTS, Acted
 from plugin_scheduler.system.clock import SYSTEM
 
 DELETE = "delete"  # for admins, and so at an address of its own

@@ -11,9 +11,9 @@ from typing import Any
 from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.visit import Done, Visit, whole
 
-from plugin_scheduler.acts import Acted
 from plugin_scheduler.core.errors import NotFound
 from plugin_scheduler.database.dialects.bulk_insert import batches
+from plugin_scheduler.operations.bulk_actions import Acted
 from plugin_scheduler.queries.failures import DAYS, Failures, Group
 
 SPANS = (1, 7, 30)  # days that are offered

@@ -29,7 +29,7 @@ from plugin_scheduler.controllers.visit import Done, Visit
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
-from plugin_scheduler.editing import as_text
+from plugin_scheduler.operations.edit_task import as_text
 from plugin_scheduler.scheduling import cron, recurrence
 
 TIMES_SHOWN = 5

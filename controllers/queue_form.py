@@ -20,7 +20,7 @@ from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.redaction import HIDDEN, NOWHERE, Place, listed, marks
 from plugin_scheduler.core.signature import ABSENT, Argument, Kind, arguments_of, summary_of
 from plugin_scheduler.core.types import OnFailure
-from plugin_scheduler.editing import EDITABLE, OWN, as_text
+from plugin_scheduler.operations.edit_task import EDITABLE, OWN, as_text
 from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.system import clock
 

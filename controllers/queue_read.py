@@ -19,7 +19,7 @@ from plugin_scheduler.controllers.queue_form import AT, CRON, EVERY, TIMES, UNIT
 from plugin_scheduler.core import form_values, json_codec, redaction
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
-from plugin_scheduler.editing import EDITABLE
+from plugin_scheduler.operations.edit_task import EDITABLE
 
 NUMBERS = ("priority", "timeout", "retry_failed", "sync_output", "repeats", "period")
 FLAGS = ("enabled", "broadcast", "prevent_drift")

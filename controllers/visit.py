@@ -16,10 +16,10 @@ from plugin_scheduler.controllers.rights import Person
 from plugin_scheduler.controllers.shown import Shown
 from py4web import request
 
-from plugin_scheduler.acts import Acted, Acts
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.operations.bulk_actions import Acted, Acts
 from plugin_scheduler.queries import Browser
 from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.store.audit_log import Journal

@@ -29,7 +29,7 @@ from plugin_scheduler.core.errors import (
 )
 from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.identity import VERSION as __version__
-from plugin_scheduler.jobs import JobGraph
+from plugin_scheduler.operations.job_graph import JobGraph
 from plugin_scheduler.scheduling.cron import IS_CRONLINE, CronParser
 
 QUEUED = TaskStatus.QUEUED

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pydal.objects import Row
 
 from plugin_scheduler.boot import run_worker
-from plugin_scheduler.checks import Checks
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, ConfigError
 from plugin_scheduler.core.reasons import Reason, ReasonCode
@@ -25,15 +24,16 @@ from plugin_scheduler.database.dialects import dialect_for, is_idle, is_on_a_ser
 from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.database.dialects.bulk_sql import Taken, among
 from plugin_scheduler.database.dialects.odd_values import hold_rows
-from plugin_scheduler.editing import Editing
 from plugin_scheduler.hosts import World
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.models.validators import IS_THERE
-from plugin_scheduler.orders import Orders, names
+from plugin_scheduler.operations.edit_task import Editing
+from plugin_scheduler.operations.enqueue import Draft, Form
+from plugin_scheduler.operations.find_task import Questions
+from plugin_scheduler.operations.validation_cache import Checks
+from plugin_scheduler.operations.worker_commands import Orders, names
 from plugin_scheduler.pages import Pages
 from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
-from plugin_scheduler.questions import Questions
-from plugin_scheduler.queueing import Draft, Form
 from plugin_scheduler.store.transitions import move
 from plugin_scheduler.store.workers import zone_of_workers
 from plugin_scheduler.system import clock

@@ -11,9 +11,9 @@ from home import Connect, scheduler_on
 from kit import Lab, eventually
 
 from plugin_scheduler import Scheduler
-from plugin_scheduler.acts import ACTS, MOST, Acted, Acts
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.types import RunStatus, TaskStatus
+from plugin_scheduler.operations.bulk_actions import ACTS, MOST, Acted, Acts
 from plugin_scheduler.queries import Browser, Filter
 from plugin_scheduler.store.audit_log import Journal
 
@@ -188,7 +188,7 @@ def test_what_there_is_not_and_too_many_at_once_are_refused(acts: Acts) -> None:
 def test_all_that_match_are_gone_through_once_though_they_match_no_more_or_more_come(
     acts: Acts, task: Insert, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plugin_scheduler.acts.MOST", 3)
+    monkeypatch.setattr("plugin_scheduler.operations.bulk_actions.MOST", 3)
     made = [task(TaskStatus.FAILED if number % 2 else TaskStatus.QUEUED) for number in range(14)]
     failed, wanted = made[1::2], Filter(status=(TaskStatus.FAILED,))
     upto, at, done, steps = made[-1], 0, 0, 0

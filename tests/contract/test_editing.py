@@ -13,7 +13,7 @@ from plugin_scheduler import Scheduler
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.redaction import HIDDEN
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.editing import EDITABLE, as_text
+from plugin_scheduler.operations.edit_task import EDITABLE, as_text
 from plugin_scheduler.queries import Browser
 
 NINE = datetime(2031, 5, 1, 9, 0)

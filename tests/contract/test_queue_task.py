@@ -16,7 +16,7 @@ from pydal import Field
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.queueing import SCHEDULERS_OWN
+from plugin_scheduler.operations.enqueue import SCHEDULERS_OWN
 
 NINE = datetime(2031, 5, 1, 9, 0)
 

@@ -10,8 +10,8 @@ from home import Connect, scheduler_on
 
 from plugin_scheduler import BadTask, Scheduler
 from plugin_scheduler.core.i18n import Sentence
-from plugin_scheduler.editing import EDITABLE
-from plugin_scheduler.queueing import FLAGS, SCHEDULERS_OWN
+from plugin_scheduler.operations.edit_task import EDITABLE
+from plugin_scheduler.operations.enqueue import FLAGS, SCHEDULERS_OWN
 
 NUMBERS = {"timeout": 1, "period": 0, "repeats": 0, "retry_failed": -1, "sync_output": 0}
 TEXTS = [

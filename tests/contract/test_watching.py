@@ -12,7 +12,7 @@ from kit import eventually
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.database.dialects.postgres_triggers import CHANNEL
-from plugin_scheduler.orders import WATCH
+from plugin_scheduler.operations.worker_commands import WATCH
 from plugin_scheduler.store import Store
 
 

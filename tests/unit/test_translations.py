@@ -17,8 +17,8 @@ from plugin_scheduler.controllers.languages import Languages
 from plugin_scheduler.controllers.site import NAVIGATION, script_texts
 from plugin_scheduler.views import FOLDER
 
-from plugin_scheduler.acts import ACTS
 from plugin_scheduler.core import reasons, worker_events
+from plugin_scheduler.operations.bulk_actions import ACTS
 from plugin_scheduler.queries import views
 from plugin_scheduler.scheduling import recurrence
 

@@ -13,8 +13,8 @@ from pydal import DAL
 
 from plugin_scheduler import ConfigError, Scheduler
 from plugin_scheduler.core.column_types import ChangedTask, NewTask, TaskColumns
-from plugin_scheduler.editing import EDITABLE
-from plugin_scheduler.queueing import NO_DEFAULTS
+from plugin_scheduler.operations.edit_task import EDITABLE
+from plugin_scheduler.operations.enqueue import NO_DEFAULTS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from plugin_scheduler.core.column_types import ChangedTask
     from plugin_scheduler.database.dialects.base import Dialect
-    from plugin_scheduler.queueing import Draft, Form
+    from plugin_scheduler.operations.enqueue import Draft, Form
 
 #: What a person may say of a task; all else is for the scheduler to write.
 EDITABLE = (

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from pydal.validators import IS_NOT_IN_DB
 
-from plugin_scheduler.checks import Check, Checks
 from plugin_scheduler.core import json_codec, redaction
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
@@ -22,6 +21,7 @@ from plugin_scheduler.core.registry import Call, Catalog
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.models.validators import IS_JSON_OF
+from plugin_scheduler.operations.validation_cache import Check, Checks
 from plugin_scheduler.scheduling import cron, recurrence
 from plugin_scheduler.system import clock
 
