@@ -71,7 +71,7 @@ def unpack_dashboard(folder: Path) -> None:
 
 def queue_work(folder: Path):
     """Load the app once before anybody else, so that its tables are there, and queue."""
-    from plugin_scheduler.hosts import load
+    from plugin_scheduler.loaders import load
 
     world = load({"kind": "py4web", "app": "demo", "folder": str(folder)})
     from apps.demo.first_work import queue_first_work

@@ -24,7 +24,7 @@ from plugin_scheduler.database.dialects import dialect_for, is_idle, is_on_a_ser
 from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.database.dialects.bulk_sql import Taken, among
 from plugin_scheduler.database.dialects.odd_values import hold_rows
-from plugin_scheduler.hosts import World
+from plugin_scheduler.loaders import World
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.models.validators import IS_THERE
 from plugin_scheduler.operations.edit_task import Editing

@@ -14,7 +14,7 @@ from typing import Any
 
 from plugin_scheduler.crew import News, Runner, unborn_runner
 from plugin_scheduler.frames import check_news
-from plugin_scheduler.hosts import World
+from plugin_scheduler.loaders import World
 from plugin_scheduler.nursery import PATIENCE, Nursery
 from plugin_scheduler.own_process import NO_PROCESS
 from plugin_scheduler.system.clock import Clock

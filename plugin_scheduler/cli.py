@@ -22,8 +22,8 @@ from plugin_scheduler.core.errors import ConfigError, SchedulerError, StoreUnava
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.spelling import did_you_mean
 from plugin_scheduler.core.visible_text import visible
-from plugin_scheduler.hosts import module, py4web
 from plugin_scheduler.launch import launch
+from plugin_scheduler.loaders import module, py4web
 from plugin_scheduler.staying import EXIT_NO_DATABASE
 from plugin_scheduler.system.processes import leave
 

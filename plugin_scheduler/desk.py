@@ -21,8 +21,8 @@ from plugin_scheduler.core.registry import Catalog
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.database.dialects import dialect_for, is_passing
-from plugin_scheduler.hosts import load, module, py4web
-from plugin_scheduler.hosts.world import kind_of, place_of, why
+from plugin_scheduler.loaders import load, module, py4web
+from plugin_scheduler.loaders.loaded_app import kind_of, place_of, why
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.models.upgrade import Lack, lacks_of, only_looking
 from plugin_scheduler.queries import Browser

@@ -30,7 +30,7 @@ from plugin_scheduler import runner
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.database import bare_connections, sessions
-from plugin_scheduler.hosts import World, load
+from plugin_scheduler.loaders import World, load
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.processes import (
     end_child,

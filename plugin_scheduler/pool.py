@@ -20,8 +20,8 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome
 from plugin_scheduler.crew import ENDED_BEFORE, UNREADABLE, News, Runner, end_outdated
 from plugin_scheduler.frames import check_message, read_report
-from plugin_scheduler.hosts import World
 from plugin_scheduler.lane import Told, packed
+from plugin_scheduler.loaders import World
 from plugin_scheduler.runs import LiveRun, Result, result_of
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.processes import end_group, ended_how, warn_runner

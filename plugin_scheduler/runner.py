@@ -32,8 +32,8 @@ from plugin_scheduler.core.registry import unwrapped
 from plugin_scheduler.core.types import OUTCOMES, Outcome
 from plugin_scheduler.database import sessions
 from plugin_scheduler.frames import LONGEST_REASON
-from plugin_scheduler.hosts import World, load
 from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whole
+from plugin_scheduler.loaders import World, load
 from plugin_scheduler.own_process import NO_PROCESS, NoProcess, OwnProcess
 from plugin_scheduler.process_state import handler_of
 from plugin_scheduler.streams import Streams

@@ -13,7 +13,7 @@ from pydal import DAL
 from plugin_scheduler import ConfigError
 from plugin_scheduler.cli import parse_app
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.hosts import module, py4web
+from plugin_scheduler.loaders import module, py4web
 
 SCHEDULER = """
 from plugin_scheduler import Scheduler

@@ -18,7 +18,7 @@ from typing import Any
 
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.registry import Home, homes_in
-from plugin_scheduler.hosts.world import World, explain_failure
+from plugin_scheduler.loaders.loaded_app import World, explain_failure
 
 #: A folder that py4web takes for an app; `,` and `:` mean something in -K.
 _APP_NAME = re.compile(r"[^\s.,:/\\][^.,:/\\]*(?<!__)")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from plugin_scheduler.hosts import module, py4web
-from plugin_scheduler.hosts.world import World
+from plugin_scheduler.loaders import module, py4web
+from plugin_scheduler.loaders.loaded_app import World
 
 HOSTS: dict[str, Callable[[Mapping[str, Any]], World]] = {
     "py4web": py4web.load,

@@ -19,7 +19,7 @@ from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.registry import Catalog, Home
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects import dialect_for
-from plugin_scheduler.hosts.world import World, explain_failure, kind_of, why
+from plugin_scheduler.loaders.loaded_app import World, explain_failure, kind_of, why
 from plugin_scheduler.system.clock import SYSTEM
 
 
