@@ -13,10 +13,10 @@ from typing import Any
 from plugin_scheduler.core.errors import ConfigError, StoreUnavailable
 from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.identity import identify
 from plugin_scheduler.loaders import World
 from plugin_scheduler.outage import StartPatience
-from plugin_scheduler.pool import Pool
 from plugin_scheduler.staying import EXIT_NO_DATABASE
 from plugin_scheduler.store import Store
 from plugin_scheduler.supervisor import Supervisor

@@ -14,26 +14,26 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from plugin_scheduler.execution.framing import Closed
 from plugin_scheduler.system.processes import leave
 from plugin_scheduler.system.signals import ignore_all
-from plugin_scheduler.wire import Closed
 
 
 def nursery(fd: int) -> int:
     """Load an app, and fork its runners."""
-    from plugin_scheduler import nursery
+    from plugin_scheduler.execution import forkserver
 
     ignore_all()
-    nursery.serve(socket.socket(fileno=fd), _load(), None)
+    forkserver.serve(socket.socket(fileno=fd), _load(), None)
     return 0
 
 
 def runner(*ends: int) -> int:
     """Load an app, and run its tasks."""
-    from plugin_scheduler import runner
+    from plugin_scheduler.execution import runner_main
 
     ignore_all()
-    return runner.main(runner.Ends(*ends), _load(), None)
+    return runner_main.main(runner_main.Ends(*ends), _load(), None)
 
 
 def porter(file: int) -> int:

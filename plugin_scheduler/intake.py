@@ -18,11 +18,11 @@ from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.core.reasons import ReasonCode, code_of
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Task
-from plugin_scheduler.crew import News
+from plugin_scheduler.execution.live_run import Result
+from plugin_scheduler.execution.pool import Pool
+from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.outage import Held
-from plugin_scheduler.pool import Pool
-from plugin_scheduler.runs import Result
 from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.claims import Claim, Only

@@ -16,7 +16,7 @@ from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome, Report
-from plugin_scheduler.runs import Result
+from plugin_scheduler.execution.live_run import Result
 from plugin_scheduler.system.clock import SYSTEM, Clock
 from plugin_scheduler.system.private_files import read_file
 from plugin_scheduler.system.processes import start_entry

@@ -16,10 +16,10 @@ from plugin_scheduler.core.errors import Locked, StoreUnavailable
 from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Order, Outcome, Report
-from plugin_scheduler.crew import News
+from plugin_scheduler.execution.live_run import LiveRun, Result
+from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.outage import Held
 from plugin_scheduler.porter import Delivery, Porters
-from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.scheduling.state_machine import Move
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.metrics_buffer import Tally

@@ -13,7 +13,7 @@ from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, TaskStatus, WorkerStatus
-from plugin_scheduler.pool import Pool
+from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.signals import name_of
 

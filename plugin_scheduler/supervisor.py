@@ -21,11 +21,11 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, WorkerStatus
 from plugin_scheduler.core.worker_events import WorkerEvent
 from plugin_scheduler.event_queue import EventQueue
+from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.identity import Identity
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.outage import OFTEN, Outage, StartPatience
-from plugin_scheduler.pool import Pool
 from plugin_scheduler.porter import Porters
 from plugin_scheduler.reporting import Reporting
 from plugin_scheduler.staying import Staying

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 
 from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.identity import Identity, describe_me
-from plugin_scheduler.pool import Pool
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import Clock
 

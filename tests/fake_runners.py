@@ -10,15 +10,15 @@ from typing import Any
 
 from makers import NINE, an_order
 
-from plugin_scheduler.board import Board
 from plugin_scheduler.core.types import OUTCOMES, Order, Outcome
-from plugin_scheduler.crew import Runner, unborn_runner
-from plugin_scheduler.lane import LaneEnd, Sent, Told, pack_report
-from plugin_scheduler.nursery import Nursery
-from plugin_scheduler.pool import Pool
-from plugin_scheduler.runs import Result
+from plugin_scheduler.execution.forkserver import Nursery
+from plugin_scheduler.execution.framing import BlockingChannel, pack_bytes
+from plugin_scheduler.execution.live_run import Result
+from plugin_scheduler.execution.mailbox import LaneEnd, Sent, Told, pack_report
+from plugin_scheduler.execution.pool import Pool
+from plugin_scheduler.execution.runner_handle import Runner, unborn_runner
+from plugin_scheduler.execution.scoreboard import Board
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.wire import BlockingChannel, pack_bytes
 
 NO_PROCESS = 1 << 30  # larger than any process's number
 

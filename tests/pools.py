@@ -8,7 +8,7 @@ from collections.abc import Callable
 from kit import Lab, eventually
 
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.pool import Pool
+from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.system.clock import SYSTEM
 
 

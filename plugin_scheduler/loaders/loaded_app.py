@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,7 +19,6 @@ from plugin_scheduler.core.errors import ConfigError, NotFound, SchedulerError, 
 from plugin_scheduler.core.registry import Catalog, Home
 from plugin_scheduler.database.dialects import close_connection, is_passing
 from plugin_scheduler.database.sessions import disconnect_all
-from plugin_scheduler.run_boundary import RunBoundary, translators_of
 from plugin_scheduler.system.clock import SYSTEM
 
 
@@ -52,9 +52,14 @@ class World:
             close_connection(db)
         disconnect_all()
 
-    def boundary(self) -> RunBoundary:
-        """What stands between two runs; made in the runner's own process."""
-        return RunBoundary(self.inherited, translators_of(self._namespaces))
+    def translators(self) -> list[Any]:
+        """py4web's translators, `T` as a rule, that are found by a name in the app."""
+        kind = getattr(sys.modules.get("pluralize"), "Translator", None)
+        if kind is None:
+            return []
+        values = [value for namespace in self._namespaces for value in list(namespace.values())]
+        found = {id(value): value for value in values if issubclass(type(value), kind)}
+        return list(found.values())
 
     def describe(self) -> dict[str, Any]:
         """What the supervisor must know to work for this app, as plain values."""

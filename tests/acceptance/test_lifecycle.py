@@ -54,7 +54,7 @@ def test_failure_rolls_back_success_commits(lab: Lab) -> None:
     assert [row.name for row in lab.marks()] == ["good"]
     assert task.reason == "ValueError: half done"
     assert 'raise ValueError("half done")' in lab.runs(bad)[0].traceback
-    assert "plugin_scheduler/runner.py" not in lab.runs(bad)[0].traceback
+    assert "plugin_scheduler/execution/runner_main.py" not in lab.runs(bad)[0].traceback
 
 
 def test_a_timeout_rolls_back_ends_the_run_and_tells_where_it_was(lab: Lab) -> None:

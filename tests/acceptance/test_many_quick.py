@@ -13,8 +13,8 @@ from kit import Lab, eventually
 from makers import an_order
 from pools import Runners
 
-from plugin_scheduler import crew
 from plugin_scheduler.core.types import Order
+from plugin_scheduler.execution import runner_handle
 from plugin_scheduler.system.clock import SYSTEM
 
 SOURCE = """
@@ -209,7 +209,7 @@ def test_what_a_runner_said_while_nobody_listened_is_kept_and_told(runners: Runn
 def test_a_runner_that_begins_nothing_is_replaced_and_its_orders_are_given_back(
     runners: Runners, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "HESITATING", 0.3)
+    monkeypatch.setattr(runner_handle, "HESITATING", 0.3)
     pool, unbegun = runners.pool, []
     runners.until(lambda: pool.idle() == 1)
     [hanging] = pool.runners

@@ -11,7 +11,7 @@ from makers import NINE
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.crew import News
+from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.outage import PAUSES

@@ -14,9 +14,9 @@ from refusing import FORGIVING, REFUSING, ask
 from plugin_scheduler import intake, staying
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
+from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.identity import Identity
 from plugin_scheduler.outage import StartPatience
-from plugin_scheduler.pool import Pool
 from plugin_scheduler.supervisor import Supervisor
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.signals import Signals

@@ -11,16 +11,16 @@ import pytest
 from home import Connect, engine_on, scheduler_on
 from refusing import FORGIVING, REFUSING, ask
 
-from plugin_scheduler.capture import Output
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome, RunStatus, TaskStatus
-from plugin_scheduler.crew import News
+from plugin_scheduler.execution.live_run import LiveRun, Result
+from plugin_scheduler.execution.output_buffer import Output
+from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.intake import Intake
 from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.porter import Porters
 from plugin_scheduler.reporting import REFUSED_AGAIN, Reporting
-from plugin_scheduler.runs import LiveRun, Result
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.ticker import Ticker

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from kit import Lab, eventually
 
+EXECUTION = "plugin_scheduler.execution"
 #: Where a process is held: before or after a method of the engine.
 HOLDS = {
-    "between effect and report": ("plugin_scheduler.runner", "Runner", "_report", "before"),
+    "between effect and report": (f"{EXECUTION}.runner_main", "Runner", "_report", "before"),
     "between claim and start": ("plugin_scheduler.store.claims", "Claims", "take", "after"),
 }
 #: Calls of which the answer is lost once: the transaction went through, the caller learns nothing.

@@ -15,21 +15,22 @@ import pytest
 from fake_runners import FakeRunner, FakeRunners
 from makers import NINE, an_order
 
-from plugin_scheduler import boot, lane, launch, own_process, runner
-from plugin_scheduler.board import PAGE, blank_page
+from plugin_scheduler import boot, launch
 from plugin_scheduler.core.reasons import ReasonCode, WrittenReason, code_of
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OUTCOMES, Outcome
-from plugin_scheduler.crew import HESITATING, News
-from plugin_scheduler.lane import NoRoom, Told, pack_report, whole
-from plugin_scheduler.pool import NO_ROOM_AGAIN
+from plugin_scheduler.execution import mailbox, own_process, runner_main
+from plugin_scheduler.execution.framing import BlockingChannel, Channel, pack_bytes
+from plugin_scheduler.execution.live_run import Result
+from plugin_scheduler.execution.mailbox import NoRoom, Told, pack_report, whole
+from plugin_scheduler.execution.pool import NO_ROOM_AGAIN
+from plugin_scheduler.execution.runner_handle import HESITATING, News
+from plugin_scheduler.execution.scoreboard import PAGE, blank_page
 from plugin_scheduler.porter import NO_ROOM_AGAIN as PORTER_AGAIN
 from plugin_scheduler.porter import NO_ROOM_TRIES, Porters
 from plugin_scheduler.reporting import BOOT_TOLD_AGAIN, Reporting
-from plugin_scheduler.runs import Result
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.system.private_files import complete_file, read_file
-from plugin_scheduler.wire import BlockingChannel, Channel, pack_bytes
 
 LARGE, SMALL = 81, 82
 LARGE_ARGS = '["' + "x" * 100_000 + '"]'
@@ -148,7 +149,7 @@ def test_a_runner_without_memory_for_an_order_has_no_room_for_it(
     fake, _ = runners.join()
     runners.hand_out(LARGE, args=LARGE_ARGS)
     sent = fake.begin()
-    monkeypatch.setattr(lane, "read_file", Lacking(1, MemoryError(), None))
+    monkeypatch.setattr(mailbox, "read_file", Lacking(1, MemoryError(), None))
     with pytest.raises(NoRoom):
         whole(sent)
 
@@ -245,14 +246,14 @@ def test_a_run_with_a_process_of_its_own_waits_for_room_for_it(
 
 def test_a_large_result_waits_for_room_for_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(runner.time, "sleep", pauses.append)
-    monkeypatch.setattr(runner, "complete_file", Lacking(2, FULL, complete_file))
-    large = "x" * (runner.RESULT_IN_FILE + 1)
-    assert read_file(runner._carried(large)["file"].fileno()) == large.encode()
-    assert pauses == list(runner.ROOM_AGAIN[:2])
-    monkeypatch.setattr(runner, "complete_file", Lacking(99, FULL, None))
-    with pytest.raises(runner.NoRoomForResult, match="No space left"):
-        runner._carried(large)
+    monkeypatch.setattr(runner_main.time, "sleep", pauses.append)
+    monkeypatch.setattr(runner_main, "complete_file", Lacking(2, FULL, complete_file))
+    large = "x" * (runner_main.RESULT_IN_FILE + 1)
+    assert read_file(runner_main._carried(large)["file"].fileno()) == large.encode()
+    assert pauses == list(runner_main.ROOM_AGAIN[:2])
+    monkeypatch.setattr(runner_main, "complete_file", Lacking(99, FULL, None))
+    with pytest.raises(runner_main.NoRoomForResult, match="No space left"):
+        runner_main._carried(large)
 
 
 @pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS])

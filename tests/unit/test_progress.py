@@ -12,7 +12,7 @@ import pytest
 
 from plugin_scheduler.core.current_task import LONGEST_TEXT, current_task, progress
 from plugin_scheduler.core.json_codec import clean
-from plugin_scheduler.frames import is_progress
+from plugin_scheduler.execution.frame_checks import is_progress
 
 Told = list[tuple[Any, ...]]
 

@@ -12,11 +12,11 @@ from makers import NINE
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome
-from plugin_scheduler.crew import News
-from plugin_scheduler.frames import LONGEST_REASON, read_report
-from plugin_scheduler.lane import Told, pack_report
+from plugin_scheduler.execution.frame_checks import LONGEST_REASON, read_report
+from plugin_scheduler.execution.mailbox import Told, pack_report
+from plugin_scheduler.execution.runner_handle import News
+from plugin_scheduler.execution.runner_main import Runner
 from plugin_scheduler.reporting import Reporting
-from plugin_scheduler.runner import Runner
 from plugin_scheduler.system.clock import TurnedClock
 
 REPORT = Told(81, 0, 1.0, 0.5, False, True, "[1]", {})

@@ -10,7 +10,7 @@ from makers import NINE
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome
-from plugin_scheduler.pool import Pool
+from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.staying import LAST_WORDS, Staying
 from plugin_scheduler.system.clock import TurnedClock
 

@@ -14,13 +14,13 @@ from fake_runners import FakeRunner, FakeRunners
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from plugin_scheduler import capture
 from plugin_scheduler.core.reasons import ReasonCode, code_of
 from plugin_scheduler.core.types import Outcome
-from plugin_scheduler.crew import UNREADABLE
-from plugin_scheduler.lane import Told, pack_report
+from plugin_scheduler.execution import output_buffer
+from plugin_scheduler.execution.framing import attached, pack, pack_bytes
+from plugin_scheduler.execution.mailbox import Told, pack_report
+from plugin_scheduler.execution.runner_handle import UNREADABLE
 from plugin_scheduler.system.private_files import PrivateFile, nameless_file
-from plugin_scheduler.wire import attached, pack, pack_bytes
 
 GUILTY, INNOCENT, BEHIND = 81, 82, 83
 SEEDED = settings(derandomize=True, deadline=None, max_examples=60)
@@ -320,7 +320,7 @@ def test_a_nursery_that_is_not_understood_is_given_up(runners: FakeRunners) -> N
 
 
 def test_marks_with_other_numbers_are_output() -> None:
-    stream = capture.Stream("nonce")
+    stream = output_buffer.Stream("nonce")
     assert stream.split(b"a\x00nonce:x\x00b") == ([], b"ax\x00b")
     assert stream.split(b"a\x00nonce:" + b"1" * 40) == ([], b"a" + b"1" * 40)
     assert stream.split(b"\x00nonce:7")[1] == b""

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from makers import an_order
 
-from plugin_scheduler.capture import Output
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OUTCOMES, Outcome
-from plugin_scheduler.lane import Told
-from plugin_scheduler.runs import LiveRun, Result, last_dump, result_of
+from plugin_scheduler.execution.live_run import LiveRun, Result, last_dump, result_of
+from plugin_scheduler.execution.mailbox import Told
+from plugin_scheduler.execution.output_buffer import Output
 
 BEGAN = 1000.0
 

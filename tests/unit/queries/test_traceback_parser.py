@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import pytest
 
+from plugin_scheduler.execution.live_run import last_dump
 from plugin_scheduler.queries.traceback_parser import Blame, blame
-from plugin_scheduler.runs import last_dump
 
 
 class Unlucky(Exception):

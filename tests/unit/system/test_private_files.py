@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from makers import an_order
 
-from plugin_scheduler.board import PAGE, Board, blank_page
-from plugin_scheduler.lane import Lane, LaneEnd, packed, whole
+from plugin_scheduler.execution.framing import BlockingChannel, Channel, pack_bytes
+from plugin_scheduler.execution.mailbox import Lane, LaneEnd, packed, whole
+from plugin_scheduler.execution.scoreboard import PAGE, Board, blank_page
 from plugin_scheduler.system.private_files import (
     PrivateFile,
     complete_file,
@@ -20,7 +21,6 @@ from plugin_scheduler.system.private_files import (
     private_folder,
     read_file,
 )
-from plugin_scheduler.wire import BlockingChannel, Channel, pack_bytes
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has sealed files")
 

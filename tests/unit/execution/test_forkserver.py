@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.nursery import Nursery
+from plugin_scheduler.execution.forkserver import Nursery
 from plugin_scheduler.system.socket_state import has_news
 
 

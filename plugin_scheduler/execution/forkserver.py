@@ -26,10 +26,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plugin_scheduler import runner
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.database import bare_connections, sessions
+from plugin_scheduler.execution import runner_main
+from plugin_scheduler.execution.framing import BlockingChannel, Channel, Closed
 from plugin_scheduler.loaders import World, load
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.processes import (
@@ -39,7 +40,6 @@ from plugin_scheduler.system.processes import (
     start_entry,
 )
 from plugin_scheduler.system.signals import ignore_all
-from plugin_scheduler.wire import BlockingChannel, Channel, Closed
 
 FDS = 5  # of a runner: those of `runner.Ends`
 PATIENCE = 1.0  # seconds for a nursery to leave by itself
@@ -144,7 +144,7 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
             world = load(spec)
         except Exception as error:  # told to the supervisor, who decides what to do about it
             kind = "away" if isinstance(error, StoreUnavailable) else "boot_failed"
-            channel.send([kind, json_codec.clean(str(error) or repr(error))[: runner.LONGEST]])
+            channel.send([kind, json_codec.clean(str(error) or repr(error))[: runner_main.LONGEST]])
             return
     _hear_of_deaths(wake)  # the app may have put handlers of its own in our place
     others = [thread.name for thread in threading.enumerate()][1:]
@@ -256,7 +256,7 @@ class _Births:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._end.close()
-            status = runner.main(runner.Ends(*ends), self._spec, self._world)
+            status = runner_main.main(runner_main.Ends(*ends), self._spec, self._world)
             sys.stdout.flush()
             sys.stderr.flush()
         finally:

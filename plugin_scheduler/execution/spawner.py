@@ -12,14 +12,14 @@ import selectors
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from plugin_scheduler.crew import News, Runner, unborn_runner
-from plugin_scheduler.frames import check_news
+from plugin_scheduler.execution.forkserver import PATIENCE, Nursery
+from plugin_scheduler.execution.frame_checks import check_news
+from plugin_scheduler.execution.framing import Closed, Unreadable
+from plugin_scheduler.execution.own_process import NO_PROCESS
+from plugin_scheduler.execution.runner_handle import News, Runner, unborn_runner
 from plugin_scheduler.loaders import World
-from plugin_scheduler.nursery import PATIENCE, Nursery
-from plugin_scheduler.own_process import NO_PROCESS
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.processes import spawn_runner
-from plugin_scheduler.wire import Closed, Unreadable
 
 _PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the next try
 

@@ -14,14 +14,13 @@ docs/explanation/processes.md says the same for users.
 from __future__ import annotations
 
 import _thread
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from plugin_scheduler.database.bare_connections import BareConnections
 from plugin_scheduler.database.sessions import Sessions
-from plugin_scheduler.process_state import ProcessState
+from plugin_scheduler.execution.process_state import ProcessState
 
 A_MOMENT = 0.01  # seconds for threads that are about to end
 
@@ -71,16 +70,6 @@ class RunBoundary:
         if left < 0:
             self._threads += left
         return [f"{left} thread{'s' if left > 1 else ''} went on"] if left > 0 else []
-
-
-def translators_of(namespaces: Sequence[Any]) -> list[Any]:
-    """py4web's translators, `T` as a rule, that are found by a name in an app."""
-    kind = getattr(sys.modules.get("pluralize"), "Translator", None)
-    if kind is None:
-        return []
-    values = [value for namespace in namespaces for value in list(namespace.values())]
-    found = {id(value): value for value in values if issubclass(type(value), kind)}
-    return list(found.values())
 
 
 def _language_of(translator: Any) -> tuple[Any, Any]:

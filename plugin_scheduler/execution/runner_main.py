@@ -21,8 +21,6 @@ from typing import Any
 
 import psutil
 
-from plugin_scheduler import capture, run_boundary, task_call
-from plugin_scheduler.board import Board
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.current_task import current_task
 from plugin_scheduler.core.error_text import reason_of, traceback_of
@@ -31,16 +29,19 @@ from plugin_scheduler.core.reasons import Reason, ReasonCode, short
 from plugin_scheduler.core.registry import unwrapped
 from plugin_scheduler.core.types import OUTCOMES, Outcome
 from plugin_scheduler.database import sessions
-from plugin_scheduler.frames import LONGEST_REASON
-from plugin_scheduler.lane import LaneEnd, NoRoom, Sent, Told, pack_report, whole
+from plugin_scheduler.execution import output_buffer, run_boundary, task_call
+from plugin_scheduler.execution.frame_checks import LONGEST_REASON
+from plugin_scheduler.execution.framing import BlockingChannel, Closed, pack_bytes
+from plugin_scheduler.execution.mailbox import LaneEnd, NoRoom, Sent, Told, pack_report, whole
+from plugin_scheduler.execution.own_process import NO_PROCESS, NoProcess, OwnProcess
+from plugin_scheduler.execution.process_state import handler_of
+from plugin_scheduler.execution.run_boundary import RunBoundary
+from plugin_scheduler.execution.scoreboard import Board
+from plugin_scheduler.execution.stdio import Streams
+from plugin_scheduler.execution.task_call import call, cancel_running
 from plugin_scheduler.loaders import World, load
-from plugin_scheduler.own_process import NO_PROCESS, NoProcess, OwnProcess
-from plugin_scheduler.process_state import handler_of
-from plugin_scheduler.streams import Streams
 from plugin_scheduler.system.private_files import complete_file
 from plugin_scheduler.system.processes import run_exit_handlers
-from plugin_scheduler.task_call import call, cancel_running
-from plugin_scheduler.wire import BlockingChannel, Closed, pack_bytes
 
 RESULT_IN_FILE = 1 << 20  # characters; a larger result goes through a file, not through the worker
 PROGRESS_EVERY = 0.2  # seconds
@@ -80,7 +81,7 @@ class Runner:
         is_forked: bool,
     ) -> None:
         self._channel, self._world, self._streams = channel, world, streams
-        self._boundary = world.boundary()
+        self._boundary = RunBoundary(world.inherited, world.translators())
         self._lane, self._board = LaneEnd(ends.lane, IDLE), Board(ends.board)
         self._board.keep_others_out(ends.board)
         self._trace_fd = ends.trace
@@ -214,7 +215,7 @@ class Runner:
         self._streams.flush()
         marked = self._streams.has_output(self._board)
         if marked:
-            self._streams.send(capture.mark(self._nonce, run_id), self._board)
+            self._streams.send(output_buffer.mark(self._nonce, run_id), self._board)
         self._runs += 1
         why = None if self._is_child else self._why_retire()
         self._retires = why is not None

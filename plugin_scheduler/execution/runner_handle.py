@@ -16,15 +16,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from plugin_scheduler.board import Board, blank_page
-from plugin_scheduler.capture import Output, Stream
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome
-from plugin_scheduler.lane import Lane, unpack_order
-from plugin_scheduler.runs import LiveRun, Result
+from plugin_scheduler.execution.framing import Channel, Closed, Unreadable
+from plugin_scheduler.execution.live_run import LiveRun, Result
+from plugin_scheduler.execution.mailbox import Lane, unpack_order
+from plugin_scheduler.execution.output_buffer import Output, Stream
+from plugin_scheduler.execution.scoreboard import Board, blank_page
 from plugin_scheduler.system.processes import end_group, wait_status
-from plugin_scheduler.wire import Channel, Closed, Unreadable
 
 LOADING = 120.0  # seconds for a runner to get ready
 LEAVING = 10.0  # seconds for a runner to leave when told to

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_scheduler.wire import BlockingChannel, Channel, Closed, Unpacker, pack, pack_bytes
+from plugin_scheduler.execution.framing import (
+    BlockingChannel,
+    Channel,
+    Closed,
+    Unpacker,
+    pack,
+    pack_bytes,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),

@@ -10,11 +10,11 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler.capture import Output
 from plugin_scheduler.core.reasons import Reason, ReasonCode, WrittenReason
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OUTCOMES, Order, Outcome
-from plugin_scheduler.lane import Told
+from plugin_scheduler.execution.mailbox import Told
+from plugin_scheduler.execution.output_buffer import Output
 from plugin_scheduler.system.private_files import PrivateFile, is_private
 
 LARGEST = 1 << 30  # bytes of a result; no database takes more

@@ -16,8 +16,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from plugin_scheduler.core.types import OUTCOMES, Order
+from plugin_scheduler.execution.framing import (
+    CLOSED_IN_CHILDREN,
+    Closed,
+    attached,
+    files_of,
+    strict_json,
+)
 from plugin_scheduler.system.private_files import PrivateFile, complete_file, read_file
-from plugin_scheduler.wire import CLOSED_IN_CHILDREN, Closed, attached, files_of, strict_json
 
 PACKET = 1 << 15  # bytes that an order may have; a larger one goes through a file
 ROOM = 1 << 20  # bytes that should fit into a lane; the system may allow less

@@ -13,7 +13,7 @@ import sys
 import termios
 from typing import Any, TextIO
 
-from plugin_scheduler.board import Board
+from plugin_scheduler.execution.scoreboard import Board
 
 _INT = struct.Struct("i")
 _NOUGHT = bytes(_INT.size)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from plugin_scheduler.lane import Told, unpack_report
+from plugin_scheduler.execution.mailbox import Told, unpack_report
 
 LONGEST = 1 << 20  # characters of a text
 LONGEST_REASON = 500  # characters of why a runner retires

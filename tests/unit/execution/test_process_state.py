@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from plugin_scheduler.process_state import ProcessState
+from plugin_scheduler.execution.process_state import ProcessState
 
 CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "search path": (lambda: sys.path.append("/nowhere"), lambda: list(sys.path)),

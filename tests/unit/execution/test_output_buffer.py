@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_scheduler.capture import CLEAR, Output, Stream, mark
+from plugin_scheduler.execution.output_buffer import CLEAR, Output, Stream, mark
 
 NONCE = "0123456789abcdef"
 LIMIT = 1024

@@ -14,18 +14,24 @@ import selectors
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-from plugin_scheduler.births import Births
 from plugin_scheduler.core.reasons import Reason, ReasonCode, code_of
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome
-from plugin_scheduler.crew import ENDED_BEFORE, UNREADABLE, News, Runner, end_outdated
-from plugin_scheduler.frames import check_message, read_report
-from plugin_scheduler.lane import Told, packed
+from plugin_scheduler.execution.frame_checks import check_message, read_report
+from plugin_scheduler.execution.framing import Closed, Unreadable
+from plugin_scheduler.execution.live_run import LiveRun, Result, result_of
+from plugin_scheduler.execution.mailbox import Told, packed
+from plugin_scheduler.execution.runner_handle import (
+    ENDED_BEFORE,
+    UNREADABLE,
+    News,
+    Runner,
+    end_outdated,
+)
+from plugin_scheduler.execution.spawner import Births
 from plugin_scheduler.loaders import World
-from plugin_scheduler.runs import LiveRun, Result, result_of
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.processes import end_group, ended_how, warn_runner
-from plugin_scheduler.wire import Closed, Unreadable
 
 _READS = 16
 NO_ROOM_AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds until the system is asked again for a file

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_scheduler.board import Board, blank_page
-from plugin_scheduler.lane import (
+from plugin_scheduler.execution.framing import Closed
+from plugin_scheduler.execution.mailbox import (
     Lane,
     LaneEnd,
     Sent,
@@ -20,7 +20,7 @@ from plugin_scheduler.lane import (
     unpack_order,
     unpack_report,
 )
-from plugin_scheduler.wire import Closed
+from plugin_scheduler.execution.scoreboard import Board, blank_page
 
 TEXT = st.none() | st.text(max_size=9)
 NUMBER = st.integers(0, 2**62)
