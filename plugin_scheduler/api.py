@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pydal.objects import Row
 
-from plugin_scheduler.boot import run_worker
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, ConfigError
 from plugin_scheduler.core.reasons import Reason, ReasonCode
@@ -37,6 +36,7 @@ from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
 from plugin_scheduler.store.transitions import move
 from plugin_scheduler.store.workers import zone_of_workers
 from plugin_scheduler.system import clock
+from plugin_scheduler.worker.startup import run_worker
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time

@@ -22,10 +22,10 @@ from plugin_scheduler.core.errors import ConfigError, SchedulerError, StoreUnava
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.spelling import did_you_mean
 from plugin_scheduler.core.visible_text import visible
-from plugin_scheduler.launch import launch
 from plugin_scheduler.loaders import module, py4web
-from plugin_scheduler.staying import EXIT_NO_DATABASE
 from plugin_scheduler.system.processes import leave
+from plugin_scheduler.worker.launcher import launch
+from plugin_scheduler.worker.shutdown import EXIT_NO_DATABASE
 
 USER_ERROR = 2
 #: Options of a worker that win over the app's settings.

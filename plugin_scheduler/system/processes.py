@@ -24,14 +24,14 @@ from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.private_files import complete_file
 from plugin_scheduler.system.signals import held_back
 
-#: Runs `plugin_scheduler.entry`. Not by -m, which has Python look for every module in the current
-#: folder first: an email.py there would be run in place of Python's own. Where this package was
-#: found is searched last.
+#: Runs `plugin_scheduler.worker.subprocess_main`. Not by -m, which has Python look for every module
+#: in the current folder first: an email.py there would be run in place of Python's own. Where this
+#: package was found is searched last.
 _START = (
     "import sys; sys.path[:] = [one for one in sys.path if one]; "
     f"sys.path.append({os.path.dirname(os.path.dirname(os.path.abspath(__file__)))!r}); "
     "from runpy import run_module; "
-    "run_module('plugin_scheduler.entry', run_name='__main__', alter_sys=True)"
+    "run_module('plugin_scheduler.worker.subprocess_main', run_name='__main__', alter_sys=True)"
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kit import Lab, eventually
 
-from plugin_scheduler.identity import identify
+from plugin_scheduler.worker.registration import identify
 
 WAYS_TO_FAIL = {
     "raise": ("raise ValueError('no')", "FAILED"),

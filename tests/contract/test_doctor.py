@@ -20,7 +20,7 @@ from plugin_scheduler import doctor
 from plugin_scheduler.cli import main
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.identity import VERSION
+from plugin_scheduler.worker.registration import VERSION
 
 HELD = {"status": TaskStatus.RUNNING, "assigned_worker_name": "gone"}
 

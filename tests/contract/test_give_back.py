@@ -12,11 +12,11 @@ from makers import NINE
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.execution.runner_handle import News
-from plugin_scheduler.intake import Intake
-from plugin_scheduler.known_functions import KnownFunctions
-from plugin_scheduler.outage import PAUSES
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.fetcher import Intake
+from plugin_scheduler.worker.lease_guard import PAUSES
+from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)
 

@@ -11,15 +11,15 @@ import pytest
 from home import Connect, engine_on, scheduler_on
 from refusing import FORGIVING, REFUSING, ask
 
-from plugin_scheduler import intake, staying
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.execution.pool import Pool
-from plugin_scheduler.identity import Identity
-from plugin_scheduler.outage import StartPatience
-from plugin_scheduler.supervisor import Supervisor
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.signals import Signals
+from plugin_scheduler.worker import fetcher, shutdown
+from plugin_scheduler.worker.lease_guard import StartPatience
+from plugin_scheduler.worker.main_loop import Supervisor
+from plugin_scheduler.worker.registration import Identity
 
 ME = "me"
 
@@ -37,8 +37,8 @@ class NoRunners(Pool):
 def test_an_order_to_terminate_ends_a_worker_while_a_run_cannot_be_given_back(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(staying, "LAST_WORDS", 1.0)
-    monkeypatch.setattr(intake, "REFUSED_AGAIN", 0.4)
+    monkeypatch.setattr(shutdown, "LAST_WORDS", 1.0)
+    monkeypatch.setattr(fetcher, "REFUSED_AGAIN", 0.4)
     db = connect()
     scheduler = scheduler_on(db)
     ids = [scheduler.queue_task("add", [1, 2]).id for _ in range(2)]

@@ -17,13 +17,13 @@ from plugin_scheduler.core.types import Order, Outcome, RunStatus, TaskStatus
 from plugin_scheduler.execution.live_run import LiveRun, Result
 from plugin_scheduler.execution.output_buffer import Output
 from plugin_scheduler.execution.runner_handle import News
-from plugin_scheduler.intake import Intake
-from plugin_scheduler.known_functions import KnownFunctions
-from plugin_scheduler.porter import Porters
-from plugin_scheduler.reporting import REFUSED_AGAIN, Reporting
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.ticker import Ticker
+from plugin_scheduler.worker.fetcher import Intake
+from plugin_scheduler.worker.large_results import Porters
+from plugin_scheduler.worker.leader import Ticker
+from plugin_scheduler.worker.reporter import REFUSED_AGAIN, Reporting
+from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 ME = "me"
 

@@ -13,10 +13,10 @@ from plans import heard
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, TaskStatus
-from plugin_scheduler.intake import MOST, Intake
-from plugin_scheduler.known_functions import LOOK_EVERY, SKIP_AT_MOST, KnownFunctions
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.fetcher import MOST, Intake
+from plugin_scheduler.worker.unknown_functions import LOOK_EVERY, SKIP_AT_MOST, KnownFunctions
 
 WAIT = 600
 

@@ -10,17 +10,17 @@ from home import Connect, engine_on, scheduler_on
 from makers import NINE
 
 from plugin_scheduler import Scheduler
-from plugin_scheduler.claim_health import PAUSES, ClaimHealth
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.core.worker_events import SCHEDULER, WorkerEvent
-from plugin_scheduler.event_queue import MOST, EventQueue
-from plugin_scheduler.intake import Intake
-from plugin_scheduler.known_functions import KnownFunctions
 from plugin_scheduler.queries import Browser
 from plugin_scheduler.store.audit_log import Journal
 from plugin_scheduler.store.worker_events import KEPT, Happened
 from plugin_scheduler.system.clock import SYSTEM, TurnedClock
+from plugin_scheduler.worker.claim_health import PAUSES, ClaimHealth
+from plugin_scheduler.worker.event_queue import MOST, EventQueue
+from plugin_scheduler.worker.fetcher import Intake
+from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 
 def test_an_event_is_kept_with_its_worker_its_time_and_its_sentence(connect: Connect) -> None:

@@ -29,7 +29,7 @@ LEADER = """
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
-from plugin_scheduler.ticker import Ticker
+from plugin_scheduler.worker.leader import Ticker
 
 name, where, settings = sys.argv[1], {where!r}, Settings.from_dict({settings!r})
 store = Store.open(where, settings, SYSTEM, "lab")

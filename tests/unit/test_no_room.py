@@ -15,7 +15,6 @@ import pytest
 from fake_runners import FakeRunner, FakeRunners
 from makers import NINE, an_order
 
-from plugin_scheduler import boot, launch
 from plugin_scheduler.core.reasons import ReasonCode, WrittenReason, code_of
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OUTCOMES, Outcome
@@ -26,11 +25,12 @@ from plugin_scheduler.execution.mailbox import NoRoom, Told, pack_report, whole
 from plugin_scheduler.execution.pool import NO_ROOM_AGAIN
 from plugin_scheduler.execution.runner_handle import HESITATING, News
 from plugin_scheduler.execution.scoreboard import PAGE, blank_page
-from plugin_scheduler.porter import NO_ROOM_AGAIN as PORTER_AGAIN
-from plugin_scheduler.porter import NO_ROOM_TRIES, Porters
-from plugin_scheduler.reporting import BOOT_TOLD_AGAIN, Reporting
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.system.private_files import complete_file, read_file
+from plugin_scheduler.worker import launcher, startup
+from plugin_scheduler.worker.large_results import NO_ROOM_AGAIN as PORTER_AGAIN
+from plugin_scheduler.worker.large_results import NO_ROOM_TRIES, Porters
+from plugin_scheduler.worker.reporter import BOOT_TOLD_AGAIN, Reporting
 
 LARGE, SMALL = 81, 82
 LARGE_ARGS = '["' + "x" * 100_000 + '"]'
@@ -276,24 +276,24 @@ def test_a_worker_that_starts_waits_for_room_for_the_process_that_loads_the_app(
     """An error of the set-up would end it for good, where several are watched."""
     pauses: list[float] = []
     pool: Any = SimpleNamespace(open=Lacking(2, BlockingIOError(errno.EAGAIN, "again"), list))
-    boot.open_patiently(pool, pauses.append)
-    assert (pauses, len(caplog.records)) == (list(boot.ROOM_AGAIN[:2]), 1)
+    startup.open_patiently(pool, pauses.append)
+    assert (pauses, len(caplog.records)) == (list(startup.ROOM_AGAIN[:2]), 1)
     pool.open = Lacking(99, MemoryError(), None)
-    with pytest.raises(boot.NoRoom):
-        boot.open_patiently(pool, pauses.append)
-    assert pauses[2:] == list(boot.ROOM_AGAIN)
+    with pytest.raises(startup.NoRoom):
+        startup.open_patiently(pool, pauses.append)
+    assert pauses[2:] == list(startup.ROOM_AGAIN)
 
 
 def test_a_worker_of_several_that_cannot_be_started_is_tried_again_and_told_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = TurnedClock(NINE)
-    monkeypatch.setattr(launch, "SYSTEM", clock)
+    monkeypatch.setattr(launcher, "SYSTEM", clock)
     start = Lacking(2, BlockingIOError(errno.EAGAIN, "again"), lambda *given: "a process")
-    monkeypatch.setattr(launch, "start_entry", start)
-    family = launch._Family([({}, {})], None)  # type: ignore[arg-type]
+    monkeypatch.setattr(launcher, "start_entry", start)
+    family = launcher._Family([({}, {})], None)  # type: ignore[arg-type]
     [member] = family._members
-    for pause in (0.0, *launch.PAUSES[:2]):
+    for pause in (0.0, *launcher.PAUSES[:2]):
         assert member.process is None
         clock.turn(pause)
         family._start_those_due()

@@ -16,8 +16,8 @@ from plugin_scheduler.execution.frame_checks import LONGEST_REASON, read_report
 from plugin_scheduler.execution.mailbox import Told, pack_report
 from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.execution.runner_main import Runner
-from plugin_scheduler.reporting import Reporting
 from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.reporter import Reporting
 
 REPORT = Told(81, 0, 1.0, 0.5, False, True, "[1]", {})
 

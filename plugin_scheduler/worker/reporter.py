@@ -18,12 +18,12 @@ from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Order, Outcome, Report
 from plugin_scheduler.execution.live_run import LiveRun, Result
 from plugin_scheduler.execution.runner_handle import News
-from plugin_scheduler.outage import Held
-from plugin_scheduler.porter import Delivery, Porters
 from plugin_scheduler.scheduling.state_machine import Move
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.metrics_buffer import Tally
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.worker.large_results import Delivery, Porters
+from plugin_scheduler.worker.lease_guard import Held
 
 PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
 WATCHED_EVERY = 0.5  # seconds between two stores of a run's output while somebody looks at it

@@ -18,8 +18,6 @@ from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker
 from plugin_scheduler.core.worker_events import WorkerEvent
-from plugin_scheduler.event_queue import EventQueue
-from plugin_scheduler.listening import Listening
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.maintenance_checks import (
     BROADCASTS,
@@ -30,6 +28,8 @@ from plugin_scheduler.store.maintenance_checks import (
     UNDECIDED,
 )
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.worker.event_queue import EventQueue
+from plugin_scheduler.worker.failure_detector import Listening
 
 AT_LEAST_EVERY = 3.5  # seconds between two rounds, however seldom this worker beats
 PRUNE_EVERY = 600.0  # seconds between two looks for old counts; the rest of many comes sooner

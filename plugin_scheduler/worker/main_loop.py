@@ -11,8 +11,6 @@ import contextlib
 import selectors
 from typing import Any
 
-from plugin_scheduler import zones
-from plugin_scheduler.claim_health import ClaimHealth
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import ConfigError, Locked, NameTaken, StoreUnavailable
 from plugin_scheduler.core.log_events import tell, write_out
@@ -20,20 +18,22 @@ from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, WorkerStatus
 from plugin_scheduler.core.worker_events import WorkerEvent
-from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.execution.pool import Pool
-from plugin_scheduler.identity import Identity
-from plugin_scheduler.intake import Intake
-from plugin_scheduler.known_functions import KnownFunctions
-from plugin_scheduler.outage import OFTEN, Outage, StartPatience
-from plugin_scheduler.porter import Porters
-from plugin_scheduler.reporting import Reporting
-from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.signals import DRAIN, KILL, RELOAD, STATE, Signals, name_of
-from plugin_scheduler.ticker import Ticker
-from plugin_scheduler.vitals import Vitals
+from plugin_scheduler.worker import time_zones
+from plugin_scheduler.worker.claim_health import ClaimHealth
+from plugin_scheduler.worker.event_queue import EventQueue
+from plugin_scheduler.worker.fetcher import Intake
+from plugin_scheduler.worker.large_results import Porters
+from plugin_scheduler.worker.leader import Ticker
+from plugin_scheduler.worker.lease_guard import OFTEN, Outage, StartPatience
+from plugin_scheduler.worker.registration import Identity
+from plugin_scheduler.worker.reporter import Reporting
+from plugin_scheduler.worker.shutdown import Staying
+from plugin_scheduler.worker.stats import Vitals
+from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 AUDIT_EVERY = 0.2  # seconds at least between two looks at orders, however often the bell rings
 POLL_EVERY = 1.0  # seconds at most between two of them while something runs
@@ -357,7 +357,7 @@ class Supervisor:
         )
 
     def _register(self, signals: Signals) -> None:
-        self._zone_trouble = zones.agree(self._store, self._settings, self._me.name)
+        self._zone_trouble = time_zones.agree(self._store, self._settings, self._me.name)
         row = self._stats()
         try:
             me = self._me.register(self._store, self._settings, row, signals.pause)

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler.boot import run_worker
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.log_events import logger, tell, to_stderr
-from plugin_scheduler.staying import EXIT_NO_DATABASE
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.processes import ended_how, start_entry, wait_status
 from plugin_scheduler.system.signals import DRAIN, KILL, NOTHING, Signals
+from plugin_scheduler.worker.shutdown import EXIT_NO_DATABASE
+from plugin_scheduler.worker.startup import run_worker
 
 Spec = tuple[Mapping[str, Any], Mapping[str, Any]]
 

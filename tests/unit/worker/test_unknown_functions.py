@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from makers import NINE, a_task
 
-from plugin_scheduler.known_functions import (
+from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.unknown_functions import (
     LATELY,
     LISTED,
     LOOK_EVERY,
@@ -15,7 +16,6 @@ from plugin_scheduler.known_functions import (
     SKIP_FOR,
     KnownFunctions,
 )
-from plugin_scheduler.system.clock import TurnedClock
 
 WAIT = 3600.0
 

@@ -12,10 +12,10 @@ from plugin_scheduler.core.errors import Locked
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order
 from plugin_scheduler.execution.runner_handle import News
-from plugin_scheduler.intake import GIVE_AGAIN, REFUSED_AGAIN, Intake
-from plugin_scheduler.known_functions import KnownFunctions
-from plugin_scheduler.outage import PAUSES
 from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.fetcher import GIVE_AGAIN, REFUSED_AGAIN, Intake
+from plugin_scheduler.worker.lease_guard import PAUSES
+from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 
 class Tasks:

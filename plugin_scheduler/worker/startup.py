@@ -14,15 +14,15 @@ from plugin_scheduler.core.errors import ConfigError, StoreUnavailable
 from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.execution.pool import Pool
-from plugin_scheduler.identity import identify
 from plugin_scheduler.loaders import World
-from plugin_scheduler.outage import StartPatience
-from plugin_scheduler.staying import EXIT_NO_DATABASE
 from plugin_scheduler.store import Store
-from plugin_scheduler.supervisor import Supervisor
 from plugin_scheduler.system.clock import SYSTEM, Clock
 from plugin_scheduler.system.processes import ask_to_leave
 from plugin_scheduler.system.signals import Signals, ToldToLeave
+from plugin_scheduler.worker.lease_guard import StartPatience
+from plugin_scheduler.worker.main_loop import Supervisor
+from plugin_scheduler.worker.registration import identify
+from plugin_scheduler.worker.shutdown import EXIT_NO_DATABASE
 
 LOADING = 120.0  # seconds for an app to be loaded
 ROOM_AGAIN = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds until the system is asked again for a process

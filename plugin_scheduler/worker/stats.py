@@ -17,9 +17,9 @@ import psutil
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.execution.pool import Pool
-from plugin_scheduler.identity import Identity, describe_me
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.worker.registration import Identity, describe_me
 
 MEASURE_EVERY = 10.0  # seconds; to add up a process's memory takes the system a while
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from home import Connect, add_worker, connections, scheduler_on
 
-from plugin_scheduler import zones
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system import clock
 from plugin_scheduler.system.clock import SYSTEM
+from plugin_scheduler.worker import time_zones
 
 HOUR = timedelta(hours=1)
 Live = Callable[[str], None]
@@ -59,7 +59,7 @@ def offset(store: Store) -> timedelta:
 def test_the_first_worker_keeps_the_zone_of_its_machine(connect: Connect, in_zone: Live) -> None:
     in_zone("Asia/Tokyo")
     store = store_with(connect)
-    assert zones.agree(store, Settings(), "me") is None
+    assert time_zones.agree(store, Settings(), "me") is None
     assert store.dialect.zone == "Asia/Tokyo" and offset(store) == 9 * HOUR
 
 
@@ -68,7 +68,7 @@ def test_a_worker_elsewhere_keeps_the_zone_of_the_oldest_and_complains(
 ) -> None:
     in_zone("Asia/Tokyo")
     store = store_with(connect, "UTC", "Asia/Kolkata")
-    said = zones.agree(store, Settings(), "me")
+    said = time_zones.agree(store, Settings(), "me")
     assert said and "Asia/Tokyo" in said and "UTC" in said and "time_zone" in said
     assert offset(store) == 0 * HOUR
     assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -79,7 +79,7 @@ def test_a_zone_that_was_set_is_kept_and_others_are_complained_of(
 ) -> None:
     in_zone("Asia/Tokyo")
     store = store_with(connect, "UTC")
-    said = zones.agree(store, Settings(time_zone="Asia/Kolkata"), "me")
+    said = time_zones.agree(store, Settings(time_zone="Asia/Kolkata"), "me")
     assert said and "Asia/Kolkata" in said and "UTC" in said
     assert offset(store) == 5.5 * HOUR
 
@@ -87,13 +87,13 @@ def test_a_zone_that_was_set_is_kept_and_others_are_complained_of(
 def test_utc_times_are_nobodys_trouble(connect: Connect, in_zone: Live) -> None:
     in_zone("Asia/Tokyo")
     store = store_with(connect, "UTC")
-    assert zones.agree(store, Settings(utc_time=True), "me") is None
+    assert time_zones.agree(store, Settings(utc_time=True), "me") is None
     assert offset(store) == 0 * HOUR
 
 
 def test_two_names_of_the_same_time_are_no_trouble(connect: Connect, in_zone: Live) -> None:
     in_zone("Europe/Paris")
-    assert zones.agree(store_with(connect, "Europe/Berlin"), Settings(), "me") is None
+    assert time_zones.agree(store_with(connect, "Europe/Berlin"), Settings(), "me") is None
 
 
 def test_zones_that_agree_only_for_half_a_year_are_trouble_already(
@@ -103,7 +103,7 @@ def test_zones_that_agree_only_for_half_a_year_are_trouble_already(
     in_zone("Africa/Lagos")
     for other in ("Europe/Berlin", "Europe/London"):
         store = store_with(connect, other)
-        assert zones.agree(store, Settings(), "me")
+        assert time_zones.agree(store, Settings(), "me")
         assert store.dialect.zone == other
         store.db(store.db.scheduler_worker).delete()
         store.db.commit()
@@ -114,7 +114,7 @@ def test_a_machine_whose_zone_has_no_name_keeps_that_of_the_others_too(
 ) -> None:
     in_zone("ABC-3")
     store = store_with(connect, "UTC")
-    assert zones.agree(store, Settings(), "me")
+    assert time_zones.agree(store, Settings(), "me")
     assert offset(store) == 0 * HOUR
 
 
@@ -123,7 +123,7 @@ def test_a_machine_whose_zone_has_no_name_may_be_the_only_one(
 ) -> None:
     in_zone("ABC-3")
     store = store_with(connect)
-    assert zones.agree(store, Settings(), "me") is None
+    assert time_zones.agree(store, Settings(), "me") is None
     assert offset(store) == 3 * HOUR
 
 
@@ -133,7 +133,7 @@ def test_a_row_with_nonsense_for_a_zone_is_passed_over(
 ) -> None:
     in_zone("Asia/Tokyo")
     store = store_with(connect, nonsense, "UTC")  # type: ignore[arg-type]
-    assert zones.agree(store, Settings(), "me")
+    assert time_zones.agree(store, Settings(), "me")
     assert store.dialect.zone == "UTC"
 
 
@@ -141,5 +141,5 @@ def test_the_dead_have_no_say(connect: Connect, in_zone: Live) -> None:
     in_zone("Asia/Tokyo")
     store = store_with(connect, "UTC")
     store.db(store.db.scheduler_worker).update(lease_until=SYSTEM.epoch() - 1)
-    assert zones.agree(store, Settings(), "me") is None
+    assert time_zones.agree(store, Settings(), "me") is None
     assert clock.own_zone() == store.dialect.zone == "Asia/Tokyo"

@@ -13,9 +13,9 @@ from plugin_scheduler.core.errors import Locked
 from plugin_scheduler.core.types import Outcome, Report
 from plugin_scheduler.execution.live_run import Result
 from plugin_scheduler.execution.runner_handle import News
-from plugin_scheduler.reporting import Reporting
 from plugin_scheduler.scheduling.state_machine import Move
 from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.reporter import Reporting
 
 HELD, REFUSED, GOOD = 1, 2, 3
 

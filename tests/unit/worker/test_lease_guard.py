@@ -8,9 +8,16 @@ from makers import NINE
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker, WorkerStatus
-from plugin_scheduler.listening import Listening
-from plugin_scheduler.outage import MARGIN, PAUSES, SHORT, Outage, Permission, StartPatience
 from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.failure_detector import Listening
+from plugin_scheduler.worker.lease_guard import (
+    MARGIN,
+    PAUSES,
+    SHORT,
+    Outage,
+    Permission,
+    StartPatience,
+)
 
 ERROR = StoreUnavailable("server closed the connection")
 FOR_ALL = StoreUnavailable("connection refused", for_all=True)

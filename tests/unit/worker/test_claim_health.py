@@ -6,9 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from plugin_scheduler.claim_health import LONGEST, PAUSES, ClaimHealth
 from plugin_scheduler.core.errors import Locked
 from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.claim_health import LONGEST, PAUSES, ClaimHealth
 
 NOON = datetime(2026, 1, 31, 12, 0)
 

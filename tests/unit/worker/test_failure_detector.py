@@ -6,8 +6,8 @@ from datetime import datetime
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker, WorkerStatus
-from plugin_scheduler.listening import Listening
 from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.failure_detector import Listening
 
 SETTINGS = Settings(heartbeat=3)  # a lease of 11 s
 

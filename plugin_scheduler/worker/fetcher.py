@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from plugin_scheduler.claim_health import ClaimHealth
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import Locked, StoreUnavailable
 from plugin_scheduler.core.log_events import tell
@@ -21,12 +20,13 @@ from plugin_scheduler.core.types import Order, Task
 from plugin_scheduler.execution.live_run import Result
 from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.execution.runner_handle import News
-from plugin_scheduler.known_functions import KnownFunctions
-from plugin_scheduler.outage import Held
-from plugin_scheduler.staying import Staying
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.claims import Claim, Only
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.worker.claim_health import ClaimHealth
+from plugin_scheduler.worker.lease_guard import Held
+from plugin_scheduler.worker.shutdown import Staying
+from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 AHEAD = 0.05  # seconds of work that may wait for each runner
 TOO_MUCH = 0.2  # seconds of work; what waits for a runner for longer is taken back

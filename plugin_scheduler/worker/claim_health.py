@@ -13,8 +13,8 @@ from typing import Any
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.core.worker_events import WorkerEvent
-from plugin_scheduler.event_queue import EventQueue
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.worker.event_queue import EventQueue
 
 PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
 PASSING = 30.0  # seconds; a lock or an outage that lasts as long is told like any other failure

@@ -38,17 +38,17 @@ def runner(*ends: int) -> int:
 
 def porter(file: int) -> int:
     """Carry a large result into the database."""
-    from plugin_scheduler import porter
+    from plugin_scheduler.worker import large_results
 
     ignore_all()
-    return porter.carry(_load(), file)
+    return large_results.carry(_load(), file)
 
 
 def worker(lifeline: int) -> int:
     """Be one of several workers of a command."""
-    from plugin_scheduler import launch
+    from plugin_scheduler.worker import launcher
 
-    return launch.work(lifeline, *_load())
+    return launcher.work(lifeline, *_load())
 
 
 def _load() -> Any:

@@ -11,8 +11,8 @@ from makers import NINE
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome
 from plugin_scheduler.execution.pool import Pool
-from plugin_scheduler.staying import LAST_WORDS, Staying
 from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.shutdown import LAST_WORDS, Staying
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 W = "web1#4711"
