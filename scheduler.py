@@ -8,6 +8,6 @@ if __name__ == "__main__":
     # The command releases these signals as soon as it heeds them.
     _HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
     signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
-    from plugin_scheduler.cli import run
+    from plugin_scheduler.cli.main import run
 
     run()

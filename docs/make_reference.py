@@ -22,7 +22,8 @@ from plugin_scheduler.models import TABLES, define_tables
 from pydal import DAL
 
 import plugin_scheduler
-from plugin_scheduler import cli, controllers
+from plugin_scheduler import controllers
+from plugin_scheduler.cli.main import command
 from plugin_scheduler.core import log_events, types
 from plugin_scheduler.core.reasons import TEMPLATES
 from plugin_scheduler.core.settings import Settings
@@ -176,7 +177,7 @@ def parameters(found: inspect.Signature) -> Iterator[str]:
 
 def settings_page() -> str:
     """Every option, its default, its unit, and where it can be given."""
-    options = {parameter.name: parameter for parameter in cli.command.params}
+    options = {parameter.name: parameter for parameter in command.params}
     rows = []
     for option in fields(Settings):
         facts = option.metadata
@@ -206,11 +207,11 @@ def flags_of(option: click.Parameter) -> str:
 
 def command_page() -> str:
     """The help of the command and of each sub-command."""
-    from plugin_scheduler import maintenance
+    from plugin_scheduler.cli.main import maintenance
 
-    parts = [command_entry("scheduler.py", cli.command)]
-    for name, command in maintenance.COMMANDS.items():
-        parts.append(command_entry(f"scheduler.py {name}", command))
+    parts = [command_entry("scheduler.py", command)]
+    for name, sub_command in maintenance.COMMANDS.items():
+        parts.append(command_entry(f"scheduler.py {name}", sub_command))
     told = "`scheduler.py` and `python -m plugin_scheduler` are the same; `-h` shows these words."
     return page("The command", told, *parts)
 

@@ -1,6 +1,6 @@
 """`python -m plugin_scheduler`: the same as `scheduler.py`."""
 
-from plugin_scheduler.cli import run
+from plugin_scheduler.cli.main import run
 
 if __name__ == "__main__":
     run()

@@ -17,7 +17,7 @@ from plugin_scheduler.models import INDEXES
 from shelf import Shelf
 
 from plugin_scheduler import doctor
-from plugin_scheduler.cli import main
+from plugin_scheduler.cli.main import main
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.worker.registration import VERSION

@@ -16,7 +16,7 @@ from in_process import Pages
 from odd_rows import Odd, OddRows
 
 from plugin_scheduler import Scheduler
-from plugin_scheduler.cli import main
+from plugin_scheduler.cli.main import main
 from plugin_scheduler.queries.task_filter import SORTS
 
 DATA = re.compile(r'<script type="application/json"[^>]*>(.*?)</script>', re.DOTALL)

@@ -17,7 +17,7 @@ from kit import REPOSITORY
 from old_tables import OldApp, types_of
 from plugin_scheduler.models.upgrade import RENAMED
 
-from plugin_scheduler.cli import main
+from plugin_scheduler.cli.main import main
 from plugin_scheduler.core.types import TaskStatus
 
 Run = Callable[..., Any]

@@ -14,7 +14,7 @@ from old_tables import OldApp, types_of
 from plugin_scheduler.models import ids, widen
 from pydal import Field
 
-from plugin_scheduler.cli import main
+from plugin_scheduler.cli.main import main
 
 pytestmark = pytest.mark.parametrize("database", ["postgres", "mysql"], indirect=True)
 

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import plugin_scheduler
-from plugin_scheduler import cli
+from plugin_scheduler.cli.main import main
 from plugin_scheduler.core import log_events
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.scheduling import state_machine
@@ -135,5 +135,5 @@ def test_the_unit_in_the_docs_is_the_one_to_copy() -> None:
 def test_the_help_names_every_exit_code_of_a_worker() -> None:
     page = (ROOT / "docs" / "how-to" / "deploy-with-systemd.md").read_text("utf-8")
     codes = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
-    told = cli.EPILOG.partition("Exit codes: ")[2].partition(". ")[0]
+    told = main.EPILOG.partition("Exit codes: ")[2].partition(". ")[0]
     assert codes == re.findall(r"(?:^|,\s)(\d+) ", told)

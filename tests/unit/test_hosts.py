@@ -11,7 +11,7 @@ import pytest
 from pydal import DAL
 
 from plugin_scheduler import ConfigError
-from plugin_scheduler.cli import parse_app
+from plugin_scheduler.cli.main import parse_app
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.loaders import module, py4web
 

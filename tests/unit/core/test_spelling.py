@@ -6,13 +6,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from plugin_scheduler.argv import Word
-from plugin_scheduler.cli import command
+from plugin_scheduler.cli.main import command
+from plugin_scheduler.cli.parsing import Word
+from plugin_scheduler.cli.render import _progress
 from plugin_scheduler.core.errors import NotFound
 from plugin_scheduler.core.registry import Catalog
 from plugin_scheduler.core.spelling import did_you_mean, nearest
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.display import _progress
 
 
 def test_the_nearest_word_is_found_in_upper_and_lower_case() -> None:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
-from plugin_scheduler.argv import check_texts
+from plugin_scheduler.cli.parsing import check_texts
 from plugin_scheduler.core import log_events
 from plugin_scheduler.core.errors import ConfigError, SchedulerError, StoreUnavailable
 from plugin_scheduler.core.settings import Settings
@@ -68,12 +68,12 @@ class _Group(click.Group):
     """The command with its sub-commands; imported only when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from plugin_scheduler.maintenance import COMMANDS
+        from plugin_scheduler.cli.maintenance import COMMANDS
 
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        from plugin_scheduler.maintenance import COMMANDS
+        from plugin_scheduler.cli.maintenance import COMMANDS
 
         return COMMANDS.get(name)
 

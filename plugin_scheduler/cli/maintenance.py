@@ -12,15 +12,15 @@ from typing import Any
 
 import click
 
+from plugin_scheduler.cli.commands import COMMANDS as COMMANDS
+from plugin_scheduler.cli.commands import Answer, sub_command
+from plugin_scheduler.cli.context import Desk
 from plugin_scheduler.core.errors import ConfigError
-from plugin_scheduler.desk import Desk
 from plugin_scheduler.doctor import Exam, examine
 from plugin_scheduler.models import widen
 from plugin_scheduler.queries.views import quantity, span
 from plugin_scheduler.queries.warnings import ERROR, NOTE, WARNING, exit_code
 from plugin_scheduler.system.clock import SYSTEM
-from plugin_scheduler.terminal import COMMANDS as COMMANDS
-from plugin_scheduler.terminal import Answer, sub_command
 
 
 @sub_command(

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from plugin_scheduler.argv import Word, arguments, check_texts, column, moment
+from plugin_scheduler.cli.context import Desk, opened
+from plugin_scheduler.cli.parsing import Word, arguments, check_texts, column, moment
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, ConfigError, NotFound, StoreUnavailable
 from plugin_scheduler.core.spelling import nearest
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.desk import Desk, opened
 from plugin_scheduler.queries import Filter
 from plugin_scheduler.queries.views import TaskView, plain
 from plugin_scheduler.queries.warnings import exit_code
@@ -32,7 +32,7 @@ from plugin_scheduler.store.audit_log import Journal
 from plugin_scheduler.system.signals import release
 
 if TYPE_CHECKING:
-    from plugin_scheduler.display import Screen
+    from plugin_scheduler.cli.render import Screen
 
 COMMANDS: dict[str, click.Command] = {}
 
@@ -134,7 +134,7 @@ def _give(answer: Answer, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(json_codec.document(answer.document), indent=2, allow_nan=False))
         return
-    from plugin_scheduler.display import Screen
+    from plugin_scheduler.cli.render import Screen
 
     answer.show(Screen())
 
