@@ -17,7 +17,6 @@ if sys.argv[:1] == ["-m"] and {__name__, f"{__name__}.entry"} & set(sys.orig_arg
         (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1),
     )
 
-from plugin_scheduler.api import Scheduler
 from plugin_scheduler.core.current_task import current_task, progress
 from plugin_scheduler.core.errors import (
     BadTask,
@@ -29,6 +28,7 @@ from plugin_scheduler.core.errors import (
 )
 from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.operations.job_graph import JobGraph
+from plugin_scheduler.scheduler import Scheduler
 from plugin_scheduler.scheduling.cron import IS_CRONLINE, CronParser
 from plugin_scheduler.worker.registration import VERSION as __version__
 

@@ -15,7 +15,6 @@ from typing import Any
 from pydal import DAL
 
 from plugin_scheduler import queries
-from plugin_scheduler.api import Scheduler
 from plugin_scheduler.core.errors import ConfigError, NotFound, SchedulerError, StoreUnavailable
 from plugin_scheduler.core.registry import Catalog
 from plugin_scheduler.core.settings import Settings
@@ -27,6 +26,7 @@ from plugin_scheduler.models import define_tables
 from plugin_scheduler.models.upgrade import Lack, lacks_of, only_looking
 from plugin_scheduler.queries import Browser
 from plugin_scheduler.queries.views import TaskView
+from plugin_scheduler.scheduler import Scheduler
 from plugin_scheduler.system.clock import SYSTEM
 
 LOOK_EVERY = 0.2  # seconds, while a task is waited for

@@ -151,7 +151,7 @@ def state():
             sys.stderr, logging.getLogger().handlers, logging.getLogger().level,
             threading.active_count(), faulthandler.is_enabled())
 before = state()
-import plugin_scheduler.api, plugin_scheduler.worker.main_loop
+import plugin_scheduler.scheduler, plugin_scheduler.worker.main_loop
 def f(): pass
 scheduler = Scheduler(db)
 scheduler.queue_task(f); scheduler.task_status(1, output=True); scheduler.get_workers()

@@ -31,11 +31,11 @@ from plugin_scheduler.operations.enqueue import Draft, Form
 from plugin_scheduler.operations.find_task import Questions
 from plugin_scheduler.operations.validation_cache import Checks
 from plugin_scheduler.operations.worker_commands import Orders, names
-from plugin_scheduler.pages import Pages
 from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
 from plugin_scheduler.store.transitions import move
 from plugin_scheduler.store.workers import zone_of_workers
 from plugin_scheduler.system import clock
+from plugin_scheduler.web import Pages
 from plugin_scheduler.worker.startup import run_worker
 
 if TYPE_CHECKING:
