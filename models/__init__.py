@@ -12,10 +12,10 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from plugin_scheduler.models.history_and_metrics import history_fields, metric_fields
 from plugin_scheduler.models.indexes import CLAIM_INDEX as CLAIM_INDEX
 from plugin_scheduler.models.indexes import INDEXES as INDEXES
-from plugin_scheduler.models.memory import history_fields, metric_fields
-from plugin_scheduler.models.upgrade import NAMES, Tables, tables_of
+from plugin_scheduler.models.migrations import NAMES, Tables, tables_of
 from plugin_scheduler.models.validators import (
     IS_GROUP_NAME,
     IS_GROUP_NAMES,

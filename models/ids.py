@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from plugin_scheduler.models.upgrade import NAMES, holds_id
+from plugin_scheduler.models.migrations import NAMES, holds_id
 
 INT = 2**31 - 1
 BIGINT = 2**63 - 1

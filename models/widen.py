@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_scheduler.models.ids import INT, Ids, Narrow, ids_of, narrow_columns
-from plugin_scheduler.models.upgrade import NAMES, Lack, engine_of, what_failed
+from plugin_scheduler.models.migrations import NAMES, Lack, engine_of, what_failed
 
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.reasons import ReasonCode

@@ -23,7 +23,7 @@ from plugin_scheduler.database.dialects import dialect_for, is_passing
 from plugin_scheduler.loaders import load, module, py4web
 from plugin_scheduler.loaders.loaded_app import kind_of, place_of, why
 from plugin_scheduler.models import define_tables
-from plugin_scheduler.models.upgrade import Lack, lacks_of, only_looking
+from plugin_scheduler.models.migrations import Lack, lacks_of, only_looking
 from plugin_scheduler.queries import Browser
 from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.scheduler import Scheduler

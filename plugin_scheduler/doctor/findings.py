@@ -10,7 +10,7 @@ from typing import Any
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects import dialect_for
-from plugin_scheduler.models.upgrade import Lack
+from plugin_scheduler.models.migrations import Lack
 from plugin_scheduler.queries import Browser, Notice
 from plugin_scheduler.queries.views import WorkerView
 from plugin_scheduler.queries.warnings import ERROR, NOTE, WARNING

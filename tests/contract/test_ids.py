@@ -9,7 +9,7 @@ from databases import Database
 from home import Connect, scheduler_on
 from old_tables import OldApp, types_of
 from plugin_scheduler.models import TABLES, ids, widen
-from plugin_scheduler.models.upgrade import holds_id
+from plugin_scheduler.models.migrations import holds_id
 from pydal import Field
 
 BEYOND = 2**31 + 7

@@ -13,8 +13,8 @@ import pytest
 from databases import Database
 from home import Connect, scheduler_on
 from old_tables import VERSIONS, WHEN, OldApp, types_of
-from plugin_scheduler.models import TABLES, upgrade
-from plugin_scheduler.models.upgrade import RENAMED
+from plugin_scheduler.models import TABLES, migrations
+from plugin_scheduler.models.migrations import RENAMED
 from pydal import DAL, Field
 from pydal.helpers.classes import ExecutionHandler
 
@@ -393,7 +393,7 @@ def test_a_table_that_somebody_holds_is_told_and_the_next_start_goes_on(
     if database.server is None:
         holder.executesql("BEGIN IMMEDIATE TRANSACTION")
     holder.executesql("SELECT count(*) FROM scheduler_task")
-    monkeypatch.setattr(upgrade, "PATIENCE", 1)
+    monkeypatch.setattr(migrations, "PATIENCE", 1)
     hurried = {} if database.server else {"driver_args": {"timeout": 0.2}}
     with pytest.raises(ConfigError, match=r"scheduler_task could not be .*[lL]ock"):
         scheduler_on(connect(**hurried))
@@ -426,7 +426,7 @@ def test_a_table_can_be_dropped_by_pydal_and_made_again(connect: Connect) -> Non
 def test_a_database_that_cannot_be_asked_is_left_to_pydal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrade, "_ENGINES", {})
+    monkeypatch.setattr(migrations, "_ENGINES", {})
     app = OldApp("sqlite://storage.sqlite", tmp_path, "2.14")
     app.make()
     for _ in range(2):

@@ -15,7 +15,7 @@ from databases import Database
 from home import Connect, add_worker, scheduler_on
 from kit import REPOSITORY
 from old_tables import OldApp, types_of
-from plugin_scheduler.models.upgrade import RENAMED
+from plugin_scheduler.models.migrations import RENAMED
 
 from plugin_scheduler.cli.main import main
 from plugin_scheduler.core.types import TaskStatus

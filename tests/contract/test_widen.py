@@ -104,7 +104,7 @@ def test_the_command_tells_does_and_refuses_beside_workers(
 def test_a_table_that_is_held_is_told_and_the_rest_can_be_done_later(
     old: Any, connect: Connect, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plugin_scheduler.models.upgrade.PATIENCE", 1)
+    monkeypatch.setattr("plugin_scheduler.models.migrations.PATIENCE", 1)
     if database.uri.startswith("mysql"):
         told_to_drop(old)
     holder = connect()

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 from plugin_scheduler.models import TABLES, define_tables
-from plugin_scheduler.models.upgrade import tables_of
+from plugin_scheduler.models.migrations import tables_of
 from pydal import DAL, Field
 from pydal.contrib.reserved_sql_keywords import ADAPTERS
 
