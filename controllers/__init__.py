@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from plugin_scheduler.controllers import (
-    batch,
+    audit_log,
+    bulk_actions,
     charts,
+    enqueue,
     explain,
     failures,
     graph,
-    history,
     overview,
-    queue,
     run,
     schedule,
     task,
@@ -25,15 +25,15 @@ from plugin_scheduler.controllers import (
     timeline,
     workers,
 )
-from plugin_scheduler.controllers.rights import Policy
-from plugin_scheduler.controllers.site import Site
+from plugin_scheduler.controllers.web.auth import Policy
+from plugin_scheduler.controllers.web.routing import Site
 
 PAGES = (
     overview,
     tasks,
     task,
     run,
-    queue,
+    enqueue,
     explain,
     failures,
     schedule,
@@ -41,8 +41,8 @@ PAGES = (
     graph,
     workers,
     charts,
-    history,
-    batch,
+    audit_log,
+    bulk_actions,
 )
 
 

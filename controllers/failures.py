@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from plugin_scheduler.controllers.site import Site
-from plugin_scheduler.controllers.visit import Done, Visit, whole
+from plugin_scheduler.controllers.web.request_context import Done, Visit, whole
+from plugin_scheduler.controllers.web.routing import Site
 
 from plugin_scheduler.core.errors import NotFound
 from plugin_scheduler.database.dialects.bulk_insert import batches

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from plugin_scheduler.controllers.shown import TONES
-from plugin_scheduler.controllers.site import Site
-from plugin_scheduler.controllers.visit import Visit
+from plugin_scheduler.controllers.web.request_context import Visit
+from plugin_scheduler.controllers.web.routing import Site
+from plugin_scheduler.controllers.web.template_helpers import TONES
 
 from plugin_scheduler.core.types import OnChildFailure, TaskStatus
 from plugin_scheduler.queries.graphs import Edge, Graph, Node

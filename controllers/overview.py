@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from plugin_scheduler.controllers.site import Site
-from plugin_scheduler.controllers.visit import Visit
+from plugin_scheduler.controllers.web.request_context import Visit
+from plugin_scheduler.controllers.web.routing import Site
 
 from plugin_scheduler.core.types import TaskStatus, WorkerStatus
 from plugin_scheduler.queries import Notice, Overview, views

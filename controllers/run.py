@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from plugin_scheduler.controllers.rights import VIEW
-from plugin_scheduler.controllers.site import Site
-from plugin_scheduler.controllers.visit import Done, Visit, whole
+from plugin_scheduler.controllers.web.auth import VIEW
+from plugin_scheduler.controllers.web.request_context import Done, Visit, whole
+from plugin_scheduler.controllers.web.routing import Site
 
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import NotFound

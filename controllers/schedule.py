@@ -10,9 +10,9 @@ import math
 from datetime import date, datetime
 from typing import Any
 
-from plugin_scheduler.controllers.rights import ACT
-from plugin_scheduler.controllers.site import Site
-from plugin_scheduler.controllers.visit import Done, Visit
+from plugin_scheduler.controllers.web.auth import ACT
+from plugin_scheduler.controllers.web.request_context import Done, Visit
+from plugin_scheduler.controllers.web.routing import Site
 
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from plugin_scheduler.controllers.listing import LIMIT, links, times
-from plugin_scheduler.controllers.site import Site
-from plugin_scheduler.controllers.visit import Visit, whole
+from plugin_scheduler.controllers.task_list_links import LIMIT, links, times
+from plugin_scheduler.controllers.web.request_context import Visit, whole
+from plugin_scheduler.controllers.web.routing import Site
 
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask

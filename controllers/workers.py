@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote
 
-from plugin_scheduler.controllers.rights import ADMIN
-from plugin_scheduler.controllers.site import Site
-from plugin_scheduler.controllers.visit import Done, Visit
+from plugin_scheduler.controllers.web.auth import ADMIN
+from plugin_scheduler.controllers.web.request_context import Done, Visit
+from plugin_scheduler.controllers.web.routing import Site
 
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.i18n import Sentence

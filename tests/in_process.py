@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import py4web.core
 from plugin_scheduler.controllers import PAGES
-from plugin_scheduler.controllers.rights import ADMIN, Person
-from plugin_scheduler.controllers.site import Site
-from plugin_scheduler.controllers.visit import Visit
+from plugin_scheduler.controllers.web.auth import ADMIN, Person
+from plugin_scheduler.controllers.web.request_context import Visit
+from plugin_scheduler.controllers.web.routing import Site
 from routes import PLACE
 
 from plugin_scheduler import Scheduler

@@ -19,7 +19,7 @@ LACKING = """
 
     @action("lacking")
     def _lacking():
-        from plugin_scheduler.controllers.languages import Languages
+        from plugin_scheduler.controllers.web.i18n import Languages
         known = [one for one in gc.get_objects() if isinstance(one, Languages)]
         assert known
         return {"lacking": sorted({text for one in known for text in one.missing})}

@@ -12,12 +12,12 @@ import pytest
 from home import scheduler_on
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from plugin_scheduler.controllers.languages import Languages
-from plugin_scheduler.controllers.queue_form import TaskForm
-from plugin_scheduler.controllers.queue_read import columns_of, of_document
-from plugin_scheduler.controllers.rights import ACT, Person
-from plugin_scheduler.controllers.shown import Shown
-from plugin_scheduler.controllers.visit import Visit
+from plugin_scheduler.controllers.task_form import TaskForm
+from plugin_scheduler.controllers.task_form_parser import columns_of, of_document
+from plugin_scheduler.controllers.web.auth import ACT, Person
+from plugin_scheduler.controllers.web.i18n import Languages
+from plugin_scheduler.controllers.web.request_context import Visit
+from plugin_scheduler.controllers.web.template_helpers import Shown
 from pydal import DAL
 
 from plugin_scheduler.core import json_codec

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from kit import REPOSITORY
-from plugin_scheduler.controllers.languages import Languages
-from plugin_scheduler.controllers.site import NAVIGATION, script_texts
+from plugin_scheduler.controllers.web.i18n import Languages
+from plugin_scheduler.controllers.web.routing import NAVIGATION, script_texts
 from plugin_scheduler.views import FOLDER
 
 from plugin_scheduler.core import reasons, worker_events

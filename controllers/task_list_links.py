@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from plugin_scheduler.controllers.visit import Visit
+from plugin_scheduler.controllers.web.request_context import Visit
 
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.queries import Filter, Listing

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from plugin_scheduler.controllers.queue_form import EVERY, UNITS, TaskForm, form_for
-from plugin_scheduler.controllers.queue_functions import functions
-from plugin_scheduler.controllers.queue_read import (
+from plugin_scheduler.controllers.function_list import functions
+from plugin_scheduler.controllers.task_form import EVERY, UNITS, TaskForm, form_for
+from plugin_scheduler.controllers.task_form_parser import (
     LARGEST,
     Sent,
     columns_of,
@@ -21,10 +21,10 @@ from plugin_scheduler.controllers.queue_read import (
     of_form,
     of_text,
 )
-from plugin_scheduler.controllers.rights import ACT
-from plugin_scheduler.controllers.shown import NOTHING
-from plugin_scheduler.controllers.site import Site
-from plugin_scheduler.controllers.visit import Done, Visit
+from plugin_scheduler.controllers.web.auth import ACT
+from plugin_scheduler.controllers.web.request_context import Done, Visit
+from plugin_scheduler.controllers.web.routing import Site
+from plugin_scheduler.controllers.web.template_helpers import NOTHING
 
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask

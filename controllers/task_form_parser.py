@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from plugin_scheduler.controllers.queue_form import AT, CRON, EVERY, TIMES, UNITS, TaskForm
+from plugin_scheduler.controllers.task_form import AT, CRON, EVERY, TIMES, UNITS, TaskForm
 
 from plugin_scheduler.core import form_values, json_codec, redaction
 from plugin_scheduler.core.errors import BadTask

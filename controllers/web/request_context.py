@@ -12,8 +12,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from plugin_scheduler.controllers.rights import Person
-from plugin_scheduler.controllers.shown import Shown
+from plugin_scheduler.controllers.web.auth import Person
+from plugin_scheduler.controllers.web.template_helpers import Shown
 from py4web import request
 
 from plugin_scheduler.core import json_codec

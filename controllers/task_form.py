@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from plugin_scheduler.controllers.visit import Visit
+from plugin_scheduler.controllers.web.request_context import Visit
 
 from plugin_scheduler.core import form_values, json_codec
 from plugin_scheduler.core.errors import BadTask, NotFound

@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps
 from typing import Any
 
-from plugin_scheduler.controllers import body, guard
-from plugin_scheduler.controllers.languages import Languages
-from plugin_scheduler.controllers.rights import ACT, VIEW, Door, Person, Policy
-from plugin_scheduler.controllers.shown import Shown
-from plugin_scheduler.controllers.visit import Done, Visit
+from plugin_scheduler.controllers.web import csrf, request_body
+from plugin_scheduler.controllers.web.auth import ACT, VIEW, Door, Person, Policy
+from plugin_scheduler.controllers.web.i18n import Languages
+from plugin_scheduler.controllers.web.request_context import Done, Visit
+from plugin_scheduler.controllers.web.template_helpers import Shown
 from plugin_scheduler.views import FOLDER, STATIC
 from py4web import URL, Session, action, request, response
 from py4web.core import BareFixture, bottle, render
@@ -77,7 +77,7 @@ class Site:
         trusted_proxies: Iterable[str] = (),
     ) -> None:
         self.scheduler, self.route = scheduler, route
-        self._proxies = guard.networks(trusted_proxies)
+        self._proxies = csrf.networks(trusted_proxies)
         self.paths: set[str] = set()
         self._translator = Languages()
         self._session = Session(name="{app_name}_scheduler_session")
@@ -152,7 +152,7 @@ class Site:
             @wraps(handler)
             def asked(**places: Any) -> Any:
                 response.headers.update(HEADERS)
-                if method == "POST" and not body.is_readable():
+                if method == "POST" and not request_body.is_readable():
                     response.status = 400
                     return _json({"error": UNREADABLE})
                 return answer(**{name: _cleaned(value) for name, value in places.items()})
@@ -176,13 +176,13 @@ class Site:
             if not person.may(role):
                 return self._complain(403, visit.T("Your role does not allow this."), visit)
             if method == "POST":
-                own = guard.own_origin(request.environ, self._proxies)
-                guard.check(self._session, request.headers, _body(visit), own)
+                own = csrf.own_origin(request.environ, self._proxies)
+                csrf.check(self._session, request.headers, _body(visit), own)
             with self.scheduler.trouble():
                 answer = show(person, visit, handler(visit, **places))
                 db.commit() if method == "POST" else db.rollback()
             return answer
-        except guard.Refused as refused:
+        except csrf.Refused as refused:
             return self._complain(403, visit.T(str(refused)), visit)
         except SchedulerError as error:
             db.rollback()
@@ -216,12 +216,12 @@ class Site:
         flash = self._session.get("flash")
         if flash:
             del self._session["flash"]
-        token = guard.token_of(self._session, person.name)
+        token = csrf.token_of(self._session, person.name)
         context = {
             **shown.all(),
             "person": person,
             "token": token,
-            "token_field": lambda: INPUT(_type="hidden", _name=guard.FIELD, _value=token),
+            "token_field": lambda: INPUT(_type="hidden", _name=csrf.FIELD, _value=token),
             "flash": flash,
             "navigation": [(path, name) for path, name in NAVIGATION if path in self.paths],
             "here": request.path.partition(f"/{self.route}")[2].strip("/").partition("/")[0],

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from plugin_scheduler.controllers.rights import ADMIN
-from plugin_scheduler.controllers.site import Site
 from plugin_scheduler.controllers.tasks import wanted_of
-from plugin_scheduler.controllers.visit import Done, Visit, whole
+from plugin_scheduler.controllers.web.auth import ADMIN
+from plugin_scheduler.controllers.web.request_context import Done, Visit, whole
+from plugin_scheduler.controllers.web.routing import Site
 
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from plugin_scheduler.controllers.queue_form import default_text, secret_names
-from plugin_scheduler.controllers.visit import Visit
+from plugin_scheduler.controllers.task_form import default_text, secret_names
+from plugin_scheduler.controllers.web.request_context import Visit
 
 from plugin_scheduler.core.redaction import HIDDEN
 from plugin_scheduler.core.signature import Argument, arguments_of, summary_of

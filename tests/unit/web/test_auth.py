@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plugin_scheduler.controllers import guard
-from plugin_scheduler.controllers.rights import ACT, ADMIN, VIEW, Door, Person, name_of
+from plugin_scheduler.controllers.web import csrf
+from plugin_scheduler.controllers.web.auth import ACT, ADMIN, VIEW, Door, Person, name_of
 from plugin_scheduler.controllers.workers import own_page
 
 from plugin_scheduler.core.errors import ConfigError
 
 OWN = "https://example.com"
-OURS = {"Origin": "https://example.com", guard.HEADER: "right"}
+OURS = {"Origin": "https://example.com", csrf.HEADER: "right"}
 
 
 class Auth:
@@ -96,26 +96,26 @@ def test_a_user_is_called_by_what_people_know() -> None:
 def refused(headers: dict[str, str], given: dict[str, Any] | None = None) -> str | None:
     session = {"token": "right", "whose": "ann"}
     try:
-        guard.check(session, headers, given or {}, OWN)
-    except guard.Refused as why:
+        csrf.check(session, headers, given or {}, OWN)
+    except csrf.Refused as why:
         return str(why)
     return None
 
 
 def test_a_token_of_this_browser_from_a_page_of_ours_is_taken() -> None:
     assert refused(OURS) is None
-    assert refused({"Origin": OURS["Origin"]}, {guard.FIELD: "right"}) is None
+    assert refused({"Origin": OURS["Origin"]}, {csrf.FIELD: "right"}) is None
     assert refused({**OURS, "Sec-Fetch-Site": "same-origin"}) is None
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "r\u00efght"])
 def test_any_other_token_is_refused(token: str) -> None:
-    assert "too old" in (refused({**OURS, guard.HEADER: token}) or "")
+    assert "too old" in (refused({**OURS, csrf.HEADER: token}) or "")
 
 
 @pytest.mark.parametrize("token", [None, 7, ["right"], {"right": 1}])
 def test_a_token_that_is_no_text_is_refused(token: Any) -> None:
-    assert "too old" in (refused({"Origin": OURS["Origin"]}, {guard.FIELD: token}) or "")
+    assert "too old" in (refused({"Origin": OURS["Origin"]}, {csrf.FIELD: token}) or "")
 
 
 @pytest.mark.parametrize(
@@ -135,27 +135,27 @@ def test_a_token_that_is_no_text_is_refused(token: Any) -> None:
     ],
 )
 def test_what_another_site_sends_is_refused_even_with_the_token(headers: dict[str, str]) -> None:
-    assert "another site" in (refused({guard.HEADER: "right", **headers}) or "")
+    assert "another site" in (refused({csrf.HEADER: "right", **headers}) or "")
 
 
 def test_who_comes_through_a_proxy_that_is_not_named_reads_the_remedy() -> None:
     same_origin = {"Origin": "http://example.com", "Sec-Fetch-Site": "same-origin"}
     for headers in ({"Origin": "http://example.com"}, same_origin):
-        assert "trusted_proxies" in (refused({guard.HEADER: "right", **headers}) or "")
+        assert "trusted_proxies" in (refused({csrf.HEADER: "right", **headers}) or "")
     other = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
-    assert "trusted_proxies" not in (refused({guard.HEADER: "right", **other}) or "")
+    assert "trusted_proxies" not in (refused({csrf.HEADER: "right", **other}) or "")
 
 
 def test_no_token_is_ever_right_where_none_was_given_out() -> None:
-    with pytest.raises(guard.Refused):
-        guard.check({}, {**OURS, guard.HEADER: ""}, {}, OWN)
+    with pytest.raises(csrf.Refused):
+        csrf.check({}, {**OURS, csrf.HEADER: ""}, {}, OWN)
 
 
 def test_another_person_at_the_same_browser_gets_another_token() -> None:
     session: dict[str, Any] = {}
-    first = guard.token_of(session, "ann")
-    assert guard.token_of(session, "ann") == first
-    assert guard.token_of(session, "bob") != first
+    first = csrf.token_of(session, "ann")
+    assert csrf.token_of(session, "ann") == first
+    assert csrf.token_of(session, "bob") != first
 
 
 FORWARDED = {"HTTP_X_FORWARDED_HOST": "shop.example", "HTTP_X_FORWARDED_PROTO": "https"}
@@ -183,13 +183,13 @@ REACHED = {"wsgi.url_scheme": "http", "HTTP_HOST": "10.0.0.7:8000", **FORWARDED}
 def test_only_a_trusted_proxy_says_how_we_were_reached(
     trusted: list[str], sender: str, own: str
 ) -> None:
-    found = guard.own_origin({**REACHED, "REMOTE_ADDR": sender}, guard.networks(trusted))
+    found = csrf.own_origin({**REACHED, "REMOTE_ADDR": sender}, csrf.networks(trusted))
     assert found == own
 
 
 def test_of_several_proxies_the_nearest_counts() -> None:
     several = {"HTTP_X_FORWARDED_HOST": "evil.example, shop.example", "REMOTE_ADDR": "::1"}
-    assert guard.own_origin({**REACHED, **several}, guard.networks(["::1"])).endswith(
+    assert csrf.own_origin({**REACHED, **several}, csrf.networks(["::1"])).endswith(
         "://shop.example"
     )
 
@@ -197,7 +197,7 @@ def test_of_several_proxies_the_nearest_counts() -> None:
 @pytest.mark.parametrize("wrong", ["127.0.0.1", ["localhost"], [None], 7, ["10.0.0.1/8"]])
 def test_what_is_no_address_of_a_proxy_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="trusted_proxies must be a list"):
-        guard.networks(wrong)
+        csrf.networks(wrong)
 
 
 @pytest.mark.parametrize(
