@@ -1,10 +1,10 @@
-"""The house's plan, held by reading the code: who calls whom, and what is done in one room only."""
+"""Hold the structure by reading the code: which package imports which, and what is done where."""
 
 from __future__ import annotations
 
 import ast
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -20,54 +20,37 @@ FOLDERS = {
     f"{ENGINE}.views": ROOT / "views",
 }
 
-#: Low to high; a room calls rooms of its own floor and of those below.
-_FLOORS = """
-visible_text private_files log_outlet row_values
-views errors clock records current log sentences reasons worker_events spelling
-cron cronwords recurrence graph settings values secrecy task_call error_text catalog arguments tally
-column_types
-lifecycle forecast columns capture wire file_locks lines signals lane board frames typed
-models
-doorbell dialects
-store presence sight blame headway browse journal
-process_state run_boundary
-hosts processes streams runs own_process runner nursery crew births pool porter
-event_queue claim_health outage zones identity listening ticker staying known_functions
-intake reporting supervisor boot launch vitals
-checks queueing questions editing orders jobs acts doctor
-controllers
-pages
-api
-desk display argv
-terminal cli maintenance
-__main__ entry __init__
-"""
-FLOORS = tuple(tuple(floor.split()) for floor in _FLOORS.strip().splitlines())
-HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
-#: What is logged is decided by those who direct, not by their hands.
-TELL_FROM = HEIGHT["outage"]
-#: Doors, and who may open them.
+#: Low to high: a package imports only itself and those above it in this list.
+PACKAGES = """
+views system core scheduling models database store queries operations
+loaders execution worker doctor controllers web scheduler cli __main__ __init__
+""".split()
+HEIGHT = {package: height for height, package in enumerate(PACKAGES)}
+#: Whatever runs the functions of an app is kept from the tables.
+NEVER_REACHES_TABLES = ("loaders", "execution")
+TABLES = ("store", "queries", "operations")
+#: Packages that are entered only by the modules named here.
 DOORS = {
-    "api": {"__init__", "desk"},
+    "scheduler": {"__init__", "cli"},
     "cli": {"__main__"},
-    "terminal": {"cli", "maintenance"},
-    "maintenance": {"cli"},
-    "entry": set(),
     "__main__": set(),
     "__init__": set(),
 }
+#: Modules at the top of the package, beside `__init__` and `__main__`.
+AT_THE_TOP = 5
 
 STATUS_WORDS = set("QUEUED ASSIGNED RUNNING COMPLETED FAILED TIMEOUT STOPPED EXPIRED".split())
-_QUERIES = "doctor models store dialects browse journal api questions orders jobs acts"
-QUERIES = set(_QUERIES.split())
-PROCESSES = {
-    "nursery",
-    "processes",
-    "own_process",
-    "launch",
-    "entry",
-}  # launch passes signals on to its own workers
-TIME = {"clock", "runner"}  # a runner times what the user's function takes; nobody turns its clock
+WRITE_STATUS = ("core.types", "scheduling.state_machine", "__init__")
+ASK_THE_DATABASE = ("doctor", "models", "store", "database", "queries", "operations", "scheduler")
+START_PROCESSES = (
+    "system.processes",
+    "execution.forkserver",
+    "execution.own_process",
+    "worker.launcher",  # passes signals on to its own workers
+    "worker.subprocess_main",
+)
+READ_THE_TIME = ("system.clock", "execution.runner_main")  # a runner times the user's function
+TELL = ("worker", "core.log_events", "scheduler", "cli")
 FILE_LINES, FUNCTION_LINES, USUAL_LINES = 500, 50, 8
 
 
@@ -77,7 +60,7 @@ class Module:
     def __init__(self, name: str, path: Path) -> None:
         self.name, self.path = name, path
         self.short = name[len(ENGINE) + 1 :] or "__init__"
-        self.room = self.short.split(".")[0]
+        self.package = self.short.split(".")[0]
         self.text = path.read_text(encoding="utf-8")
         self.tree = ast.parse(self.text)
         self.nodes = list(ast.walk(self.tree))
@@ -139,21 +122,48 @@ def edges() -> Iterator[tuple[Module, Module, str]]:
             yield one, other, place
 
 
-def outside(rooms: set[str], found: Callable[[Module], Iterator[str]]) -> list[str]:
-    """What is found in other rooms than these."""
-    return [place for module in modules() if module.room not in rooms for place in found(module)]
+def outside(places: Iterable[str], found: Callable[[Module], Iterator[str]]) -> list[str]:
+    """What is found in other packages and modules than these."""
+    return [line for module in modules() if not is_in(module, places) for line in found(module)]
+
+
+def is_in(module: Module, places: Iterable[str]) -> bool:
+    return any(f"{module.short}.".startswith(f"{place}.") for place in places)
 
 
 # --- who calls whom -------------------------------------------------------------------------------
 
 
-def test_every_room_stands_on_a_floor() -> None:
-    assert {module.room for module in modules()} <= set(HEIGHT)
+def test_every_package_has_its_place_in_the_order() -> None:
+    assert {module.package for module in modules()} == set(PACKAGES)
 
 
-def test_a_room_calls_only_rooms_on_its_own_floor_or_below() -> None:
-    up = [place for one, other, place in edges() if HEIGHT[other.room] > HEIGHT[one.room]]
+def test_few_modules_lie_at_the_top() -> None:
+    files = {path.stem for path in FOLDERS[ENGINE].glob("*.py")} - {"__init__", "__main__"}
+    assert len(files) <= AT_THE_TOP, files
+
+
+def test_a_package_imports_only_itself_and_those_below() -> None:
+    up = [place for one, other, place in edges() if HEIGHT[other.package] > HEIGHT[one.package]]
     assert up == []
+
+
+def test_what_runs_tasks_never_imports_what_asks_the_tables() -> None:
+    wrong = [
+        place
+        for one, other, place in edges()
+        if one.package in NEVER_REACHES_TABLES and other.package in TABLES
+    ]
+    assert wrong == []
+
+
+def test_no_class_name_exists_twice() -> None:
+    found: dict[str, list[str]] = {}
+    for module in modules():
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name.strip("_"), []).append(module.short)
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
 
 
 def test_no_module_comes_back_to_itself() -> None:
@@ -163,36 +173,26 @@ def test_no_module_comes_back_to_itself() -> None:
         pytest.fail(" <- ".join(ring.args[1]))
 
 
-@pytest.mark.parametrize("room", ["runner", "pool"])
-def test_who_runs_a_task_never_meets_the_store_by_whatever_way(room: str) -> None:
-    seen, todo = set(), [f"{ENGINE}.{room}"]
-    while todo:
-        name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            todo += imports()[name]
-    assert not [name for name in seen if by_name(name).room in ("store", "browse", "porter")]
-
-
-def test_nobody_comes_in_by_a_door_but_those_who_are_meant_to() -> None:
+def test_a_door_is_used_only_by_those_who_may() -> None:
     wrong = [
         place
         for one, other, place in edges()
-        if one.room != other.room and one.room not in DOORS.get(other.room, {one.room})
+        if one.package != other.package
+        and one.package not in DOORS.get(other.package, {one.package})
     ]
     assert wrong == []
 
 
-def test_only_those_who_direct_log() -> None:
+def test_only_what_decides_writes_the_log() -> None:
     loud = [
         place
         for one, other, place in edges()
-        if other.room == "log" and HEIGHT[one.room] < TELL_FROM
+        if other.short == "core.log_events" and not is_in(one, TELL)
     ]
     assert loud == []
 
 
-# --- what is done in one room only ----------------------------------------------------------------
+# --- what is done in one place only ---------------------------------------------------------------
 
 
 def test_temporary_files_are_made_in_one_module_only() -> None:
@@ -202,28 +202,28 @@ def test_temporary_files_are_made_in_one_module_only() -> None:
             if "tempfile" in names or getattr(node, "module", None) == "tempfile":
                 yield module.at(node, "tempfile")
 
-    assert outside({"private_files"}, made) == []
+    assert outside(("system.private_files",), made) == []
 
 
-def test_status_words_are_spelled_in_records_and_lifecycle_only() -> None:
+def test_statuses_are_written_in_two_modules_only() -> None:
     def spelled(module: Module) -> Iterator[str]:
         for node in module.nodes:
             if isinstance(node, ast.Constant) and node.value in STATUS_WORDS:
                 yield module.at(node, repr(node.value))
 
-    assert outside({"records", "lifecycle", "__init__"}, spelled) == []
+    assert outside(WRITE_STATUS, spelled) == []
 
 
-def test_the_database_is_asked_in_its_own_rooms_only() -> None:
+def test_the_database_is_asked_in_few_packages() -> None:
     def asked(module: Module) -> Iterator[str]:
         for node, name in module.calls():
             if name.rpartition(".")[2] in ("db", "_db", "executesql"):
                 yield module.at(node, f"{name}(")
 
-    assert outside(QUERIES, asked) == []
+    assert outside(ASK_THE_DATABASE, asked) == []
 
 
-def test_processes_are_started_and_ended_in_few_rooms() -> None:
+def test_processes_are_started_and_ended_in_few_modules() -> None:
     system = ("fork", "forkpty", "kill", "killpg", "_exit", "system", "popen")
     names = {f"os.{name}" for name in system}
 
@@ -233,7 +233,7 @@ def test_processes_are_started_and_ended_in_few_rooms() -> None:
             if name in names or starts or name.endswith(".send_signal"):
                 yield module.at(node, f"{name}(")
 
-    assert outside(PROCESSES, touched) == []
+    assert outside(START_PROCESSES, touched) == []
 
 
 def test_time_is_read_from_the_clock_that_was_given() -> None:
@@ -248,7 +248,7 @@ def test_time_is_read_from_the_clock_that_was_given() -> None:
             if name in hands or wall:
                 yield module.at(node, name)
 
-    assert outside(TIME, read) == []
+    assert outside(READ_THE_TIME, read) == []
 
 
 def test_nobody_prints_but_the_command() -> None:
@@ -257,16 +257,16 @@ def test_nobody_prints_but_the_command() -> None:
             if name in ("print", "click.echo", "sys.stdout.write"):
                 yield module.at(node, name)
 
-    assert outside({"cli", "terminal", "maintenance"}, printed) == []
+    assert outside(("cli",), printed) == []
 
 
-def test_pydals_inner_parts_are_touched_by_dialects_only() -> None:
+def test_private_parts_of_pydal_are_used_in_one_package() -> None:
     def touched(module: Module) -> Iterator[str]:
         for node in module.nodes:
             if isinstance(node, ast.Attribute) and node.attr == "_adapter":
                 yield module.at(node, ast.unparse(node))
 
-    assert outside({"dialects"}, touched) == []
+    assert outside(("database",), touched) == []
 
 
 def test_no_text_becomes_code() -> None:
@@ -287,16 +287,16 @@ def test_no_text_becomes_code() -> None:
                 if name.partition(".")[0] in loaders:
                     yield module.at(node, name)
 
-    assert outside(set(), evaluated) == []
+    assert outside((), evaluated) == []
 
 
-def test_only_hosts_import_what_is_named_by_a_text() -> None:
+def test_only_loaders_import_by_name() -> None:
     def named(module: Module) -> Iterator[str]:
         for node, name in module.calls():
             if name.endswith(("import_module", "exec_module", "spec_from_file_location")):
                 yield module.at(node, name)
 
-    assert outside({"hosts"}, named) == []
+    assert outside(("loaders",), named) == []
 
 
 # --- sizes and words ------------------------------------------------------------------------------
@@ -345,4 +345,4 @@ def test_whoever_swallows_every_error_says_why_on_the_same_line() -> None:
             if catches_all and "#" not in module.line(node):
                 yield module.at(node, kind)
 
-    assert outside(set(), swallowed) == []
+    assert outside((), swallowed) == []
