@@ -15,7 +15,7 @@ from plugin_scheduler.controllers.function_list import functions
 from plugin_scheduler.controllers.task_form import EVERY, UNITS, TaskForm, form_for
 from plugin_scheduler.controllers.task_form_parser import (
     LARGEST,
-    Sent,
+    ParsedForm,
     columns_of,
     of_document,
     of_form,
@@ -119,7 +119,7 @@ def _check_waits(form: TaskForm) -> None:
     form.visit.scheduler.edit_task(form.task.id)
 
 
-def _sent(form: TaskForm, given: Mapping[str, Any]) -> Sent:
+def _sent(form: TaskForm, given: Mapping[str, Any]) -> ParsedForm:
     if given.get("mode") == "json":
         return of_text(form, str(given.get("document") or ""))
     return of_form(form, given, form.kept)
@@ -128,7 +128,7 @@ def _sent(form: TaskForm, given: Mapping[str, Any]) -> Sent:
 # -- what is done ------------------------------------------------------------------------------
 
 
-def _queued(visit: Visit, form: TaskForm, sent: Sent) -> Done:
+def _queued(visit: Visit, form: TaskForm, sent: ParsedForm) -> Done:
     if sent.errors:
         return _wrong(visit, sent.errors)
     scheduler, columns = visit.scheduler, columns_of(form, sent)
@@ -141,7 +141,7 @@ def _queued(visit: Visit, form: TaskForm, sent: Sent) -> Done:
     return Done(visit.T("Task {id} is queued.", id=made.id), to=f"tasks/{made.id}", data=data)
 
 
-def _edited(visit: Visit, form: TaskForm, sent: Sent) -> Done:
+def _edited(visit: Visit, form: TaskForm, sent: ParsedForm) -> Done:
     if sent.errors:
         return _wrong(visit, sent.errors)
     assert form.task is not None
@@ -163,7 +163,7 @@ def _edited(visit: Visit, form: TaskForm, sent: Sent) -> Done:
     return Done(message, to=f"tasks/{task.id}", data=data)
 
 
-def _told(form: TaskForm, sent: Sent, changed: Mapping[str, Any]) -> Mapping[str, Any]:
+def _told(form: TaskForm, sent: ParsedForm, changed: Mapping[str, Any]) -> Mapping[str, Any]:
     """What was changed. Where a hidden value was typed, all arguments count as changed: else
     "nothing was changed" would confirm a guess."""
     if not sent.is_typed or form.task is None:

@@ -14,7 +14,7 @@ from plugin_scheduler.controllers.web.routing import Site
 from plugin_scheduler.core.errors import NotFound
 from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.operations.bulk_actions import Acted
-from plugin_scheduler.queries.failures import DAYS, Failures, Group
+from plugin_scheduler.queries.failures import DAYS, FailureGroup, Failures
 
 SPANS = (1, 7, 30)  # days that are offered
 
@@ -56,7 +56,7 @@ def _days(asked: Any) -> int:
     return max(1, min(whole(asked or DAYS, "days"), 365))
 
 
-def _requeue(visit: Visit, group: Group) -> Acted:
+def _requeue(visit: Visit, group: FailureGroup) -> Acted:
     total = Acted(0, {})
     for some in batches(group.task_ids):
         total = total.plus(visit.acts.act("requeue", some))

@@ -17,7 +17,7 @@ from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import NotFound
 from plugin_scheduler.core.types import RunStatus
 from plugin_scheduler.queries import RunDetail
-from plugin_scheduler.queries.traceback_parser import Blame, blame
+from plugin_scheduler.queries.traceback_parser import ParsedTraceback, blame
 from plugin_scheduler.queries.views import TaskView
 
 TRACEBACK = 1 << 16  # characters; a worker stores no longer ones, a person may
@@ -148,7 +148,7 @@ def usual_of(visit: Visit, task: TaskView) -> dict[str, Any] | None:
     return None if usual is None else vars(usual)
 
 
-def _plain(guilty: Blame) -> dict[str, Any]:
+def _plain(guilty: ParsedTraceback) -> dict[str, Any]:
     names = ("kind", "message", "file", "line", "function", "code")
     return {name: getattr(guilty, name) for name in names}
 

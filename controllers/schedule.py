@@ -17,7 +17,14 @@ from plugin_scheduler.controllers.web.routing import Site
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.queries.schedule_views import Days, Hours, Lane, Repeating, Share, first_of
+from plugin_scheduler.queries.schedule_views import (
+    Days,
+    Hours,
+    Repeating,
+    ScheduleRow,
+    Share,
+    first_of,
+)
 
 HOURS, DAYS = 24, 30
 MOST_HOURS, MOST_DAYS = 7 * 24, 92
@@ -119,7 +126,7 @@ def _hours(visit: Visit, found: Hours) -> dict[str, Any]:
     }
 
 
-def _lane(visit: Visit, lane: Lane) -> dict[str, Any]:
+def _lane(visit: Visit, lane: ScheduleRow) -> dict[str, Any]:
     return {
         "task": lane.task_id,
         "name": lane.name,

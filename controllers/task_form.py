@@ -18,7 +18,7 @@ from plugin_scheduler.core import form_values, json_codec
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.redaction import HIDDEN, NOWHERE, Place, listed, marks
-from plugin_scheduler.core.signature import ABSENT, Argument, Kind, arguments_of, summary_of
+from plugin_scheduler.core.signature import ABSENT, Argument, ArgumentKind, arguments_of, summary_of
 from plugin_scheduler.core.types import OnFailure
 from plugin_scheduler.operations.edit_task import EDITABLE, OWN, as_text
 from plugin_scheduler.queries.views import TaskView
@@ -29,17 +29,17 @@ UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 TIMES = ("start_time", "next_run_time", "stop_time")
 #: How a browser asks for each kind; what is not here is asked for as text.
 INPUTS = {
-    Kind.INT: "number",
-    Kind.FLOAT: "number",
-    Kind.DATE: "date",
-    Kind.DATETIME: "datetime-local",
-    Kind.TIME: "time",
+    ArgumentKind.INT: "number",
+    ArgumentKind.FLOAT: "number",
+    ArgumentKind.DATE: "date",
+    ArgumentKind.DATETIME: "datetime-local",
+    ArgumentKind.TIME: "time",
 }
-EXAMPLES = {Kind.LIST: '[1, "two"]', Kind.DICT: '{"a": 1}'}
+EXAMPLES = {ArgumentKind.LIST: '[1, "two"]', ArgumentKind.DICT: '{"a": 1}'}
 #: What is said of the ways to say when; of a task that is edited, behind its next run.
 MODES = ((NOW, "Now"), (AT, "At a time"), (EVERY, "Repeat"), (CRON, "By a cron line"))
 MODES_OF_OLD = ((AT, "Once"), *MODES[2:])
-AREAS = (Kind.LONG_TEXT, Kind.LIST, Kind.DICT)
+AREAS = (ArgumentKind.LONG_TEXT, ArgumentKind.LIST, ArgumentKind.DICT)
 
 
 class TaskForm:
@@ -130,7 +130,7 @@ class TaskForm:
             "kind": one.kind,
             "input": "password" if is_secret else INPUTS.get(one.kind, "text"),
             "is_area": (one.kind in AREAS or "\n" in text) and not is_secret,
-            "is_choice": one.kind in (Kind.CHOICE, Kind.BOOL),
+            "is_choice": one.kind in (ArgumentKind.CHOICE, ArgumentKind.BOOL),
             "choices": self._choices(one),
             "value": "" if is_secret else text,
             "required": one.required and not one.nullable and not is_kept,
@@ -145,7 +145,7 @@ class TaskForm:
 
     def _choices(self, one: Argument) -> list[tuple[str, str]]:
         """What can be chosen: what is sent, and what is shown."""
-        if one.kind == Kind.BOOL:
+        if one.kind == ArgumentKind.BOOL:
             return [(form_values.YES, self.visit.T("yes")), (form_values.NO, self.visit.T("no"))]
         return [(shown, shown) for shown, _ in one.choices]
 
@@ -347,8 +347,8 @@ def default_text(one: Argument) -> str:
 
 
 def _example(one: Argument) -> Any:
-    if one.kind in (Kind.LIST, Kind.DICT):
-        return [] if one.kind == Kind.LIST else {}
+    if one.kind in (ArgumentKind.LIST, ArgumentKind.DICT):
+        return [] if one.kind == ArgumentKind.LIST else {}
     return one.choices[0][1] if one.choices else None
 
 

@@ -33,7 +33,7 @@ DOCUMENT = (*OF_CALL, "uuid", *(one for one in EDITABLE if one not in ("args", "
 
 
 @dataclass
-class Sent:
+class ParsedForm:
     """What to queue or to write, and what is wrong, by the name of its field."""
 
     function: str
@@ -49,9 +49,9 @@ class Sent:
 # -- the form ----------------------------------------------------------------------------------
 
 
-def of_form(form: TaskForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -> Sent:
+def of_form(form: TaskForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -> ParsedForm:
     """What the fields say; ``kept`` is what those mean that hide something and are empty."""
-    sent, texts = Sent(form.name), {name: str(value) for name, value in given.items()}
+    sent, texts = ParsedForm(form.name), {name: str(value) for name, value in given.items()}
     if form.texts is None:  # its arguments are shown, and can only be changed as JSON
         sent.pargs, sent.pvars = form.before
     else:
@@ -74,7 +74,7 @@ def _by_name(form: TaskForm, pargs: list[Any], pvars: dict[str, Any]) -> str:
     return json.dumps([pargs, pvars] if found is None else found, sort_keys=True)
 
 
-def _read_columns(sent: Sent, texts: Mapping[str, str], edits: bool) -> None:
+def _read_columns(sent: ParsedForm, texts: Mapping[str, str], edits: bool) -> None:
     for name in (*NAMES, *NUMBERS):
         text = json_codec.clean(texts.get(name, "")).strip()
         if text or edits:
@@ -88,7 +88,7 @@ def _read_columns(sent: Sent, texts: Mapping[str, str], edits: bool) -> None:
         _check_number(sent, name)
 
 
-def _read_time(sent: Sent, name: str, text: str) -> None:
+def _read_time(sent: ParsedForm, name: str, text: str) -> None:
     if not text:
         sent.columns[name] = None
         return
@@ -102,13 +102,13 @@ def _read_time(sent: Sent, name: str, text: str) -> None:
     sent.columns[name] = moment
 
 
-def _check_number(sent: Sent, name: str) -> None:
+def _check_number(sent: ParsedForm, name: str) -> None:
     text = str(sent.columns.get(name) or "").strip()
     if re.fullmatch(r"-?\d+", text) and (len(text) > 11 or abs(int(text)) > LARGEST):
         sent.errors[name] = Sentence("is too large: at most {most}", most=LARGEST)
 
 
-def _read_when(sent: Sent, texts: Mapping[str, str], edits: bool) -> None:
+def _read_when(sent: ParsedForm, texts: Mapping[str, str], edits: bool) -> None:
     """The four ways to say when, as columns."""
     columns, mode = sent.columns, texts.get("when", "")
     columns["cronline"] = None
@@ -134,7 +134,7 @@ def _read_when(sent: Sent, texts: Mapping[str, str], edits: bool) -> None:
         sent.errors.setdefault("next_run_time", Sentence("say when"))
 
 
-def _read_period(sent: Sent, texts: Mapping[str, str]) -> None:
+def _read_period(sent: ParsedForm, texts: Mapping[str, str]) -> None:
     text, unit = texts.get("every", "").strip(), UNITS.get(texts.get("unit", ""), 1)
     if not text.isdecimal() or len(text) > 10:
         sent.errors["every"] = Sentence("must be a whole number, such as 3")
@@ -153,22 +153,24 @@ def _places(text: str) -> list[Any]:
 # -- JSON --------------------------------------------------------------------------------------
 
 
-def of_text(form: TaskForm, text: str) -> Sent:
+def of_text(form: TaskForm, text: str) -> ParsedForm:
     """What a document says that somebody typed."""
     try:
         document = json_codec.from_json(text)
     except json.JSONDecodeError as error:
         where = {"line": error.lineno, "column": error.colno, "what": error.msg}
         sentence = Sentence("is no JSON: line {line}, column {column}: {what}", **where)
-        return Sent(form.name, errors={"document": sentence})
+        return ParsedForm(form.name, errors={"document": sentence})
     except ValueError as error:
-        return Sent(form.name, errors={"document": Sentence("is no JSON: {what}", what=str(error))})
+        return ParsedForm(
+            form.name, errors={"document": Sentence("is no JSON: {what}", what=str(error))}
+        )
     return of_document(form, document)
 
 
-def of_document(form: TaskForm, document: Any) -> Sent:
+def of_document(form: TaskForm, document: Any) -> ParsedForm:
     """What a document says: `queue_task`'s arguments."""
-    sent = Sent(form.name)
+    sent = ParsedForm(form.name)
     if not isinstance(document, dict):
         example = '{"function": "add", "pargs": [3, 4]}'
         sent.errors["document"] = Sentence(
@@ -185,7 +187,7 @@ def of_document(form: TaskForm, document: Any) -> Sent:
     return sent
 
 
-def _function_of(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> str:
+def _function_of(form: TaskForm, document: Mapping[str, Any], sent: ParsedForm) -> str:
     name = document.get("function", document.get("function_name", form.name))
     if not isinstance(name, str) or not name.strip():
         sent.errors["function"] = Sentence("name the function to run")
@@ -193,7 +195,7 @@ def _function_of(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> str
     return json_codec.clean(name).strip()
 
 
-def _read_call(form: TaskForm, document: Mapping[str, Any], sent: Sent) -> None:
+def _read_call(form: TaskForm, document: Mapping[str, Any], sent: ParsedForm) -> None:
     """The arguments; dots stand for the secrets of the task that it is like."""
     is_same = form.task is None or sent.function in (form.name, "")
     is_told = "pargs" in document or "pvars" in document
@@ -226,7 +228,7 @@ def _of_another(form: TaskForm) -> Sentence:
     return Sentence(what, function=form.name)
 
 
-def _read_column(sent: Sent, name: str, value: Any, edits: bool) -> None:
+def _read_column(sent: ParsedForm, name: str, value: Any, edits: bool) -> None:
     allowed = DOCUMENT if not edits else tuple(one for one in DOCUMENT if one != "uuid")
     if name not in allowed:
         sent.errors[json_codec.clean(name)] = _not_to_be_said(name, allowed)
@@ -251,7 +253,7 @@ def _not_to_be_said(name: str, allowed: tuple[str, ...]) -> Sentence:
     return Sentence("is nothing that can be said here; there are: {names}", names=allowed)
 
 
-def _check_fit(form: TaskForm, sent: Sent) -> None:
+def _check_fit(form: TaskForm, sent: ParsedForm) -> None:
     """Tell besides other errors that the function cannot be called with these arguments."""
     call = form.visit.scheduler.catalog.call(sent.function)
     if call is None or sent.errors.keys() & set(OF_ARGUMENTS):
@@ -266,7 +268,7 @@ def _check_fit(form: TaskForm, sent: Sent) -> None:
 # -- what stays secret -------------------------------------------------------------------------
 
 
-def columns_of(form: TaskForm, sent: Sent) -> dict[str, Any]:
+def columns_of(form: TaskForm, sent: ParsedForm) -> dict[str, Any]:
     """The columns, where what the task calls secret stays so, wherever its values were put: else
     who may not see it could."""
     columns = dict(sent.columns)

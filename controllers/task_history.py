@@ -13,7 +13,7 @@ from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.queries.runs import RunPage
 from plugin_scheduler.queries.views import RunView, TaskView, span
-from plugin_scheduler.store.audit_log import Note
+from plugin_scheduler.store.audit_log import AuditEntry
 
 SLOW = 1.0  # seconds of waiting that are worth a word
 
@@ -32,7 +32,7 @@ class Event:
     more: str = ""
 
 
-def story(task: TaskView, runs: RunPage, notes: list[Note]) -> list[Event]:
+def story(task: TaskView, runs: RunPage, notes: list[AuditEntry]) -> list[Event]:
     """The newest first; what is to come stands above all."""
     first = runs.items[-1] if runs.items and runs.older is None else None
     events = [*_coming(task), *(_of_run(run, task, run is first) for run in runs.items)]
@@ -75,7 +75,7 @@ def _of_run(run: RunView, task: TaskView, is_first: bool) -> Event:
     return Event(at, "run", text, run.word, run.id, more=run.reason or "")
 
 
-def _of_note(note: Note) -> Event:
+def _of_note(note: AuditEntry) -> Event:
     detail = ", ".join(f"{name}: {value}" for name, value in note.detail.items())
     at: Any = note.at
     return Event(at, "person", note.did, who=note.who, more=detail)

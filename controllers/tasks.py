@@ -18,7 +18,7 @@ from plugin_scheduler.controllers.web.routing import Site
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.queries import Count, Filter, Listing, views
+from plugin_scheduler.queries import CappedCount, Filter, Listing, views
 from plugin_scheduler.queries.task_filter import NEWEST, ORDERS, TIMES
 from plugin_scheduler.queries.views import TaskView, plain
 from plugin_scheduler.system import clock
@@ -177,7 +177,7 @@ def _how_soon(visit: Visit, task: TaskView) -> str:
     return visit.T("in {span}", span=span) if away > 0 else visit.T("due for {span}", span=span)
 
 
-def _as_json(visit: Visit, page: Listing, count: Count) -> dict[str, Any]:
+def _as_json(visit: Visit, page: Listing, count: CappedCount) -> dict[str, Any]:
     return {
         "tasks": [visit.instants(_in_brief(one)) for one in page.items],
         "total": count.number,

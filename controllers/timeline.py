@@ -14,7 +14,7 @@ from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import RunStatus
 from plugin_scheduler.queries import views
-from plugin_scheduler.queries.timeline import Bar, Row, Timeline
+from plugin_scheduler.queries.timeline import Bar, Timeline, WorkerTimeline
 
 #: Seconds, and what they are called.
 SPANS = ((900, "15 minutes"), (3600, "1 hour"), (6 * 3600, "6 hours"), (24 * 3600, "24 hours"))
@@ -70,7 +70,7 @@ def _timeline(visit: Visit, found: Timeline) -> dict[str, Any]:
     }
 
 
-def _row(visit: Visit, row: Row) -> dict[str, Any]:
+def _row(visit: Visit, row: WorkerTimeline) -> dict[str, Any]:
     return {
         "worker": row.worker,
         "known": row.known,

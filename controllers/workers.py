@@ -17,7 +17,7 @@ from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import WorkerStatus
 from plugin_scheduler.queries import views
-from plugin_scheduler.queries.workers import AtWork, Member
+from plugin_scheduler.queries.workers import AtWork, WorkerCard
 
 ORDERS = ("resume", "disable", "terminate", "kill")
 GIGABYTE = 1e9
@@ -83,11 +83,11 @@ def _mount_orders(site: Site) -> None:
 # -- orders ------------------------------------------------------------------------------------
 
 
-def _found(visit: Visit, name: str) -> Member | None:
+def _found(visit: Visit, name: str) -> WorkerCard | None:
     return next((one for one in visit.browser.staff().members if one.worker.name == name), None)
 
 
-def _told(visit: Visit, order: str, member: Member, group: Any) -> str | None:
+def _told(visit: Visit, order: str, member: WorkerCard, group: Any) -> str | None:
     """The worker's name, where it was told; None where the order makes no sense for it now."""
     name = member.worker.name
     if order not in _possible(member) or not getattr(visit.scheduler, order)(worker_name=name):
@@ -97,7 +97,7 @@ def _told(visit: Visit, order: str, member: Member, group: Any) -> str | None:
     return name
 
 
-def _possible(member: Member) -> list[str]:
+def _possible(member: WorkerCard) -> list[str]:
     """What a worker can be told as it stands."""
     status = member.worker.status
     if not member.worker.alive or status == WorkerStatus.KILL:
@@ -158,7 +158,7 @@ def _buttons(visit: Visit, orders: list[str], who: str) -> list[dict[str, str]]:
 # -- looks -------------------------------------------------------------------------------------
 
 
-def _card(visit: Visit, member: Member) -> dict[str, Any]:
+def _card(visit: Visit, member: WorkerCard) -> dict[str, Any]:
     """A worker as its card shows it."""
     worker = member.worker
     can_order = visit.person.can_admin
@@ -184,7 +184,7 @@ def _slot(run: AtWork) -> dict[str, Any]:
     return {"run": run, "percent": percent, "words": run.headway.words, "left": run.headway.left}
 
 
-def _meters(visit: Visit, member: Member) -> list[dict[str, Any]]:
+def _meters(visit: Visit, member: WorkerCard) -> list[dict[str, Any]]:
     """Label, words, and per cent where there is a whole."""
     worker = member.worker
     cpus = max(1, worker.cpus)
@@ -208,14 +208,14 @@ def _size(size: float) -> str:
     return f"{size / GIGABYTE:.1f} GB" if size >= GIGABYTE else f"{size / 1e6:,.0f} MB"
 
 
-def _versions(member: Member) -> str:
+def _versions(member: WorkerCard) -> str:
     worker = member.worker
     python = f"Python {worker.python}" if worker.python else ""
     plugin = f"plugin_scheduler {worker.version}" if worker.version else ""
     return " · ".join(filter(None, (plugin, python, worker.database)))
 
 
-def _groups(visit: Visit, members: list[Member]) -> list[dict[str, Any]]:
+def _groups(visit: Visit, members: list[WorkerCard]) -> list[dict[str, Any]]:
     """Each group with its workers that live, and what they can be told together."""
     alive = [one for one in members if one.worker.alive]
     names = sorted({group for one in alive for group in one.worker.groups})
@@ -224,7 +224,7 @@ def _groups(visit: Visit, members: list[Member]) -> list[dict[str, Any]]:
     ]
 
 
-def _group(visit: Visit, name: str, members: list[Member]) -> dict[str, Any]:
+def _group(visit: Visit, name: str, members: list[WorkerCard]) -> dict[str, Any]:
     possible = {order for one in members for order in _possible(one)}
     who = visit.T("all workers of group {name}", name=name)
     orders = [one for one in ORDERS if one in possible]
@@ -238,7 +238,7 @@ def _group(visit: Visit, name: str, members: list[Member]) -> dict[str, Any]:
     }
 
 
-def _plain(visit: Visit, member: Member) -> dict[str, Any]:
+def _plain(visit: Visit, member: WorkerCard) -> dict[str, Any]:
     """A worker for scripts."""
     told = views.plain(member.worker)
     times = ("first_heartbeat", "last_heartbeat", "started_at")

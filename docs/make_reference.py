@@ -207,7 +207,7 @@ def flags_of(option: click.Parameter) -> str:
 
 def command_page() -> str:
     """The help of the command and of each sub-command."""
-    from plugin_scheduler.cli.main import maintenance
+    from plugin_scheduler.cli import maintenance
 
     parts = [command_entry("scheduler.py", command)]
     for name, sub_command in maintenance.COMMANDS.items():

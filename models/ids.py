@@ -61,7 +61,7 @@ class Narrow:
         return f"{self.table}.{self.column}"
 
 
-class Engine:
+class IdEngine:
     """How one kind of database is asked. A database without sequences cannot lag behind."""
 
     largest = BIGINT
@@ -80,11 +80,11 @@ class Engine:
         return []
 
 
-class SQLite(Engine):
+class SQLiteIds(IdEngine):
     """Ids have 64 bits, and are counted by the file itself."""
 
 
-class Postgres(Engine):
+class PostgresIds(IdEngine):
     """A sequence for each table, which a restore of rows alone leaves behind."""
 
     _columns = (
@@ -144,7 +144,7 @@ class Postgres(Engine):
         return _in_order(ours, others)
 
 
-class MySQL(Engine):
+class MySQLIds(IdEngine):
     """A counter for each table, which never lags."""
 
     _columns = (
@@ -189,17 +189,17 @@ def _in_order(ours: Any, others: Any) -> list[Narrow]:
     return [*found, *sorted(rest, key=lambda one: one.name)]
 
 
-_ENGINES: dict[str, Engine] = {
-    "sqlite": SQLite(),
-    "postgres": Postgres(),
-    "postgres2": Postgres(),
-    "postgres3": Postgres(),
-    "mysql": MySQL(),
+_ENGINES: dict[str, IdEngine] = {
+    "sqlite": SQLiteIds(),
+    "postgres": PostgresIds(),
+    "postgres2": PostgresIds(),
+    "postgres3": PostgresIds(),
+    "mysql": MySQLIds(),
 }
 
 
-def _engine(db: Any) -> Engine:
-    return _ENGINES.get((db._dbname or "").partition(":")[0]) or Engine()
+def _engine(db: Any) -> IdEngine:
+    return _ENGINES.get((db._dbname or "").partition(":")[0]) or IdEngine()
 
 
 def ids_of(db: Any, *tables: str) -> list[Ids]:

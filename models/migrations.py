@@ -106,7 +106,7 @@ def holds_id(column: str) -> bool:
     return column in _ID_NAMES or column.endswith("_id")
 
 
-class Engine:
+class MigrationEngine:
     """What one kind of database is asked, and how one process at a time changes it."""
 
     #: Pairs of table and column.
@@ -141,7 +141,7 @@ class Engine:
         return db._uri
 
 
-class SQLite(Engine):
+class SQLiteMigration(MigrationEngine):
     """One writer at a time, and definitions are part of a transaction."""
 
     columns = (
@@ -172,7 +172,7 @@ class SQLite(Engine):
         return f"sqlite://{folder}/scratch.sqlite"
 
 
-class Postgres(Engine):
+class PostgresMigration(MigrationEngine):
     """Definitions are part of a transaction, and so is the lock."""
 
     columns = (
@@ -188,7 +188,7 @@ class Postgres(Engine):
         yield
 
 
-class MySQL(Engine):
+class MySQLMigration(MigrationEngine):
     """Each change of a definition commits by itself; the lock belongs to the connection."""
 
     columns = (
@@ -228,16 +228,16 @@ class MySQL(Engine):
         return not found
 
 
-_ENGINES: dict[str, Engine] = {
-    "sqlite": SQLite(),
-    "postgres": Postgres(),
-    "postgres2": Postgres(),
-    "postgres3": Postgres(),
-    "mysql": MySQL(),
+_ENGINES: dict[str, MigrationEngine] = {
+    "sqlite": SQLiteMigration(),
+    "postgres": PostgresMigration(),
+    "postgres2": PostgresMigration(),
+    "postgres3": PostgresMigration(),
+    "mysql": MySQLMigration(),
 }
 
 
-def engine_of(db: Any) -> Engine | None:
+def engine_of(db: Any) -> MigrationEngine | None:
     """How this database is asked; None where that is not known."""
     return _ENGINES.get((db._dbname or "").partition(":")[0])
 
@@ -366,7 +366,7 @@ def _creation(
     """The statement that makes a table, as pydal writes it for an app that wants ids of 64 bits.
     The app's own connection stays as the app has made it, and pydal executes nothing."""
     copies = [_wide(field) if wide else _same(field) for field in fields if field.type != "id"]
-    scratch_of = _scratch(db, uri, _Listening, bigint_id=wide)
+    scratch_of = _scratch(db, uri, _CreationRecorder, bigint_id=wide)
     with private_folder() as empty, scratch_of as scratch:
         if name != NAMES[0]:
             scratch.define_table(NAMES[0], migrate=False)
@@ -384,16 +384,16 @@ class _Written(Exception):
     """The statement that pydal was about to execute."""
 
 
-class _Ear(ExecutionHandler):
+class _CreationHandler(ExecutionHandler):
     def before_execute(self, command: str) -> None:
         if command.startswith("CREATE TABLE"):
             raise _Written(command)
 
 
-class _Listening(DAL):
+class _CreationRecorder(DAL):
     """A connection that makes no table, but tells how it would."""
 
-    execution_handlers = [_Ear]
+    execution_handlers = [_CreationHandler]
 
 
 def _write_down(name: str, there: Sequence[Field], file: str, db: Any, uri: Any) -> None:

@@ -36,7 +36,7 @@ SKIPPED = (
 
 
 @dataclass(frozen=True)
-class Step:
+class WideningStep:
     """One change of one table, with what is to be executed."""
 
     kind: str
@@ -51,12 +51,12 @@ class Step:
         return self.size / BYTES_A_SECOND
 
 
-class Kind:
+class WideningEngine:
     """How one kind of database does it."""
 
     size_query = ""
 
-    def plan(self, db: Any) -> Iterator[Step]:
+    def plan(self, db: Any) -> Iterator[WideningStep]:
         """What is to be done, small steps last."""
         tables: dict[str, list[Narrow]] = {}
         for one in narrow_columns(db):
@@ -65,7 +65,7 @@ class Kind:
             names = ", ".join(one.column for one in columns)
             whose = "" if table in NAMES else " (a table of the app that refers to these)"
             statements = tuple(self.widening(db, table, [one.column for one in columns]))
-            yield Step(
+            yield WideningStep(
                 WIDEN, table, f"64 bits for {names}{whose}", statements, self._size(db, table)
             )
         yield from self.counters(db)
@@ -73,7 +73,7 @@ class Kind:
     def widening(self, db: Any, table: str, columns: Sequence[str]) -> Iterator[str]:
         raise NotImplementedError
 
-    def counters(self, db: Any) -> Iterator[Step]:
+    def counters(self, db: Any) -> Iterator[WideningStep]:
         """Steps for what counts the ids."""
         return iter(())
 
@@ -90,14 +90,14 @@ class Kind:
         yield
 
 
-class SQLite(Kind):
+class SQLiteWidening(WideningEngine):
     """Nothing to do: ids have 64 bits in every file."""
 
-    def plan(self, db: Any) -> Iterator[Step]:
+    def plan(self, db: Any) -> Iterator[WideningStep]:
         return iter(())
 
 
-class Postgres(Kind):
+class PostgresWidening(WideningEngine):
     """A table is written anew, in one transaction."""
 
     size_query = "SELECT pg_total_relation_size(to_regclass('{table}'))"
@@ -106,7 +106,7 @@ class Postgres(Kind):
         changes = ", ".join(f'ALTER COLUMN "{column}" TYPE bigint' for column in columns)
         yield f"ALTER TABLE {table} {changes}"
 
-    def counters(self, db: Any) -> Iterator[Step]:
+    def counters(self, db: Any) -> Iterator[WideningStep]:
         for one in ids_of(db):
             does, statements = [], []
             if one.sequence and one.counts_to <= INT:
@@ -116,7 +116,7 @@ class Postgres(Kind):
                 does.append(f"sets the sequence behind id {one.highest}")
                 statements.append(_set_behind(one))
             if statements:
-                yield Step(SEQUENCE, one.table, " and ".join(does), tuple(statements))
+                yield WideningStep(SEQUENCE, one.table, " and ".join(does), tuple(statements))
 
     @contextlib.contextmanager
     def prepared(self, db: Any) -> Iterator[None]:
@@ -124,7 +124,7 @@ class Postgres(Kind):
         yield
 
 
-class MySQL(Kind):
+class MySQLWidening(WideningEngine):
     """A table is copied. A column that a foreign key refers to cannot be changed, so the keys of
     our own tables are dropped with the first step, and made again when their table is widened."""
 
@@ -141,7 +141,7 @@ class MySQL(Kind):
         "WHERE k.table_schema = DATABASE() AND k.referenced_table_name = 'scheduler_task'"
     )
 
-    def plan(self, db: Any) -> Iterator[Step]:
+    def plan(self, db: Any) -> Iterator[WideningStep]:
         return (step for step in super().plan(db) if step.table in NAMES)
 
     def widening(self, db: Any, table: str, columns: Sequence[str]) -> Iterator[str]:
@@ -195,34 +195,38 @@ class MySQL(Kind):
                 db.executesql("SET SESSION foreign_key_checks = 1")
 
 
-_KINDS: dict[str, Kind] = {"SQLite": SQLite(), "Postgres": Postgres(), "MySQL": MySQL()}
+_KINDS: dict[str, WideningEngine] = {
+    "SQLite": SQLiteWidening(),
+    "Postgres": PostgresWidening(),
+    "MySQL": MySQLWidening(),
+}
 
 
 def _set_behind(one: Ids) -> str:
     return f"SELECT setval('{one.sequence}', (SELECT MAX(id) FROM {one.table}))"
 
 
-def _kind(db: Any) -> Kind:
+def _kind(db: Any) -> WideningEngine:
     engine = engine_of(db)
     return _KINDS["SQLite" if engine is None else type(engine).__name__]
 
 
-def plan(db: Any) -> list[Step]:
+def plan(db: Any) -> list[WideningStep]:
     """What is to be done beside missing tables and columns; it only asks."""
     return [*_kind(db).plan(db), *_codes(db)]
 
 
-def additions(lack: Lack) -> Iterator[Step]:
+def additions(lack: Lack) -> Iterator[WideningStep]:
     """What `models.upgrade` does to a table, to be told."""
     if lack.is_missing:
-        yield Step(MAKE, lack.table, "makes the table", ())
+        yield WideningStep(MAKE, lack.table, "makes the table", ())
     for old, new in lack.renamed.items():
-        yield Step(RENAME, lack.table, f"renames {old} to {new}", ())
+        yield WideningStep(RENAME, lack.table, f"renames {old} to {new}", ())
     if lack.columns:
-        yield Step(ADD, lack.table, f"adds {', '.join(lack.columns)}", ())
+        yield WideningStep(ADD, lack.table, f"adds {', '.join(lack.columns)}", ())
 
 
-def _codes(db: Any) -> Iterator[Step]:
+def _codes(db: Any) -> Iterator[WideningStep]:
     engine = engine_of(db)
     there = engine.look(db).get(TASK, set()) if engine else set()
     if "reason" not in there:
@@ -232,7 +236,7 @@ def _codes(db: Any) -> Iterator[Step]:
     if number:
         fills = f"UPDATE {TASK} SET reason_code = '{ReasonCode.SKIPPED}' WHERE {lacking}"
         tasks = "1 skipped task" if number == 1 else f"{number} skipped tasks"
-        yield Step(FILL, TASK, f"fills reason_code of {tasks}", (fills,))
+        yield WideningStep(FILL, TASK, f"fills reason_code of {tasks}", (fills,))
 
 
 def obstacle(db: Any) -> str:
@@ -240,7 +244,7 @@ def obstacle(db: Any) -> str:
     return _kind(db).obstacle(db)
 
 
-def carry_out(db: Any, step: Step) -> bool:
+def carry_out(db: Any, step: WideningStep) -> bool:
     """Do a step, as one process at a time; False where another process has done it meanwhile."""
     engine, kind = engine_of(db), _kind(db)
     assert engine is not None

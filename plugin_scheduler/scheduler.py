@@ -23,7 +23,7 @@ from plugin_scheduler.database.dialects import dialect_for, is_idle, is_on_a_ser
 from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.database.dialects.bulk_sql import Taken, among
 from plugin_scheduler.database.dialects.odd_values import hold_rows
-from plugin_scheduler.loaders import World
+from plugin_scheduler.loaders import LoadedApp
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.models.validators import IS_THERE
 from plugin_scheduler.operations.edit_task import Editing
@@ -390,7 +390,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
             spec = {"kind": "module", "module": self.catalog.module, "path": sys.path}
             spec["scheduler"] = next(own)
             return run_worker(spec, overrides)
-        return run_worker({"kind": "forked"}, overrides, World(self, [self._namespace]))
+        return run_worker({"kind": "forked"}, overrides, LoadedApp(self, [self._namespace]))
 
     def _is_importable(self) -> bool:
         module = sys.modules.get(str(self._namespace.get("__name__")))

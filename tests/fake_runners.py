@@ -11,13 +11,13 @@ from typing import Any
 from makers import NINE, an_order
 
 from plugin_scheduler.core.types import OUTCOMES, Order, Outcome
-from plugin_scheduler.execution.forkserver import Nursery
+from plugin_scheduler.execution.forkserver import Forkserver
 from plugin_scheduler.execution.framing import BlockingChannel, pack_bytes
 from plugin_scheduler.execution.live_run import Result
-from plugin_scheduler.execution.mailbox import LaneEnd, Sent, Told, pack_report
+from plugin_scheduler.execution.mailbox import MailboxEnd, PackedOrder, PackedReport, pack_report
 from plugin_scheduler.execution.pool import Pool
-from plugin_scheduler.execution.runner_handle import Runner, unborn_runner
-from plugin_scheduler.execution.scoreboard import Board
+from plugin_scheduler.execution.runner_handle import RunnerHandle, unborn_runner
+from plugin_scheduler.execution.scoreboard import Scoreboard
 from plugin_scheduler.system.clock import TurnedClock
 
 NO_PROCESS = 1 << 30  # larger than any process's number
@@ -29,10 +29,10 @@ class FakeRunner:
     def __init__(self, clock: TurnedClock, ends: tuple[int, ...]) -> None:
         control, lane, self.output, self.trace, self.page = map(os.dup, ends)
         self._clock, self.socket = clock, socket.socket(fileno=control)
-        self.channel, self.lane = BlockingChannel(self.socket), LaneEnd(lane, 0.05)
-        self.board = Board(self.page)
+        self.channel, self.lane = BlockingChannel(self.socket), MailboxEnd(lane, 0.05)
+        self.board = Scoreboard(self.page)
 
-    def begin(self) -> Sent:
+    def begin(self) -> PackedOrder:
         order = self.lane.receive()
         assert order is not None
         self.board.begin(order.run_id, self._clock.monotonic())
@@ -40,7 +40,7 @@ class FakeRunner:
 
     def report(self, run_id: int, **parts: Any) -> None:
         number = OUTCOMES.index(Outcome.COMPLETED)
-        told = Told(run_id, number, self._clock.monotonic(), 0.0, False, False, "[1]", {})
+        told = PackedReport(run_id, number, self._clock.monotonic(), 0.0, False, False, "[1]", {})
         self.say(pack_bytes(pack_report(told._replace(**parts))))
 
     def say(self, data: bytes) -> None:
@@ -87,12 +87,12 @@ class FakeRunners:
         """The end that a nursery would hold."""
         ours, theirs = socket.socketpair()
         births = self.pool._births
-        births._nursery = Nursery(ours, NO_PROCESS)
+        births._nursery = Forkserver(ours, NO_PROCESS)
         self.selector.register(births._nursery, selectors.EVENT_READ, births._hear_nursery)
         self.nurseries.append(theirs)
         return theirs
 
-    def join(self, is_ready: bool = True) -> tuple[FakeRunner, Runner]:
+    def join(self, is_ready: bool = True) -> tuple[FakeRunner, RunnerHandle]:
         """One more runner."""
         with unborn_runner("nonce") as (runner, ends):
             fake = FakeRunner(self.clock, ends)

@@ -9,7 +9,7 @@ from kit import Lab
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import WorkerStatus
-from plugin_scheduler.queries import Browser, Explanation, Filter
+from plugin_scheduler.queries import Explanation, Filter, Queries
 from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.system.clock import TurnedClock
 
@@ -23,8 +23,8 @@ class Shelf:
         self.db, self.clock = lab.db, TurnedClock(NOW)
         self.browser = self.browser_of("lab")
 
-    def browser_of(self, application: str, known: tuple[str, ...] = ()) -> Browser:
-        browser = Browser(self.db, Settings(), application, known, self.clock)
+    def browser_of(self, application: str, known: tuple[str, ...] = ()) -> Queries:
+        browser = Queries(self.db, Settings(), application, known, self.clock)
         browser._dialect.epoch = self.clock.epoch  # also where a server has a clock of its own
         return browser
 
@@ -54,7 +54,7 @@ class Shelf:
     def explain(self, task_id: int) -> Explanation:
         return self.browser.explain(self.view(task_id))
 
-    def warnings(self, browser: Browser | None = None) -> list[str]:
+    def warnings(self, browser: Queries | None = None) -> list[str]:
         return [str(one.sentence) for one in (browser or self.browser).overview().warnings]
 
     def ids(self, **parts: Any) -> list[int]:

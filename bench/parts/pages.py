@@ -20,7 +20,7 @@ from bench.peers import Peer, a_peer, find
 from bench.rounds import Bench, Found
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects import dialect_for
-from plugin_scheduler.queries import Browser, Filter
+from plugin_scheduler.queries import Filter, Queries
 from plugin_scheduler.system.clock import SYSTEM
 
 TITLE = "Reading a page of the list of 1,000,000 tasks"
@@ -81,7 +81,7 @@ def reading(peer: Any, wanted: Filter) -> Found:
     """Several pages one after the other, as somebody goes through them."""
     took, share = [], 1.0
     for _ in range(AGAIN):
-        browser = Browser(peer.db, Settings())
+        browser = Queries(peer.db, Settings())
         began = time.perf_counter()
         page, _ = browser.listed(wanted)
         took.append(1000 * (time.perf_counter() - began))

@@ -20,9 +20,9 @@ from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.operations.bulk_actions import Acted, Acts
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 from plugin_scheduler.queries.views import TaskView
-from plugin_scheduler.store.audit_log import Journal
+from plugin_scheduler.store.audit_log import AuditLog
 
 LARGEST = 2**63 - 1
 
@@ -54,15 +54,15 @@ class Visit:
         self.T, self.say, self.url, self.iso = shown.T, shown.say, shown.url, shown.iso
 
     @cached_property
-    def browser(self) -> Browser:
+    def browser(self) -> Queries:
         """For everything that is only looked at."""
-        return Browser.of(self.scheduler)
+        return Queries.of(self.scheduler)
 
     @cached_property
-    def journal(self) -> Journal:
+    def journal(self) -> AuditLog:
         """Where it is kept who did what."""
         home = self.scheduler
-        return Journal(home.db, home.now, home.application_name)
+        return AuditLog(home.db, home.now, home.application_name)
 
     @cached_property
     def acts(self) -> Acts:

@@ -28,7 +28,7 @@ from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.queries import Filter
 from plugin_scheduler.queries.views import TaskView, plain
 from plugin_scheduler.queries.warnings import exit_code
-from plugin_scheduler.store.audit_log import Journal
+from plugin_scheduler.store.audit_log import AuditLog
 from plugin_scheduler.system.signals import release
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def explain(desk: Desk, ref: str) -> Answer:
 def history(desk: Desk, since: str | None, limit: int) -> Answer:
     """What people did, and when workers started, left and died; the newest first."""
     now = desk.browser.now()
-    journal = Journal(desk.scheduler.db, desk.scheduler.now, desk.browser.application)
+    journal = AuditLog(desk.scheduler.db, desk.scheduler.now, desk.browser.application)
     notes = journal.latest(limit + 1, since=moment(since, now) if since else None)
     document = {
         "more": len(notes) > limit,
@@ -383,4 +383,4 @@ def _note(desk: Desk, did: str, task_id: int, application: str) -> None:
     except (OSError, KeyError):  # nobody that the system knows by name, as in many containers
         user = "somebody"
     who = f"{user}@{platform.node()} (terminal)"
-    Journal(desk.scheduler.db, desk.scheduler.now, application).note(who, did, task_id)
+    AuditLog(desk.scheduler.db, desk.scheduler.now, application).note(who, did, task_id)

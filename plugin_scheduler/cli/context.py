@@ -24,7 +24,7 @@ from plugin_scheduler.loaders import load, module, py4web
 from plugin_scheduler.loaders.loaded_app import kind_of, place_of, why
 from plugin_scheduler.models import define_tables
 from plugin_scheduler.models.migrations import Lack, lacks_of, only_looking
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.scheduler import Scheduler
 from plugin_scheduler.system.clock import SYSTEM
@@ -39,7 +39,7 @@ class Desk:
     what tables of an older version lack; most of the browser needs tables that lack nothing."""
 
     scheduler: Scheduler
-    browser: Browser
+    browser: Queries
     lacks: Sequence[Lack] = ()
 
     def alive(self) -> list[str]:
@@ -107,7 +107,7 @@ def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
         with dialect_for(scheduler.db, SYSTEM, scheduler.settings).errors():
             lacks = _check_tables(scheduler.db, takes_old)
             known = scheduler.catalog.names()
-            browser = Browser(scheduler.db, scheduler.settings, application, known)
+            browser = Queries(scheduler.db, scheduler.settings, application, known)
             yield Desk(scheduler, browser, lacks)
     finally:
         scheduler.db.close()

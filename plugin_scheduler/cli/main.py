@@ -64,7 +64,7 @@ Each option can be given by the environment, too: SCHEDULER_SLOTS=4, SCHEDULER_A
 """
 
 
-class _Group(click.Group):
+class _LazyGroup(click.Group):
     """The command with its sub-commands; imported only when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -88,7 +88,7 @@ class _Group(click.Group):
 
 
 @click.command(
-    cls=_Group,
+    cls=_LazyGroup,
     invoke_without_command=True,
     epilog=EPILOG,
     context_settings={

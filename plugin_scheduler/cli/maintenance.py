@@ -79,7 +79,7 @@ def upgrade(desk: Desk, dry_run: bool, force: bool) -> Answer:
     return _answer(told + _carried_out(db, widen.plan(db)), dry_run)
 
 
-def _carried_out(db: Any, steps: Sequence[widen.Step]) -> list[dict[str, Any]]:
+def _carried_out(db: Any, steps: Sequence[widen.WideningStep]) -> list[dict[str, Any]]:
     told = []
     for number, step in enumerate(steps, 1):
         words = f"{number} of {len(steps)}: {step.table}: {step.does}{_how_long(step)}"
@@ -92,7 +92,7 @@ def _carried_out(db: Any, steps: Sequence[widen.Step]) -> list[dict[str, Any]]:
     return told
 
 
-def _facts(step: widen.Step) -> dict[str, Any]:
+def _facts(step: widen.WideningStep) -> dict[str, Any]:
     return {name: value for name, value in asdict(step).items() if name != "statements"}
 
 
@@ -112,7 +112,7 @@ def _line(step: dict[str, Any], dry_run: bool) -> str:
     return f"{would}: {step['table']}: {step['does']}{size}{about}"
 
 
-def _how_long(step: widen.Step) -> str:
+def _how_long(step: widen.WideningStep) -> str:
     return f" (may take {span(step.seconds)})" if step.seconds >= 1 else ""
 
 

@@ -19,7 +19,7 @@ from rich.text import Text
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus, WorkerStatus
 from plugin_scheduler.core.visible_text import visible
 from plugin_scheduler.doctor import Finding
-from plugin_scheduler.queries import Count, Explanation, Listing, Overview
+from plugin_scheduler.queries import CappedCount, Explanation, Listing, Overview
 from plugin_scheduler.queries.progress import as_number, plain_number
 from plugin_scheduler.queries.views import (
     RunView,
@@ -31,7 +31,7 @@ from plugin_scheduler.queries.views import (
     span,
 )
 from plugin_scheduler.scheduling.recurrence import in_words
-from plugin_scheduler.store.audit_log import Note
+from plugin_scheduler.store.audit_log import AuditEntry
 
 UNBOUNDED = 100_000  # columns, where nobody's window limits them
 SOON = 24 * 3600  # seconds; nearer times are told as a distance, too
@@ -137,7 +137,9 @@ class Screen:
 
     # -- tasks ----------------------------------------------------------------------------------
 
-    def tasks(self, page: Listing, total: Count, now: datetime, hints: Iterable[str] = ()) -> None:
+    def tasks(
+        self, page: Listing, total: CappedCount, now: datetime, hints: Iterable[str] = ()
+    ) -> None:
         """A list, how much of it is left out and why, and what may have been meant instead."""
         if page.looked_to is not None:
             self._line(f"there are too many: searched back to task {page.looked_to} only")
@@ -184,7 +186,7 @@ class Screen:
             mark = Text("  yes  ", style="green") if check.met else Text("  no   ", style="red")
             self._line(mark, _clean(check.sentence))
 
-    def history(self, notes: Sequence[Note], more: bool, now: datetime) -> None:
+    def history(self, notes: Sequence[AuditEntry], more: bool, now: datetime) -> None:
         """Who did what, and what happened to workers."""
         if not notes:
             self._line("nothing is kept")

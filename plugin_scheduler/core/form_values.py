@@ -19,7 +19,7 @@ from typing import Any
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
-from plugin_scheduler.core.signature import Argument, Kind
+from plugin_scheduler.core.signature import Argument, ArgumentKind
 
 YES, NO = "true", "false"
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -27,7 +27,7 @@ _LONGEST_NUMBER = 4000  # digits; Python refuses to read much longer ones
 
 
 @dataclass
-class Reading:
+class FormReading:
     """Positional and named arguments, and what is wrong with which argument."""
 
     pargs: list[Any] = field(default_factory=list)
@@ -43,20 +43,20 @@ def read(
     arguments: Sequence[Argument],
     given: Mapping[str, str],
     kept: Mapping[str, Any] | None = None,
-) -> Reading:
+) -> FormReading:
     """What a form's texts mean. An empty text leaves an argument to the function's default;
     ``kept`` has the values of those whose fields were left empty to keep what they hide.
 
     >>> read(arguments_of(add), {"a": "3", "b": ""}).pvars
     {'a': 3}
     """
-    reading, found = Reading(), {}
+    reading, found = FormReading(), {}
     for one in arguments:
         text = given.get(one.name, "")
         try:
             if not text.strip() and one.name in (kept or {}):
                 found[one.name] = (kept or {})[one.name]
-            elif text.strip() or (text and one.kind in (Kind.TEXT, Kind.LONG_TEXT)):
+            elif text.strip() or (text and one.kind in (ArgumentKind.TEXT, ArgumentKind.LONG_TEXT)):
                 found[one.name] = value_of(one, text)
             elif one.required:
                 found[one.name] = _of_nothing(one)
@@ -69,12 +69,12 @@ def read(
 def _of_nothing(one: Argument) -> Any:
     if one.nullable:
         return None
-    if one.kind == Kind.CHOICE:
+    if one.kind == ArgumentKind.CHOICE:
         raise _Wrong(Sentence("choose one"))
     raise _Wrong(Sentence("fill this in: the function needs it"))
 
 
-def _place(arguments: Sequence[Argument], found: dict[str, Any], reading: Reading) -> None:
+def _place(arguments: Sequence[Argument], found: dict[str, Any], reading: FormReading) -> None:
     """Named arguments by their names, and by place only what must be."""
     rest = next((one.name for one in arguments if one.gathers == "*"), "")
     more = found.pop(rest, None) or []
@@ -98,7 +98,7 @@ def _up_to_the_last(some: list[Argument], found: Mapping[str, Any]) -> list[Argu
     return some[: max(given, default=0)]
 
 
-def _leave_to_default(one: Argument, reading: Reading) -> None:
+def _leave_to_default(one: Argument, reading: FormReading) -> None:
     """There is something behind it, so that its own place cannot be left out."""
     try:
         value = one.default.value if isinstance(one.default, enum.Enum) else one.default
@@ -108,7 +108,7 @@ def _leave_to_default(one: Argument, reading: Reading) -> None:
 
 
 def _add_others(
-    one: Argument, arguments: Sequence[Argument], found: dict[str, Any], reading: Reading
+    one: Argument, arguments: Sequence[Argument], found: dict[str, Any], reading: FormReading
 ) -> None:
     others = found.pop(one.name, None) or {}
     names = {each.name for each in arguments if not (each.gathers or each.by_place_only)}
@@ -123,9 +123,9 @@ def _add_others(
 
 def value_of(one: Argument, text: str) -> Any:
     """The value that a text means for an argument, as JSON has it."""
-    if one.kind == Kind.CHOICE:
+    if one.kind == ArgumentKind.CHOICE:
         return _choice(one, text)
-    if one.kind in (Kind.TEXT, Kind.LONG_TEXT):
+    if one.kind in (ArgumentKind.TEXT, ArgumentKind.LONG_TEXT):
         return text.replace("\r\n", "\n")
     if one.nullable and text.strip() == "null":
         return None
@@ -227,16 +227,16 @@ def _any(text: str) -> Any:
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
-    Kind.INT: _int,
-    Kind.FLOAT: _float,
-    Kind.DECIMAL: _decimal,
-    Kind.BOOL: _bool,
-    Kind.DATE: _date,
-    Kind.DATETIME: _datetime,
-    Kind.TIME: _time,
-    Kind.LIST: _list,
-    Kind.DICT: _dict,
-    Kind.ANY: _any,
+    ArgumentKind.INT: _int,
+    ArgumentKind.FLOAT: _float,
+    ArgumentKind.DECIMAL: _decimal,
+    ArgumentKind.BOOL: _bool,
+    ArgumentKind.DATE: _date,
+    ArgumentKind.DATETIME: _datetime,
+    ArgumentKind.TIME: _time,
+    ArgumentKind.LIST: _list,
+    ArgumentKind.DICT: _dict,
+    ArgumentKind.ANY: _any,
 }
 
 
@@ -251,18 +251,18 @@ def text_of(one: Argument, value: Any) -> str:
     """
     if isinstance(value, enum.Enum):
         value = value.value
-    if one.kind == Kind.CHOICE:
+    if one.kind == ArgumentKind.CHOICE:
         return next((shown for shown, each in one.choices if _same(each, value)), "")
     if value is None:
         means_more = one.has_default and one.default is not None and one.nullable
-        return "null" if one.kind == Kind.ANY or means_more else ""
-    if isinstance(value, str) and (one.kind != Kind.ANY or not _reads_otherwise(value)):
+        return "null" if one.kind == ArgumentKind.ANY or means_more else ""
+    if isinstance(value, str) and (one.kind != ArgumentKind.ANY or not _reads_otherwise(value)):
         return value
     try:
         text = _as_json(value)
     except BadTask:
         return ""
-    return str(json.loads(text)) if text.startswith('"') and one.kind != Kind.ANY else text
+    return str(json.loads(text)) if text.startswith('"') and one.kind != ArgumentKind.ANY else text
 
 
 def _reads_otherwise(text: str) -> bool:

@@ -24,7 +24,7 @@ import docstring_parser
 from plugin_scheduler.core.registry import signature_of, unwrapped
 
 
-class Kind:
+class ArgumentKind:
     """How an argument is asked for."""
 
     INT, FLOAT, DECIMAL, BOOL = "int", "float", "decimal", "bool"
@@ -35,16 +35,16 @@ class Kind:
 
 
 _KINDS: dict[Any, str] = {
-    bool: Kind.BOOL,
-    int: Kind.INT,
-    float: Kind.FLOAT,
-    decimal.Decimal: Kind.DECIMAL,
-    str: Kind.TEXT,
-    bytes: Kind.TEXT,
-    uuid.UUID: Kind.TEXT,
-    datetime.datetime: Kind.DATETIME,
-    datetime.date: Kind.DATE,
-    datetime.time: Kind.TIME,
+    bool: ArgumentKind.BOOL,
+    int: ArgumentKind.INT,
+    float: ArgumentKind.FLOAT,
+    decimal.Decimal: ArgumentKind.DECIMAL,
+    str: ArgumentKind.TEXT,
+    bytes: ArgumentKind.TEXT,
+    uuid.UUID: ArgumentKind.TEXT,
+    datetime.datetime: ArgumentKind.DATETIME,
+    datetime.date: ArgumentKind.DATE,
+    datetime.time: ArgumentKind.TIME,
 }
 #: What hints say where they cannot be resolved.
 _WORDS = {kind.__name__: kind for kind in (*_KINDS, list, dict, tuple, set)}
@@ -60,7 +60,7 @@ class Argument:
     """One argument: how it is asked for, and what happens without it."""
 
     name: str
-    kind: str = Kind.ANY
+    kind: str = ArgumentKind.ANY
     required: bool = True
     nullable: bool = False  # None is good for it
     default: Any = ABSENT
@@ -119,12 +119,12 @@ def _argument(parameter: inspect.Parameter, hints: Hints, text: str) -> Argument
         by_name_only=parameter.kind is parameter.KEYWORD_ONLY,
     )
     if parameter.kind is parameter.VAR_POSITIONAL:
-        return replace(one, kind=Kind.LIST, required=False, gathers="*")
+        return replace(one, kind=ArgumentKind.LIST, required=False, gathers="*")
     if parameter.kind is parameter.VAR_KEYWORD:
-        return replace(one, kind=Kind.DICT, required=False, gathers="**")
+        return replace(one, kind=ArgumentKind.DICT, required=False, gathers="**")
     one = _of_hint(one, hints.of(parameter))
-    if one.kind == Kind.TEXT and (one.name in _LONG or "\n" in str(one.default)):
-        one = replace(one, kind=Kind.LONG_TEXT)
+    if one.kind == ArgumentKind.TEXT and (one.name in _LONG or "\n" in str(one.default)):
+        one = replace(one, kind=ArgumentKind.LONG_TEXT)
     return replace(one, nullable=one.nullable or one.default is None)
 
 
@@ -173,7 +173,7 @@ def _of_hint(one: Argument, hint: Any) -> Argument:
         return _of_union(one, typing.get_args(hint))
     choices = tuple(_choices(hint))
     if choices:
-        return replace(one, kind=Kind.CHOICE, choices=choices)
+        return replace(one, kind=ArgumentKind.CHOICE, choices=choices)
     return replace(one, kind=_kind_of(hint))
 
 
@@ -190,9 +190,13 @@ def _of_union(one: Argument, members: tuple[Any, ...]) -> Argument:
     if len(others) == 1:
         return _of_hint(one, others[0])
     kinds = {_of_hint(one, member).kind for member in others}
-    if kinds <= {Kind.TEXT, Kind.LONG_TEXT}:
-        return replace(one, kind=Kind.TEXT)
-    return replace(one, kind=Kind.FLOAT) if kinds == {Kind.INT, Kind.FLOAT} else one
+    if kinds <= {ArgumentKind.TEXT, ArgumentKind.LONG_TEXT}:
+        return replace(one, kind=ArgumentKind.TEXT)
+    return (
+        replace(one, kind=ArgumentKind.FLOAT)
+        if kinds == {ArgumentKind.INT, ArgumentKind.FLOAT}
+        else one
+    )
 
 
 def _choices(hint: Any) -> Iterator[tuple[str, Any]]:
@@ -209,12 +213,12 @@ def _choices(hint: Any) -> Iterator[tuple[str, Any]]:
 def _kind_of(hint: Any) -> str:
     kind = typing.get_origin(hint) or hint
     if not isinstance(kind, type):
-        return Kind.ANY
+        return ArgumentKind.ANY
     for one in kind.__mro__:
         if one in _KINDS:
             return _KINDS[one]
     if issubclass(kind, collections.abc.Mapping) or typing.is_typeddict(kind):
-        return Kind.DICT
+        return ArgumentKind.DICT
     if issubclass(kind, collections.abc.Iterable):
-        return Kind.LIST
-    return Kind.TEXT if hasattr(kind, "__fspath__") else Kind.ANY
+        return ArgumentKind.LIST
+    return ArgumentKind.TEXT if hasattr(kind, "__fspath__") else ArgumentKind.ANY

@@ -11,7 +11,7 @@ from typing import Any
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects import dialect_for
 from plugin_scheduler.models.migrations import Lack
-from plugin_scheduler.queries import Browser, Notice
+from plugin_scheduler.queries import Notice, Queries
 from plugin_scheduler.queries.views import WorkerView
 from plugin_scheduler.queries.warnings import ERROR, NOTE, WARNING
 from plugin_scheduler.system.clock import SYSTEM
@@ -120,7 +120,7 @@ class Exam:
     """What the checks look at. What several of them ask is asked once."""
 
     def __init__(
-        self, db: Any, browser: Browser, settings: Settings, lacks: Sequence[Lack] = ()
+        self, db: Any, browser: Queries, settings: Settings, lacks: Sequence[Lack] = ()
     ) -> None:
         self.db, self.browser, self.settings, self.lacks = db, browser, settings, lacks
         self.dialect = dialect_for(db, SYSTEM, settings)

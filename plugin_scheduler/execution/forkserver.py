@@ -6,7 +6,7 @@ scheduler's tables.
 Loading an app takes most of a second, forking a loaded one some milliseconds; and a process
 without threads and without database connections is the only one that can be forked safely.
 
-I have two sides: `serve` runs in the nursery, `Nursery` is what the pool holds of it.
+I have two sides: `serve` runs in the nursery, `Forkserver` is what the pool holds of it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.database import bare_connections, sessions
 from plugin_scheduler.execution import runner_main
 from plugin_scheduler.execution.framing import BlockingChannel, Channel, Closed
-from plugin_scheduler.loaders import World, load
+from plugin_scheduler.loaders import LoadedApp, load
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.processes import (
     end_child,
@@ -47,7 +47,7 @@ _PID = struct.Struct("!I")
 _TIME = struct.Struct("!d")
 
 
-class Nursery:
+class Forkserver:
     """The pool's side: ask for births, hear of deaths."""
 
     def __init__(self, end: socket.socket, pid: int) -> None:
@@ -55,7 +55,7 @@ class Nursery:
         self._channel = Channel(end)
 
     @classmethod
-    def start(cls, spec: Mapping[str, Any], world: World | None = None) -> Nursery:
+    def start(cls, spec: Mapping[str, Any], world: LoadedApp | None = None) -> Forkserver:
         """As a new interpreter that loads what ``spec`` describes, or, for functions that exist
         only in this process, as a fork of it that has ``world`` already. OSError where the system
         has no room for it."""
@@ -115,7 +115,7 @@ def _start_interpreter(theirs: socket.socket, spec: Mapping[str, Any]) -> int:
 
 
 def _fork_this_process(
-    theirs: socket.socket, ours: socket.socket, spec: Mapping[str, Any], world: World
+    theirs: socket.socket, ours: socket.socket, spec: Mapping[str, Any], world: LoadedApp
 ) -> int:
     world.disconnect()  # no connection may be shared by two processes
     sys.stdout.flush()
@@ -134,7 +134,7 @@ def _fork_this_process(
         os._exit(status)  # not this program's exit handlers
 
 
-def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> None:
+def serve(end: socket.socket, spec: Mapping[str, Any], world: LoadedApp | None) -> None:
     """Be a nursery until the supervisor is gone; then end every runner."""
     wake = _hear_of_deaths(os.pipe())
     sessions.install()
@@ -155,10 +155,10 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: World | None) -> N
         import asyncio  # noqa: F401  (once for all runners)
     world.inherited = bare_connections.find()
     gc.freeze()  # keeps the garbage collector from copying shared pages in each runner
-    _Births(end, channel, wake[0], spec, world).attend()
+    _ForkserverLoop(end, channel, wake[0], spec, world).attend()
 
 
-class _Births:
+class _ForkserverLoop:
     """The nursery's loop."""
 
     def __init__(
@@ -167,7 +167,7 @@ class _Births:
         channel: BlockingChannel,
         wake: int,
         spec: Mapping[str, Any],
-        world: World,
+        world: LoadedApp,
     ) -> None:
         self._end, self._channel, self._wake = end, channel, wake
         self._spec, self._world = spec, world

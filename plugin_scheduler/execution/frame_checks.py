@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from plugin_scheduler.execution.mailbox import Told, unpack_report
+from plugin_scheduler.execution.mailbox import PackedReport, unpack_report
 
 LONGEST = 1 << 20  # characters of a text
 LONGEST_REASON = 500  # characters of why a runner retires
@@ -20,7 +20,7 @@ MOST_SECONDS = 1e10  # of a run, or of a machine's monotonic clock
 MOST_PID = 1 << 31
 
 
-def read_report(body: bytes) -> Told:
+def read_report(body: bytes) -> PackedReport:
     """A report; its values can be stored."""
     told = unpack_report(body)
     if not (0.0 <= told.seconds <= MOST_SECONDS and 0.0 <= told.began <= MOST_SECONDS):

@@ -13,8 +13,8 @@ from typing import Any
 from plugin_scheduler.core.reasons import Reason, ReasonCode, WrittenReason
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OUTCOMES, Order, Outcome
-from plugin_scheduler.execution.mailbox import Told
-from plugin_scheduler.execution.output_buffer import Output
+from plugin_scheduler.execution.mailbox import PackedReport
+from plugin_scheduler.execution.output_buffer import OutputBuffer
 from plugin_scheduler.system.private_files import PrivateFile, is_private
 
 LARGEST = 1 << 30  # bytes of a result; no database takes more
@@ -38,7 +38,9 @@ class Result:
 class LiveRun:
     """One run that is at work, or that was seen to be."""
 
-    def __init__(self, order: Order, settings: Settings, began: float, output: Output) -> None:
+    def __init__(
+        self, order: Order, settings: Settings, began: float, output: OutputBuffer
+    ) -> None:
         self.order, self.began, self.output = order, began, output
         self.progress: dict[str, Any] | None = None
         self.progress_is_new = False
@@ -100,7 +102,11 @@ class LiveRun:
 
 
 def result_of(
-    order: Order, told: Told, output: str, run: LiveRun | None, file: PrivateFile | None = None
+    order: Order,
+    told: PackedReport,
+    output: str,
+    run: LiveRun | None,
+    file: PrivateFile | None = None,
 ) -> Result:
     """It ended by itself, or listened when it was told to; ``run`` where it was seen at work."""
     outcome, reason = OUTCOMES[told.outcome], _reason_told(told)
@@ -133,7 +139,7 @@ def _trouble_with(file: PrivateFile | None) -> Reason | None:
     return None
 
 
-def _reason_told(told: Told) -> str | None:
+def _reason_told(told: PackedReport) -> str | None:
     """The reason that a runner gave; its code where there is such a code."""
     reason = told.rest.get("reason")
     return None if reason is None else WrittenReason(reason, told.rest.get("reason_code"))

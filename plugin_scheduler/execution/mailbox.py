@@ -38,7 +38,7 @@ _ALL_FLAGS = _MARKED | _RETIRES | _HAS_RESULT | _IN_FILE
 _ONE_FILE = socket.CMSG_SPACE(struct.calcsize("i"))
 
 
-class Sent(NamedTuple):
+class PackedOrder(NamedTuple):
     """An order, as a runner needs it."""
 
     run_id: int
@@ -51,7 +51,7 @@ class Sent(NamedTuple):
     file: PrivateFile | None = None
 
 
-def pack_order(order: Sent) -> bytes:
+def pack_order(order: PackedOrder) -> bytes:
     """One packet. Not JSON, which its arguments are already.
 
     >>> order = Sent(7, 3, "u-u-i-d", "add", '["ä", 1]', None)
@@ -64,7 +64,7 @@ def pack_order(order: Sent) -> bytes:
     return head + b"".join(text for text in texts if text)
 
 
-def unpack_order(packet: bytes) -> Sent:
+def unpack_order(packet: bytes) -> PackedOrder:
     run_id, task_id, is_large, *lengths = _ORDER.unpack_from(packet)
     texts: list[Any] = []
     at = _ORDER.size
@@ -72,14 +72,14 @@ def unpack_order(packet: bytes) -> Sent:
         texts.append(None if length < 0 else packet[at : at + length].decode())
         at += max(0, length)
     uuid, function, args, vars = texts
-    return Sent(run_id, task_id, uuid, function, args, vars, is_large)
+    return PackedOrder(run_id, task_id, uuid, function, args, vars, is_large)
 
 
 def packed(order: Order) -> tuple[bytes, PrivateFile | None]:
     """An order as it goes through a lane, with a file where it is large. OSError where no file can
     be made."""
     task = order.task
-    sent = Sent(order.run_id, task.id, task.uuid, task.function_name, task.args, task.vars)
+    sent = PackedOrder(order.run_id, task.id, task.uuid, task.function_name, task.args, task.vars)
     packet = pack_order(sent)
     if len(packet) <= PACKET:
         return packet, None
@@ -92,7 +92,7 @@ class NoRoom(OSError):
     open, or too little memory."""
 
 
-def whole(order: Sent) -> Sent:
+def whole(order: PackedOrder) -> PackedOrder:
     """With its arguments, where these came in a file."""
     if not order.is_large:
         return order
@@ -107,7 +107,7 @@ def whole(order: Sent) -> Sent:
     return unpack_order(packet)
 
 
-class Told(NamedTuple):
+class PackedReport(NamedTuple):
     """A report, as it comes from a runner.
 
     ``outcome`` is its place in `OUTCOMES`, ``began`` a monotonic time, ``result`` JSON text.
@@ -126,7 +126,7 @@ class Told(NamedTuple):
     in_file: bool = False
 
 
-def pack_report(told: Told) -> bytes:
+def pack_report(told: PackedReport) -> bytes:
     """The frame's body. Made so that nothing which user code may write there can harm its reader.
 
     >>> told = Told(7, 0, 1.5, 0.25, True, False, "[1]", {})
@@ -140,7 +140,7 @@ def pack_report(told: Told) -> bytes:
     return head + result + (json.dumps(told.rest).encode() if told.rest else b"")
 
 
-def unpack_report(body: bytes) -> Told:
+def unpack_report(body: bytes) -> PackedReport:
     """ValueError where it is none."""
     try:
         run_id, outcome, flags, began, seconds, length = _REPORT.unpack_from(body)
@@ -153,10 +153,10 @@ def unpack_report(body: bytes) -> Told:
     rest = strict_json(body[end:]) if len(body) > end else {}
     marked, retires, in_file = flags & _MARKED, flags & _RETIRES, flags & _IN_FILE
     kinds = bool(marked), bool(retires), result, rest, bool(in_file)
-    return Told(run_id, outcome, began, seconds, *kinds)
+    return PackedReport(run_id, outcome, began, seconds, *kinds)
 
 
-class Lane:
+class Mailbox:
     """The worker's side: orders in, and those back that were not begun."""
 
     def __init__(self) -> None:
@@ -196,7 +196,7 @@ class Lane:
         self.end.close()
 
 
-class LaneEnd:
+class MailboxEnd:
     """The runner's side."""
 
     def __init__(self, file: int, patience: float) -> None:
@@ -205,7 +205,7 @@ class LaneEnd:
         timeout = struct.pack("ll", int(patience), int(patience % 1 * 1e6))
         self._end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
 
-    def receive(self) -> Sent | None:
+    def receive(self) -> PackedOrder | None:
         """The next order; None when none came for so long. Raises Closed when none will come."""
         try:
             packet, attachments, _, _ = self._end.recvmsg(PACKET, _ONE_FILE, CLOSED_IN_CHILDREN)

@@ -23,7 +23,7 @@ def mark(nonce: str, run_id: int) -> bytes:
     return f"\x00{nonce}:{run_id}\x00".encode()
 
 
-class Output:
+class OutputBuffer:
     """The output of one run: the newest ``limit`` bytes, with a line in front that tells of more.
 
     ``!clear!`` drops all that came before it, also when it arrives in two pieces (web2py's book,

@@ -1,7 +1,6 @@
-"""Who runs it? Feeding, deadlines, ending and burial of the runners of one worker.
+"""Runner pool: dispatches tasks, enforces timeouts, terminates and reaps processes.
 
-I own the runner processes of a worker. I call births, crew and runs. I never touch the database:
-orders come from the supervisor, and what came of them goes back to it as news.
+The pool never reads the database: orders come from the main loop, and go back to it as news.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from plugin_scheduler.core.types import Order, Outcome
 from plugin_scheduler.execution.frame_checks import check_message, read_report
 from plugin_scheduler.execution.framing import Closed, Unreadable
 from plugin_scheduler.execution.live_run import LiveRun, Result, result_of
-from plugin_scheduler.execution.mailbox import Told, packed
+from plugin_scheduler.execution.mailbox import PackedReport, packed
 from plugin_scheduler.execution.runner_handle import (
     ENDED_BEFORE,
     UNREADABLE,
     News,
-    Runner,
+    RunnerHandle,
     end_outdated,
 )
-from plugin_scheduler.execution.spawner import Births
-from plugin_scheduler.loaders import World
+from plugin_scheduler.execution.spawner import Spawner
+from plugin_scheduler.loaders import LoadedApp
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.processes import end_group, ended_how, warn_runner
 
@@ -56,10 +55,10 @@ class Pool:
         spec: Mapping[str, Any],
         selector: selectors.BaseSelector,
         clock: Clock,
-        world: World | None = None,
+        world: LoadedApp | None = None,
     ) -> None:
         self._selector, self._clock = selector, clock
-        self._births = Births({**spec, "nonce": secrets.token_hex(8)}, selector, clock, world)
+        self._births = Spawner({**spec, "nonce": secrets.token_hex(8)}, selector, clock, world)
         self._births.on_death = self._note_death
         self._births.on_lost_nursery = self._end_all
         self._births.on_lapse = self._note_lapse
@@ -68,7 +67,7 @@ class Pool:
         self._allowed_until = math.inf
         self._settings = Settings()
         self._wanted = 0
-        self.runners: list[Runner] = []
+        self.runners: list[RunnerHandle] = []
         self.deaths = 0
         self._parked: list[Parked] = []
         self._returned: dict[int, int] = {}  # tasks that a runner had no room for, and how often
@@ -108,7 +107,7 @@ class Pool:
         room = (1 + LEAVING_AT_ONCE) * self._wanted - len(living)
         return max(0, min(self._wanted - len(living) + leaving, room))
 
-    def _welcome(self, runner: Runner) -> None:
+    def _welcome(self, runner: RunnerHandle) -> None:
         runner.born_at = self._clock.monotonic()
         self.runners.append(runner)
         try:
@@ -171,10 +170,10 @@ class Pool:
         """How many runners take orders: not those that are at something long."""
         return sum(1 for runner in self.runners if self._takes(runner))
 
-    def _takes(self, runner: Runner) -> bool:
+    def _takes(self, runner: RunnerHandle) -> bool:
         return runner.takes_orders and not self._is_stuck(runner)
 
-    def _is_stuck(self, runner: Runner) -> bool:
+    def _is_stuck(self, runner: RunnerHandle) -> bool:
         """What it said while this process was busy counts."""
         if runner.gone_since is not None or not runner.is_stuck(self._clock.monotonic()):
             return False
@@ -249,7 +248,7 @@ class Pool:
         self._births.news.unbegun += [parked.order for parked in self._parked]
         self._parked.clear()
 
-    def _hear_runner(self, runner: Runner) -> None:
+    def _hear_runner(self, runner: RunnerHandle) -> None:
         try:
             self._heed(runner)
         except Closed:
@@ -258,7 +257,7 @@ class Pool:
         except ValueError:
             self._distrust(runner)
 
-    def _heed(self, runner: Runner) -> None:
+    def _heed(self, runner: RunnerHandle) -> None:
         """Read what it says. Closed at the end; ValueError where it says what no runner says."""
         try:
             messages, unreadable = runner.channel.read(), None
@@ -269,18 +268,18 @@ class Pool:
         if unreadable is not None:
             raise unreadable
 
-    def _distrust(self, runner: Runner) -> None:
+    def _distrust(self, runner: RunnerHandle) -> None:
         """A task has spoken in its place, or written to its board: it is ended at once, and what it
         is at with it. What it has not begun goes back."""
         self._stop_hearing(runner)
         self._births.news.unbegun += runner.take_back()
         runner.end(self._clock.monotonic(), Outcome.DIED, UNREADABLE)
 
-    def _stop_hearing(self, runner: Runner) -> None:
+    def _stop_hearing(self, runner: RunnerHandle) -> None:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(runner.channel)
 
-    def _on_runner(self, runner: Runner, message: Any) -> None:
+    def _on_runner(self, runner: RunnerHandle, message: Any) -> None:
         if isinstance(message, bytes):
             self._on_report(runner, read_report(message))
             return
@@ -299,7 +298,7 @@ class Pool:
         elif message[0] == "boot_failed":
             self._births.failed(message[1])
 
-    def _on_report(self, runner: Runner, told: Told) -> None:
+    def _on_report(self, runner: RunnerHandle, told: PackedReport) -> None:
         file = runner.channel.take_file() if told.in_file else None
         if not runner.expects_report_of(told.run_id):
             raise ValueError("a report of another run")
@@ -330,7 +329,7 @@ class Pool:
         del self._returned[task_id]
         return dataclasses.replace(result, outcome=Outcome.FAILED)
 
-    def _read_output(self, runner: Runner) -> None:
+    def _read_output(self, runner: RunnerHandle) -> None:
         data = runner.read_output()
         if data:
             runner.sort_output(data, self._settings.output_limit)
@@ -374,7 +373,7 @@ class Pool:
         if self._parked:
             self._try_parked(now)
 
-    def _end_what_cannot_be(self, runner: Runner, now: float) -> None:
+    def _end_what_cannot_be(self, runner: RunnerHandle, now: float) -> None:
         """What its board says is believed only where it can be true, and no order is longer than it
         may be, whatever the board says."""
         if runner.gone_since is not None:
@@ -424,7 +423,7 @@ class Pool:
                 ended.append(runner.pid)
         return ended
 
-    def _warn(self, runner: Runner, outcome: str, reason: str) -> None:
+    def _warn(self, runner: RunnerHandle, outcome: str, reason: str) -> None:
         run = runner.run
         if run is None or run.ending:
             return
@@ -440,7 +439,7 @@ class Pool:
         if runner.pid is not None:
             warn_runner(runner.pid)
 
-    def _bury_if_dead(self, runner: Runner, now: float) -> None:
+    def _bury_if_dead(self, runner: RunnerHandle, now: float) -> None:
         runner.ask_status()
         if runner.gone_since is None:
             return
@@ -461,7 +460,7 @@ class Pool:
         if runner.process is not None and runner.pid is not None:
             self._births.unwatch(runner.pid)
 
-    def _drain(self, runner: Runner) -> None:
+    def _drain(self, runner: RunnerHandle) -> None:
         """All that it has said and printed: a run that had reported is what it reported."""
         runner.sort_output(runner.rest_of_output(), self._settings.output_limit)
         with contextlib.suppress(Closed, ValueError):

@@ -21,9 +21,9 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome
 from plugin_scheduler.execution.framing import Channel, Closed, Unreadable
 from plugin_scheduler.execution.live_run import LiveRun, Result
-from plugin_scheduler.execution.mailbox import Lane, unpack_order
-from plugin_scheduler.execution.output_buffer import Output, Stream
-from plugin_scheduler.execution.scoreboard import Board, blank_page
+from plugin_scheduler.execution.mailbox import Mailbox, unpack_order
+from plugin_scheduler.execution.output_buffer import OutputBuffer, Stream
+from plugin_scheduler.execution.scoreboard import Scoreboard, blank_page
 from plugin_scheduler.system.processes import end_group, wait_status
 
 LOADING = 120.0  # seconds for a runner to get ready
@@ -54,19 +54,19 @@ class News:
 
 
 @dataclass(eq=False)
-class Runner:
+class RunnerHandle:
     """What the pool knows of one runner process."""
 
     channel: Channel
-    lane: Lane
+    lane: Mailbox
     output: int
     trace: int
     page: int
     stream: Stream
-    board: Board
+    board: Scoreboard
     orders: dict[int, Order] = field(default_factory=dict)
-    printed: Output | None = None
-    outputs: dict[int, Output] = field(default_factory=dict)
+    printed: OutputBuffer | None = None
+    outputs: dict[int, OutputBuffer] = field(default_factory=dict)
     pid: int | None = None
     ready: bool = False
     run: LiveRun | None = None
@@ -93,7 +93,7 @@ class Runner:
                 self.sort_output(data, settings.output_limit)
             if self.at_work() is not order:
                 return None  # it is over; whatever comes now is looked at the next time
-            self.printed = self.printed or Output(settings.output_limit)
+            self.printed = self.printed or OutputBuffer(settings.output_limit)
             self.run = LiveRun(order, settings, self._began(), self.printed)
         return self.run
 
@@ -109,7 +109,7 @@ class Runner:
             del self.orders[order.run_id]
         runs: list[LiveRun] = []
         for order in begun:
-            output = Output(settings.output_limit) if runs else self._last_output(settings)
+            output = OutputBuffer(settings.output_limit) if runs else self._last_output(settings)
             run = self.run
             if run is None or run.order is not order:
                 run = LiveRun(order, settings, self._began(), output)
@@ -129,8 +129,8 @@ class Runner:
         # A board that says neither was written to by a task.
         return [] if self.board.run_id == self.last_answered else taken[:1]
 
-    def _last_output(self, settings: Settings) -> Output:
-        output = self.printed or Output(settings.output_limit)
+    def _last_output(self, settings: Settings) -> OutputBuffer:
+        output = self.printed or OutputBuffer(settings.output_limit)
         output.write(self.stream.rest())
         return output
 
@@ -266,15 +266,15 @@ class Runner:
         """Bytes belong to the run whose mark follows them; a mark closes its run's output."""
         ended, rest = self.stream.split(data)
         for piece, run_id in ended:
-            output, self.printed = self.printed or Output(limit), None
+            output, self.printed = self.printed or OutputBuffer(limit), None
             output.write(piece)
             if run_id in self.orders:
                 self.outputs[run_id] = output
         if rest:
-            self.printed = self.printed or Output(limit)
+            self.printed = self.printed or OutputBuffer(limit)
             self.printed.write(rest)
 
-    def output_of(self, run_id: int, limit: int) -> Output:
+    def output_of(self, run_id: int, limit: int) -> OutputBuffer:
         """What a run printed that has reported, and said that its mark is on its way before."""
         for data in () if run_id in self.outputs else self.waiting_output():
             self.sort_output(data, limit)
@@ -282,7 +282,7 @@ class Runner:
                 break
         found = self.outputs.pop(run_id, None)
         if found is None:  # its mark is lost: somebody closed the pipe's end
-            found, self.printed = self.printed or Output(limit), None
+            found, self.printed = self.printed or OutputBuffer(limit), None
         return found
 
     def has_left(self) -> bool:
@@ -312,7 +312,7 @@ class Runner:
 
 
 @contextlib.contextmanager
-def unborn_runner(nonce: str) -> Iterator[tuple[Runner, tuple[int, ...]]]:
+def unborn_runner(nonce: str) -> Iterator[tuple[RunnerHandle, tuple[int, ...]]]:
     """A runner without a process yet, and the ends of its pipes that its process will get, in the
     order of `runner.Ends`."""
     with contextlib.ExitStack() as if_incomplete, contextlib.ExitStack() as theirs:
@@ -325,13 +325,13 @@ def unborn_runner(nonce: str) -> Iterator[tuple[Runner, tuple[int, ...]]]:
         trace, trace_end = _pipe()
         if_incomplete.callback(os.close, trace)
         theirs.callback(os.close, trace_end)
-        lane = Lane()
+        lane = Mailbox()
         if_incomplete.callback(lane.close)
         page = blank_page()
         if_incomplete.callback(os.close, page)
-        board = Board(page)
+        board = Scoreboard(page)
         if_incomplete.pop_all()
-        runner = Runner(Channel(ours), lane, output, trace, page, Stream(nonce), board)
+        runner = RunnerHandle(Channel(ours), lane, output, trace, page, Stream(nonce), board)
         ends = (control_end.fileno(), lane.end.fileno(), output_end, trace_end, page)
         yield runner, ends
 
@@ -350,7 +350,7 @@ def _read_all(fd: int) -> bytes:
     return data
 
 
-def end_outdated(runners: Iterable[Runner], now: float) -> list[Any]:
+def end_outdated(runners: Iterable[RunnerHandle], now: float) -> list[Any]:
     """End those of an app that was loaded anew which are at nothing; where all come from."""
     homes = []
     for runner in runners:

@@ -32,14 +32,21 @@ from plugin_scheduler.database import sessions
 from plugin_scheduler.execution import output_buffer, run_boundary, task_call
 from plugin_scheduler.execution.frame_checks import LONGEST_REASON
 from plugin_scheduler.execution.framing import BlockingChannel, Closed, pack_bytes
-from plugin_scheduler.execution.mailbox import LaneEnd, NoRoom, Sent, Told, pack_report, whole
+from plugin_scheduler.execution.mailbox import (
+    MailboxEnd,
+    NoRoom,
+    PackedOrder,
+    PackedReport,
+    pack_report,
+    whole,
+)
 from plugin_scheduler.execution.own_process import NO_PROCESS, NoProcess, OwnProcess
 from plugin_scheduler.execution.process_state import handler_of
 from plugin_scheduler.execution.run_boundary import RunBoundary
-from plugin_scheduler.execution.scoreboard import Board
-from plugin_scheduler.execution.stdio import Streams
+from plugin_scheduler.execution.scoreboard import Scoreboard
+from plugin_scheduler.execution.stdio import Stdio
 from plugin_scheduler.execution.task_call import call, cancel_running
-from plugin_scheduler.loaders import World, load
+from plugin_scheduler.loaders import LoadedApp, load
 from plugin_scheduler.system.private_files import complete_file
 from plugin_scheduler.system.processes import run_exit_handlers
 
@@ -53,7 +60,7 @@ SIGNAL = signal.SIGTERM
 HIDDEN = (__file__, *(str(one.__file__) for one in (run_boundary, sessions, task_call)))  # frames
 
 
-class Ended(BaseException):
+class RunEnded(BaseException):
     """The run's time is up, or somebody stopped it; raised inside the task, so `finally` works.
 
     Not an Exception: a task that catches those must not survive by accident.
@@ -75,14 +82,14 @@ class Runner:
         self,
         channel: BlockingChannel,
         ends: Ends,
-        world: World,
+        world: LoadedApp,
         spec: Mapping[str, Any],
-        streams: Streams,
+        streams: Stdio,
         is_forked: bool,
     ) -> None:
         self._channel, self._world, self._streams = channel, world, streams
         self._boundary = RunBoundary(world.inherited, world.translators())
-        self._lane, self._board = LaneEnd(ends.lane, IDLE), Board(ends.board)
+        self._lane, self._board = MailboxEnd(ends.lane, IDLE), Scoreboard(ends.board)
         self._board.keep_others_out(ends.board)
         self._trace_fd = ends.trace
         self._nonce = spec["nonce"]
@@ -117,7 +124,7 @@ class Runner:
         except Closed:
             return
 
-    def _run_in_child(self, own_process: OwnProcess, order: Sent) -> None:
+    def _run_in_child(self, own_process: OwnProcess, order: PackedOrder) -> None:
         """What the run leaves goes with the child, so that nothing has to be reset."""
         self._streams.note_written(self._board)
         self._starts_own = True
@@ -127,7 +134,7 @@ class Runner:
     def _become_the_child(self) -> None:
         self._starts_own, self._is_child = False, True
 
-    def _run(self, order: Sent) -> None:
+    def _run(self, order: PackedOrder) -> None:
         run_id, began = order.run_id, time.monotonic()
         self._board.begin(run_id, began)
         current_task.enter(order.task_id, order.uuid, run_id, self._tell)
@@ -136,7 +143,7 @@ class Runner:
         self._listen(run_id)
         try:
             outcome, payload = self._attempt(order)
-        except Ended as ended:  # it came while the report was being made
+        except RunEnded as ended:  # it came while the report was being made
             self._boundary.rollback()
             outcome, payload = Outcome.STOPPED, {"traceback": traceback_of(ended, HIDDEN)}
         finally:
@@ -156,7 +163,7 @@ class Runner:
         except Exception as error:  # a task can break anything; the next one gets a fresh process
             return [f"it could not be reset: {reason_of(error)}"]
 
-    def _attempt(self, order: Sent) -> tuple[str, dict[str, Any]]:
+    def _attempt(self, order: PackedOrder) -> tuple[str, dict[str, Any]]:
         try:
             self._boundary.begin()
             order = whole(order)
@@ -171,7 +178,7 @@ class Runner:
                 self._boundary.commit()
             else:
                 self._boundary.rollback()  # what the task has not committed itself; frees its locks
-        except Ended as ended:
+        except RunEnded as ended:
             self._boundary.rollback()
             return Outcome.STOPPED, {"traceback": traceback_of(ended, HIDDEN)}
         except UnknownFunction as error:  # another worker or a newer runner may know it
@@ -223,7 +230,7 @@ class Runner:
             payload["retires"] = json_codec.clean(why)[:LONGEST_REASON]
         result, file = payload.pop("result", None), payload.pop("file", None)
         ended = OUTCOMES.index(outcome), began, seconds, marked, self._retires
-        told = Told(run_id, *ended, result, payload, in_file=file is not None)
+        told = PackedReport(run_id, *ended, result, payload, in_file=file is not None)
         self._channel.send_frame(pack_bytes(pack_report(told)), file)
 
     def _why_retire(self) -> str | None:
@@ -306,7 +313,7 @@ class Runner:
         if self._run_id is not None and self._channel.holds(["end", self._run_id]):
             self._run_id = None  # once is enough
             if not cancel_running():
-                raise Ended("this run was told to end")
+                raise RunEnded("this run was told to end")
 
 
 class _StandardError(logging.StreamHandler[Any]):
@@ -338,11 +345,11 @@ class Ends:
         os.set_blocking(self.trace, False)  # a dump must never wait for somebody to read the last
 
 
-def main(ends: Ends, spec: Mapping[str, Any], world: World | None) -> int:
+def main(ends: Ends, spec: Mapping[str, Any], world: LoadedApp | None) -> int:
     """Be a runner: ``world`` is given in a forked process, and loaded here in a spawned one."""
     channel = BlockingChannel(socket.socket(fileno=ends.control))
     ends.keep_to_ourselves()
-    streams = Streams(ends.output)
+    streams = Stdio(ends.output)
     streams.put_back()
     _log_to_stderr()
     sessions.install()
@@ -364,7 +371,7 @@ def main(ends: Ends, spec: Mapping[str, Any], world: World | None) -> int:
     return 0
 
 
-def _load_and_describe(channel: BlockingChannel, spec: Mapping[str, Any]) -> World | None:
+def _load_and_describe(channel: BlockingChannel, spec: Mapping[str, Any]) -> LoadedApp | None:
     try:
         world = load(spec)
         channel.send(["loaded", world.describe()])

@@ -16,7 +16,7 @@ PAGE = mmap.PAGESIZE
 _RUN, _BEGAN, _READ, _READING = range(4)  # numbers of 8 bytes
 
 
-class Board:
+class Scoreboard:
     """One runner's page, as either side sees it."""
 
     def __init__(self, file: int) -> None:

@@ -12,19 +12,19 @@ import selectors
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from plugin_scheduler.execution.forkserver import PATIENCE, Nursery
+from plugin_scheduler.execution.forkserver import PATIENCE, Forkserver
 from plugin_scheduler.execution.frame_checks import check_news
 from plugin_scheduler.execution.framing import Closed, Unreadable
 from plugin_scheduler.execution.own_process import NO_PROCESS
-from plugin_scheduler.execution.runner_handle import News, Runner, unborn_runner
-from plugin_scheduler.loaders import World
+from plugin_scheduler.execution.runner_handle import News, RunnerHandle, unborn_runner
+from plugin_scheduler.loaders import LoadedApp
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.processes import spawn_runner
 
 _PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the next try
 
 
-class Births:
+class Spawner:
     """Makes runners, and hears of their deaths."""
 
     def __init__(
@@ -32,22 +32,22 @@ class Births:
         spec: Mapping[str, Any],
         selector: selectors.BaseSelector,
         clock: Clock,
-        world: World | None,
+        world: LoadedApp | None,
     ) -> None:
         self._spec, self._selector, self._clock, self._world = spec, selector, clock, world
-        self._nursery: Nursery | None = None
-        self._unborn: list[Runner] = []
+        self._nursery: Forkserver | None = None
+        self._unborn: list[RunnerHandle] = []
         #: Loads the app anew; takes the other one's place when it has.
-        self._fresh: Nursery | None = None
+        self._fresh: Forkserver | None = None
         #: Those before it, as long as they have runners, with the births they were asked for.
-        self._old: dict[Nursery, list[Runner]] = {}
+        self._old: dict[Forkserver, list[RunnerHandle]] = {}
         self._failures = 0
         self._allowed_until = math.inf
         self.next_at = 0.0
         self.spawns = False
         self.news = News()
         self.on_death: Callable[[int, int], None] = lambda pid, status: None
-        self.on_lost_nursery: Callable[[Nursery], None] = lambda nursery: None
+        self.on_lost_nursery: Callable[[Forkserver], None] = lambda nursery: None
         self.on_reload: Callable[[], None] = lambda: None
         self.on_lapse: Callable[[list[int]], None] = lambda pids: None
 
@@ -66,7 +66,7 @@ class Births:
 
     def open_nursery(self) -> None:
         """Start to load the app."""
-        self._nursery = Nursery.start(self._spec, self._world)
+        self._nursery = Forkserver.start(self._spec, self._world)
         self._nursery.allow(self._allowed_until)
         self._selector.register(self._nursery, selectors.EVENT_READ, self._hear_nursery)
 
@@ -86,13 +86,13 @@ class Births:
         for nursery in self._all():
             nursery.allow(until)
 
-    def _all(self) -> list[Nursery]:
+    def _all(self) -> list[Forkserver]:
         return [one for one in (self._nursery, self._fresh, *self._old) if one is not None]
 
     def may_be_now(self) -> bool:
         return self._clock.monotonic() >= self.next_at
 
-    def make_runner(self) -> Runner | None:
+    def make_runner(self) -> RunnerHandle | None:
         """A runner that is on its way; None when it cannot be asked for."""
         try:
             return self._make_runner()
@@ -100,7 +100,7 @@ class Births:
             self.failed(f"{type(error).__name__}: {error}")
             return None
 
-    def _make_runner(self) -> Runner:
+    def _make_runner(self) -> RunnerHandle:
         if self._nursery is None:
             self.open_nursery()
         assert self._nursery is not None
@@ -134,7 +134,7 @@ class Births:
         self._failures = 0
         self.news.births += 1
 
-    def ended(self, runner: Runner, begun: bool) -> None:
+    def ended(self, runner: RunnerHandle, begun: bool) -> None:
         """A runner is gone: it did not get ready, or, where it had begun nothing, found no room."""
         if not runner.ready:
             self.failed()
@@ -209,7 +209,7 @@ class Births:
         if self._world is not None or self._fresh is not None or self._nursery is None:
             return False
         try:
-            fresh = self._fresh = Nursery.start(self._spec, None)
+            fresh = self._fresh = Forkserver.start(self._spec, None)
         except (OSError, MemoryError) as error:
             self.news.reloads.append(f"{type(error).__name__}: {error}")
             return True
@@ -251,7 +251,7 @@ class Births:
         self.news.reloads.append(None)
         self.on_reload()
 
-    def _hear_old(self, nursery: Nursery) -> None:
+    def _hear_old(self, nursery: Forkserver) -> None:
         """Of its runners, until the last is gone."""
         unborn = self._old[nursery]
         try:
@@ -268,12 +268,12 @@ class Births:
             self.on_lost_nursery(nursery)
             self._close_old(nursery, 0.0)
 
-    def close_empty(self, homes: Collection[Nursery]) -> None:
+    def close_empty(self, homes: Collection[Forkserver]) -> None:
         """Let go of old nurseries but those that runners come from."""
         for nursery in [one for one in self._old if one not in homes]:
             self._close_old(nursery, PATIENCE)
 
-    def _close_old(self, nursery: Nursery, patience: float) -> None:
+    def _close_old(self, nursery: Forkserver, patience: float) -> None:
         del self._old[nursery]
         self._selector.unregister(nursery)
         nursery.close(patience)

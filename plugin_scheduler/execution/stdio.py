@@ -13,7 +13,7 @@ import sys
 import termios
 from typing import Any, TextIO
 
-from plugin_scheduler.execution.scoreboard import Board
+from plugin_scheduler.execution.scoreboard import Scoreboard
 
 _INT = struct.Struct("i")
 _NOUGHT = bytes(_INT.size)
@@ -21,7 +21,7 @@ _NOUGHT = bytes(_INT.size)
 ENCODING, ERRORS = "utf-8", "backslashreplace"
 
 
-class Streams:
+class Stdio:
     """The way from a task's prints to the supervisor."""
 
     def __init__(self, output: int) -> None:
@@ -44,23 +44,23 @@ class Streams:
             _flush(sys.stdout)
             _flush(sys.stderr)
 
-    def has_output(self, board: Board) -> bool:
+    def has_output(self, board: Scoreboard) -> bool:
         """Was anything written since the last mark, by whomever? True where nobody can tell."""
         written = self._count(board)
         return written is None or written != self._written
 
-    def _count(self, board: Board) -> int | None:
+    def _count(self, board: Scoreboard) -> int | None:
         """All bytes that ever went in: those that were read, and those that wait to be. None where
         the other end was reading just now."""
         read = board.output_read
         waiting: int = _INT.unpack(fcntl.ioctl(self._output, termios.FIONREAD, _NOUGHT))[0]
         return None if read is None or read != board.output_read else read + waiting
 
-    def note_written(self, board: Board) -> None:
+    def note_written(self, board: Scoreboard) -> None:
         """What was written so far is no run's."""
         self._written = self._count(board)
 
-    def send(self, mark: bytes, board: Board) -> None:
+    def send(self, mark: bytes, board: Scoreboard) -> None:
         """The mark that closes a run's output."""
         self._write(mark)
         self._written = self._count(board)

@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from plugin_scheduler.loaders import module, py4web
-from plugin_scheduler.loaders.loaded_app import World
+from plugin_scheduler.loaders.loaded_app import LoadedApp
 
-HOSTS: dict[str, Callable[[Mapping[str, Any]], World]] = {
+HOSTS: dict[str, Callable[[Mapping[str, Any]], LoadedApp]] = {
     "py4web": py4web.load,
     "file": module.load_file,
     "module": module.load_module,
 }
 
 
-def load(spec: Mapping[str, Any]) -> World:
+def load(spec: Mapping[str, Any]) -> LoadedApp:
     """Load the world that ``spec`` describes; ConfigError tells in one line what is wrong."""
     return HOSTS[spec["kind"]](spec)
 
 
-__all__ = ["World", "load"]
+__all__ = ["LoadedApp", "load"]

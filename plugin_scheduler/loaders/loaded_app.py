@@ -1,6 +1,6 @@
 """A loaded app, as a runner sees it, and what is said when it cannot be loaded.
 
-I own `World`: its scheduler and its databases. I call catalog, dialects and pydal. I never load
+I own `LoadedApp`: its scheduler and its databases. I call catalog, dialects and pydal. I never load
 anything.
 """
 
@@ -22,7 +22,7 @@ from plugin_scheduler.database.sessions import disconnect_all
 from plugin_scheduler.system.clock import SYSTEM
 
 
-class World:
+class LoadedApp:
     """A loaded app: its scheduler, and the databases."""
 
     def __init__(self, home: Home, namespaces: Iterable[Mapping[str, Any]] = ()) -> None:

@@ -19,7 +19,7 @@ from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.registry import Catalog, Home
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects import dialect_for
-from plugin_scheduler.loaders.loaded_app import World, explain_failure, kind_of, why
+from plugin_scheduler.loaders.loaded_app import LoadedApp, explain_failure, kind_of, why
 from plugin_scheduler.system.clock import SYSTEM
 
 
@@ -32,7 +32,7 @@ class FileHome(Home):
         self.db, self.catalog, self.settings = db, catalog, settings
 
 
-def load_file(spec: Mapping[str, Any]) -> World:
+def load_file(spec: Mapping[str, Any]) -> LoadedApp:
     """Load ``-u URI -f FOLDER -t tasks.py``: the file has a dict ``tasks``, or public functions."""
     path = spec["tasks"]
     module = _import_file(path)
@@ -47,10 +47,10 @@ def load_file(spec: Mapping[str, Any]) -> World:
     except Exception as error:  # each driver raises its own kind for: cannot connect
         uri = without_password(spec["uri"])
         raise kind_of(error)(f"database {uri} cannot be opened: {why(error)}") from error
-    return World(FileHome(db, catalog, settings), [vars(module)])
+    return LoadedApp(FileHome(db, catalog, settings), [vars(module)])
 
 
-def load_module(spec: Mapping[str, Any]) -> World:
+def load_module(spec: Mapping[str, Any]) -> LoadedApp:
     """Import the module that made a scheduler, so that its functions run in a clean process."""
     name = spec["module"]
     sys.path[:] = spec["path"]
@@ -61,7 +61,7 @@ def load_module(spec: Mapping[str, Any]) -> World:
     home = vars(module).get(spec["scheduler"])
     if not isinstance(home, Home):
         raise ConfigError(f"module {name!r} has no scheduler {spec['scheduler']!r} any more")
-    return World(home, [vars(module)])
+    return LoadedApp(home, [vars(module)])
 
 
 def check(uri: str, folder: str, tasks: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.registry import Home, homes_in
-from plugin_scheduler.loaders.loaded_app import World, explain_failure
+from plugin_scheduler.loaders.loaded_app import LoadedApp, explain_failure
 
 #: A folder that py4web takes for an app; `,` and `:` mean something in -K.
 _APP_NAME = re.compile(r"[^\s.,:/\\][^.,:/\\]*(?<!__)")
@@ -47,7 +47,7 @@ def check(app: str, folder: str) -> None:
         raise ConfigError(f"no app {app!r} in {folder}; apps there: {there}")
 
 
-def load(spec: Mapping[str, Any]) -> World:
+def load(spec: Mapping[str, Any]) -> LoadedApp:
     """Import the app and find its scheduler."""
     app, folder = spec["app"], spec["folder"]
     check(app, folder)
@@ -57,7 +57,7 @@ def load(spec: Mapping[str, Any]) -> World:
     except BaseException as error:  # whatever an app raises at import, SystemExit included
         raise explain_failure(f"app {app!r}", os.path.join(folder, app), error) from error
     modules = app_modules(app)
-    return World(_find_home(app, modules), [vars(module) for module in modules])
+    return LoadedApp(_find_home(app, modules), [vars(module) for module in modules])
 
 
 def app_modules(app: str) -> list[ModuleType]:

@@ -22,9 +22,9 @@ from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import RunStatus, TaskStatus
-from plugin_scheduler.queries import Browser, Filter
+from plugin_scheduler.queries import Filter, Queries
 from plugin_scheduler.queries.views import TaskView
-from plugin_scheduler.store.audit_log import Journal
+from plugin_scheduler.store.audit_log import AuditLog
 
 MOST = 500  # tasks in a step
 
@@ -86,7 +86,7 @@ class Acted:
 
 
 @dataclass(frozen=True)
-class Step:
+class BatchStep:
     """A part of what a filter means; ``at`` is where the next one begins, None after the last."""
 
     acted: Acted
@@ -112,7 +112,7 @@ class Acts:
     'Stopped, or told to stop: 2. Skipped: 1; has ended (1).'
     """
 
-    def __init__(self, scheduler: Any, browser: Browser, journal: Journal, who: str) -> None:
+    def __init__(self, scheduler: Any, browser: Queries, journal: AuditLog, who: str) -> None:
         self.scheduler, self.task = scheduler, scheduler.db.scheduler_task
         self._browser, self._journal, self._who = browser, journal, who
 
@@ -141,14 +141,14 @@ class Acts:
 
     def act_on_matching(
         self, name: str, wanted: Filter, above: int, upto: int, value: Any = None
-    ) -> Step:
+    ) -> BatchStep:
         """Do it to the next of those that match, from above one id to another.
 
         Ids only rise, and the last one is told at the start: so nothing is done twice or left out,
         whether the act makes tasks match no more, and whatever is queued meanwhile.
         """
         ids, at = self._browser.ids(wanted, above, upto, MOST)
-        return Step(self.act(name, ids, value), at)
+        return BatchStep(self.act(name, ids, value), at)
 
     def _named(self, name: str, ids: Sequence[int]) -> Act:
         if name not in ACTS:

@@ -21,7 +21,7 @@ from plugin_scheduler.core.registry import Call, Catalog
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.models.validators import IS_JSON_OF
-from plugin_scheduler.operations.validation_cache import Check, Checks
+from plugin_scheduler.operations.validation_cache import Checks, ColumnValidation
 from plugin_scheduler.scheduling import cron, recurrence
 from plugin_scheduler.system import clock
 
@@ -106,7 +106,7 @@ class Form:
         is_time = isinstance(value, datetime.datetime)
         return clock.naive(value, self.zone) if is_time else value
 
-    def _set_default(self, name: str, check: Check) -> None:
+    def _set_default(self, name: str, check: ColumnValidation) -> None:
         default = check.field.default
         if check.field.compute:
             return

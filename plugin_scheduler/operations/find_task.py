@@ -14,7 +14,7 @@ from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.registry import Home
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.odd_values import read_rows
-from plugin_scheduler.queries import Browser, Explanation, views
+from plugin_scheduler.queries import Explanation, Queries, views
 from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
 
 
@@ -63,7 +63,7 @@ class Questions(Home):
             raise NotFound(f"there is no task {ref}")
         if row.get("odd"):
             raise BadTask(unreadable(TASK_UNREADABLE, row.id, row))
-        browser: Browser = Browser.of(self)
+        browser: Queries = Queries.of(self)
         return browser.explain(views.task_view(row))
 
     def _ids(self, ref: Any) -> list[int]:

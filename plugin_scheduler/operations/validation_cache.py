@@ -43,7 +43,7 @@ LASTING |= {IS_NOT_EMPTY, IS_SECRET, IS_STORABLE, IS_TEXT, IS_TIME, IS_WHOLE, Va
 Answer = tuple[Any, Any]
 
 
-class Check:
+class ColumnValidation:
     """One column, and what its validators said. In py4web they are a request's own: this is about
     those that were there when it was made."""
 
@@ -95,12 +95,12 @@ class Checks:
 
     def __init__(self, table: Any) -> None:
         self.table = table
-        self._last = {field.name: Check(field) for field in table if field.name != "id"}
+        self._last = {field.name: ColumnValidation(field) for field in table if field.name != "id"}
 
-    def begin(self) -> dict[str, Check]:
+    def begin(self) -> dict[str, ColumnValidation]:
         """The checks of one call, in which nobody changes validators."""
         checks = {
-            name: check if check.holds() else Check(check.field)
+            name: check if check.holds() else ColumnValidation(check.field)
             for name, check in self._last.items()
         }
         self._last = checks

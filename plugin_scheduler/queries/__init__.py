@@ -16,7 +16,7 @@ from plugin_scheduler.queries.charts import Counts
 from plugin_scheduler.queries.charts import Usual as Usual
 from plugin_scheduler.queries.dependencies import Link as Link
 from plugin_scheduler.queries.dependencies import Links
-from plugin_scheduler.queries.explain import Check as Check
+from plugin_scheduler.queries.explain import Condition as Condition
 from plugin_scheduler.queries.explain import Explanation as Explanation
 from plugin_scheduler.queries.explain import Explanations
 from plugin_scheduler.queries.failures import FailedRuns
@@ -28,19 +28,19 @@ from plugin_scheduler.queries.runs import Piece as Piece
 from plugin_scheduler.queries.runs import RunDetail as RunDetail
 from plugin_scheduler.queries.runs import Runs
 from plugin_scheduler.queries.schedule import Schedules
-from plugin_scheduler.queries.task_filter import Count as Count
+from plugin_scheduler.queries.task_filter import CappedCount as CappedCount
 from plugin_scheduler.queries.task_filter import Filter as Filter
 from plugin_scheduler.queries.task_filter import Listing as Listing
-from plugin_scheduler.queries.tasks import Tasks
+from plugin_scheduler.queries.tasks import TaskQueries
 from plugin_scheduler.queries.timeline import Timelines
 from plugin_scheduler.queries.warnings import Notice as Notice
 from plugin_scheduler.queries.workers import Staff as Staff
 from plugin_scheduler.queries.workers import Workforce
 
 
-class Browser(
+class Queries(
     Workforce,
-    Tasks,
+    TaskQueries,
     Runs,
     Links,
     FailedRuns,

@@ -19,7 +19,7 @@ from plugin_scheduler.database.dialects.odd_values import ask, read_raw, read_ro
 from plugin_scheduler.database.dialects.sql_template import listed
 from plugin_scheduler.queries import views
 from plugin_scheduler.queries.views import WorkerView
-from plugin_scheduler.store.claim_conditions import Due
+from plugin_scheduler.store.claim_conditions import ClaimConditions
 from plugin_scheduler.store.workers import FOREIGN_LEASE
 from plugin_scheduler.system.clock import SYSTEM, Clock
 
@@ -42,7 +42,7 @@ class Source:
         self.application, self._known = application, frozenset(known)
         self._dialect = dialect_for(db, clock, settings)
         self._clock = clock
-        self._due = Due(self._dialect, settings, application)
+        self._due = ClaimConditions(self._dialect, settings, application)
         self._conditions = self._due.conditions
         self._task, self._run = db.scheduler_task, db.scheduler_run
         self._deps = db.scheduler_task_deps

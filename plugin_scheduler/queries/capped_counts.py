@@ -36,7 +36,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Tally:
+class GroupedCounts:
     """Rows by the values of some columns: how many meet each condition. ``capped`` says that there
     may be more than were looked at."""
 
@@ -79,7 +79,7 @@ class Counting(Source):
         by: Sequence[str] = (),
         order: Any = None,
         most: int | None = None,
-    ) -> Tally:
+    ) -> GroupedCounts:
         """Of the first tasks of ``query``, how many meet each condition, by some columns. In
         ``order``, so that the database goes along its index and not through the table."""
         most = self.most if most is None else most
@@ -98,16 +98,16 @@ class Counting(Source):
             numbers = (int(one or 0) for one in row[len(keys) + 1 :])
             key = tuple(str(one or "") for one in row[: len(keys)])
             rows.append((key, dict(zip(conditions, numbers, strict=True))))
-        return Tally(rows, looked >= most)
+        return GroupedCounts(rows, looked >= most)
 
-    def standing(self, status: str, group: str) -> Tally:
+    def standing(self, status: str, group: str) -> GroupedCounts:
         """This app's tasks of a status and group, by function."""
         query = (self._task.status == status) & (self._task.group_name == group)
         order = self._task.priority | self._task.next_run_time
         most = self.most_done if status in TaskStatus.ENDED else self.most
         return self.tally(query, {"mine": self._mine()}, ("function_name",), order, most)
 
-    def due(self, groups: Sequence[str], now: datetime, late_by: float) -> Iterator[Tally]:
+    def due(self, groups: Sequence[str], now: datetime, late_by: float) -> Iterator[GroupedCounts]:
         """What could be claimed in these groups, and what could have been ``late_by`` seconds ago;
         by application and group."""
         conditions = {
@@ -124,7 +124,7 @@ class Counting(Source):
                 left[level.group] = 0 if tally.capped else most - tally.total("due")
                 yield tally
 
-    def ahead_of(self, task: Any, now: datetime) -> Tally:
+    def ahead_of(self, task: Any, now: datetime) -> GroupedCounts:
         """Due tasks of its group that a worker takes before this one: the same order as the
         claim's, level by level. The first count that is capped says enough."""
         number, capped = 0, False
@@ -139,7 +139,7 @@ class Counting(Source):
             number, capped = number + tally.total("ahead"), capped or tally.capped
             if capped:
                 break
-        return Tally([((), {"ahead": number})], capped)
+        return GroupedCounts([((), {"ahead": number})], capped)
 
     def _levels_of(self, groups: Sequence[str], now: datetime) -> list[Stretch]:
         return [
@@ -169,7 +169,7 @@ class Counting(Source):
                 found.add(str(function or ""), int(number), capped)
         return found
 
-    def past_their_end(self, now: datetime) -> Tally:
+    def past_their_end(self, now: datetime) -> GroupedCounts:
         """Tasks that did not start before their stop_time, and that nobody has ended yet."""
         late = self._task.status.belongs(TaskStatus.WAITING) & (self._task.stop_time < now)
         return self.tally(late, {"mine": self._mine()})

@@ -71,7 +71,7 @@ TELLING = (
 
 
 @dataclass(frozen=True)
-class Check:
+class Condition:
     """One condition: whether it is met, and what there is to say of it."""
 
     name: str
@@ -91,7 +91,7 @@ class Explanation:
     task: TaskView
     state: Sentence
     at: datetime | None
-    checks: list[Check]
+    checks: list[Condition]
     reasons: list[Sentence]
     runs_next: bool = False
 
@@ -136,7 +136,7 @@ class Explanations(Waits, Integrity):
         reasons = [one for name in TELLING for one in asked.get(name, ())]
         holds = {**HOLDS, KNOWN: self._who_knows(task, workers)}
         checks = [
-            Check(name, not asked[name], asked[name][0] if asked[name] else holds[name])
+            Condition(name, not asked[name], asked[name][0] if asked[name] else holds[name])
             for name in HOLDS
             if name in asked
         ]

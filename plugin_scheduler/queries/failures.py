@@ -20,14 +20,14 @@ from plugin_scheduler.core.reasons import ReasonCode, stored_reason
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus, outcome_of
 from plugin_scheduler.queries.base import Source
 from plugin_scheduler.queries.budgeted_scan import Pace
-from plugin_scheduler.queries.traceback_parser import Blame, blame
+from plugin_scheduler.queries.traceback_parser import ParsedTraceback, blame
 
 DAYS, NEWEST_RUNS, FIRST = 7, 2000, 200
 SECONDS = 0.15
 _STATUSES = (RunStatus.FAILED, RunStatus.TIMEOUT, RunStatus.STOPPED)
 
 
-class _Row(NamedTuple):
+class _RunColumns(NamedTuple):
     """Columns of a run, as the driver gives them."""
 
     id: int
@@ -54,7 +54,7 @@ class Failed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Group:
+class FailureGroup:
     """Runs of one function that failed in the same place, or for the same reason.
 
     ``what`` is the kind of exception, or the reason; ``message``, ``code`` and the ids of run and
@@ -90,7 +90,7 @@ class Group:
 class Failures:
     """Groups, those of the latest failure first; made of so many runs, ``is_all`` or the newest."""
 
-    groups: list[Group]
+    groups: list[FailureGroup]
     runs: int
     is_all: bool
     days: int
@@ -115,7 +115,7 @@ class FailedRuns(Source):
         """What failed in these days, of the newest ``most`` runs as many as there is time for."""
         found, is_all = self._newest(days, most)
         members: dict[str, list[Failed]] = {}
-        blamed: dict[str, Blame] = {}
+        blamed: dict[str, ParsedTraceback] = {}
         seen = 0
         for size in Pace(self._clock, seconds, FIRST).steps():
             if seen >= len(found):
@@ -128,7 +128,7 @@ class FailedRuns(Source):
         groups = [_group(key, runs, blamed[key]) for key, runs in members.items()]
         return Failures(groups, min(seen, len(found)), is_all and seen >= len(found), days)
 
-    def failed_like(self, key: str, days: int = DAYS) -> Group | None:
+    def failed_like(self, key: str, days: int = DAYS) -> FailureGroup | None:
         """The group of that key, as it is now."""
         groups = self.failures(days).groups
         return next((group for group in groups if group.key == key), None)
@@ -142,14 +142,14 @@ class FailedRuns(Source):
         is_all = len(runs) <= most and not any(len(kind) > most for kind in kinds)
         return list(self._with_their_tasks(runs[:most])), is_all
 
-    def _of_status(self, status: str, since: datetime, most: int) -> list[_Row]:
+    def _of_status(self, status: str, since: datetime, most: int) -> list[_RunColumns]:
         run = self._run
-        fields = [run[name] for name in _Row._fields]
+        fields = [run[name] for name in _RunColumns._fields]
         newest = {"orderby": ~run.start_time, "limitby": (0, most + 1)}
         found = self._told((run.status == status) & (run.start_time >= since), fields, **newest)
-        return [_readable(_Row(*row)) for row in found]
+        return [_readable(_RunColumns(*row)) for row in found]
 
-    def _with_their_tasks(self, runs: Sequence[_Row]) -> Iterator[Failed]:
+    def _with_their_tasks(self, runs: Sequence[_RunColumns]) -> Iterator[Failed]:
         tasks = self._their_tasks({row.task_id for row in runs})
         ended = (TaskStatus.FAILED, TaskStatus.TIMEOUT)
         for row in runs:
@@ -173,7 +173,7 @@ class FailedRuns(Source):
         mine = self._mine() & self._among(task.id, ids)
         return {row_id: tuple(row) for row_id, *row in self._told(mine, fields)}
 
-    def _tracebacks(self, runs: Sequence[Failed]) -> Iterator[tuple[Failed, Blame]]:
+    def _tracebacks(self, runs: Sequence[Failed]) -> Iterator[tuple[Failed, ParsedTraceback]]:
         run = self._run
         these = self._among(run.id, [one.run_id for one in runs])
         texts = dict(self._told(these, [run.id, run.traceback]))
@@ -182,16 +182,16 @@ class FailedRuns(Source):
 
 
 @lru_cache(maxsize=500)
-def _read(text: str) -> Blame:
+def _read(text: str) -> ParsedTraceback:
     """Most are alike, and to read one takes longer than to fetch it."""
     return blame(text)
 
 
-def _is_failure(run: _Row) -> bool:
+def _is_failure(run: _RunColumns) -> bool:
     return outcome_of(run.status, run.outcome) in Outcome.FAILURES
 
 
-def _readable(row: _Row) -> _Row:
+def _readable(row: _RunColumns) -> _RunColumns:
     """The row with words for texts, whatever a hand has written there."""
     text = row_values.text
     return row._replace(
@@ -206,7 +206,7 @@ def _moment(value: Any) -> datetime | None:
     return row_values.moment(str(value)[:19])
 
 
-def _what(run: Failed, told: Blame) -> str:
+def _what(run: Failed, told: ParsedTraceback) -> str:
     """The error, or the reason where the run was ended from outside, wherever it was then."""
     if run.outcome == Outcome.FAILED and told.kind:
         return told.kind
@@ -217,16 +217,16 @@ def _what(run: Failed, told: Blame) -> str:
     return run.reason or run.outcome
 
 
-def _key(run: Failed, told: Blame) -> str:
+def _key(run: Failed, told: ParsedTraceback) -> str:
     place = told.place if run.outcome == Outcome.FAILED else ""
     parts = (run.function, run.outcome, _what(run, told), place, told.function if place else "")
     return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _group(key: str, runs: list[Failed], told: Blame) -> Group:
+def _group(key: str, runs: list[Failed], told: ParsedTraceback) -> FailureGroup:
     """``runs`` from the latest to the first, ``told`` is what is known of the latest."""
     latest = runs[0]
-    return Group(
+    return FailureGroup(
         key=key,
         function=latest.function,
         what=_what(latest, told),

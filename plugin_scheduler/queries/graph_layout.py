@@ -24,7 +24,7 @@ Edge = tuple[int, int]
 Key = int | tuple[int, int, int]
 
 
-class Place(NamedTuple):
+class NodePosition(NamedTuple):
     """A place in the drawing; rows are centred, so that half ones occur."""
 
     column: int
@@ -35,8 +35,8 @@ class Drawing(NamedTuple):
     """The place of each task; those that a line passes which is longer than to the next layer, from
     left to right; and the rings that keep their tasks waiting for ever."""
 
-    places: dict[int, Place]
-    ways: dict[Edge, list[Place]]
+    places: dict[int, NodePosition]
+    ways: dict[Edge, list[NodePosition]]
     rings: list[tuple[int, ...]]
 
 
@@ -123,13 +123,13 @@ def _mean(one: Key, friends: Mapping[Key, list[Key]], level: dict[Key, float]) -
     return sum(near) / len(near) if near else level[one]
 
 
-def _placed(layers: Collection[list[Key]]) -> dict[Key, Place]:
-    places: dict[Key, Place] = {}
+def _placed(layers: Collection[list[Key]]) -> dict[Key, NodePosition]:
+    places: dict[Key, NodePosition] = {}
     column = 0
     for layer in layers:
         for first in range(0, len(layer), TALLEST):
             some = layer[first : first + TALLEST]
             for row, one in enumerate(some):
-                places[one] = Place(column, row - (len(some) - 1) / 2)
+                places[one] = NodePosition(column, row - (len(some) - 1) / 2)
             column += 1
     return places

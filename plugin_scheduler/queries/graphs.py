@@ -48,7 +48,7 @@ class Edge:
     fulfilled: bool
     on_failure: str
     job: str
-    via: tuple[graph_layout.Place, ...] = ()
+    via: tuple[graph_layout.NodePosition, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _drawn(rows: list[Any], found: dict[int, Any]) -> Iterator[Edge]:
             )
 
 
-def _node(row: Any, progress: dict[int, Any], place: graph_layout.Place) -> Node:
+def _node(row: Any, progress: dict[int, Any], place: graph_layout.NodePosition) -> Node:
     return Node(
         id=row.id,
         name=row.task_name or row.function_name,
@@ -218,7 +218,7 @@ def _node(row: Any, progress: dict[int, Any], place: graph_layout.Place) -> Node
     )
 
 
-def _gone(number: int, place: graph_layout.Place) -> Node:
+def _gone(number: int, place: graph_layout.NodePosition) -> Node:
     return Node(number, "", "", "", True, None, place.column, place.row, deleted=True)
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from plugin_scheduler.core import row_values
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.queries import views
-from plugin_scheduler.queries.capped_counts import Amounts, Tally
+from plugin_scheduler.queries.capped_counts import Amounts, GroupedCounts
 from plugin_scheduler.queries.views import FunctionCount, GroupCount, RunningNow, WorkerView
 from plugin_scheduler.queries.warnings import Notice, Warnings
 
@@ -99,7 +99,9 @@ class Overviews(Warnings):
         return found
 
 
-def _of_groups(standing: dict[tuple[str, str], Tally], due: Iterable[Tally]) -> list[GroupCount]:
+def _of_groups(
+    standing: dict[tuple[str, str], GroupedCounts], due: Iterable[GroupedCounts]
+) -> list[GroupCount]:
     found = Amounts()
     for (status, group), tally in standing.items():
         found.add((group, status), tally.total("mine"), tally.capped)
@@ -125,7 +127,9 @@ def _group(group: str, found: Amounts) -> GroupCount:
     )
 
 
-def _of_functions(standing: dict[tuple[str, str], Tally], failed: Amounts) -> list[FunctionCount]:
+def _of_functions(
+    standing: dict[tuple[str, str], GroupedCounts], failed: Amounts
+) -> list[FunctionCount]:
     found = Amounts()
     for (status, _), tally in standing.items():
         for (function,), number in tally.by_key("mine").items():
@@ -158,7 +162,7 @@ def _totals(groups: Iterable[GroupCount], failed: Amounts) -> Totals:
 _KINDS = {TaskStatus.RUNNING: "running", **dict.fromkeys(TaskStatus.WAITING, "waiting")}
 
 
-def _by_app_and_group(due: Iterable[Tally]) -> Amounts:
+def _by_app_and_group(due: Iterable[GroupedCounts]) -> Amounts:
     found = Amounts()
     for tally in due:
         for key, number in tally.by_key(DUE).items():

@@ -38,7 +38,7 @@ _BAR = re.compile(r"[\[|(]? ?[█▓▒░━╸╺■#=>▏▎▍▌▋▊▉-]
 
 
 @dataclass(frozen=True)
-class Headway:
+class ProgressView:
     """``share`` from 0 to 1, None where it is not known; ``left`` in seconds, None likewise."""
 
     share: float | None = None
@@ -49,7 +49,9 @@ class Headway:
         return self.share is not None or bool(self.words)
 
 
-def headway(progress: Any, output: str, started: datetime | None, now: datetime | None) -> Headway:
+def headway(
+    progress: Any, output: str, started: datetime | None, now: datetime | None
+) -> ProgressView:
     """How far a run is, by its row's ``progress`` and the end of its output.
 
     >>> headway({"at": 3, "of": 12, "text": "third picture"}, "", started, started + minute)
@@ -70,32 +72,32 @@ def last_line(output: str) -> str:
     return next((line[:WIDEST] for line in reversed(lines) if line), "")
 
 
-def _told(progress: dict[str, Any], spent: float) -> Headway:
+def _told(progress: dict[str, Any], spent: float) -> ProgressView:
     at, of = as_number(progress.get("at")), as_number(progress.get("of"))
     text = str(progress.get("text") or "")
     if at is None:
-        return Headway(words=text)
+        return ProgressView(words=text)
     values = {"text": text, "at": plain_number(at), "of": plain_number(of or 0)}
     if not of or of <= 0:
-        return Headway(words=Sentence("{text} ({at})" if text else "{at}", **values))
+        return ProgressView(words=Sentence("{text} ({at})" if text else "{at}", **values))
     template = "{text} ({at} of {of})" if text else "{at} of {of}"
     share = min(1.0, max(0.0, at / of))
-    return Headway(share, Sentence(template, **values), _left(share, spent))
+    return ProgressView(share, Sentence(template, **values), _left(share, spent))
 
 
-def _printed(line: str, spent: float) -> Headway:
+def _printed(line: str, spent: float) -> ProgressView:
     if found := _TQDM.match(line):
         words = _joined(found["words"], found["count"], found["pace"])
-        return Headway(_share(found["percent"]), words, _seconds(found["left"]))
+        return ProgressView(_share(found["percent"]), words, _seconds(found["left"]))
     if _ENDLESS.match(line):
-        return Headway(words=line[:LONGEST])
+        return ProgressView(words=line[:LONGEST])
     found, bar = _PERCENT.search(line), _BAR.search(line)
     if found and (bar or not found.start()):  # "disk is 93% full" is no progress
         share = _share(found["percent"])
         words = line[: bar.start()] if bar and found.start() else line[found.end() :]
         if share is not None:
-            return Headway(share, words.strip(" :.|-[(")[:LONGEST], _left(share, spent))
-    return Headway()
+            return ProgressView(share, words.strip(" :.|-[(")[:LONGEST], _left(share, spent))
+    return ProgressView()
 
 
 def _joined(words: str | None, *facts: str | None) -> str:

@@ -17,7 +17,7 @@ from plugin_scheduler.core.types import RunStatus
 from plugin_scheduler.queries import views
 from plugin_scheduler.queries.base import Source, unreadable
 from plugin_scheduler.queries.progress import TAIL as LAST_LINES
-from plugin_scheduler.queries.progress import Headway, headway
+from plugin_scheduler.queries.progress import ProgressView, headway
 from plugin_scheduler.queries.views import RunView
 
 PIECE = 1 << 17  # characters of output that are read at once
@@ -37,7 +37,7 @@ class RunDetail(RunView):
 
     printed: int
     result_cut: bool
-    headway: Headway
+    headway: ProgressView
 
 
 @dataclass(frozen=True)
@@ -174,10 +174,10 @@ class Runs(Source):
         markers = (_marker([found[str(one)] for one in some]) for some in places)
         return (found[str(text[part])], *markers)
 
-    def _headway(self, row: Any, printed: int) -> Headway:
+    def _headway(self, row: Any, printed: int) -> ProgressView:
         """Of a run at work; of one that ended nobody asks how far it is."""
         if row.status != RunStatus.RUNNING:
-            return Headway()
+            return ProgressView()
         end = ""
         if not row.progress and printed:
             tail = slice(max(0, printed - LAST_LINES), printed)

@@ -67,7 +67,7 @@ class OneOffs:
 
 
 @dataclass(frozen=True)
-class Lane:
+class ScheduleRow:
     """A row of the drawing: a task, or (where ``task_id`` is None) all one-off tasks of a function.
     ``ids`` has a task for each dot then."""
 
@@ -86,7 +86,7 @@ class Hours:
 
     since: datetime
     until: datetime
-    lanes: list[Lane]
+    lanes: list[ScheduleRow]
     repeating_left_out: Capped
     one_offs_more: bool
     one_offs_until: datetime | None
@@ -152,9 +152,9 @@ def as_repeating(task: TaskView, now: datetime, waits: bool, last: Any) -> Repea
     )
 
 
-def lane(task: TaskView, now: datetime, until: datetime) -> Lane:
+def lane(task: TaskView, now: datetime, until: datetime) -> ScheduleRow:
     dots, bands = forecast.drawn(task, now, until)
-    return Lane(task.id, task.name, task.function, in_words(task), dots, bands, [])
+    return ScheduleRow(task.id, task.name, task.function, in_words(task), dots, bands, [])
 
 
 def one_off(row: Any) -> OneOff:
@@ -174,15 +174,15 @@ def by_function(items: list[OneOff]) -> list[tuple[str, list[OneOff]]]:
     return list(found.items())
 
 
-def one_off_lane(function: str, items: list[OneOff], widest: timedelta) -> Lane:
+def one_off_lane(function: str, items: list[OneOff], widest: timedelta) -> ScheduleRow:
     bands = forecast.bands((one.due for one in items), widest)
     dense = [one for one in bands if one.count > forecast.FEW]
     alone = [one for one in items if not any(band.start <= one.due <= band.end for band in dense)]
     dots = [one.due for one in alone]
-    return Lane(None, "", function, "", dots, dense, [one.id for one in alone])
+    return ScheduleRow(None, "", function, "", dots, dense, [one.id for one in alone])
 
 
-def first_of(lane: Lane) -> datetime:
+def first_of(lane: ScheduleRow) -> datetime:
     return min([*lane.dots[:1], *(band.start for band in lane.bands[:1])])
 
 

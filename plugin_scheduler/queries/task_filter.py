@@ -52,7 +52,7 @@ class Filter:
 TIMES = ("start_time", "next_run_time", "last_run_time")
 
 
-class Place(NamedTuple):
+class PagePosition(NamedTuple):
     """Where a task stands in a list: by its key, which is text, then by its id."""
 
     key: str
@@ -62,14 +62,14 @@ class Place(NamedTuple):
         return f"{self.id}~{self.key}" if self.key else str(self.id)
 
 
-def place_of(cursor: str | int | None) -> Place | None:
+def place_of(cursor: str | int | None) -> PagePosition | None:
     """A place from its text; None for what is none.
 
     >>> place_of("17~2026-01-31 12:00:00")
     Place(key='2026-01-31 12:00:00', id=17)
     """
     number, _, key = str(cursor or "").partition("~")
-    return Place(key, int(number)) if number.isdecimal() and len(number) < 19 else None
+    return PagePosition(key, int(number)) if number.isdecimal() and len(number) < 19 else None
 
 
 class Sort(NamedTuple):
@@ -120,7 +120,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Count:
+class CappedCount:
     """How many there are; ``more`` where that is as many as were counted, and not all.
 
     >>> str(Count(10000, more=True))

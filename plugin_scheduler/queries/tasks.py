@@ -21,10 +21,10 @@ from plugin_scheduler.queries.task_filter import (
     NEWEST,
     OLDEST,
     SORTS,
-    Count,
+    CappedCount,
     Filter,
     Listing,
-    Place,
+    PagePosition,
     place_of,
 )
 from plugin_scheduler.queries.views import TaskView
@@ -56,7 +56,7 @@ class Ground(NamedTuple):
         return whole if self.few is None else Few(self.few, whole)
 
 
-class Tasks(Matching):
+class TaskQueries(Matching):
     """Lists of tasks, and one task."""
 
     def tasks(
@@ -69,14 +69,14 @@ class Tasks(Matching):
         way = self._sorted if wanted.sort in SORTS else self._by_age
         return way(wanted, seconds, ground)
 
-    def listed(self, wanted: Filter) -> tuple[Listing, Count]:
+    def listed(self, wanted: Filter) -> tuple[Listing, CappedCount]:
         """A page, and how many there are on all pages."""
         ground = self.ground(wanted)
         return self.tasks(wanted, ground=ground), self.count(wanted, ground=ground)
 
     def count(
         self, wanted: Filter, seconds: float = COUNT_SECONDS, ground: Ground | None = None
-    ) -> Count:
+    ) -> CappedCount:
         """How many tasks ``wanted`` describes, on whichever page: so many, or more than so many."""
         span = (ground or self.ground(wanted)).span(down=True)
         number, total = self._task.id.count(), 0
@@ -85,7 +85,7 @@ class Tasks(Matching):
                 break
             step = self._matching(wanted, span.next(self._task.id, size))
             total += int(self._told(step, [number])[0][0])
-        return Count(min(total, MANY), more=total > MANY or not span.is_over)
+        return CappedCount(min(total, MANY), more=total > MANY or not span.is_over)
 
     def ids(
         self, wanted: Filter, above: int, upto: int, most: int, seconds: float = PAGE_SECONDS
@@ -160,7 +160,7 @@ class Tasks(Matching):
         some = self._walk(wanted, span, MANY + 1, time, sort.columns)
         if not some.is_all:
             return self._unsorted(wanted, seconds, ground)
-        places = sorted(Place(sort.key(*values), row_id) for row_id, *values in some.rows)
+        places = sorted(PagePosition(sort.key(*values), row_id) for row_id, *values in some.rows)
         first, last = _stretch(places, wanted)
         return self._listing(
             wanted,
@@ -212,7 +212,7 @@ class Tasks(Matching):
         return [found[one] for one in ids if one in found], notes
 
 
-def _stretch(places: Sequence[Place], wanted: Filter) -> tuple[int, int]:
+def _stretch(places: Sequence[PagePosition], wanted: Filter) -> tuple[int, int]:
     """From where to where a page of sorted places goes."""
     back, start = place_of(wanted.before), place_of(wanted.after)
     if back is not None:

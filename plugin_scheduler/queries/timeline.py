@@ -55,7 +55,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Row:
+class WorkerTimeline:
     """A worker. ``known`` is False for one whose row is gone; ``busy`` is the share of its slots
     that was at work since it came, and counts runs that were not kept, too."""
 
@@ -75,7 +75,7 @@ class Timeline:
 
     since: datetime
     until: datetime
-    rows: list[Row]
+    rows: list[WorkerTimeline]
     cut: bool
     shown_since: datetime
     unkept: int
@@ -239,12 +239,12 @@ def _row(
     worked: _Worked | None,
     since: datetime,
     now: datetime,
-) -> Row:
+) -> WorkerTimeline:
     lanes = 1 + max((one.lane for one in bars), default=0)
     slots = worker.slots if worker else lanes
     ended = Counter(one.status == RunStatus.RUNNING for one in bars)[False]
     runs = max(worked.runs if worked else 0, ended) + len(bars) - ended
-    return Row(
+    return WorkerTimeline(
         worker=name,
         known=worker is not None,
         alive=bool(worker and worker.alive),

@@ -36,7 +36,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Blame:
+class ParsedTraceback:
     """What went wrong and where: the innermost line of the app's own code, else the innermost."""
 
     kind: str = ""
@@ -53,7 +53,7 @@ class Blame:
         return f"{self.file}:{self.line}" if self.file else ""
 
 
-def blame(text: str | None) -> Blame:
+def blame(text: str | None) -> ParsedTraceback:
     """Read a traceback; of a text that is none, the first line is the message.
 
     >>> found = blame(run.traceback)
@@ -71,10 +71,10 @@ def blame(text: str | None) -> Blame:
     headless = _ANY_FRAME.search(text)  # only the end of long ones is kept
     if headless is not None:
         return _of_traceback(text[headless.start() :])
-    return Blame(message=_first_line(text))
+    return ParsedTraceback(message=_first_line(text))
 
 
-def _of_traceback(block: str) -> Blame:
+def _of_traceback(block: str) -> ParsedTraceback:
     """Frames are indented; the first line that is not tells the error."""
     lines = block.split("\n")
     end = next((at for at, line in enumerate(lines) if line and line[0] != " "), len(lines))
@@ -86,7 +86,7 @@ def _of_traceback(block: str) -> Blame:
     return _blamed(kind, message, tuple(_frames(lines[:end])))
 
 
-def _of_dump(text: str, head: re.Match[str]) -> Blame:
+def _of_dump(text: str, head: re.Match[str]) -> ParsedTraceback:
     """What faulthandler wrote: the newest call comes first."""
     fatal = _FATAL.search(text)
     kind, message = (fatal[1], fatal[2]) if fatal else ("", text.partition(";")[0])
@@ -96,12 +96,12 @@ def _of_dump(text: str, head: re.Match[str]) -> Blame:
     return _blamed(kind, message, frames[::-1])
 
 
-def _blamed(kind: str, message: str, frames: tuple[Frame, ...]) -> Blame:
+def _blamed(kind: str, message: str, frames: tuple[Frame, ...]) -> ParsedTraceback:
     own = [frame for frame in frames if frame.own] or frames
     if not own:
-        return Blame(kind, message)
+        return ParsedTraceback(kind, message)
     at = own[-1]
-    return Blame(kind, message, at.file, at.line, at.function, at.code, frames)
+    return ParsedTraceback(kind, message, at.file, at.line, at.function, at.code, frames)
 
 
 def _frames(lines: list[str]) -> Iterator[Frame]:

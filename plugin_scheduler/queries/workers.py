@@ -13,7 +13,7 @@ from typing import Any
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.types import RunStatus
 from plugin_scheduler.database.dialects.bulk_insert import batches
-from plugin_scheduler.queries.progress import Headway
+from plugin_scheduler.queries.progress import ProgressView
 from plugin_scheduler.queries.runs import Runs
 from plugin_scheduler.queries.views import WorkerView
 from plugin_scheduler.queries.warnings import troubles
@@ -31,11 +31,11 @@ class AtWork:
     function: str
     since: datetime | None
     seconds: float
-    headway: Headway
+    headway: ProgressView
 
 
 @dataclass(frozen=True)
-class Member:
+class WorkerCard:
     """A worker of this app; what it runs for other apps is only counted. ``troubles`` are
     sentences, as long as it lives."""
 
@@ -49,7 +49,7 @@ class Member:
 class Staff:
     """The workers of this app, and how many live that work for other apps alone."""
 
-    members: list[Member]
+    members: list[WorkerCard]
     others: int
 
 
@@ -69,10 +69,10 @@ class Workforce(Runs):
         others = sum(1 for one in workers if one.alive and not one.works_for(self.application))
         return Staff([self._member(one, at_work) for one in mine], others)
 
-    def _member(self, worker: WorkerView, at_work: dict[int, tuple[str, AtWork]]) -> Member:
+    def _member(self, worker: WorkerView, at_work: dict[int, tuple[str, AtWork]]) -> WorkerCard:
         ids = _runs_of(worker) if worker.alive else []
         here = [at_work[number] for number in ids if number in at_work]
-        return Member(
+        return WorkerCard(
             worker=worker,
             at_work=[run for owner, run in here if owner == worker.name],
             for_others=len(self._foreign(ids)),

@@ -24,12 +24,12 @@ from plugin_scheduler.database.dialects import (
     require_file,
 )
 from plugin_scheduler.models import INDEXES, TABLES, define_tables
-from plugin_scheduler.store.claim_conditions import Due
+from plugin_scheduler.store.claim_conditions import ClaimConditions
 from plugin_scheduler.store.claims import Claims
-from plugin_scheduler.store.maintenance import Chores
-from plugin_scheduler.store.maintenance_checks import Outlook
+from plugin_scheduler.store.maintenance import Maintenance
+from plugin_scheduler.store.maintenance_checks import MaintenanceChecks
 from plugin_scheduler.store.metrics import Metrics
-from plugin_scheduler.store.task_reports import Tasks
+from plugin_scheduler.store.task_reports import TaskReports
 from plugin_scheduler.store.worker_events import Events
 from plugin_scheduler.store.workers import Workers
 from plugin_scheduler.system.clock import Clock
@@ -41,14 +41,14 @@ class Store:
     def __init__(self, db: Any, settings: Settings, clock: Clock, application: str = "") -> None:
         self.db, self.application = db, application
         self.dialect = dialect_for(db, clock, settings)
-        due = Due(self.dialect, settings, application)
-        self.tasks = Tasks(self.dialect, settings)
+        due = ClaimConditions(self.dialect, settings, application)
+        self.tasks = TaskReports(self.dialect, settings)
         self.claims = Claims(self.dialect, due, self.tasks)
         self.workers = Workers(self.dialect, settings)
-        self.outlook = Outlook(self.dialect, due)
+        self.outlook = MaintenanceChecks(self.dialect, due)
         self.metrics = Metrics(self.dialect)
         self.events = Events(self.dialect, application)
-        self.chores = Chores(self.dialect, self.outlook, self.tasks)
+        self.chores = Maintenance(self.dialect, self.outlook, self.tasks)
         #: What would help, but could not be made in the database.
         self.lacks: list[str] = []
 

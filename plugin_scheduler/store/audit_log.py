@@ -25,7 +25,7 @@ LONGEST = 255  # characters of a name
 
 
 @dataclass(frozen=True)
-class Note:
+class AuditEntry:
     """What somebody did to a task or to a worker; ``detail`` says more, in plain values."""
 
     at: datetime | None
@@ -42,7 +42,7 @@ class Note:
         return event_sentence(self.who, self.did, self.detail)
 
 
-class Journal:
+class AuditLog:
     """The history of tasks and workers. ``now`` gives the time by which tasks are due.
 
     >>> journal = Journal(db, scheduler.now)
@@ -71,17 +71,17 @@ class Journal:
         one = self._row(who, did, detail, None, "")
         self._insert([{**one, "task_id": int(task_id)} for task_id in task_ids])
 
-    def of_task(self, task_id: int, limit: int = 50) -> list[Note]:
+    def of_task(self, task_id: int, limit: int = 50) -> list[AuditEntry]:
         """What was done to a task, the latest first."""
         return self._read(self._history.task_id == task_id, limit)
 
-    def of_worker(self, name: str, limit: int = 50) -> list[Note]:
+    def of_worker(self, name: str, limit: int = 50) -> list[AuditEntry]:
         """What was done to a worker, the latest first."""
         return self._read((self._history.worker_name == name) & self._of_app(), limit)
 
     def latest(
         self, limit: int = 100, before: int | None = None, since: datetime | None = None
-    ) -> list[Note]:
+    ) -> list[AuditEntry]:
         """What was done to anything of this app, the latest first; those older than a note's id,
         and not before a time."""
         query = self._of_app()
@@ -119,15 +119,15 @@ class Journal:
         for some in batches(rows):
             dialect.insert_all(self._history, some)
 
-    def _read(self, query: Any, limit: int) -> list[Note]:
+    def _read(self, query: Any, limit: int) -> list[AuditEntry]:
         dialect = dialect_for(self._db, SYSTEM, Settings())
         newest = {"orderby": ~self._history.id, "limitby": (0, limit)}
         return [_note(row) for row in read_rows(dialect, query, self._history.ALL, **newest)]
 
 
-def _note(row: Any) -> Note:
+def _note(row: Any) -> AuditEntry:
     text, detail = row_values.text, row.detail if isinstance(row.detail, dict) else {}
-    return Note(
+    return AuditEntry(
         at=row_values.moment(row.noted_at),
         who=text(row.who) or "",
         did=text(row.did) or "",

@@ -32,7 +32,7 @@ NEWEST_RUN = (
 STILL_OPEN = f"scheduler_run.status = '{RunStatus.RUNNING}'"
 
 
-class Batches:
+class BulkWrites:
     """Starts and ends of many tasks, inside somebody else's transaction."""
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:

@@ -42,7 +42,7 @@ class FirstRow(NamedTuple):
     condition: Any
 
 
-class Due:
+class ClaimConditions:
     """Conditions over ``scheduler_task``, for one application."""
 
     def __init__(self, dialect: Dialect, settings: Settings, application: str) -> None:

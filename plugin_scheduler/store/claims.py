@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Order, Task, TaskStatus
 from plugin_scheduler.database.dialects.base import Dialect, again
-from plugin_scheduler.store.claim_conditions import NO_BROADCAST, Due
+from plugin_scheduler.store.claim_conditions import NO_BROADCAST, ClaimConditions
 from plugin_scheduler.store.priority_scan import MOMENT, SINCE, WORDS, Stretch, questions
-from plugin_scheduler.store.task_reports import Tasks
+from plugin_scheduler.store.task_reports import TaskReports
 
 RETRY_HORIZON = timedelta(minutes=10)
 MOST = 500  # tasks of unknown functions that FAIL in one transaction
@@ -49,7 +49,7 @@ ANY = Only()
 class Claims:
     """Takes tasks for one worker."""
 
-    def __init__(self, dialect: Dialect, due: Due, tasks: Tasks) -> None:
+    def __init__(self, dialect: Dialect, due: ClaimConditions, tasks: TaskReports) -> None:
         self._dialect, self._due, self._tasks, self._rows = dialect, due, tasks, tasks.rows
         self._db, self._task = dialect.db, dialect.db.scheduler_task
 

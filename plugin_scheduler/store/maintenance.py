@@ -26,8 +26,8 @@ from plugin_scheduler.database.dialects.base import Dialect, again
 from plugin_scheduler.database.dialects.bulk_sql import among
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.scheduling.state_machine import after_fan_out
-from plugin_scheduler.store.maintenance_checks import Outlook
-from plugin_scheduler.store.task_reports import Tasks
+from plugin_scheduler.store.maintenance_checks import MaintenanceChecks
+from plugin_scheduler.store.task_reports import TaskReports
 
 #: Rows of one round at most: what is left over has the next one, and no statement takes so long
 #: that the leader could not beat meanwhile.
@@ -35,10 +35,10 @@ BATCH = (0, 500)
 LEVELS = 100  # of tasks that wait for each other, in one round
 
 
-class Chores:
+class Maintenance:
     """Duties of the ticker."""
 
-    def __init__(self, dialect: Dialect, outlook: Outlook, tasks: Tasks) -> None:
+    def __init__(self, dialect: Dialect, outlook: MaintenanceChecks, tasks: TaskReports) -> None:
         self._dialect, self._outlook, self._tasks = dialect, outlook, tasks
         self._db = dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run

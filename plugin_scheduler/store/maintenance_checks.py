@@ -15,16 +15,16 @@ from plugin_scheduler.core.types import OnChildFailure, RunStatus, TaskStatus
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.bulk_sql import Question, among
 from plugin_scheduler.database.dialects.sql_template import Holes
-from plugin_scheduler.store.claim_conditions import Due
+from plugin_scheduler.store.claim_conditions import ClaimConditions
 
 STRAYS, LATE, UNDECIDED, BROADCASTS = "strays", "late", "undecided", "broadcasts"
 ORPHANS, OPEN_RUNS = "orphans", "open runs"
 
 
-class Outlook:
+class MaintenanceChecks:
     """Questions over all tables, for one worker."""
 
-    def __init__(self, dialect: Dialect, due: Due) -> None:
+    def __init__(self, dialect: Dialect, due: ClaimConditions) -> None:
         self._dialect, self._due, self._db = dialect, due, dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
         self._deps = self._db.scheduler_task_deps

@@ -11,7 +11,7 @@ from typing import Any
 
 from plugin_scheduler.database.dialects.base import Dialect, again
 from plugin_scheduler.database.dialects.bulk_insert import batches
-from plugin_scheduler.store.metrics_buffer import Amount, Kind
+from plugin_scheduler.store.metrics_buffer import Amount, MetricKind
 
 KEPT = 8 * 24 * 60  # minutes: the week that is shown, and a day to look back from
 AT_ONCE = 100  # rows in one statement
@@ -31,18 +31,18 @@ class Metrics:
         """The number of this minute by the database's clock."""
         return int(self._dialect.epoch() // 60)
 
-    def of(self, worker_name: str, kinds: Collection[Kind]) -> dict[Kind, Amount]:
+    def of(self, worker_name: str, kinds: Collection[MetricKind]) -> dict[MetricKind, Amount]:
         """What is there of these kinds."""
         with self._dialect.reading():
             rows = self._rows(worker_name, kinds, Amount._fields)
-        found: dict[Kind, Amount] = {}
+        found: dict[MetricKind, Amount] = {}
         for row in rows:
             kind, amount = _kind(row), Amount(*(row[name] or 0 for name in Amount._fields))
             found[kind] = found.get(kind, Amount()).plus(amount)
         return found
 
     @again
-    def write(self, worker_name: str, amounts: Mapping[Kind, Amount]) -> None:
+    def write(self, worker_name: str, amounts: Mapping[MetricKind, Amount]) -> None:
         """Put these amounts in the place of what is there."""
         with self._dialect.transaction():
             ids = {_kind(row): row.id for row in self._rows(worker_name, amounts, ())}
@@ -57,11 +57,13 @@ class Metrics:
             if new:
                 self._dialect.insert_all(self._metric, new)
 
-    def _rows(self, worker_name: str, kinds: Collection[Kind], columns: Collection[str]) -> Any:
+    def _rows(
+        self, worker_name: str, kinds: Collection[MetricKind], columns: Collection[str]
+    ) -> Any:
         metric = self._metric
         mine = metric.epoch_minute.belongs(sorted({kind.epoch_minute for kind in kinds}))
         mine &= metric.worker_name == worker_name
-        fields = [metric[name] for name in ("id", *Kind._fields, *columns)]
+        fields = [metric[name] for name in ("id", *MetricKind._fields, *columns)]
         return self._db(mine).select(*fields, orderby=metric.id)
 
     @again
@@ -80,5 +82,5 @@ class Metrics:
         return len(ids) == PRUNED
 
 
-def _kind(row: Any) -> Kind:
-    return Kind(row.epoch_minute, *(row[name] or "" for name in Kind._fields[1:]))
+def _kind(row: Any) -> MetricKind:
+    return MetricKind(row.epoch_minute, *(row[name] or "" for name in MetricKind._fields[1:]))

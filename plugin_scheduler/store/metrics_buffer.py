@@ -17,7 +17,7 @@ KEPT = 5000  # counts at most that wait for the database; the oldest are given u
 _COMPLETED = Outcome.COMPLETED
 
 
-class Kind(NamedTuple):
+class MetricKind(NamedTuple):
     """What is counted together."""
 
     epoch_minute: int
@@ -52,7 +52,7 @@ class Amount(NamedTuple):
         )
 
 
-class Count:
+class KindTotals:
     """Of one kind: all that this worker counted of it, and not only what is new. So it does no harm
     to write it twice, where nobody knows whether the first time has worked."""
 
@@ -71,13 +71,13 @@ class Count:
         return Amount(*mine).plus(self.before or Amount())
 
 
-class Tally:
+class MetricsBuffer:
     """Counts runs, and gives what is to be stored."""
 
     def __init__(self) -> None:
         self._minute = 0
-        self._current: dict[tuple[str | None, ...], Count] = {}
-        self._counts: dict[Kind, Count] = {}
+        self._current: dict[tuple[str | None, ...], KindTotals] = {}
+        self._counts: dict[MetricKind, KindTotals] = {}
 
     def add(self, minute: int, order: Order, outcome: str, seconds: float) -> None:
         """A run ended in that minute. One that was interrupted runs again, and does not count."""
@@ -104,33 +104,33 @@ class Tally:
             if waited > count.waited:
                 count.waited = waited
 
-    def _begin(self, key: tuple[str | None, ...]) -> Count:
+    def _begin(self, key: tuple[str | None, ...]) -> KindTotals:
         function, group, application = (part or "" for part in key)
-        kind = Kind(self._minute, function, group, application.partition("/")[0])
+        kind = MetricKind(self._minute, function, group, application.partition("/")[0])
         has_room = len(self._current) < KINDS
         if not has_room:
             kind = kind._replace(function_name="", group_name="")
-        count = self._counts.setdefault(kind, Count())
+        count = self._counts.setdefault(kind, KindTotals())
         if has_room:
             self._current[key] = count
         while len(self._counts) > KEPT:
             del self._counts[next(iter(self._counts))]
         return count
 
-    def unasked(self) -> list[Kind]:
+    def unasked(self) -> list[MetricKind]:
         """Kinds of which the database may have something from before."""
         return [kind for kind, count in self._counts.items() if count.before is None]
 
-    def told(self, before: Mapping[Kind, Amount]) -> None:
+    def told(self, before: Mapping[MetricKind, Amount]) -> None:
         """The database was asked for all those, and has this."""
         for kind in self.unasked():
             self._counts[kind].before = before.get(kind, Amount())
 
-    def news(self) -> dict[Kind, Amount]:
+    def news(self) -> dict[MetricKind, Amount]:
         """What is to be stored, in the place of what is there."""
         return {kind: count.total() for kind, count in self._counts.items() if count.is_new}
 
-    def stored(self, kinds: Collection[Kind]) -> None:
+    def stored(self, kinds: Collection[MetricKind]) -> None:
         """That has worked; what belongs to the past is forgotten."""
         for kind in kinds:
             self._counts[kind].is_new = False

@@ -21,7 +21,7 @@ from plugin_scheduler.database.dialects.base import Dialect, again
 from plugin_scheduler.database.dialects.bulk_sql import among
 from plugin_scheduler.database.dialects.sql_template import Holes
 from plugin_scheduler.scheduling.state_machine import Move, decide
-from plugin_scheduler.store.bulk import Batches, leaves_no_row
+from plugin_scheduler.store.bulk import BulkWrites, leaves_no_row
 from plugin_scheduler.store.task_rows import Rows
 from plugin_scheduler.store.transitions import move
 
@@ -36,12 +36,12 @@ class Wishes(NamedTuple):
     watched: dict[int, float]
 
 
-class Tasks:
+class TaskReports:
     """Tasks and their runs, as one worker sees them."""
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
         self._dialect, self._settings = dialect, settings
-        self.rows, self.batches = Rows(dialect), Batches(dialect, settings)
+        self.rows, self.batches = Rows(dialect), BulkWrites(dialect, settings)
         self.read = self.rows.read
         self._db = dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run

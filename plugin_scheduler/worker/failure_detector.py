@@ -16,7 +16,7 @@ from plugin_scheduler.core.types import Worker
 from plugin_scheduler.system.clock import Clock
 
 
-class Listening:
+class FailureDetector:
     """What one worker has heard of the others."""
 
     def __init__(self, settings: Settings, clock: Clock, own_name: str) -> None:

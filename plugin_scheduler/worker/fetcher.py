@@ -24,8 +24,8 @@ from plugin_scheduler.store import Store
 from plugin_scheduler.store.claims import Claim, Only
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker.claim_health import ClaimHealth
-from plugin_scheduler.worker.lease_guard import Held
-from plugin_scheduler.worker.shutdown import Staying
+from plugin_scheduler.worker.lease_guard import HeldRows
+from plugin_scheduler.worker.shutdown import Shutdown
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 AHEAD = 0.05  # seconds of work that may wait for each runner
@@ -43,14 +43,14 @@ LOOK_EVERY = 8.0  # seconds between two looks for due tasks that no bell told of
 CONTENDED_AGAIN = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds until tasks that others held are tried
 
 
-class Intake:
+class Fetcher:
     """Takes tasks for idle runners, and as many quick ones as they will soon do."""
 
     def __init__(
         self,
         store: Store,
         pool: Pool,
-        staying: Staying,
+        staying: Shutdown,
         settings: Settings,
         worker_name: str,
         functions: KnownFunctions,
@@ -64,7 +64,7 @@ class Intake:
         self._waiting: deque[Order] = deque()
         self._taken_at = 0.0
         self._unbegun: list[Order] = []
-        self._held = Held(clock)
+        self._held = HeldRows(clock)
         self._maybe_more = True
         self._due_at: float | None = None
         self._seconds: dict[str, float] = {}

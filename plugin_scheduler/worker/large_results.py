@@ -51,7 +51,7 @@ class Parcel:
     since: float = 0.0
 
 
-class Porters:
+class LargeResults:
     """The supervisor's side: results on their way."""
 
     def __init__(

@@ -34,11 +34,11 @@ def launch(specs: Sequence[Spec]) -> int:
     if len(specs) == 1:
         return run_worker(*specs[0])
     with Signals(signal.SIGCHLD) as signals:
-        return _Family(specs, signals).work()
+        return _Children(specs, signals).work()
 
 
 @dataclass
-class _Member:
+class _Child:
     """One worker of several."""
 
     spec: Spec
@@ -50,12 +50,12 @@ class _Member:
     code: int = 0
 
 
-class _Family:
+class _Children:
     """The workers of one command."""
 
     def __init__(self, specs: Sequence[Spec], signals: Signals) -> None:
         self._signals, self._leaving, self._told = signals, False, False
-        self._members = [_Member(spec, starts_at=0.0) for spec in specs]
+        self._members = [_Child(spec, starts_at=0.0) for spec in specs]
         #: Its other end closes when this process ends, however it does.
         self._lifeline, self._end = os.pipe()
 
@@ -116,7 +116,7 @@ class _Family:
         if all(one.code == EXIT_NO_DATABASE and one.process is None for one in self._members):
             self._leave()  # none is left to hide that from a service manager
 
-    def _bury(self, one: _Member) -> None:
+    def _bury(self, one: _Child) -> None:
         assert one.process is not None
         code, how = one.process.returncode, ended_how(wait_status(one.process))
         one.process, one.code = None, code if code >= 0 else 128 - code

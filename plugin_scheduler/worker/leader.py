@@ -29,7 +29,7 @@ from plugin_scheduler.store.maintenance_checks import (
 )
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker.event_queue import EventQueue
-from plugin_scheduler.worker.failure_detector import Listening
+from plugin_scheduler.worker.failure_detector import FailureDetector
 
 AT_LEAST_EVERY = 3.5  # seconds between two rounds, however seldom this worker beats
 PRUNE_EVERY = 600.0  # seconds between two looks for old counts; the rest of many comes sooner
@@ -37,7 +37,7 @@ PRUNE_ON = 10.0  # seconds
 SOON = 0.5  # seconds at least between two rounds that a doorbell asked for
 
 
-class Ticker:
+class Leader:
     """Leads while its lease holds; does the chores when asked."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Ticker:
         self._events = EventQueue(store, clock, worker_name) if events is None else events
         self._settings, self._given_back = settings, Counter[str]()
         self._store, self._clock, self._name = store, clock, worker_name
-        self._listening = Listening(settings, clock, worker_name)
+        self._listening = FailureDetector(settings, clock, worker_name)
         self._last_round = 0.0
         self._next_pruning = clock.monotonic() + PRUNE_ON
         self._rang = False

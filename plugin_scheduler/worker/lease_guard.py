@@ -29,7 +29,7 @@ class Outage:
 
     def __init__(self, settings: Settings, clock: Clock, allow: Callable[[float], None]) -> None:
         self._clock = clock
-        self._permission = Permission(settings, clock.monotonic(), allow)
+        self._permission = LeaseGuard(settings, clock.monotonic(), allow)
         # When the database is back, a beat of ours must come before others act on our silence.
         self._longest = max(OFTEN, settings.heartbeat * 2 / 3)
         self._since: float | None = None
@@ -86,7 +86,7 @@ class Outage:
         return seconds
 
 
-class Held:
+class HeldRows:
     """Runs whose rows, or whose task's, another transaction holds: when to try each again. Most
     are free in a moment."""
 
@@ -163,7 +163,7 @@ class StartPatience:
             tell("database_back", seconds=self._clock.monotonic() - self._since)
 
 
-class Permission:
+class LeaseGuard:
     """Until when this worker's runs may go on, whatever becomes of its supervisor.
 
     A beat allows it for as long as the lease. An outage that only we have adds nothing: past the

@@ -25,14 +25,14 @@ from plugin_scheduler.system.signals import DRAIN, KILL, RELOAD, STATE, Signals,
 from plugin_scheduler.worker import time_zones
 from plugin_scheduler.worker.claim_health import ClaimHealth
 from plugin_scheduler.worker.event_queue import EventQueue
-from plugin_scheduler.worker.fetcher import Intake
-from plugin_scheduler.worker.large_results import Porters
-from plugin_scheduler.worker.leader import Ticker
+from plugin_scheduler.worker.fetcher import Fetcher
+from plugin_scheduler.worker.large_results import LargeResults
+from plugin_scheduler.worker.leader import Leader
 from plugin_scheduler.worker.lease_guard import OFTEN, Outage, StartPatience
-from plugin_scheduler.worker.registration import Identity
-from plugin_scheduler.worker.reporter import Reporting
-from plugin_scheduler.worker.shutdown import Staying
-from plugin_scheduler.worker.stats import Vitals
+from plugin_scheduler.worker.registration import Registration
+from plugin_scheduler.worker.reporter import Reporter
+from plugin_scheduler.worker.shutdown import Shutdown
+from plugin_scheduler.worker.stats import WorkerStats
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 AUDIT_EVERY = 0.2  # seconds at least between two looks at orders, however often the bell rings
@@ -51,24 +51,24 @@ class Supervisor:
         pool: Pool,
         selector: selectors.BaseSelector,
         settings: Settings,
-        identity: Identity,
+        identity: Registration,
         clock: Clock,
     ) -> None:
         self._store, self._pool, self._selector = store, pool, selector
         self._settings, self._me, self._clock = settings, identity, clock
         self._bell = store.dialect.doorbell()
         self._events = EventQueue(store, clock, identity.name)
-        self._ticker = Ticker(store, settings, clock, identity.name, self._events)
-        self._staying = Staying(settings, clock)
+        self._ticker = Leader(store, settings, clock, identity.name, self._events)
+        self._staying = Shutdown(settings, clock)
         self._outage = Outage(settings, clock, pool.allow)
         functions = KnownFunctions(identity.tasks, settings.unknown_function_wait, clock)
         health = ClaimHealth(clock, self._events)
-        self._intake = Intake(
+        self._intake = Fetcher(
             store, pool, self._staying, settings, identity.name, functions, clock, health
         )
-        porters = Porters(identity.where, settings, identity.name, clock)
-        self._reporting = Reporting(store, porters, identity.name, clock)
-        self._vitals = Vitals(identity, settings, store, pool, clock)
+        porters = LargeResults(identity.where, settings, identity.name, clock)
+        self._reporting = Reporter(store, porters, identity.name, clock)
+        self._vitals = WorkerStats(identity, settings, store, pool, clock)
         self._worker_id = 0
         self._next_beat = 0.0
         self._next_audit = self._last_audit = 0.0

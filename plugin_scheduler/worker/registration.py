@@ -30,7 +30,7 @@ class Registered(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Identity:
+class Registration:
     """A worker, for others to know it by."""
 
     name: str
@@ -71,11 +71,11 @@ class Identity:
         return bool(store.workers.held(same))
 
 
-def identify(name: str | None, description: Mapping[str, Any]) -> Identity:
+def identify(name: str | None, description: Mapping[str, Any]) -> Registration:
     """The identity of a worker that starts now: host, process, and something nobody else has,
     since containers share host names and process numbers."""
     unique = f"{socket.gethostname()}#{os.getpid()}#{secrets.token_hex(3)}"
-    return Identity(
+    return Registration(
         name=name or unique,
         application=description["application_name"],
         tasks=tuple(description["tasks"]),
@@ -83,7 +83,7 @@ def identify(name: str | None, description: Mapping[str, Any]) -> Identity:
     )
 
 
-def describe_me(me: Identity) -> dict[str, Any]:
+def describe_me(me: Registration) -> dict[str, Any]:
     """What the worker's row says of its process."""
     return {
         "host": socket.gethostname(),

@@ -20,10 +20,10 @@ from plugin_scheduler.execution.live_run import LiveRun, Result
 from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.scheduling.state_machine import Move
 from plugin_scheduler.store import Store
-from plugin_scheduler.store.metrics_buffer import Tally
+from plugin_scheduler.store.metrics_buffer import MetricsBuffer
 from plugin_scheduler.system.clock import Clock
-from plugin_scheduler.worker.large_results import Delivery, Porters
-from plugin_scheduler.worker.lease_guard import Held
+from plugin_scheduler.worker.large_results import Delivery, LargeResults
+from plugin_scheduler.worker.lease_guard import HeldRows
 
 PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
 WATCHED_EVERY = 0.5  # seconds between two stores of a run's output while somebody looks at it
@@ -33,7 +33,7 @@ BOOT_TOLD_AGAIN = 300.0  # seconds until the same failure to start runners has i
 PORTER_EVERY = 0.02  # seconds between two looks at porters on their way
 
 
-class Ended(NamedTuple):
+class CountedRun(NamedTuple):
     """What is counted of a run."""
 
     order: Order
@@ -44,22 +44,22 @@ class Ended(NamedTuple):
 Done = list[tuple[Report, Move | None]]
 
 
-class Reporting:
+class Reporter:
     """The way back from the pool to the tables."""
 
-    def __init__(self, store: Store, porters: Porters, worker_name: str, clock: Clock) -> None:
+    def __init__(self, store: Store, porters: LargeResults, worker_name: str, clock: Clock) -> None:
         self._store, self._porters = store, porters
         self._name, self._clock = worker_name, clock
         self._results: list[Result] = []
-        self._held = Held(clock)
+        self._held = HeldRows(clock)
         self._refused: set[int] = set()
         self._watched: dict[int, float] = {}  # until when, by the run's number
         self.total = self.errors = self.boot_errors = 0
         self.boot_error: str | None = None
         self._boot_told: dict[str, float] = {}  # failures, and when each was told
-        self._tally = Tally()
+        self._tally = MetricsBuffer()
         self._minute = 0
-        self._uncounted: list[Ended] = []
+        self._uncounted: list[CountedRun] = []
         self._counting_trouble = ""
 
     def about(self) -> dict[str, Any]:
@@ -243,7 +243,7 @@ class Reporting:
             metrics.write(self._name, news)
             tally.stored(news)
 
-    def _count(self, ends: Sequence[Report | Ended]) -> None:
+    def _count(self, ends: Sequence[Report | CountedRun]) -> None:
         minute, add = self._minute, self._tally.add
         for end in ends:
             add(minute, end.order, end.outcome, end.seconds)
@@ -323,7 +323,7 @@ class Reporting:
         if delivery.was_in_time:
             result = delivery.result
             self._uncounted.append(
-                Ended(result.order, result.outcome, result.seconds)
+                CountedRun(result.order, result.outcome, result.seconds)
             )  # the database need not be there now
             seconds = delivery.result.seconds
             tell("run_completed", run=order.run_id, task=order.task.label, seconds=seconds)

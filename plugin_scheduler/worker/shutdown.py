@@ -25,7 +25,7 @@ EXIT_NO_DATABASE = 75  # the usual code for: try again later
 EXIT_SIGTERM = 128 + signal.SIGTERM
 
 
-class Staying:
+class Shutdown:
     """A worker only moves forward: from working to draining to gone; disabled is a rest."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:

@@ -14,7 +14,7 @@ from plugin_scheduler.core.errors import ConfigError, StoreUnavailable
 from plugin_scheduler.core.log_events import tell
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.execution.pool import Pool
-from plugin_scheduler.loaders import World
+from plugin_scheduler.loaders import LoadedApp
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM, Clock
 from plugin_scheduler.system.processes import ask_to_leave
@@ -28,14 +28,14 @@ LOADING = 120.0  # seconds for an app to be loaded
 ROOM_AGAIN = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds until the system is asked again for a process
 
 
-class NoRoom(Exception):
+class NoRoomForApp(Exception):
     """The system has no room for the process that loads the app."""
 
 
 def run_worker(
     spec: Mapping[str, Any],
     overrides: Mapping[str, Any],
-    world: World | None = None,
+    world: LoadedApp | None = None,
     clock: Clock = SYSTEM,
     lifeline: int = -1,
 ) -> int:
@@ -51,7 +51,7 @@ def run_worker(
         except ToldToLeave as told:
             tell("left_early", why=told)
             return told.exit_code
-        except (StoreUnavailable, NoRoom) as error:
+        except (StoreUnavailable, NoRoomForApp) as error:
             tell("start_failed", error=error)
             return EXIT_NO_DATABASE
 
@@ -59,7 +59,7 @@ def run_worker(
 def _run(
     spec: Mapping[str, Any],
     overrides: Mapping[str, Any],
-    world: World | None,
+    world: LoadedApp | None,
     clock: Clock,
     signals: Signals,
     lifeline: int,
@@ -147,7 +147,7 @@ def open_patiently(pool: Pool, pause: Callable[[float], None]) -> None:
         except (OSError, MemoryError) as error:
             what = f"{type(error).__name__}: {error}"
             if seconds is None:
-                raise NoRoom(f"no process can be made that loads the app: {what}") from error
+                raise NoRoomForApp(f"no process can be made that loads the app: {what}") from error
             if not told:
                 told = True
                 tell("room_awaited", seconds=sum(ROOM_AGAIN), error=what)

@@ -19,16 +19,16 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import Clock
-from plugin_scheduler.worker.registration import Identity, describe_me
+from plugin_scheduler.worker.registration import Registration, describe_me
 
 MEASURE_EVERY = 10.0  # seconds; to add up a process's memory takes the system a while
 
 
-class Vitals:
+class WorkerStats:
     """The part of a worker's row that it knows without asking how its work goes."""
 
     def __init__(
-        self, me: Identity, settings: Settings, store: Store, pool: Pool, clock: Clock
+        self, me: Registration, settings: Settings, store: Store, pool: Pool, clock: Clock
     ) -> None:
         self._me, self._settings, self._clock = me, settings, clock
         self._store, self._pool = store, pool

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from kit import Lab, eventually
 
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 from plugin_scheduler.queries.runs import Piece
 
 TALK = """
@@ -28,7 +28,7 @@ class Page:
 
     def __init__(self, lab: Lab, run_id: int) -> None:
         self.lab, self.run_id, self.text = lab, run_id, ""
-        self.browser = Browser(lab.fresh(), Settings(), "lab")
+        self.browser = Queries(lab.fresh(), Settings(), "lab")
         self.piece: Piece | None = None
 
     def look(self) -> None:

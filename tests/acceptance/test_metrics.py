@@ -9,7 +9,7 @@ from datetime import datetime
 
 from kit import COMMAND, KILL9, TERM, Lab, eventually
 
-from plugin_scheduler.queries import Browser, Charts
+from plugin_scheduler.queries import Charts, Queries
 
 SOURCE = """
 def nap(seconds=0.0):
@@ -23,7 +23,7 @@ def boom():
 def charts(lab: Lab, **parts: str) -> Charts:
     db = lab.fresh()
     try:
-        return Browser.of(lab.scheduler).charts("hour", **parts)
+        return Queries.of(lab.scheduler).charts("hour", **parts)
     finally:
         db.commit()
 
@@ -112,7 +112,7 @@ def test_a_worker_says_how_it_and_its_machine_are(each_lab: Lab) -> None:
     answer = subprocess.run(status, capture_output=True, text=True, check=False, env=env)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     (told,) = json.loads(answer.stdout)["workers"]
-    (seen,) = Browser.of(lab.scheduler).workers()
+    (seen,) = Queries.of(lab.scheduler).workers()
     lab.db.commit()
     assert told["memory"] == seen.memory > 10_000_000
     assert told["cpus"] >= 1 and told["load"] >= 0 and 0 <= told["cpu"]

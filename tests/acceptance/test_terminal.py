@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kit import COMMAND, Lab, eventually
 
-from plugin_scheduler.store.audit_log import Journal
+from plugin_scheduler.store.audit_log import AuditLog
 
 TASKS = """
     def add(a, b=1):
@@ -239,7 +239,7 @@ def test_what_is_done_at_a_terminal_is_kept_with_who_did_it(terminal: Terminal) 
     task_id = terminal.json("queue", "add", "1")["id"]
     terminal("stop", str(task_id))
     terminal("requeue", str(task_id))
-    notes = Journal(terminal.lab.db, terminal.lab.scheduler.now).of_task(task_id)
+    notes = AuditLog(terminal.lab.db, terminal.lab.scheduler.now).of_task(task_id)
     assert [note.did for note in notes] == ["requeue", "stop", "queue"]
     assert {note.who.partition("@")[2] for note in notes} == {f"{platform.node()} (terminal)"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from kit import COMMAND, Lab, eventually
 
-from plugin_scheduler.store.audit_log import Journal
+from plugin_scheduler.store.audit_log import AuditLog
 
 SOURCE = """
 import time
@@ -31,7 +31,7 @@ def said(*words: str) -> str:
 def events_of(lab: Lab, worker: str) -> list[str]:
     """Kinds of events of a worker, the oldest first."""
     lab.db.rollback()
-    notes = Journal(lab.db, lab.scheduler.now, "").of_worker(worker)
+    notes = AuditLog(lab.db, lab.scheduler.now, "").of_worker(worker)
     return [note.did for note in reversed(notes) if note.who == "scheduler"]
 
 

@@ -14,8 +14,8 @@ from plugin_scheduler import Scheduler
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.operations.bulk_actions import ACTS, MOST, Acted, Acts
-from plugin_scheduler.queries import Browser, Filter
-from plugin_scheduler.store.audit_log import Journal
+from plugin_scheduler.queries import Filter, Queries
+from plugin_scheduler.store.audit_log import AuditLog
 
 HOUR = timedelta(hours=1)
 Insert = Callable[..., int]
@@ -27,13 +27,13 @@ def scheduler(connect: Connect) -> Scheduler:
 
 
 @pytest.fixture
-def journal(scheduler: Scheduler) -> Journal:
-    return Journal(scheduler.db, scheduler.now)
+def journal(scheduler: Scheduler) -> AuditLog:
+    return AuditLog(scheduler.db, scheduler.now)
 
 
 @pytest.fixture
-def acts(scheduler: Scheduler, journal: Journal) -> Acts:
-    return Acts(scheduler, Browser.of(scheduler), journal, "ann")
+def acts(scheduler: Scheduler, journal: AuditLog) -> Acts:
+    return Acts(scheduler, Queries.of(scheduler), journal, "ann")
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_stop_ends_what_waits_asks_what_runs_and_skips_what_has_ended(
     assert acted.sentence("stop") == "Stopped, or told to stop: 2. Skipped: 1; has ended (1)."
 
 
-class Meanwhile(Browser):
+class Meanwhile(Queries):
     """A reader behind whose back a task ends just after it was looked at."""
 
     def some(self, ids: Any) -> Any:
@@ -80,7 +80,7 @@ class Meanwhile(Browser):
 
 @pytest.mark.parametrize("name", ["stop", "run_now", "enable", "disable"])
 def test_a_task_that_ended_in_the_meantime_is_skipped_and_has_no_note(
-    scheduler: Scheduler, journal: Journal, task: Insert, name: str
+    scheduler: Scheduler, journal: AuditLog, task: Insert, name: str
 ) -> None:
     acts = Acts(scheduler, Meanwhile.of(scheduler), journal, "ann")
     columns = {"next_run_time": scheduler.now() + HOUR, "enabled": name != "enable"}
@@ -145,7 +145,7 @@ def test_priority_and_group_are_checked_as_their_columns_are(
 
 
 def test_delete_takes_runs_along_and_leaves_a_note(
-    acts: Acts, task: Insert, scheduler: Scheduler, journal: Journal
+    acts: Acts, task: Insert, scheduler: Scheduler, journal: AuditLog
 ) -> None:
     gone, stays = task(TaskStatus.FAILED), task()
     run = scheduler.db.scheduler_run
@@ -158,7 +158,7 @@ def test_delete_takes_runs_along_and_leaves_a_note(
 
 
 def test_who_did_what_to_which_task_is_kept_and_not_of_those_that_were_skipped(
-    acts: Acts, task: Insert, journal: Journal
+    acts: Acts, task: Insert, journal: AuditLog
 ) -> None:
     waits, ended = task(), task(TaskStatus.FAILED)
     acts.act("set_priority", [waits], 7)
@@ -200,11 +200,11 @@ def test_all_that_match_are_gone_through_once_though_they_match_no_more_or_more_
         assert step.acted.done <= 3
     assert done == len(failed) and 3 <= steps <= 4
     assert {row(scheduler, one).status for one in failed} == {TaskStatus.QUEUED}
-    assert Browser.of(scheduler).count(wanted).number == steps
+    assert Queries.of(scheduler).count(wanted).number == steps
 
 
 def test_nothing_is_kept_before_the_caller_commits(
-    acts: Acts, task: Insert, scheduler: Scheduler, journal: Journal
+    acts: Acts, task: Insert, scheduler: Scheduler, journal: AuditLog
 ) -> None:
     one = task()
     scheduler.db.commit()
@@ -221,7 +221,9 @@ def test_a_worker_copes_with_whatever_is_done_to_the_task_it_runs(lab: Lab) -> N
                 time.sleep(0.01)
     """)
     lab.start_worker("-n", "2")
-    acts = Acts(lab.scheduler, Browser.of(lab.scheduler), Journal(lab.db, lab.scheduler.now), "ann")
+    acts = Acts(
+        lab.scheduler, Queries.of(lab.scheduler), AuditLog(lab.db, lab.scheduler.now), "ann"
+    )
     kept, gone = (lab.queue("wait", str(lab.folder / name)) for name in ("kept", "gone"))
     for name in ("kept", "gone"):
         eventually((lab.folder / f"{name}.began").exists)

@@ -8,7 +8,7 @@ import pytest
 from shelf import NOW, Shelf
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus
-from plugin_scheduler.queries import Count, Filter
+from plugin_scheduler.queries import CappedCount, Filter
 from plugin_scheduler.queries.views import span
 
 
@@ -19,7 +19,7 @@ def test_filters_combine_and_are_counted_without_the_limit(shelf: Shelf) -> None
     shelf.task(status=TaskStatus.FAILED, group_name="mail", function_name="other")
     parts = {"status": [TaskStatus.FAILED], "group": "mail", "function": "add"}
     assert shelf.ids(**parts, limit=2) == wanted[:0:-1]
-    assert shelf.browser.count(Filter(**parts, limit=2)) == Count(3)
+    assert shelf.browser.count(Filter(**parts, limit=2)) == CappedCount(3)
 
 
 @pytest.mark.parametrize("text", ["INVOICE", "send_", "u-u-1", "Müller", "50%", 'say "hi"', "c:\\"])

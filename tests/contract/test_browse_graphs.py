@@ -12,7 +12,7 @@ from kit import Lab
 from plugin_scheduler import JobGraph
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OnChildFailure, RunStatus, TaskStatus
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 from plugin_scheduler.queries.graphs import Graph
 
 NOW = datetime(2026, 1, 31, 12, 0)
@@ -23,7 +23,7 @@ class Shelf:
 
     def __init__(self, lab: Lab) -> None:
         self.db = lab.db
-        self.browser = Browser(self.db, Settings(), "lab")
+        self.browser = Queries(self.db, Settings(), "lab")
 
     def task(self, **columns: Any) -> int:
         given = {"function_name": "add", "next_run_time": NOW, **columns}

@@ -9,7 +9,7 @@ from kit import Lab
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.queries import Browser, Link
+from plugin_scheduler.queries import Link, Queries
 
 
 class Shelf:
@@ -17,7 +17,7 @@ class Shelf:
 
     def __init__(self, lab: Lab) -> None:
         self.db = lab.db
-        self.browser = Browser(self.db, Settings(), "lab")
+        self.browser = Queries(self.db, Settings(), "lab")
 
     def task(self, name: str, **columns: Any) -> int:
         return int(self.db.scheduler_task.insert(function_name="f", task_name=name, **columns))

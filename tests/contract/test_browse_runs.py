@@ -11,7 +11,7 @@ from kit import Lab
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import RunStatus
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 from plugin_scheduler.queries.runs import COMPARED, PIECE, RESULT, Piece
 from plugin_scheduler.system.clock import TurnedClock
 
@@ -23,7 +23,7 @@ class Desk:
 
     def __init__(self, lab: Lab) -> None:
         self.db = lab.db
-        self.browser = Browser(self.db, Settings(), "lab", (), TurnedClock(NOW))
+        self.browser = Queries(self.db, Settings(), "lab", (), TurnedClock(NOW))
         self.browser._dialect.epoch = TurnedClock(NOW).epoch
         self.task_id = self.task()
         self.run_id = self.run()

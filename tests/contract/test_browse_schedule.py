@@ -16,7 +16,7 @@ from plugin_scheduler.models import INDEXES
 from plugin_scheduler import JobGraph
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import RunStatus, TaskStatus
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)
@@ -32,9 +32,9 @@ class Shelf:
         with self.browser._dialect.reading():
             self.browser._dialect.prepare_tables(INDEXES)
 
-    def browser_of(self, application: str) -> Browser:
+    def browser_of(self, application: str) -> Queries:
         clock = TurnedClock(NOW)
-        browser = Browser(self.db, Settings(), application, (), clock)
+        browser = Queries(self.db, Settings(), application, (), clock)
         browser._dialect.epoch = clock.epoch  # also where a server has a clock of its own
         return browser
 

@@ -10,8 +10,8 @@ from kit import Lab
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import RunStatus, WorkerStatus
-from plugin_scheduler.queries import Browser
-from plugin_scheduler.queries.timeline import Row, begin_in_lane
+from plugin_scheduler.queries import Queries
+from plugin_scheduler.queries.timeline import WorkerTimeline, begin_in_lane
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)
@@ -23,7 +23,7 @@ class Shelf:
 
     def __init__(self, lab: Lab) -> None:
         self.db, self.clock = lab.db, TurnedClock(NOW)
-        self.browser = Browser(self.db, Settings(), "lab", (), self.clock)
+        self.browser = Queries(self.db, Settings(), "lab", (), self.clock)
         self.browser._dialect.epoch = self.clock.epoch  # also where a server has its own
         self.task_id = self.task()
 
@@ -69,7 +69,7 @@ class Shelf:
             worker_name=worker, function_name="add", completed=runs, run_seconds=seconds, **given
         )
 
-    def rows(self, minutes: int = 60) -> dict[str, Row]:
+    def rows(self, minutes: int = 60) -> dict[str, WorkerTimeline]:
         return {row.worker: row for row in self.browser.timeline(60 * minutes).rows}
 
 

@@ -11,10 +11,10 @@ from home import Connect, engine_on, scheduler_on
 from kit import Lab
 
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.metrics import KEPT, PRUNED
-from plugin_scheduler.store.metrics_buffer import Amount, Kind
+from plugin_scheduler.store.metrics_buffer import Amount, MetricKind
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0, 30)
@@ -29,8 +29,8 @@ def store(connect: Connect) -> Iterator[Store]:
         yield store
 
 
-def kind(minute: int = MINUTE, function: str = "add", group: str = "main") -> Kind:
-    return Kind(minute, function, group, "lab")
+def kind(minute: int = MINUTE, function: str = "add", group: str = "main") -> MetricKind:
+    return MetricKind(minute, function, group, "lab")
 
 
 def rows(store: Store) -> list[tuple[str, int, int, float]]:
@@ -76,9 +76,9 @@ class Week:
     def __init__(self, lab: Lab) -> None:
         self.metric, self.browser = lab.db.scheduler_metric, self.browser_of(lab, "lab")
 
-    def browser_of(self, lab: Lab, application: str) -> Browser:
+    def browser_of(self, lab: Lab, application: str) -> Queries:
         clock = TurnedClock(NOW)
-        browser = Browser(lab.db, Settings(), application, (), clock)
+        browser = Queries(lab.db, Settings(), application, (), clock)
         browser._dialect.epoch = clock.epoch  # also where a server has a clock of its own
         return browser
 

@@ -14,7 +14,7 @@ from plugin_scheduler.core.errors import BadTask, NotFound
 from plugin_scheduler.core.redaction import HIDDEN
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.operations.edit_task import EDITABLE, as_text
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 
 NINE = datetime(2031, 5, 1, 9, 0)
 
@@ -30,7 +30,7 @@ def row_of(scheduler: Scheduler, task_id: int) -> Any:
 
 def shown(scheduler: Scheduler, task_id: int) -> dict[str, str]:
     """What a form has: texts, and dots for secrets."""
-    row, view = row_of(scheduler, task_id), Browser.of(scheduler).task(task_id)
+    row, view = row_of(scheduler, task_id), Queries.of(scheduler).task(task_id)
     assert view is not None
     texts = {name: as_text(row[name]) for name in EDITABLE}
     return {**texts, "args": view.args, "vars": view.vars}
@@ -212,7 +212,7 @@ def hidden() -> str:
 def test_what_is_secret_stays_so_with_other_arguments(secretive: Scheduler) -> None:
     task_id = secretive.queue_task("join", ["ann", "x"], secret=["rest"]).id
     row = edited(secretive, task_id, args='["ann", "x", "y", "z"]')
-    view = Browser.of(secretive).task(task_id)
+    view = Queries.of(secretive).task(task_id)
     assert view is not None and json.loads(view.args) == ["ann", HIDDEN, HIDDEN, HIDDEN]
     assert json.loads(row.args) == ["ann", "x", "y", "z"]
     row = edited(secretive, task_id, secret="")

@@ -13,7 +13,7 @@ from plans import heard
 from plugin_scheduler.core.reasons import Reason, ReasonCode, reason_columns
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)
@@ -36,7 +36,7 @@ class Ward:
 
     def __init__(self, db: Any) -> None:
         self.db, self.clock, self._minutes = db, TurnedClock(NOW), 0
-        self.browser = Browser(db, Settings(), "lab", (), self.clock)
+        self.browser = Queries(db, Settings(), "lab", (), self.clock)
         self.browser._dialect.epoch = self.clock.epoch  # also where a server has its own
 
     def task(self, status: str = TaskStatus.FAILED, **columns: Any) -> int:

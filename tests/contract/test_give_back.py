@@ -14,7 +14,7 @@ from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.worker.fetcher import Intake
+from plugin_scheduler.worker.fetcher import Fetcher
 from plugin_scheduler.worker.lease_guard import PAUSES
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
@@ -39,7 +39,7 @@ def test_a_row_that_somebody_holds_keeps_only_its_own_task(connect: Connect) -> 
         caller.commit()
         staying = SimpleNamespace(takes_work=True)
         functions = KnownFunctions(["add"], 60, clock)
-        intake = Intake(store, nobody, staying, Settings(), "me", functions, clock)  # type: ignore[arg-type]
+        intake = Fetcher(store, nobody, staying, Settings(), "me", functions, clock)  # type: ignore[arg-type]
         orders = store.claims.take("me", ["main"], 3, store.dialect.now()).orders
         scheduler.stop_task(ids[1])  # and does not commit yet
         intake.collect(News(unbegun=orders))

@@ -19,7 +19,7 @@ from plugin_scheduler.system.signals import Signals
 from plugin_scheduler.worker import fetcher, shutdown
 from plugin_scheduler.worker.lease_guard import StartPatience
 from plugin_scheduler.worker.main_loop import Supervisor
-from plugin_scheduler.worker.registration import Identity
+from plugin_scheduler.worker.registration import Registration
 
 ME = "me"
 
@@ -47,7 +47,7 @@ def test_an_order_to_terminate_ends_a_worker_while_a_run_cannot_be_given_back(
     with engine_on(connect) as store, engine_on(connect) as other, caplog.at_level(logging.INFO):
         with selectors.DefaultSelector() as selector, Signals() as signals:
             pool, settings = NoRunners({}, selector, SYSTEM), Settings(heartbeat=1, grace=0)
-            me = Identity(ME, "lab", ("add",), {})
+            me = Registration(ME, "lab", ("add",), {})
             supervisor = Supervisor(store, pool, selector, settings, me, SYSTEM)
 
             def begin() -> None:

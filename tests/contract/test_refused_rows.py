@@ -15,14 +15,14 @@ from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome, RunStatus, TaskStatus
 from plugin_scheduler.execution.live_run import LiveRun, Result
-from plugin_scheduler.execution.output_buffer import Output
+from plugin_scheduler.execution.output_buffer import OutputBuffer
 from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.worker.fetcher import Intake
-from plugin_scheduler.worker.large_results import Porters
-from plugin_scheduler.worker.leader import Ticker
-from plugin_scheduler.worker.reporter import REFUSED_AGAIN, Reporting
+from plugin_scheduler.worker.fetcher import Fetcher
+from plugin_scheduler.worker.large_results import LargeResults
+from plugin_scheduler.worker.leader import Leader
+from plugin_scheduler.worker.reporter import REFUSED_AGAIN, Reporter
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 ME = "me"
@@ -35,7 +35,7 @@ def taken(store: Store) -> list[Order]:
 
 
 def live(order: Order, clock: TurnedClock) -> LiveRun:
-    run = LiveRun(order, Settings(), clock.monotonic() - 100, Output(1000))
+    run = LiveRun(order, Settings(), clock.monotonic() - 100, OutputBuffer(1000))
     run.progressed({"at": 1, "of": 2, "text": "half"})
     return run
 
@@ -56,7 +56,7 @@ def test_a_row_that_refuses_everything_keeps_no_other_row_from_being_stored(
     with engine_on(connect) as store, caplog.at_level(logging.WARNING):
         bad, good = taken(store)
         ask(db, REFUSING[engine], "scheduler_run", bad.run_id)
-        reporting = Reporting(store, Porters({}, Settings(), ME), ME, clock)
+        reporting = Reporter(store, LargeResults({}, Settings(), ME), ME, clock)
         runs = [live(bad, clock), live(good, clock)]
         for _ in range(3):
             reporting.save_live(runs)
@@ -93,7 +93,7 @@ def test_a_row_that_refuses_to_be_given_back_keeps_no_other_from_it(connect: Con
     with engine_on(connect) as store:
         bad, good = taken(store)
         ask(db, REFUSING[engine], "scheduler_task", bad.task.id)
-        intake = Intake(store, nobody, staying, Settings(), ME, functions, clock)  # type: ignore[arg-type]
+        intake = Fetcher(store, nobody, staying, Settings(), ME, functions, clock)  # type: ignore[arg-type]
         intake.collect(News(unbegun=[bad, good]))
         for _ in range(3):
             intake.feed()
@@ -125,7 +125,7 @@ def test_a_row_that_refuses_to_go_back_from_a_worker_keeps_no_other_from_it(
         ask(db, more, "scheduler_task", ids[2])
         store.db(store.db.scheduler_worker.worker_name == "dead").update(lease_until=1.0)
         store.db.commit()
-        ticker = Ticker(store, Settings(heartbeat=1), clock, ME)
+        ticker = Leader(store, Settings(heartbeat=1), clock, ME)
         for _ in range(8):
             clock.turn(1)
             workers = ticker.stand_for_election(worker_id)
@@ -169,7 +169,7 @@ def test_a_chore_that_the_database_refuses_does_not_end_the_leader(
     ask(db, REFUSING["sqlite"], "scheduler_task", late)
     with engine_on(connect) as store, caplog.at_level(logging.WARNING):
         worker_id = store.workers.register(ME, {})
-        ticker = Ticker(store, Settings(heartbeat=1), clock, ME)
+        ticker = Leader(store, Settings(heartbeat=1), clock, ME)
         for _ in range(3):
             clock.turn(1)
             ticker.look_after(ticker.stand_for_election(worker_id), ())

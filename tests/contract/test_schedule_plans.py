@@ -15,7 +15,7 @@ from plugin_scheduler.models import INDEXES
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW, DAY = datetime(2026, 5, 1, 9), timedelta(days=1)
@@ -31,7 +31,7 @@ def database(request: pytest.FixtureRequest, servers: Shared) -> Iterator[Databa
 
 
 @pytest.fixture
-def browser(connect: Connect) -> Browser:
+def browser(connect: Connect) -> Queries:
     """One whose tables hold many one-off tasks and a few that repeat."""
     db = connect()
     scheduler_on(db)
@@ -39,7 +39,7 @@ def browser(connect: Connect) -> Browser:
     db.scheduler_task.bulk_insert(waiting)
     db.scheduler_task.bulk_insert([row(-number, NOW, repeats=0) for number in range(1, 11)])
     clock = TurnedClock(NOW)
-    browser = Browser(db, Settings(), "lab", (), clock)
+    browser = Queries(db, Settings(), "lab", (), clock)
     browser._dialect.epoch = clock.epoch
     with browser._dialect.reading():
         assert browser._dialect.prepare_tables(INDEXES) == []
@@ -53,7 +53,7 @@ def row(number: int, due: datetime, **columns: Any) -> dict[str, Any]:
     return {"function_name": "add", "application_name": "lab", **given}
 
 
-def asked(browser: Browser, what: Any) -> str:
+def asked(browser: Queries, what: Any) -> str:
     """What the database would do for these questions about tasks, in its own words."""
     db = browser._db
     db._timings.clear()
@@ -63,14 +63,14 @@ def asked(browser: Browser, what: Any) -> str:
     return "\n".join(str(line) for sql in sent for line in db.executesql(f"{how} {sql}"))
 
 
-def test_repeating_tasks_are_read_from_their_own_index(browser: Browser) -> None:
+def test_repeating_tasks_are_read_from_their_own_index(browser: Queries) -> None:
     assert len(browser.repeating().items) == 10
     words = asked(browser, browser.repeating)
     assert "scheduler_task_repeat_idx" in words and "claim_idx" not in words
     assert not re.search(WHOLE, words), words
 
 
-def test_one_off_tasks_are_read_as_they_are_due_and_never_sorted(browser: Browser) -> None:
+def test_one_off_tasks_are_read_as_they_are_due_and_never_sorted(browser: Queries) -> None:
     found = browser.one_offs(NOW, NOW + DAY, limit=50)
     assert len(found.items) == 50 and found.more
     words = asked(browser, lambda: browser._in_level(*level(browser), NOW, NOW + DAY, 50))
@@ -78,12 +78,12 @@ def test_one_off_tasks_are_read_as_they_are_due_and_never_sorted(browser: Browse
     assert not [word for word in SORTING if word in words], words
 
 
-def level(browser: Browser) -> tuple[Any]:
+def level(browser: Queries) -> tuple[Any]:
     task = browser._task
     stretch = (task.group_name == "main") & (task.priority == 3)
     return ((task.status == TaskStatus.QUEUED) & stretch,)
 
 
-def test_no_question_of_a_calendar_reads_all_tasks(browser: Browser) -> None:
+def test_no_question_of_a_calendar_reads_all_tasks(browser: Queries) -> None:
     assert not re.search(WHOLE, asked(browser, lambda: browser.next_hours(most=50)))
     assert not re.search(WHOLE, asked(browser, lambda: browser.next_days(most=50)))

@@ -14,7 +14,7 @@ from plans import heard
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
-from plugin_scheduler.queries import Browser, Count, Filter, Listing
+from plugin_scheduler.queries import CappedCount, Filter, Listing, Queries
 from plugin_scheduler.system.clock import TurnedClock
 
 NOW = datetime(2026, 1, 31, 12, 0)
@@ -30,8 +30,8 @@ def db(connect: Connect) -> Any:
 
 
 @pytest.fixture
-def browser(db: Any) -> Browser:
-    return Browser(db, Settings(), "lab", (), TurnedClock(NOW))
+def browser(db: Any) -> Queries:
+    return Queries(db, Settings(), "lab", (), TurnedClock(NOW))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def ids(page: Listing) -> list[int]:
     return [one.id for one in page.items]
 
 
-def pages(browser: Browser, wanted: Filter) -> Iterator[Listing]:
+def pages(browser: Queries, wanted: Filter) -> Iterator[Listing]:
     """From the first to the last."""
     while True:
         page = browser.tasks(wanted)
@@ -68,7 +68,7 @@ def pages(browser: Browser, wanted: Filter) -> Iterator[Listing]:
     ],
 )
 def test_every_order_is_paged_from_end_to_end_and_back(
-    browser: Browser, task: Insert, sort: str, order: list[int]
+    browser: Queries, task: Insert, sort: str, order: list[int]
 ) -> None:
     soon, later = NOW, NOW + HOUR
     made = [
@@ -90,7 +90,7 @@ def test_every_order_is_paged_from_end_to_end_and_back(
     assert (ids(first), first.before) == (wanted[:3], None)
 
 
-def test_a_page_before_the_second_task_is_the_first_page(browser: Browser, task: Insert) -> None:
+def test_a_page_before_the_second_task_is_the_first_page(browser: Queries, task: Insert) -> None:
     made = [task() for _ in range(4)]
     page = browser.tasks(Filter(before=made[2], limit=3))
     assert (ids(page), page.before, page.after) == (made[:0:-1], None, str(made[1]))
@@ -98,14 +98,14 @@ def test_a_page_before_the_second_task_is_the_first_page(browser: Browser, task:
 
 @pytest.mark.parametrize("wrong", [Filter(sort="colour"), Filter(time="tea_time", since=NOW)])
 def test_an_order_or_a_time_that_there_is_not_is_a_mistake(
-    browser: Browser, task: Insert, wrong: Filter
+    browser: Queries, task: Insert, wrong: Filter
 ) -> None:
     task()
     with pytest.raises(BadTask, match=r"colour|tea_time"):
         browser.tasks(wrong)
 
 
-def test_a_cursor_that_is_none_leads_to_the_first_page(browser: Browser, task: Insert) -> None:
+def test_a_cursor_that_is_none_leads_to_the_first_page(browser: Queries, task: Insert) -> None:
     made = task()
     for cursor in ("nonsense", "-1", "9" * 40, "~", "1.5"):
         assert ids(browser.tasks(Filter(after=cursor))) == [made]
@@ -128,7 +128,7 @@ def test_a_cursor_that_is_none_leads_to_the_first_page(browser: Browser, task: I
     ids=str,
 )
 def test_each_part_of_a_filter_finds_what_it_means(
-    browser: Browser, task: Insert, parts: dict[str, Any]
+    browser: Queries, task: Insert, parts: dict[str, Any]
 ) -> None:
     wanted = task(
         status=TaskStatus.FAILED,
@@ -144,10 +144,10 @@ def test_each_part_of_a_filter_finds_what_it_means(
     task(last_run_time=NOW - 2 * HOUR)
     for sort in ("newest", "name"):
         assert ids(browser.tasks(Filter(**parts, sort=sort))) == [wanted]
-    assert browser.count(Filter(**parts)) == Count(1)
+    assert browser.count(Filter(**parts)) == CappedCount(1)
 
 
-def test_the_opposite_of_a_switch_finds_the_others(browser: Browser, task: Insert) -> None:
+def test_the_opposite_of_a_switch_finds_the_others(browser: Queries, task: Insert) -> None:
     task(enabled=False, repeats=0)
     plain, old = task(repeats=1), task(repeats=None)
     assert ids(browser.tasks(Filter(repeating=False))) == [old, plain]
@@ -155,7 +155,7 @@ def test_the_opposite_of_a_switch_finds_the_others(browser: Browser, task: Inser
 
 
 def test_text_is_found_in_what_the_latest_run_left_where_that_is_asked_for(
-    browser: Browser, task: Insert, db: Any
+    browser: Queries, task: Insert, db: Any
 ) -> None:
     columns = ("run_output", "traceback", "run_result")
     made = [task() for _ in columns]
@@ -169,16 +169,16 @@ def test_text_is_found_in_what_the_latest_run_left_where_that_is_asked_for(
     assert ids(browser.tasks(Filter(text="older", in_output=True))) == []
 
 
-def test_what_is_secret_is_not_found_by_guessing(browser: Browser, task: Insert) -> None:
+def test_what_is_secret_is_not_found_by_guessing(browser: Queries, task: Insert) -> None:
     task(args='["hunter2"]', vars='{"p": "hunter2"}', secret=["p", 0])
     for in_output in (True, False):
-        assert browser.count(Filter(text="hunter2", in_output=in_output)) == Count(0)
-    assert browser.count(Filter(text="add")) == Count(1)
+        assert browser.count(Filter(text="hunter2", in_output=in_output)) == CappedCount(0)
+    assert browser.count(Filter(text="add")) == CappedCount(1)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # a server keeps times alone there
 def test_a_row_that_cannot_be_read_is_told_and_hides_no_other(
-    browser: Browser, task: Insert, db: Any
+    browser: Queries, task: Insert, db: Any
 ) -> None:
     good, bad, other = task(), task(), task()
     db.executesql(f"UPDATE scheduler_task SET stop_time = 'at noon' WHERE id = {bad}")
@@ -195,10 +195,10 @@ class Slow:
 
     def __init__(self, db: Any) -> None:
         self.clock, self._db = TurnedClock(NOW), db
-        self.browser = Browser(db, Settings(), "lab", (), self.clock)
+        self.browser = Queries(db, Settings(), "lab", (), self.clock)
         self.seconds = 0.05
 
-    def ask(self, ask: Callable[[Browser], Any]) -> tuple[Any, int]:
+    def ask(self, ask: Callable[[Queries], Any]) -> tuple[Any, int]:
         """What it answers, and after how many statements."""
         with heard(self._db, lambda: self.clock.turn(self.seconds)) as sent:
             answer = ask(self.browser)
@@ -255,7 +255,7 @@ def test_what_takes_too_long_to_sort_comes_newest_first_and_says_so(
 
 
 def test_ids_for_a_batch_come_rising_and_none_that_came_later(
-    browser: Browser, task: Insert
+    browser: Queries, task: Insert
 ) -> None:
     made = [task(group_name="mail") for _ in range(5)]
     task()

@@ -17,7 +17,7 @@ from plugin_scheduler.models import INDEXES
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.database.dialects import dialect_for
-from plugin_scheduler.queries import Browser, Count, Filter
+from plugin_scheduler.queries import CappedCount, Filter, Queries
 from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 
 MANY, FEW = 12_000, 300
@@ -33,7 +33,7 @@ def database(request: pytest.FixtureRequest, servers: Shared) -> Iterator[Databa
 
 
 @pytest.fixture
-def browser(connect: Connect) -> Browser:
+def browser(connect: Connect) -> Queries:
     """Of many tasks that are done, between some that failed and a few that come again; the time
     stands still, so that there is enough of it."""
     db = connect()
@@ -45,7 +45,7 @@ def browser(connect: Connect) -> Browser:
     for table in ("scheduler_task", "scheduler_run"):
         db.executesql(f"ANALYZE {'TABLE ' if is_mysql(db) else ''}{table}")
     db.commit()
-    return Browser(db, Settings(), "", (), TurnedClock(NOW))
+    return Queries(db, Settings(), "", (), TurnedClock(NOW))
 
 
 def fill(db: Any, status: str, group: str, repeats: int, count: int) -> None:
@@ -57,7 +57,7 @@ def fill(db: Any, status: str, group: str, repeats: int, count: int) -> None:
     db.commit()
 
 
-def said(browser: Browser, wanted: Filter) -> list[str]:
+def said(browser: Queries, wanted: Filter) -> list[str]:
     with heard(browser._db) as sent:
         browser.tasks(wanted)
         browser.count(wanted)
@@ -81,7 +81,7 @@ FILTERS = [
 
 @pytest.mark.parametrize("wanted", FILTERS, ids=lambda wanted: repr(wanted)[:60])
 def test_no_statement_reads_all_tasks_but_those_that_count_up_to_the_limit(
-    browser: Browser, wanted: Filter
+    browser: Queries, wanted: Filter
 ) -> None:
     statements = said(browser, wanted)
     for sql in statements:
@@ -99,7 +99,7 @@ def test_no_statement_reads_all_tasks_but_those_that_count_up_to_the_limit(
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_sqlite_walks_a_step_by_the_primary_key_and_sorts_nothing(browser: Browser) -> None:
+def test_sqlite_walks_a_step_by_the_primary_key_and_sorts_nothing(browser: Queries) -> None:
     wanted = Filter(status=(TaskStatus.COMPLETED,), group="main", worker="w", repeating=False)
     step = (browser._task.id >= 100) & (browser._task.id <= 2000)
     query = browser._set(browser._matching(wanted, step))
@@ -107,28 +107,28 @@ def test_sqlite_walks_a_step_by_the_primary_key_and_sorts_nothing(browser: Brows
     assert "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in words and "B-TREE" not in words
 
 
-def test_a_few_are_found_by_the_index_at_the_other_end_of_many(browser: Browser) -> None:
+def test_a_few_are_found_by_the_index_at_the_other_end_of_many(browser: Queries) -> None:
     wanted = Filter(status=(TaskStatus.FAILED,), limit=20)
     page = browser.tasks(wanted)
     assert len(page.items) == 20 and page.looked_to is None
     with heard(browser._db) as sent:
         browser.tasks(wanted)
     assert len(sent) <= 6
-    assert browser.count(wanted) == Count(FEW)
+    assert browser.count(wanted) == CappedCount(FEW)
 
 
-def test_a_count_ends_at_the_limit_and_says_so(browser: Browser) -> None:
+def test_a_count_ends_at_the_limit_and_says_so(browser: Queries) -> None:
     assert str(browser.count(Filter())) == "10,000+"
-    assert browser.count(Filter(status=(TaskStatus.COMPLETED,))) == Count(10_000, more=True)
-    assert browser.count(Filter(function="add", text="QUEUED-")) == Count(FEW)
+    assert browser.count(Filter(status=(TaskStatus.COMPLETED,))) == CappedCount(10_000, more=True)
+    assert browser.count(Filter(function="add", text="QUEUED-")) == CappedCount(FEW)
 
 
-def test_what_is_too_much_to_sort_is_not_even_tried(browser: Browser) -> None:
+def test_what_is_too_much_to_sort_is_not_even_tried(browser: Queries) -> None:
     with heard(browser._db) as sent:
         page = browser.tasks(Filter(sort="next run", limit=5))
     assert page.notes and len(page.items) == 5 and len(sent) <= 9
 
 
-def test_a_page_is_sorted_where_all_that_fit_are_found_in_time(browser: Browser) -> None:
+def test_a_page_is_sorted_where_all_that_fit_are_found_in_time(browser: Queries) -> None:
     page = browser.tasks(Filter(text="FAILED-", sort="next run", limit=5))
     assert page.sort == "next run" and len(page.items) == 5 and not page.notes

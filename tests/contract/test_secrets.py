@@ -10,7 +10,7 @@ from home import Connect, scheduler_on
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.core.redaction import HIDDEN
-from plugin_scheduler.queries import Browser, Filter
+from plugin_scheduler.queries import Filter, Queries
 from plugin_scheduler.queries.views import TaskView, plain
 
 
@@ -31,7 +31,7 @@ def scheduler(connect: Connect) -> Scheduler:
 
 
 def seen(scheduler: Scheduler, ref: Any) -> TaskView:
-    task = Browser.of(scheduler).task(ref)
+    task = Queries.of(scheduler).task(ref)
     assert task is not None
     return task
 
@@ -193,7 +193,7 @@ def test_a_form_of_the_database_admin_keeps_the_column_as_it_is(scheduler: Sched
 def test_a_search_does_not_find_what_is_hidden(scheduler: Scheduler) -> None:
     secret = scheduler.queue_task(join, ["ann", "hunter2"]).id
     plain_one = scheduler.queue_task(log_in, ["bob", "hunter2"]).id
-    browser = Browser.of(scheduler)
+    browser = Queries.of(scheduler)
     found = [task.id for task in browser.tasks(Filter(text="hunter2")).items]
     assert found == [plain_one] and browser.count(Filter(text="hunter2")).number == 1
     assert [task.id for task in browser.tasks(Filter(text="join")).items] == [secret]
@@ -201,6 +201,6 @@ def test_a_search_does_not_find_what_is_hidden(scheduler: Scheduler) -> None:
 
 def test_no_view_holds_a_secret(scheduler: Scheduler) -> None:
     scheduler.queue_task(join, ["ann", "hunter2"], {"token": "hunter2"}, secret=["token"])
-    browser = Browser.of(scheduler)
+    browser = Queries.of(scheduler)
     shown = [plain(task) for task in browser.tasks(Filter()).items]
     assert shown and "hunter2" not in repr((shown, browser.overview()))

@@ -15,7 +15,7 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, TaskStatus
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.worker.fetcher import MOST, Intake
+from plugin_scheduler.worker.fetcher import MOST, Fetcher
 from plugin_scheduler.worker.unknown_functions import LOOK_EVERY, SKIP_AT_MOST, KnownFunctions
 
 WAIT = 600
@@ -41,10 +41,10 @@ class IdlePool:
         return True
 
 
-def intake_on(store: Store, pool: Any, clock: TurnedClock) -> Intake:
+def intake_on(store: Store, pool: Any, clock: TurnedClock) -> Fetcher:
     functions = KnownFunctions(["add"], WAIT, clock)
     staying: Any = SimpleNamespace(takes_work=True)
-    return Intake(
+    return Fetcher(
         store, pool, staying, Settings(unknown_function_wait=WAIT), "me", functions, clock
     )
 

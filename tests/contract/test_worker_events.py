@@ -13,13 +13,13 @@ from plugin_scheduler import Scheduler
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.core.worker_events import SCHEDULER, WorkerEvent
-from plugin_scheduler.queries import Browser
-from plugin_scheduler.store.audit_log import Journal
+from plugin_scheduler.queries import Queries
+from plugin_scheduler.store.audit_log import AuditLog
 from plugin_scheduler.store.worker_events import KEPT, Happened
 from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 from plugin_scheduler.worker.claim_health import PAUSES, ClaimHealth
 from plugin_scheduler.worker.event_queue import MOST, EventQueue
-from plugin_scheduler.worker.fetcher import Intake
+from plugin_scheduler.worker.fetcher import Fetcher
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 
@@ -30,7 +30,7 @@ def test_an_event_is_kept_with_its_worker_its_time_and_its_sentence(connect: Con
         events.note(WorkerEvent.DIED, "w0", host="caf\udce9", seconds=9, tasks=3)
         events.write()
         assert len(events) == 0
-        journal = Journal(store.db, store.dialect.now)
+        journal = AuditLog(store.db, store.dialect.now)
         [died] = journal.of_worker("w0")
         [started] = journal.of_worker("w1")
         assert (died.who, died.did, died.detail["tasks"]) == (SCHEDULER, "worker_died", 3)
@@ -60,7 +60,7 @@ def test_events_wait_while_the_history_cannot_be_written_and_keep_their_time(
         store.db.executesql("ALTER TABLE elsewhere RENAME TO scheduler_history")
         store.db.commit()
         events.write()
-        [note] = Journal(store.db, store.dialect.now).of_worker("w1")
+        [note] = AuditLog(store.db, store.dialect.now).of_worker("w1")
         late = store.dialect.now() - note.at  # type: ignore[operator]
         assert timedelta(seconds=55) < late < timedelta(seconds=120)
         for _ in range(3 * MOST):
@@ -76,7 +76,7 @@ def test_a_dead_worker_is_a_warning_for_a_day(scheduler: Scheduler, connect: Con
             at = now - timedelta(hours=hours)
             store.events.write([Happened(WorkerEvent.DIED, f"w{hours}", at, detail)])
         store.events.write([Happened(WorkerEvent.LEFT, "w2", now, {"why": "SIGTERM"})])
-    warnings = [one.sentence for one in Browser.of(scheduler).overview().warnings]
+    warnings = [one.sentence for one in Queries.of(scheduler).overview().warnings]
     assert [one for one in warnings if "died" in one] == [
         "worker w1 on h1 died 60 min ago; 1 task given back",
         "worker w3 on h1 died 3 h ago; 1 task given back",
@@ -87,7 +87,7 @@ def test_explain_and_the_overview_tell_of_claims_that_fail(connect: Connect) -> 
     scheduler = scheduler_on(connect())
     task_id = scheduler.queue_task("add", [1, 2]).id
     scheduler.db.commit()
-    health, browser = ClaimHealth(SYSTEM), Browser.of(scheduler)
+    health, browser = ClaimHealth(SYSTEM), Queries.of(scheduler)
     with engine_on(connect) as store:
         stats = {"slots": 1, "sleep": 3, "tasks": ["add"], "application": "lab"}
         me = store.workers.register("w1", stats)
@@ -116,7 +116,7 @@ def test_a_claim_that_the_database_refuses_is_tried_again_after_a_pause(connect:
         scheduler.db.commit()
         functions = KnownFunctions(["add"], 60, clock)
         staying = SimpleNamespace(takes_work=True)
-        intake = Intake(store, pool, staying, Settings(), "w1", functions, clock)  # type: ignore[arg-type]
+        intake = Fetcher(store, pool, staying, Settings(), "w1", functions, clock)  # type: ignore[arg-type]
         intake.feed()
         store.db.executesql("CREATE UNIQUE INDEX one_run ON scheduler_run (worker_name)")
         store.db.commit()

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import plugin_scheduler
-from plugin_scheduler.cli.main import main
+from plugin_scheduler.cli.main import EPILOG
 from plugin_scheduler.core import log_events
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.scheduling import state_machine
@@ -107,12 +107,12 @@ def test_the_picture_shows_every_status_and_every_move() -> None:
     assert words >= {*plugin_scheduler.TASK_STATUS, *state_machine.MOVES}
 
 
-def test_every_room_is_in_the_architecture() -> None:
+def test_every_package_is_in_the_architecture() -> None:
     told = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     for path in (ROOT / "plugin_scheduler").iterdir():
-        room = path.stem if path.suffix == ".py" else path.name
-        if not room.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").is_file()):
-            assert f"| `{room}` |" in told, room
+        name = path.stem if path.suffix == ".py" else f"{path.name}/"
+        if not name.startswith("_") and (path.suffix == ".py" or (path / "__init__.py").is_file()):
+            assert f"| `{name}` |" in told, name
 
 
 def test_every_test_that_is_named_as_a_proof_is_there() -> None:
@@ -135,5 +135,5 @@ def test_the_unit_in_the_docs_is_the_one_to_copy() -> None:
 def test_the_help_names_every_exit_code_of_a_worker() -> None:
     page = (ROOT / "docs" / "how-to" / "deploy-with-systemd.md").read_text("utf-8")
     codes = re.findall(r"^\| (\d+) \|", page, re.MULTILINE)
-    told = main.EPILOG.partition("Exit codes: ")[2].partition(". ")[0]
+    told = EPILOG.partition("Exit codes: ")[2].partition(". ")[0]
     assert codes == re.findall(r"(?:^|,\s)(\d+) ", told)

@@ -15,7 +15,7 @@ import pytest
 
 from plugin_scheduler.core import errors, log_events
 
-PACKAGE = Path(log_events.__file__).parent
+PACKAGE = Path(log_events.__file__).parents[1]
 KEY = re.compile(r"%\((\w+)\)")
 
 

@@ -85,7 +85,7 @@ def test_what_py4web_takes_for_no_app_is_refused(name: str) -> None:
 # -- a file of tasks -----------------------------------------------------------------------------
 
 
-def load(folder: Path, name: str) -> module.World:
+def load(folder: Path, name: str) -> module.LoadedApp:
     spec = {"uri": "sqlite:memory", "folder": str(folder), "tasks": str(folder / name)}
     module.check(spec["uri"], spec["folder"], spec["tasks"])
     return module.load_file({**spec, "settings": Settings().as_dict()})

@@ -21,7 +21,7 @@ from plugin_scheduler.core.types import OUTCOMES, Outcome
 from plugin_scheduler.execution import mailbox, own_process, runner_main
 from plugin_scheduler.execution.framing import BlockingChannel, Channel, pack_bytes
 from plugin_scheduler.execution.live_run import Result
-from plugin_scheduler.execution.mailbox import NoRoom, Told, pack_report, whole
+from plugin_scheduler.execution.mailbox import NoRoom, PackedReport, pack_report, whole
 from plugin_scheduler.execution.pool import NO_ROOM_AGAIN
 from plugin_scheduler.execution.runner_handle import HESITATING, News
 from plugin_scheduler.execution.scoreboard import PAGE, blank_page
@@ -29,8 +29,8 @@ from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.system.private_files import complete_file, read_file
 from plugin_scheduler.worker import launcher, startup
 from plugin_scheduler.worker.large_results import NO_ROOM_AGAIN as PORTER_AGAIN
-from plugin_scheduler.worker.large_results import NO_ROOM_TRIES, Porters
-from plugin_scheduler.worker.reporter import BOOT_TOLD_AGAIN, Reporting
+from plugin_scheduler.worker.large_results import NO_ROOM_TRIES, LargeResults
+from plugin_scheduler.worker.reporter import BOOT_TOLD_AGAIN, Reporter
 
 LARGE, SMALL = 81, 82
 LARGE_ARGS = '["' + "x" * 100_000 + '"]'
@@ -136,7 +136,7 @@ def test_a_runner_without_room_gives_its_order_back_but_not_for_ever(runners: Fa
             sent = fake.begin()
             with pytest.raises(NoRoom):
                 whole(sent)
-        told = Told(LARGE, number, runners.clock.monotonic(), 0.0, False, False, None, rest)
+        told = PackedReport(LARGE, number, runners.clock.monotonic(), 0.0, False, False, None, rest)
         fake.say(pack_bytes(pack_report(told)))
         runners.turn()
     given_back = [Outcome.INTERRUPTED] * (len(NO_ROOM_AGAIN) - 1)
@@ -168,7 +168,7 @@ def test_no_runner_can_be_made_now_and_one_can_later(runners: FakeRunners, kind:
 
 def test_a_large_result_waits_for_room_and_fails_at_last() -> None:
     clock = TurnedClock(NINE)
-    porters = Porters({"uri": "x" * 2000}, Settings(), "me", clock)
+    porters = LargeResults({"uri": "x" * 2000}, Settings(), "me", clock)
     before = len(os.listdir("/proc/self/fd"))
     file = complete_file("result", b"[1]")
     porters.carry(Result(an_order(), Outcome.COMPLETED, 0.5, "", result_file=file))
@@ -218,7 +218,7 @@ def test_the_same_failure_to_make_runners_is_told_once_for_a_while(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock, porters = TurnedClock(NINE), SimpleNamespace(delivered=list)
-    reporting = Reporting(None, porters, "me", clock)  # type: ignore[arg-type]
+    reporting = Reporter(None, porters, "me", clock)  # type: ignore[arg-type]
     for _ in range(3):
         reporting.collect(News(boot_failures=["no room", "no room"]))
         reporting.collect(News(births=1))
@@ -279,7 +279,7 @@ def test_a_worker_that_starts_waits_for_room_for_the_process_that_loads_the_app(
     startup.open_patiently(pool, pauses.append)
     assert (pauses, len(caplog.records)) == (list(startup.ROOM_AGAIN[:2]), 1)
     pool.open = Lacking(99, MemoryError(), None)
-    with pytest.raises(startup.NoRoom):
+    with pytest.raises(startup.NoRoomForApp):
         startup.open_patiently(pool, pauses.append)
     assert pauses[2:] == list(startup.ROOM_AGAIN)
 
@@ -291,7 +291,7 @@ def test_a_worker_of_several_that_cannot_be_started_is_tried_again_and_told_once
     monkeypatch.setattr(launcher, "SYSTEM", clock)
     start = Lacking(2, BlockingIOError(errno.EAGAIN, "again"), lambda *given: "a process")
     monkeypatch.setattr(launcher, "start_entry", start)
-    family = launcher._Family([({}, {})], None)  # type: ignore[arg-type]
+    family = launcher._Children([({}, {})], None)  # type: ignore[arg-type]
     [member] = family._members
     for pause in (0.0, *launcher.PAUSES[:2]):
         assert member.process is None
@@ -307,7 +307,7 @@ def test_a_result_whose_file_could_not_be_taken_fails_with_the_reason(
     runners.hand_out(LARGE)
     fake.begin()
     file = complete_file("result", b"[1]")
-    told = Told(LARGE, 0, 0.0, 0.0, False, False, None, {}, in_file=True)
+    told = PackedReport(LARGE, 0, 0.0, 0.0, False, False, None, {}, in_file=True)
     fake.channel.send_frame(pack_bytes(pack_report(told)), file)
     assert read_file(file.fileno()) == b"[1]"
     with without_room("files"):

@@ -13,13 +13,13 @@ from makers import NINE
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome
 from plugin_scheduler.execution.frame_checks import LONGEST_REASON, read_report
-from plugin_scheduler.execution.mailbox import Told, pack_report
+from plugin_scheduler.execution.mailbox import PackedReport, pack_report
 from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.execution.runner_main import Runner
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.worker.reporter import Reporting
+from plugin_scheduler.worker.reporter import Reporter
 
-REPORT = Told(81, 0, 1.0, 0.5, False, True, "[1]", {})
+REPORT = PackedReport(81, 0, 1.0, 0.5, False, True, "[1]", {})
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_log_says_why_a_runner_retires(
         runners.turn()
         assert runners.outcomes(81) == [Outcome.COMPLETED] and runner.retiring_since is not None
         porters = SimpleNamespace(delivered=list)
-        reporting = Reporting(SimpleNamespace(), porters, "me", TurnedClock(NINE))  # type: ignore[arg-type]
+        reporting = Reporter(SimpleNamespace(), porters, "me", TurnedClock(NINE))  # type: ignore[arg-type]
         reporting.collect(News(retired=runners.retired))
     [record] = [one for one in caplog.records if "retires" in one.getMessage()]
     said = f"a runner retires after run 81 of task 81 send_mail{words}"

@@ -22,7 +22,7 @@ from pydal import DAL
 
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.redaction import HIDDEN, Mark, as_list, masked
-from plugin_scheduler.queries import Browser
+from plugin_scheduler.queries import Queries
 
 HUSH = "hush"
 NAMES = "abcdef"
@@ -118,7 +118,7 @@ class World:
 
     def shown(self, task_id: int) -> str:
         """All that role `view` reads of a task, its history too."""
-        task = Browser.of(self.scheduler).task(task_id)
+        task = Queries.of(self.scheduler).task(task_id)
         assert task is not None
         return f"{task.args} {task.vars}"
 

@@ -18,7 +18,7 @@ from plugin_scheduler.core.reasons import ReasonCode, code_of
 from plugin_scheduler.core.types import Outcome
 from plugin_scheduler.execution import output_buffer
 from plugin_scheduler.execution.framing import attached, pack, pack_bytes
-from plugin_scheduler.execution.mailbox import Told, pack_report
+from plugin_scheduler.execution.mailbox import PackedReport, pack_report
 from plugin_scheduler.execution.runner_handle import UNREADABLE
 from plugin_scheduler.system.private_files import PrivateFile, nameless_file
 
@@ -44,7 +44,7 @@ MESSAGE = (
     | st.lists(ODD, max_size=3)
 ).map(lambda parts: pack(list(parts)))
 REPORT = st.builds(
-    Told,
+    PackedReport,
     NUMBER,
     st.integers(0, 255),
     REAL,
@@ -57,7 +57,7 @@ REPORT = st.builds(
 ).map(lambda told: pack_bytes(pack_report(told)))
 JUNK = st.binary(max_size=150)
 SPOKEN = JUNK | JUNK.map(pack_bytes) | MESSAGE | REPORT
-VALID = pack_bytes(pack_report(Told(GUILTY, 0, 0.0, 0.0, False, False, "[1]", {})))
+VALID = pack_bytes(pack_report(PackedReport(GUILTY, 0, 0.0, 0.0, False, False, "[1]", {})))
 FLIPPED = st.builds(
     lambda at, bit: VALID[:at] + bytes([VALID[at] ^ bit]) + VALID[at + 1 :],
     st.integers(0, len(VALID) - 1),
@@ -165,10 +165,10 @@ def test_whatever_is_printed_is_output(pieces: list[bytes]) -> None:
         pack(["unknown"]),
         pack([]),
         pack([["progress"]]),
-        pack_bytes(pack_report(Told(INNOCENT, 0, 0.0, 0.0, False, False, "[1]", {}))),
-        pack_bytes(pack_report(Told(GUILTY, 0, 0.0, math.nan, False, False, "[1]", {}))),
-        pack_bytes(pack_report(Told(GUILTY, 0, 0.0, -1.0, False, False, "[1]", {}))),
-        pack_bytes(pack_report(Told(GUILTY, 0, 0.0, 0.0, False, False, "\x00", {}))),
+        pack_bytes(pack_report(PackedReport(INNOCENT, 0, 0.0, 0.0, False, False, "[1]", {}))),
+        pack_bytes(pack_report(PackedReport(GUILTY, 0, 0.0, math.nan, False, False, "[1]", {}))),
+        pack_bytes(pack_report(PackedReport(GUILTY, 0, 0.0, -1.0, False, False, "[1]", {}))),
+        pack_bytes(pack_report(PackedReport(GUILTY, 0, 0.0, 0.0, False, False, "\x00", {}))),
         pack_bytes(VALID[4:] + b"[1]"),
         pack_bytes(VALID[4:] + b'{"reason": 1}'),
         pack_bytes(VALID[4:] + b'{"strange": "x"}'),
@@ -270,7 +270,7 @@ def test_files_that_nobody_asked_for_end_their_sender(runners: FakeRunners) -> N
 def test_a_result_in_a_pipe_fails_that_run_and_blocks_nobody(runners: FakeRunners) -> None:
     guilty, _ = both_at_work(runners)
     readable, writable = os.pipe()
-    told = Told(GUILTY, 0, 0.0, 0.0, False, False, None, {}, in_file=True)
+    told = PackedReport(GUILTY, 0, 0.0, 0.0, False, False, None, {}, in_file=True)
     guilty.channel.send_frame(pack_bytes(pack_report(told)), PrivateFile(readable))
     os.close(writable)
     runners.turn()
@@ -282,7 +282,7 @@ def test_a_result_with_holes_is_not_read(runners: FakeRunners) -> None:
     guilty, _ = both_at_work(runners)
     file = PrivateFile(nameless_file("holes"))
     os.ftruncate(file.fileno(), 1 << 40)
-    told = Told(GUILTY, 0, 0.0, 0.0, False, False, None, {}, in_file=True)
+    told = PackedReport(GUILTY, 0, 0.0, 0.0, False, False, None, {}, in_file=True)
     guilty.channel.send_frame(pack_bytes(pack_report(told)), file)
     runners.turn()
     [result] = runners.results

@@ -20,7 +20,7 @@ from plugin_scheduler.core.errors import Conflict, StoreUnavailable
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects.bulk_sql import Sayings
 from plugin_scheduler.database.dialects.encodings import escaped, letters_beyond
-from plugin_scheduler.database.notifier import Doorbell, Silent
+from plugin_scheduler.database.notifier import Notifier, Silent
 from plugin_scheduler.system.clock import Clock
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -263,7 +263,7 @@ class Dialect(Sayings):
 
     # -- news, indexes, limits --------------------
 
-    def doorbell(self) -> Doorbell:
+    def doorbell(self) -> Notifier:
         """What tells that somebody wrote something."""
         return Silent()
 

@@ -28,7 +28,7 @@ from plugin_scheduler.database.dialects.bulk_sql import POINT, Changes
 from plugin_scheduler.database.dialects.encodings import codecs_of_mysql
 from plugin_scheduler.database.dialects.server import Server, lacks, patience
 from plugin_scheduler.database.dialects.sql_template import listed
-from plugin_scheduler.database.notifier import Doorbell
+from plugin_scheduler.database.notifier import Notifier
 from plugin_scheduler.database.notifier.polling import Probe
 from plugin_scheduler.models import CLAIM_INDEX, TABLES
 from plugin_scheduler.system.clock import Clock
@@ -256,7 +256,7 @@ class MySQL(Server):
 
     # -- doorbell --------------------
 
-    def doorbell(self) -> Doorbell:
+    def doorbell(self) -> Notifier:
         return Probe(self._news, self._clock)
 
     def _news(self) -> object:

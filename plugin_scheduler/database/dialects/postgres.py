@@ -20,8 +20,8 @@ from plugin_scheduler.database.dialects.encodings import ASCII
 from plugin_scheduler.database.dialects.postgres_triggers import CHANNEL, FUNCTION, NEEDED, TRIGGERS
 from plugin_scheduler.database.dialects.server import Server, lacks, patience
 from plugin_scheduler.database.dialects.sql_template import listed
-from plugin_scheduler.database.notifier import Doorbell
-from plugin_scheduler.database.notifier.postgres import Ear, Listener
+from plugin_scheduler.database.notifier import Notifier
+from plugin_scheduler.database.notifier.postgres import ListenConnection, Listener
 from plugin_scheduler.models import TABLES
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_news
@@ -104,7 +104,7 @@ class Postgres(Server):
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         super().__init__(db, clock, settings)
         self._pid = 0
-        self._ear: Ear | None = None
+        self._ear: ListenConnection | None = None
 
     def prepare_connection(self) -> None:
         connection = self.db._adapter.connection
@@ -275,28 +275,28 @@ class Postgres(Server):
 
     # -- doorbell --------------------
 
-    def doorbell(self) -> Doorbell:
+    def doorbell(self) -> Notifier:
         return Listener(self._open_ear, self._ring, lambda: self._pid, CHANNEL, self._clock)
 
-    def _open_ear(self) -> Ear:
+    def _open_ear(self) -> ListenConnection:
         """A second connection, which only listens."""
         adapter = self.db._adapter
         connection = adapter.driver.connect(**{**adapter.driver_args, "async_": True})
-        ear = Ear(connection, self._clock, patience(self._settings))
+        ear = ListenConnection(connection, self._clock, patience(self._settings))
         if self._is_shared(ear):
             ear.close()
             raise ConnectionError(SHARED)
         self._ear = ear
         return ear
 
-    def _is_shared(self, ear: Ear) -> bool:
+    def _is_shared(self, ear: ListenConnection) -> bool:
         """Does a pooler lend the ear a session for each transaction? To LISTEN there would make
         others hear, for ever, what is meant for us."""
         if _pid_of(ear.ask) == ear.pid:
             return False  # the server itself said who it is: nobody is in between
         return any(self._meet(ear) for _ in range(MEETINGS))
 
-    def _meet(self, ear: Ear) -> bool:
+    def _meet(self, ear: ListenConnection) -> bool:
         """Do two connections of ours get the same session, or one of them two sessions?"""
         before = _pid_of(ear.ask)
         with self.reading():

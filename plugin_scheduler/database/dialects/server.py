@@ -34,7 +34,7 @@ def lacks(refused: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{', '.join(what)} ({why})" for why, what in reasons.items()]
 
 
-class Reading(NamedTuple):
+class ClockReading(NamedTuple):
     """The server's clock as it was read: one value, since an app's threads share it."""
 
     ahead: float  #: of this machine's steady clock
@@ -59,7 +59,7 @@ class Server(Dialect):
 
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         super().__init__(db, clock, settings)
-        self._reading: Reading | None = None
+        self._reading: ClockReading | None = None
         self.is_direct = self._has_hung_up = False
 
     def epoch(self) -> float:
@@ -70,13 +70,13 @@ class Server(Dialect):
             reading = self._read()
         return self._clock.monotonic() + reading.ahead
 
-    def _is_stale(self, reading: Reading) -> bool:
+    def _is_stale(self, reading: ClockReading) -> bool:
         """True after a while, or where this machine slept (its steady clock stands still then)."""
         since = self._clock.monotonic() - reading.at
         by_the_wall = self._clock.epoch() - reading.wall
         return since > CLOCK_GOOD_FOR or abs(by_the_wall - since) > SLEPT
 
-    def _read(self) -> Reading:
+    def _read(self) -> ClockReading:
         """Not in a transaction of our own: an app asks for the time in the middle of its own."""
         before = self._clock.monotonic()
         with self.errors():
@@ -87,7 +87,7 @@ class Server(Dialect):
         if old is not None and trip > LONG_TRIP and abs(ahead - old.ahead) <= trip / 2:
             ahead = old.ahead  # the old reading was the better one, and nothing speaks against it
         wall = self._clock.epoch()
-        self._reading = Reading(ahead, now, wall, wall - now - ahead)
+        self._reading = ClockReading(ahead, now, wall, wall - now - ahead)
         return self._reading
 
     @property

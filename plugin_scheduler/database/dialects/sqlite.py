@@ -27,7 +27,7 @@ from plugin_scheduler.database.dialects.bulk_insert import (
     insert_into,
 )
 from plugin_scheduler.database.dialects.bulk_sql import POINT
-from plugin_scheduler.database.notifier import Doorbell
+from plugin_scheduler.database.notifier import Notifier
 from plugin_scheduler.database.notifier.sqlite import DataVersion
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.file_locks import holders_of
@@ -39,7 +39,7 @@ BUSY_MS = 500  # the worker's loop must go on: output, deadlines and signals do 
 Identity = tuple[int, int] | None
 
 
-class Place(NamedTuple):
+class DatabaseFile(NamedTuple):
     """A path, and which file was there."""
 
     path: str
@@ -65,7 +65,7 @@ class SQLite(Dialect):
 
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         super().__init__(db, clock, settings)
-        self._place: Place | None = self.place_of(db._adapter)
+        self._place: DatabaseFile | None = self.place_of(db._adapter)
         self._logs: dict[str, Identity] = {}
         self._logs_moved = False
 
@@ -159,7 +159,7 @@ class SQLite(Dialect):
         if adapter.driver_args.get("uri"):  # in memory
             return None
         path = os.path.abspath(adapter.dbpath)
-        return Place(path, identity_of(path))
+        return DatabaseFile(path, identity_of(path))
 
     @classmethod
     def has_moved(cls, place: Any) -> bool:
@@ -223,7 +223,7 @@ class SQLite(Dialect):
         path = self._place.path  # not asked of the database: that would open a connection
         return holders_of([path, f"{path}-shm", f"{path}-wal"])
 
-    def doorbell(self) -> Doorbell:
+    def doorbell(self) -> Notifier:
         adapter = self.db._adapter
         return DataVersion(lambda: open_connection(adapter), self._path(), self._is_news)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 
-class Doorbell:
+class Notifier:
     """Asked again and again by the worker's loop; may have a file that wakes the loop up."""
 
     #: seconds between two looks
@@ -42,7 +42,7 @@ class Doorbell:
         """Let go of that file."""
 
 
-class Silent(Doorbell):
+class Silent(Notifier):
     """For databases that tell nothing: look every half second."""
 
     def rung(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from plugin_scheduler.database.notifier import Doorbell
+from plugin_scheduler.database.notifier import Notifier
 from plugin_scheduler.system.clock import Clock
 
 BRISK = 0.03  # seconds between two questions after news
@@ -16,7 +16,7 @@ GROWTH = 1.15  # from brisk to calm in ten seconds
 FULL_LOOK = 0.5  # seconds at most between two rings until then: not all news change the answer
 
 
-class Probe(Doorbell):
+class Probe(Notifier):
     """Rings when the answer is another one than the last time."""
 
     def __init__(self, ask: Callable[[], object], clock: Clock) -> None:

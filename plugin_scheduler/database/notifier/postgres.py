@@ -16,7 +16,7 @@ import selectors
 from collections.abc import Callable
 from typing import Any
 
-from plugin_scheduler.database.notifier import Doorbell
+from plugin_scheduler.database.notifier import Notifier
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_hung_up
 
@@ -27,7 +27,7 @@ POLL = 0.5  # seconds between two looks while it is not
 DEAF = "notifications do not arrive (a dead network?)"
 
 
-class Ear:
+class ListenConnection:
     """A connection that hears; one of psycopg2's that does not wait (``async_``)."""
 
     def __init__(self, connection: Any, clock: Clock, patience: float) -> None:
@@ -81,7 +81,7 @@ class Ear:
             self._connection.close()
 
 
-class Listener(Doorbell):
+class Listener(Notifier):
     """Rings when somebody else's transaction wrote what a worker must hear of.
 
     ``open_ear`` connects, ``ring`` rings on a channel and tells why writers would not ring,
@@ -90,7 +90,7 @@ class Listener(Doorbell):
 
     def __init__(
         self,
-        open_ear: Callable[[], Ear],
+        open_ear: Callable[[], ListenConnection],
         ring: Callable[[str], str | None],
         own_pid: Callable[[], int],
         channel: str,
@@ -101,7 +101,7 @@ class Listener(Doorbell):
         self._own_channel = f"{channel}_{secrets.token_hex(6)}"
         # A file of its own that stays the same while the connections behind it come and go.
         self._files = selectors.DefaultSelector()
-        self._ear: Ear | None = None
+        self._ear: ListenConnection | None = None
         self._ear_file = -1
         self._hears = False
         self._deaf: str | None = None

@@ -14,14 +14,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from plugin_scheduler.database.notifier import Doorbell
+from plugin_scheduler.database.notifier import Notifier
 
 POLL = 0.04  # seconds between two looks where the kernel tells nothing
 SAFETY = 0.25  # seconds between two looks where it does; network file systems tell nothing
 ALERT = (*(0.0,) * 2, *(0.0002,) * 10, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)  # in turn
 
 
-class DataVersion(Doorbell):
+class DataVersion(Notifier):
     """Rings for every commit that this connection did not make."""
 
     def __init__(

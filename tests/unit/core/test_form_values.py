@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plugin_scheduler.core.form_values import named, read, text_of, texts, written
-from plugin_scheduler.core.signature import Argument, Kind, arguments_of
+from plugin_scheduler.core.signature import Argument, ArgumentKind, arguments_of
 
 
 def mail(
@@ -38,25 +38,25 @@ def value(kind: str, text: str, **more: Any) -> Any:
 @pytest.mark.parametrize(
     ("kind", "text", "meant"),
     [
-        (Kind.INT, " -3 ", -3),
-        (Kind.INT, "9" * 30, int("9" * 30)),
-        (Kind.FLOAT, "1e3", 1000.0),
-        (Kind.FLOAT, "3", 3),
-        (Kind.DECIMAL, "0.10", "0.10"),
-        (Kind.BOOL, "true", True),
-        (Kind.BOOL, "false", False),
-        (Kind.TEXT, " a ", " a "),
-        (Kind.LONG_TEXT, "a\r\nb", "a\nb"),
-        (Kind.DATE, "2026-12-31", "2026-12-31"),
-        (Kind.DATETIME, "2026-12-31T23:00", "2026-12-31T23:00:00"),
-        (Kind.DATETIME, "2026-12-31T23:00Z", "2026-12-31T23:00:00+00:00"),
-        (Kind.TIME, "23:00", "23:00:00"),
-        (Kind.LIST, "[1, null]", [1, None]),
-        (Kind.DICT, '{"a": {}}', {"a": {}}),
-        (Kind.ANY, "3", 3),
-        (Kind.ANY, '"3"', "3"),
-        (Kind.ANY, "three", "three"),
-        (Kind.ANY, "NaN", "NaN"),
+        (ArgumentKind.INT, " -3 ", -3),
+        (ArgumentKind.INT, "9" * 30, int("9" * 30)),
+        (ArgumentKind.FLOAT, "1e3", 1000.0),
+        (ArgumentKind.FLOAT, "3", 3),
+        (ArgumentKind.DECIMAL, "0.10", "0.10"),
+        (ArgumentKind.BOOL, "true", True),
+        (ArgumentKind.BOOL, "false", False),
+        (ArgumentKind.TEXT, " a ", " a "),
+        (ArgumentKind.LONG_TEXT, "a\r\nb", "a\nb"),
+        (ArgumentKind.DATE, "2026-12-31", "2026-12-31"),
+        (ArgumentKind.DATETIME, "2026-12-31T23:00", "2026-12-31T23:00:00"),
+        (ArgumentKind.DATETIME, "2026-12-31T23:00Z", "2026-12-31T23:00:00+00:00"),
+        (ArgumentKind.TIME, "23:00", "23:00:00"),
+        (ArgumentKind.LIST, "[1, null]", [1, None]),
+        (ArgumentKind.DICT, '{"a": {}}', {"a": {}}),
+        (ArgumentKind.ANY, "3", 3),
+        (ArgumentKind.ANY, '"3"', "3"),
+        (ArgumentKind.ANY, "three", "three"),
+        (ArgumentKind.ANY, "NaN", "NaN"),
     ],
 )
 def test_a_text_means_a_value(kind: str, text: str, meant: Any) -> None:
@@ -67,29 +67,29 @@ def test_a_text_means_a_value(kind: str, text: str, meant: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "sentence"),
     [
-        (Kind.INT, "3.0", "must be a whole number, such as 3"),
-        (Kind.INT, "1_000", "must be a whole number, such as 3"),
-        (Kind.INT, "9" * 5000, "must be a whole number, such as 3"),
-        (Kind.FLOAT, "nan", "must be a number, such as 3.5"),
-        (Kind.DECIMAL, "Infinity", "must be a number, such as 3.5"),
-        (Kind.BOOL, "maybe", "must be yes or no"),
-        (Kind.DATE, "31.12.2026", "must be a date, such as 2026-12-31"),
-        (Kind.DATETIME, "noon", "must be a date with a time, such as 2026-12-31T23:00"),
-        (Kind.TIME, "25:00", "must be a time of day, such as 23:00"),
-        (Kind.LIST, "1, 2", 'must be a JSON list, such as [1, "two"]'),
-        (Kind.LIST, "[NaN]", 'must be a JSON list, such as [1, "two"]'),
-        (Kind.LIST, "[" * 100_000, 'must be a JSON list, such as [1, "two"]'),
-        (Kind.DICT, "[]", 'must be a JSON object, such as {"a": 1}'),
-        (Kind.INT, "", "fill this in: the function needs it"),
+        (ArgumentKind.INT, "3.0", "must be a whole number, such as 3"),
+        (ArgumentKind.INT, "1_000", "must be a whole number, such as 3"),
+        (ArgumentKind.INT, "9" * 5000, "must be a whole number, such as 3"),
+        (ArgumentKind.FLOAT, "nan", "must be a number, such as 3.5"),
+        (ArgumentKind.DECIMAL, "Infinity", "must be a number, such as 3.5"),
+        (ArgumentKind.BOOL, "maybe", "must be yes or no"),
+        (ArgumentKind.DATE, "31.12.2026", "must be a date, such as 2026-12-31"),
+        (ArgumentKind.DATETIME, "noon", "must be a date with a time, such as 2026-12-31T23:00"),
+        (ArgumentKind.TIME, "25:00", "must be a time of day, such as 23:00"),
+        (ArgumentKind.LIST, "1, 2", 'must be a JSON list, such as [1, "two"]'),
+        (ArgumentKind.LIST, "[NaN]", 'must be a JSON list, such as [1, "two"]'),
+        (ArgumentKind.LIST, "[" * 100_000, 'must be a JSON list, such as [1, "two"]'),
+        (ArgumentKind.DICT, "[]", 'must be a JSON object, such as {"a": 1}'),
+        (ArgumentKind.INT, "", "fill this in: the function needs it"),
     ],
 )
 def test_what_is_wrong_is_told_with_an_example(kind: str, text: str, sentence: str) -> None:
     assert error(kind, text) == sentence
 
 
-@pytest.mark.parametrize("kind", [*(one for one in dir(Kind) if one.isupper())])
+@pytest.mark.parametrize("kind", [*(one for one in dir(ArgumentKind) if one.isupper())])
 def test_no_sentence_repeats_what_was_typed_which_may_be_a_secret(kind: str) -> None:
-    one = Argument("a", getattr(Kind, kind), choices=(("x", 1),))
+    one = Argument("a", getattr(ArgumentKind, kind), choices=(("x", 1),))
     reading = read([one], {"a": "hunter2"})
     assert bool(reading.errors) is (kind not in ("ANY", "TEXT", "LONG_TEXT"))
     assert "hunter2" not in repr(reading.errors)
@@ -180,10 +180,10 @@ def test_what_a_task_lacks_is_left_empty() -> None:
 
 def test_defaults_are_shown_as_they_would_be_typed() -> None:
     moment = datetime.datetime(2026, 12, 31, 23)
-    assert text_of(Argument("a", Kind.DATETIME), moment) == "2026-12-31T23:00:00"
-    assert text_of(Argument("a", Kind.DECIMAL), Decimal("0.10")) == "0.10"
-    assert text_of(Argument("a", Kind.ANY), object()) == ""
-    assert text_of(Argument("a", Kind.LIST), ["é"]) == '["é"]'
+    assert text_of(Argument("a", ArgumentKind.DATETIME), moment) == "2026-12-31T23:00:00"
+    assert text_of(Argument("a", ArgumentKind.DECIMAL), Decimal("0.10")) == "0.10"
+    assert text_of(Argument("a", ArgumentKind.ANY), object()) == ""
+    assert text_of(Argument("a", ArgumentKind.LIST), ["é"]) == '["é"]'
 
 
 on_any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -197,16 +197,16 @@ JSON = st.recursive(
     max_leaves=5,
 )
 BY_KIND = {
-    Kind.INT: st.integers(),
-    Kind.FLOAT: st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
-    Kind.BOOL: st.booleans(),
-    Kind.TEXT: st.text(st.characters(exclude_characters="\r\0"), min_size=1),
-    Kind.DATE: st.dates().map(str),
-    Kind.DATETIME: st.datetimes().map(datetime.datetime.isoformat),
-    Kind.TIME: st.times().map(datetime.time.isoformat),
-    Kind.LIST: st.lists(JSON, max_size=3),
-    Kind.DICT: st.dictionaries(st.text(), JSON, max_size=3),
-    Kind.ANY: JSON,
+    ArgumentKind.INT: st.integers(),
+    ArgumentKind.FLOAT: st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
+    ArgumentKind.BOOL: st.booleans(),
+    ArgumentKind.TEXT: st.text(st.characters(exclude_characters="\r\0"), min_size=1),
+    ArgumentKind.DATE: st.dates().map(str),
+    ArgumentKind.DATETIME: st.datetimes().map(datetime.datetime.isoformat),
+    ArgumentKind.TIME: st.times().map(datetime.time.isoformat),
+    ArgumentKind.LIST: st.lists(JSON, max_size=3),
+    ArgumentKind.DICT: st.dictionaries(st.text(), JSON, max_size=3),
+    ArgumentKind.ANY: JSON,
 }
 
 
@@ -236,7 +236,7 @@ def test_whatever_a_task_was_given_the_form_gives_it_again(
 
 
 @on_any_machine
-@given(st.sampled_from([*sorted(BY_KIND), Kind.DECIMAL]), st.text())
+@given(st.sampled_from([*sorted(BY_KIND), ArgumentKind.DECIMAL]), st.text())
 def test_no_text_is_too_strange_to_be_answered(kind: str, text: str) -> None:
     reading = read([Argument("a", kind)], {"a": text})
     assert bool(reading.errors) != bool(reading.pvars)

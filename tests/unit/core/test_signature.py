@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import pytest
 
-from plugin_scheduler.core.signature import Argument, Kind, arguments_of, summary_of
+from plugin_scheduler.core.signature import Argument, ArgumentKind, arguments_of, summary_of
 
 if TYPE_CHECKING:
     from nowhere import Strange  # type: ignore[import-not-found]
@@ -80,10 +80,10 @@ def test_what_may_be_none_is_known_by_its_hint_or_its_default() -> None:
     def f(a: int | None, b: Optional[str] = "x", c: int = None, d: int = 1) -> None: ...  # type: ignore[assignment]  # noqa: RUF013, UP045
 
     assert [(one.kind, one.nullable, one.required) for one in arguments_of(f)] == [
-        (Kind.INT, True, True),
-        (Kind.TEXT, True, False),
-        (Kind.INT, True, False),
-        (Kind.INT, False, False),
+        (ArgumentKind.INT, True, True),
+        (ArgumentKind.TEXT, True, False),
+        (ArgumentKind.INT, True, False),
+        (ArgumentKind.INT, False, False),
     ]
 
 
@@ -97,7 +97,7 @@ def test_literals_and_enums_are_choices() -> None:
     def f(a: Literal["x", 2], b: Colour = Colour.RED, c: Size | None = None) -> None: ...
 
     one, two, three = arguments_of(f)
-    assert one.choices == (("x", "x"), ("2", 2)) and one.kind == Kind.CHOICE
+    assert one.choices == (("x", "x"), ("2", 2)) and one.kind == ArgumentKind.CHOICE
     assert two.choices == (("red", "red"), ("blue", "blue")) and two.default is Colour.RED
     assert three.choices == (("SMALL (1)", 1),) and three.nullable
 
@@ -107,9 +107,9 @@ def test_a_note_and_a_type_of_ones_own_are_looked_through() -> None:
 
     def f(a: Annotated[int, "how many"]) -> None: ...
 
-    assert (only(f).kind, only(f).help) == (Kind.INT, "how many")
+    assert (only(f).kind, only(f).help) == (ArgumentKind.INT, "how many")
     f.__annotations__ = {"a": Id}
-    assert only(f).kind == Kind.INT
+    assert only(f).kind == ArgumentKind.INT
 
 
 def test_a_hint_that_cannot_be_resolved_spoils_no_other() -> None:
@@ -129,14 +129,14 @@ def test_how_an_argument_can_be_given_is_told() -> None:
 
     a, b, rest, c, others = arguments_of(f)
     assert a.by_place_only and not b.by_place_only and c.by_name_only
-    assert (rest.gathers, rest.kind, rest.required) == ("*", Kind.LIST, False)
-    assert (others.gathers, others.kind, others.required) == ("**", Kind.DICT, False)
+    assert (rest.gathers, rest.kind, rest.required) == ("*", ArgumentKind.LIST, False)
+    assert (others.gathers, others.kind, others.required) == ("**", ArgumentKind.DICT, False)
 
 
 def test_names_tell_of_long_texts() -> None:
     def f(to: str, body: str) -> None: ...
 
-    assert kinds(f) == {"to": Kind.TEXT, "body": Kind.LONG_TEXT}
+    assert kinds(f) == {"to": ArgumentKind.TEXT, "body": ArgumentKind.LONG_TEXT}
 
 
 GOOGLE = """Send a mail

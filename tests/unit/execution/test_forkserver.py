@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.execution.forkserver import Nursery
+from plugin_scheduler.execution.forkserver import Forkserver
 from plugin_scheduler.system.socket_state import has_news
 
 
@@ -28,7 +28,7 @@ def test_a_nursery_holds_one_pipe_that_tells_of_deaths_also_after_the_app_was_lo
     tasks.write_text("def add(a, b):\n    return a + b\n")
     spec = {"kind": "file", "uri": "sqlite://storage.sqlite", "folder": str(tmp_path)}
     spec |= {"tasks": str(tasks), "settings": Settings().as_dict(), "overrides": {}}
-    with closing(Nursery.start({**spec, "nonce": "n"})) as nursery:
+    with closing(Forkserver.start({**spec, "nonce": "n"})) as nursery:
         assert has_news(nursery, within=30)
         assert [message[0] for message in nursery.read()] == ["loaded"]
         inherited = set(pipes_of(os.getpid()))

@@ -11,29 +11,29 @@ from hypothesis import strategies as st
 
 from plugin_scheduler.execution.framing import Closed
 from plugin_scheduler.execution.mailbox import (
-    Lane,
-    LaneEnd,
-    Sent,
-    Told,
+    Mailbox,
+    MailboxEnd,
+    PackedOrder,
+    PackedReport,
     pack_order,
     pack_report,
     unpack_order,
     unpack_report,
 )
-from plugin_scheduler.execution.scoreboard import Board, blank_page
+from plugin_scheduler.execution.scoreboard import Scoreboard, blank_page
 
 TEXT = st.none() | st.text(max_size=9)
 NUMBER = st.integers(0, 2**62)
 
 
-def an_order(run_id: int) -> Sent:
-    return Sent(run_id, 3, "uuid", "add", "[1]", None)
+def an_order(run_id: int) -> PackedOrder:
+    return PackedOrder(run_id, 3, "uuid", "add", "[1]", None)
 
 
 @pytest.fixture
-def lane() -> Iterator[tuple[Lane, LaneEnd]]:
-    ours = Lane()
-    theirs = LaneEnd(os.dup(ours.end.fileno()), 0.05)
+def lane() -> Iterator[tuple[Mailbox, MailboxEnd]]:
+    ours = Mailbox()
+    theirs = MailboxEnd(os.dup(ours.end.fileno()), 0.05)
     yield ours, theirs
     ours.close()
     theirs.abandon()
@@ -41,10 +41,17 @@ def lane() -> Iterator[tuple[Lane, LaneEnd]]:
 
 @given(
     st.builds(
-        Sent, NUMBER, NUMBER, *[st.text(max_size=9)] * 2, TEXT, TEXT, st.booleans(), st.none()
+        PackedOrder,
+        NUMBER,
+        NUMBER,
+        *[st.text(max_size=9)] * 2,
+        TEXT,
+        TEXT,
+        st.booleans(),
+        st.none(),
     )
 )
-def test_an_order_comes_out_as_it_went_in(order: Sent) -> None:
+def test_an_order_comes_out_as_it_went_in(order: PackedOrder) -> None:
     assert unpack_order(pack_order(order)) == order
 
 
@@ -52,19 +59,19 @@ def test_an_order_comes_out_as_it_went_in(order: Sent) -> None:
 def test_a_report_comes_out_as_it_went_in(
     run_id: int, marked: bool, retires: bool, result: str | None, rest: dict[str, str | None]
 ) -> None:
-    told = Told(run_id, 4, 1.25, 0.5, marked, retires, result, rest)
+    told = PackedReport(run_id, 4, 1.25, 0.5, marked, retires, result, rest)
     assert unpack_report(pack_report(told)) == told
 
 
 def test_what_is_no_report_is_said_to_be_none() -> None:
-    report = pack_report(Told(81, 0, 1.25, 0.5, True, False, "[1]", {"reason": "x"}))
+    report = pack_report(PackedReport(81, 0, 1.25, 0.5, True, False, "[1]", {"reason": "x"}))
     for junk in (b"", report[:20], report[:31], report[:-1], report + b"}", b"hello" * 20):
         with pytest.raises(ValueError):
             unpack_report(junk)
 
 
 def test_orders_come_in_their_order_and_those_not_begun_can_be_taken_back(
-    lane: tuple[Lane, LaneEnd],
+    lane: tuple[Mailbox, MailboxEnd],
 ) -> None:
     ours, theirs = lane
     assert all(ours.send(pack_order(an_order(number))) for number in range(1, 5))
@@ -74,7 +81,7 @@ def test_orders_come_in_their_order_and_those_not_begun_can_be_taken_back(
     assert theirs.receive() is None, "nothing came for as long as it is patient"
 
 
-def test_a_full_lane_says_so_and_loses_nothing(lane: tuple[Lane, LaneEnd]) -> None:
+def test_a_full_lane_says_so_and_loses_nothing(lane: tuple[Mailbox, MailboxEnd]) -> None:
     ours, theirs = lane
     sent = 0
     while ours.send(pack_order(an_order(sent))):
@@ -84,7 +91,7 @@ def test_a_full_lane_says_so_and_loses_nothing(lane: tuple[Lane, LaneEnd]) -> No
     assert [unpack_order(packet).run_id for packet in ours.take_back()] == list(range(1, sent))
 
 
-def test_a_runner_hears_that_no_order_will_come(lane: tuple[Lane, LaneEnd]) -> None:
+def test_a_runner_hears_that_no_order_will_come(lane: tuple[Mailbox, MailboxEnd]) -> None:
     ours, theirs = lane
     ours.send(pack_order(an_order(1)))
     ours.close()
@@ -95,7 +102,7 @@ def test_a_runner_hears_that_no_order_will_come(lane: tuple[Lane, LaneEnd]) -> N
 
 def test_a_board_is_the_same_on_both_sides() -> None:
     page = blank_page()
-    one, other = Board(page), Board(page)
+    one, other = Scoreboard(page), Scoreboard(page)
     assert (other.run_id, other.output_read) == (0, 0)
     one.begin(81, 12.5)
     assert (other.run_id, other.began) == (81, 12.5)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_scheduler.execution.output_buffer import CLEAR, Output, Stream, mark
+from plugin_scheduler.execution.output_buffer import CLEAR, OutputBuffer, Stream, mark
 
 NONCE = "0123456789abcdef"
 LIMIT = 1024
@@ -38,7 +38,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def written(pieces: list[bytes], limit: int = LIMIT) -> str:
-    output = Output(limit)
+    output = OutputBuffer(limit)
     for piece in pieces:
         output.write(piece)
     return output.text()
@@ -60,7 +60,7 @@ def test_of_too_much_the_newest_bytes_are_kept_under_a_line_that_tells_of_the_re
 
 
 def test_the_line_tells_of_all_that_was_left_out_also_when_the_text_is_asked_for_often() -> None:
-    output = Output(LIMIT)
+    output = OutputBuffer(LIMIT)
     for _ in range(5):
         output.write(b"x" * LIMIT)
         output.text()
@@ -112,7 +112,7 @@ def test_what_is_not_utf_8_is_shown_as_latin_1_and_leaves_its_neighbours_alone()
 
 
 def test_output_knows_whether_anything_came_since_it_was_read() -> None:
-    output = Output(LIMIT)
+    output = OutputBuffer(LIMIT)
     output.write(b"")
     assert not output.changed
     output.write(b"x")
@@ -122,7 +122,7 @@ def test_output_knows_whether_anything_came_since_it_was_read() -> None:
 
 
 def test_a_hundred_megabytes_take_the_memory_of_two_limits_and_little_time() -> None:
-    output, piece = Output(1 << 20), b"x" * (1 << 16)
+    output, piece = OutputBuffer(1 << 20), b"x" * (1 << 16)
     began = time.perf_counter()
     tracemalloc.start()
     for _ in range(1600):

@@ -10,20 +10,20 @@ from makers import an_order
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OUTCOMES, Outcome
 from plugin_scheduler.execution.live_run import LiveRun, Result, last_dump, result_of
-from plugin_scheduler.execution.mailbox import Told
-from plugin_scheduler.execution.output_buffer import Output
+from plugin_scheduler.execution.mailbox import PackedReport
+from plugin_scheduler.execution.output_buffer import OutputBuffer
 
 BEGAN = 1000.0
 
 
 def a_run(**columns: Any) -> LiveRun:
-    return LiveRun(an_order(**columns), Settings(kill_grace=2), BEGAN, Output(1000))
+    return LiveRun(an_order(**columns), Settings(kill_grace=2), BEGAN, OutputBuffer(1000))
 
 
 def ended(run: LiveRun, outcome: str, result: str | None = None, **rest: Any) -> Result:
     """What becomes of it with such a report."""
     number, run_id = OUTCOMES.index(outcome), run.order.run_id
-    told = Told(run_id, number, BEGAN, 1.5, True, False, result, rest)
+    told = PackedReport(run_id, number, BEGAN, 1.5, True, False, result, rest)
     return result_of(run.order, told, run.output.text(), run)
 
 
@@ -102,7 +102,7 @@ def test_a_run_that_was_killed_is_what_it_was_killed_for_with_where_it_was_stuck
 
 def test_a_run_that_nobody_saw_at_work_is_what_its_report_says() -> None:
     order = an_order()
-    told = Told(
+    told = PackedReport(
         order.run_id, OUTCOMES.index("FAILED"), BEGAN, 0.1, False, False, None, {"reason": "x"}
     )
     result = result_of(order, told, "", None)

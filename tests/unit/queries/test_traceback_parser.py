@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from plugin_scheduler.execution.live_run import last_dump
-from plugin_scheduler.queries.traceback_parser import Blame, blame
+from plugin_scheduler.queries.traceback_parser import ParsedTraceback, blame
 
 
 class Unlucky(Exception):
@@ -47,7 +47,7 @@ def deep(n: int = 0) -> int:
     return deep(n + 1)
 
 
-def where(found: Blame) -> tuple[str, str, str]:
+def where(found: ParsedTraceback) -> tuple[str, str, str]:
     return found.kind, found.function, found.code
 
 
@@ -168,7 +168,7 @@ def test_without_a_line_of_the_app_the_innermost_one_is_told() -> None:
 def test_of_a_text_that_is_no_traceback_the_first_line_is_the_message(
     text: str | None, message: str
 ) -> None:
-    assert blame(text) == Blame(message=message)
+    assert blame(text) == ParsedTraceback(message=message)
 
 
 def test_an_error_alone_without_frames_is_understood() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from plugin_scheduler.core.types import Order, Outcome, Task
-from plugin_scheduler.store.metrics_buffer import KEPT, KINDS, Amount, Kind, Tally
+from plugin_scheduler.store.metrics_buffer import KEPT, KINDS, Amount, MetricKind, MetricsBuffer
 
 NOON = datetime(2026, 1, 31, 12, 0)
-ADD = Kind(7, "add", "main", "lab")
+ADD = MetricKind(7, "add", "main", "lab")
 
 
 def order(waited: float | None = 0.0, **columns: Any) -> Order:
@@ -22,7 +22,7 @@ def order(waited: float | None = 0.0, **columns: Any) -> Order:
 
 
 def test_runs_of_a_minute_are_counted_together_by_function_group_and_app() -> None:
-    tally = Tally()
+    tally = MetricsBuffer()
     tally.add(7, order(waited=4), Outcome.COMPLETED, 2.0)
     tally.add(7, order(waited=1), Outcome.TIMEOUT, 5.0)
     tally.add(7, order(group_name="mail"), Outcome.COMPLETED, 1.0)
@@ -35,20 +35,20 @@ def test_runs_of_a_minute_are_counted_together_by_function_group_and_app() -> No
 
 
 def test_what_was_interrupted_does_not_count() -> None:
-    tally = Tally()
+    tally = MetricsBuffer()
     tally.add(7, order(), Outcome.INTERRUPTED, 2.0)
     assert tally.news() == {}
 
 
 @pytest.mark.parametrize("waited", [None, -3.0])
 def test_a_run_without_a_time_at_which_it_was_due_did_not_wait(waited: float | None) -> None:
-    tally = Tally()
+    tally = MetricsBuffer()
     tally.add(7, order(waited), Outcome.COMPLETED, 1.0)
     assert tally.news() == {ADD: Amount(1, 0, 1.0, 1.0, 0.0, 0.0)}
 
 
 def test_what_is_stored_is_all_of_a_minute_with_what_was_there_before() -> None:
-    tally = Tally()
+    tally = MetricsBuffer()
     tally.add(7, order(), Outcome.COMPLETED, 1.0)
     assert tally.unasked() == [ADD]
     tally.told({ADD: Amount(10, 2, 30.0, 9.0)})
@@ -59,7 +59,7 @@ def test_what_is_stored_is_all_of_a_minute_with_what_was_there_before() -> None:
 
 
 def test_a_minute_that_was_stored_and_is_over_is_asked_for_again() -> None:
-    tally = Tally()
+    tally = MetricsBuffer()
     tally.add(7, order(), Outcome.COMPLETED, 1.0)
     tally.add(8, order(), Outcome.COMPLETED, 1.0)
     tally.told({})
@@ -69,7 +69,7 @@ def test_a_minute_that_was_stored_and_is_over_is_asked_for_again() -> None:
 
 
 def test_what_was_not_stored_is_kept() -> None:
-    tally = Tally()
+    tally = MetricsBuffer()
     for minute in range(5):
         tally.add(minute, order(), Outcome.COMPLETED, 1.0)
         tally.add(minute, order(), Outcome.FAILED, 1.0)
@@ -77,17 +77,17 @@ def test_what_was_not_stored_is_kept() -> None:
 
 
 def test_functions_without_number_are_counted_together() -> None:
-    tally = Tally()
+    tally = MetricsBuffer()
     for number in range(KINDS + 50):
         for _ in range(2):
             tally.add(7, order(function_name=f"f{number}"), Outcome.COMPLETED, 1.0)
     news = tally.news()
     assert len(news) == KINDS + 1
-    assert news[Kind(7, "", "", "lab")].completed == 100
+    assert news[MetricKind(7, "", "", "lab")].completed == 100
 
 
 def test_what_waits_for_the_database_is_bounded_and_the_newest_is_kept() -> None:
-    tally = Tally()
+    tally = MetricsBuffer()
     for minute in range(KEPT + 10):
         tally.add(minute, order(), Outcome.COMPLETED, 1.0)
     minutes = [kind.epoch_minute for kind in tally.news()]

@@ -12,8 +12,8 @@ import pytest
 from makers import an_order
 
 from plugin_scheduler.execution.framing import BlockingChannel, Channel, pack_bytes
-from plugin_scheduler.execution.mailbox import Lane, LaneEnd, packed, whole
-from plugin_scheduler.execution.scoreboard import PAGE, Board, blank_page
+from plugin_scheduler.execution.mailbox import Mailbox, MailboxEnd, packed, whole
+from plugin_scheduler.execution.scoreboard import PAGE, Scoreboard, blank_page
 from plugin_scheduler.system.private_files import (
     PrivateFile,
     complete_file,
@@ -55,7 +55,7 @@ def test_what_could_block_a_reader_or_has_a_name_is_not_private(tmp_path: Path) 
 @linux
 def test_a_task_that_writes_to_its_board_or_cuts_it_off_is_refused() -> None:
     page = blank_page()
-    pool, runner = Board(page), Board(page)
+    pool, runner = Scoreboard(page), Scoreboard(page)
     runner.keep_others_out(page)
     for change in (
         lambda: os.pwrite(page, b"x" * 100, 0),
@@ -114,8 +114,8 @@ def test_a_file_travels_with_its_report() -> None:
 
 
 def test_a_large_order_goes_through_a_lane_beside_its_packet() -> None:
-    lane = Lane()
-    end = LaneEnd(os.dup(lane.end.fileno()), 0.05)
+    lane = Mailbox()
+    end = MailboxEnd(os.dup(lane.end.fileno()), 0.05)
     for size in (10, 1_000_000):
         order = an_order(args=f'["{"x" * size}"]')
         assert lane.send(*packed(order))

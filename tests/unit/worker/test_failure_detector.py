@@ -7,7 +7,7 @@ from datetime import datetime
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker, WorkerStatus
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.worker.failure_detector import Listening
+from plugin_scheduler.worker.failure_detector import FailureDetector
 
 SETTINGS = Settings(heartbeat=3)  # a lease of 11 s
 
@@ -16,12 +16,14 @@ def a_worker(name: str = "other", lease_until: float = 100.0) -> Worker:
     return Worker(1, name, "", WorkerStatus.ACTIVE, False, ("main",), lease_until)
 
 
-def listening() -> tuple[Listening, TurnedClock]:
+def listening() -> tuple[FailureDetector, TurnedClock]:
     clock = TurnedClock(datetime(2026, 1, 31))
-    return Listening(SETTINGS, clock, "me"), clock
+    return FailureDetector(SETTINGS, clock, "me"), clock
 
 
-def beats(ear: Listening, clock: TurnedClock, count: int, worker: Worker, every: float = 3) -> None:
+def beats(
+    ear: FailureDetector, clock: TurnedClock, count: int, worker: Worker, every: float = 3
+) -> None:
     for _ in range(count):
         clock.turn(every)
         ear.listen([worker])

@@ -13,7 +13,7 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order
 from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.worker.fetcher import GIVE_AGAIN, REFUSED_AGAIN, Intake
+from plugin_scheduler.worker.fetcher import GIVE_AGAIN, REFUSED_AGAIN, Fetcher
 from plugin_scheduler.worker.lease_guard import PAUSES
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
@@ -44,7 +44,7 @@ class Bench:
         functions = KnownFunctions(["send_mail"], 60, self.clock)
         rest = (SimpleNamespace(takes_work=False), Settings(), "me", functions, self.clock)
         store = SimpleNamespace(tasks=self.tasks)
-        self.intake = Intake(cast(Any, store), cast(Any, pool), *cast(Any, rest))
+        self.intake = Fetcher(cast(Any, store), cast(Any, pool), *cast(Any, rest))
         self.intake.collect(News(unbegun=[an_order()]))
 
     @property

@@ -9,13 +9,13 @@ from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker, WorkerStatus
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.worker.failure_detector import Listening
+from plugin_scheduler.worker.failure_detector import FailureDetector
 from plugin_scheduler.worker.lease_guard import (
     MARGIN,
     PAUSES,
     SHORT,
+    LeaseGuard,
     Outage,
-    Permission,
     StartPatience,
 )
 
@@ -144,7 +144,7 @@ def first_act_of_others(settings: Settings, steps_heard: int) -> float:
     """Seconds that one who leads listens to a silent worker, whose lease is over, from the moment
     on at which the database is back, having heard so much of its silence before."""
     clock = TurnedClock(NINE)
-    ear = Listening(settings, clock, "me")
+    ear = FailureDetector(settings, clock, "me")
     silent = Worker(1, "silent", "", WorkerStatus.ACTIVE, False, ("main",), 100.0)
     ear.listen([silent])
     for _ in range(steps_heard):
@@ -159,9 +159,9 @@ def first_act_of_others(settings: Settings, steps_heard: int) -> float:
     return clock.monotonic() - back
 
 
-def a_permission() -> tuple[Permission, list[float]]:
+def a_permission() -> tuple[LeaseGuard, list[float]]:
     allowed: list[float] = []
-    permission = Permission(SETTINGS, 0.0, allowed.append)
+    permission = LeaseGuard(SETTINGS, 0.0, allowed.append)
     permission.renewed(0.0)
     return permission, allowed
 

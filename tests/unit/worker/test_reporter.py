@@ -15,7 +15,7 @@ from plugin_scheduler.execution.live_run import Result
 from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.scheduling.state_machine import Move
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.worker.reporter import Reporting
+from plugin_scheduler.worker.reporter import Reporter
 
 HELD, REFUSED, GOOD = 1, 2, 3
 
@@ -46,7 +46,7 @@ def test_a_held_row_beside_a_refused_report_keeps_no_other_waiting(refuses_first
     clock, metrics = TurnedClock(NINE), SimpleNamespace(minute=lambda: 0)
     store = SimpleNamespace(tasks=tasks, dialect=SimpleNamespace(now=lambda: NINE), metrics=metrics)
     porters = SimpleNamespace(delivered=list, busy=False, carry=None)
-    reporting = Reporting(store, porters, "me", clock)  # type: ignore[arg-type]
+    reporting = Reporter(store, porters, "me", clock)  # type: ignore[arg-type]
     results = [
         Result(an_order(id=run, run_id=run), Outcome.COMPLETED, 0.1, "", result="1")
         for run in (HELD, REFUSED, GOOD)

@@ -12,7 +12,7 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome
 from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.system.clock import TurnedClock
-from plugin_scheduler.worker.shutdown import LAST_WORDS, Staying
+from plugin_scheduler.worker.shutdown import LAST_WORDS, Shutdown
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 W = "web1#4711"
@@ -38,7 +38,7 @@ class Bench:
 
     def __init__(self, **options: Any) -> None:
         self.clock, self.pool = TurnedClock(NINE), RecordingPool()
-        self.staying = Staying(Settings(**options), self.clock)
+        self.staying = Shutdown(Settings(**options), self.clock)
 
     def signal(self, *numbers: int) -> None:
         self.staying.heed(numbers, cast(Pool, self.pool), W)
