@@ -89,7 +89,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
             utc_time=utc_time,
             use_spawn=use_spawn,
             worker_name=worker_name,
-        ).but(**options)
+        ).replace(**options)
         self._dialect, self._zone_until = dialect_for(db, clock.SYSTEM, self.settings), 0.0
         self.catalog = Catalog(tasks, self._namespace)
         self._checks: Checks | None = None

@@ -154,7 +154,7 @@ def worker_specs(options: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str
     """For each worker that the options ask for: its world, and the settings that win over it."""
     overrides = {name: options[name] for name in OVERRIDES if options.get(name) is not None}
     check_texts({name: options.get(name) for name in ("apps", "uri", "groups", "worker_name")})
-    Settings().but(**overrides)  # wrong numbers are told before anything starts
+    Settings().replace(**overrides)  # wrong numbers are told before anything starts
     if options.get("uri") and options["apps"]:
         raise ConfigError("-K and -u do not go together: an app has its own database")
     if options.get("uri"):

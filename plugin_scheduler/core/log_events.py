@@ -161,7 +161,7 @@ EVENTS: dict[str, tuple[int, str]] = {
 }
 
 
-def tell(event: str, **facts: object) -> None:
+def log_event(event: str, **facts: object) -> None:
     """Log an event by its name.
 
     >>> tell("lead_won", worker="web1#4711")

@@ -131,7 +131,7 @@ class Settings:
         """Seconds for which another's silence must be heard, besides, before it counts as dead."""
         return self.heartbeat + 2.0
 
-    def but(self, **changes: Any) -> Settings:
+    def replace(self, **changes: Any) -> Settings:
         """The same settings with some changed; ConfigError names an option that does not exist."""
         known = {option.name for option in dataclasses.fields(self)}
         for name in changes:

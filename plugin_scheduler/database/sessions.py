@@ -192,7 +192,7 @@ class Sessions:
             if tables:
                 tables.update(dict.fromkeys(tables, True))
 
-    def rest(self) -> None:
+    def close_idle_connections(self) -> None:
         """Close connections to servers until they are needed again."""
         for session in list(HERE.open.values()):
             if session.kind.is_remote:

@@ -6,20 +6,20 @@ The pool never reads the database: orders come from the main loop, and go back t
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import secrets
 import selectors
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from plugin_scheduler.core.reasons import Reason, ReasonCode, code_of
+from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome
 from plugin_scheduler.execution.frame_checks import check_message, read_report
 from plugin_scheduler.execution.framing import Closed, Unreadable
 from plugin_scheduler.execution.live_run import LiveRun, Result, result_of
 from plugin_scheduler.execution.mailbox import PackedReport, packed
+from plugin_scheduler.execution.room import Room
 from plugin_scheduler.execution.runner_handle import (
     ENDED_BEFORE,
     UNREADABLE,
@@ -33,18 +33,9 @@ from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.processes import end_group, ended_how, warn_runner
 
 _READS = 16
-NO_ROOM_AGAIN = (0.5, 1.0, 2.0, 4.0)  # seconds until the system is asked again for a file
 GOODBYE = 1.0  # seconds for idle runners to leave by themselves
 LEAVING_AT_ONCE = 4  # runners for each slot that are on their way out
 LAPSED = Reason(ReasonCode.LEASE_LOST)
-
-
-class Parked(NamedTuple):
-    """An order that waits for room: how often that was tried, and when it is tried again."""
-
-    order: Order
-    tries: int
-    at: float
 
 
 class Pool:
@@ -69,8 +60,7 @@ class Pool:
         self._wanted = 0
         self.runners: list[RunnerHandle] = []
         self.deaths = 0
-        self._parked: list[Parked] = []
-        self._returned: dict[int, int] = {}  # tasks that a runner had no room for, and how often
+        self._room = Room(clock)
 
     def open(self) -> None:
         """Start to load the app. OSError or MemoryError where there is no room for the process."""
@@ -132,7 +122,7 @@ class Pool:
         """The nursery is gone: runs are lost as they are with a worker, and counted likewise."""
         now = self._clock.monotonic()
         for runner in [one for one in self.runners if one.home is nursery]:
-            runner.look(self._settings)
+            runner.refresh_live_run(self._settings)
             runner.end(now, Outcome.LOST, Reason(ReasonCode.SPAWNER_DIED))
 
     def _note_reload(self) -> None:
@@ -153,7 +143,7 @@ class Pool:
             if runner.pid not in pids:
                 continue
             self._drain(runner)  # one that had reported is what it reported
-            runner.look(self._settings)
+            runner.refresh_live_run(self._settings)
             runner.end(now, Outcome.INTERRUPTED, LAPSED)
 
     # -- work --------------------
@@ -164,7 +154,11 @@ class Pool:
 
     def live_runs(self) -> list[LiveRun]:
         """Runs that are at work now."""
-        return [run for runner in self.runners if (run := runner.look(self._settings)) is not None]
+        return [
+            run
+            for runner in self.runners
+            if (run := runner.refresh_live_run(self._settings)) is not None
+        ]
 
     def takers(self) -> int:
         """How many runners take orders: not those that are at something long."""
@@ -188,7 +182,7 @@ class Pool:
     def orders(self) -> list[Order]:
         """All that were handed out and not answered, begun or not."""
         given = [order for runner in self.runners for order in runner.orders.values()]
-        return given + [parked.order for parked in self._parked]
+        return given + self._room.orders()
 
     def load(self) -> list[Order]:
         """Those of them that runners have which take more."""
@@ -218,7 +212,8 @@ class Pool:
         try:
             packet, file = packed(order)
         except (OSError, MemoryError) as error:  # of this order alone: it is large
-            self._park(order, tries, error)
+            if failed := self._room.wait(order, tries, error):
+                self._births.news.results.append(failed)
             return True
         for runner in sorted(takers, key=lambda runner: len(runner.orders)):
             with contextlib.suppress(Closed):  # it is found out elsewhere
@@ -226,27 +221,6 @@ class Pool:
                     runner.given(order, self._clock.monotonic())
                     return True
         return False
-
-    def _park(self, order: Order, tries: int, error: Exception) -> None:
-        """The system has no room for a file now: the order waits, and the others go on."""
-        if tries < len(NO_ROOM_AGAIN):
-            at = self._clock.monotonic() + NO_ROOM_AGAIN[tries]
-            self._parked.append(Parked(order, tries + 1, at))
-            return
-        reason = Reason(ReasonCode.NO_ROOM, error=f"{type(error).__name__}: {error}")
-        self._births.news.results.append(Result(order, Outcome.FAILED, 0.0, "", reason=reason))
-
-    def _try_parked(self, now: float) -> None:
-        due = [parked for parked in self._parked if parked.at <= now]
-        self._parked = [parked for parked in self._parked if parked.at > now]
-        for parked in due:
-            if not self._hand_out(parked.order, parked.tries):
-                self._births.news.unbegun.append(parked.order)
-
-    def _unpark(self) -> None:
-        """What waits for room goes back."""
-        self._births.news.unbegun += [parked.order for parked in self._parked]
-        self._parked.clear()
 
     def _hear_runner(self, runner: RunnerHandle) -> None:
         try:
@@ -285,7 +259,7 @@ class Pool:
             return
         check_message(message)
         if message[0] == "progress":
-            run = runner.look(self._settings)
+            run = runner.refresh_live_run(self._settings)
             if run is not None and run.order.run_id == message[1]:
                 run.progressed(message[2])
         elif runner.ready:
@@ -309,25 +283,13 @@ class Pool:
         run = run if run is not None and run.order is order else None
         runner.answered(order, self._clock.monotonic())
         result = result_of(order, told, output, run, file)
-        self._births.news.results.append(self._bounded(result))
+        self._births.news.results.append(self._room.bounded(result))
         if run is not None and run.ending:
             # What it started may still be there, and its state is anybody's guess.
             runner.end(self._clock.monotonic(), Outcome.INTERRUPTED, ENDED_BEFORE)
         elif told.retires:
             self._births.news.retired.append((order, told.rest.get("retires")))
             self._births.news.unbegun += runner.retire(self._clock.monotonic())
-
-    def _bounded(self, result: Result) -> Result:
-        """A task that finds no room in a runner is given back, but not for ever."""
-        task_id = result.order.task.id
-        if code_of(result.reason) != ReasonCode.NO_ROOM:
-            self._returned.pop(task_id, None)
-            return result
-        self._returned[task_id] = self._returned.get(task_id, 0) + 1
-        if self._returned[task_id] < len(NO_ROOM_AGAIN):
-            return result
-        del self._returned[task_id]
-        return dataclasses.replace(result, outcome=Outcome.FAILED)
 
     def _read_output(self, runner: RunnerHandle) -> None:
         data = runner.read_output()
@@ -347,7 +309,7 @@ class Pool:
             known.append(now + 0.02)
         if self._missing():
             known.append(self._births.next_at)
-        known += [parked.at for parked in self._parked]
+        known += self._room.times()
         return min(known) if known else None
 
     def enforce(self) -> None:
@@ -355,7 +317,7 @@ class Pool:
         now = self._clock.monotonic()
         for runner in list(self.runners):
             self._end_what_cannot_be(runner, now)
-            run = runner.look(self._settings)
+            run = runner.refresh_live_run(self._settings)
             if run is not None and run.is_overdue(now):
                 why = Reason(ReasonCode.TIMEOUT, seconds=run.order.task.timeout)
                 self._warn(runner, Outcome.TIMEOUT, why)
@@ -370,8 +332,7 @@ class Pool:
         if self._births.is_reloaded:
             self._births.close_empty(end_outdated(self.runners, now))
         self._replace_missing()
-        if self._parked:
-            self._try_parked(now)
+        self._births.news.unbegun += self._room.try_again(self._hand_out)
 
     def _end_what_cannot_be(self, runner: RunnerHandle, now: float) -> None:
         """What its board says is believed only where it can be true, and no order is longer than it
@@ -391,13 +352,13 @@ class Pool:
     def stop_run(self, run_id: int, outcome: str, reason: str) -> None:
         """End a run, its function sees an exception first; one that was not begun will not be."""
         for runner in self.runners:
-            run = runner.look(self._settings)
+            run = runner.refresh_live_run(self._settings)
             if run is not None and run.order.run_id == run_id:
                 self._warn(runner, outcome, reason)
             elif run_id in runner.orders:
                 self._births.news.unbegun += runner.take_back()
-        if any(parked.order.run_id == run_id for parked in self._parked):
-            self._unpark()
+        if any(order.run_id == run_id for order in self._room.orders()):
+            self._births.news.unbegun += self._room.give_back()
         news = self._births.news
         for order in [order for order in news.unbegun if order.run_id == run_id]:
             news.unbegun.remove(order)
@@ -405,10 +366,10 @@ class Pool:
 
     def kill_all_runs(self, outcome: str, reason: str) -> None:
         """End every run now."""
-        self._unpark()
+        self._births.news.unbegun += self._room.give_back()
         for runner in self.runners:
             self._births.news.unbegun += runner.take_back()
-            runner.look(self._settings)
+            runner.refresh_live_run(self._settings)
             if runner.orders:
                 runner.end(self._clock.monotonic(), outcome, reason)
 

@@ -82,7 +82,7 @@ class RunnerHandle:
     outdated: bool = False  # the app was loaded anew: it ends what it is at, and takes nothing more
     fate: tuple[str, str] | None = None  # outcome and reason of whatever it is at when it is killed
 
-    def look(self, settings: Settings) -> LiveRun | None:
+    def refresh_live_run(self, settings: Settings) -> LiveRun | None:
         """The run that it is at. What it prints from now on is that run's: what came before the
         look has been sorted by its marks."""
         order = self.at_work()

@@ -93,7 +93,7 @@ class Runner:
         self._board.keep_others_out(ends.board)
         self._trace_fd = ends.trace
         self._nonce = spec["nonce"]
-        self._settings = world.home.settings.but(**spec.get("overrides", {}))
+        self._settings = world.home.settings.replace(**spec.get("overrides", {}))
         # A new interpreter may have threads of the app: it retires instead.
         forks = self._settings.runner_max_runs == 1 and is_forked
         self._own_process = OwnProcess() if forks else None
@@ -116,7 +116,7 @@ class Runner:
             while not self._retires:
                 order = self._lane.receive()
                 if order is None:  # idle runners must not use up a server's connections
-                    self._boundary.sessions.rest()
+                    self._boundary.sessions.close_idle_connections()
                 elif self._own_process is not None:
                     self._run_in_child(self._own_process, order)
                 else:

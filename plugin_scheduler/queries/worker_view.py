@@ -177,6 +177,6 @@ def _odd(columns: Mapping[str, str], stats: dict[str, Any]) -> str:
 
 def _lease(heartbeat: Any) -> float:
     try:
-        return Settings().but(heartbeat=number(heartbeat, math.nan)).lease
+        return Settings().replace(heartbeat=number(heartbeat, math.nan)).lease
     except ConfigError:
         return Settings().lease

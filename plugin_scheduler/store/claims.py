@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Order, Task, TaskStatus
-from plugin_scheduler.database.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
 from plugin_scheduler.store.claim_conditions import NO_BROADCAST, ClaimConditions
 from plugin_scheduler.store.priority_scan import MOMENT, SINCE, WORDS, Stretch, questions
 from plugin_scheduler.store.task_reports import TaskReports
@@ -53,7 +53,7 @@ class Claims:
         self._dialect, self._due, self._tasks, self._rows = dialect, due, tasks, tasks.rows
         self._db, self._task = dialect.db, dialect.db.scheduler_task
 
-    @again
+    @retry_on_conflict
     def take(
         self,
         worker_name: str,
@@ -183,7 +183,7 @@ class Claims:
                 for query in queries
             )
 
-    @again
+    @retry_on_conflict
     def give_up(self, functions: Collection[str], groups: Sequence[str], waited: float) -> int:
         """Have tasks of unknown functions FAIL that have been due for so many seconds; how many."""
         task = self._task
@@ -207,7 +207,7 @@ class Claims:
             try:
                 soonest = [_as_time(when) for when in self._due.soonest(groups, now)]
             except Exception as error:  # each driver and parser has its own kind
-                if self._dialect.passes(error):
+                if self._dialect.is_transient(error):
                     raise
                 soonest = self._soonest_readable(groups, now)
         return min(soonest, default=None)

@@ -22,7 +22,7 @@ from plugin_scheduler.core.types import (
     Worker,
     WorkerStatus,
 )
-from plugin_scheduler.database.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
 from plugin_scheduler.database.dialects.bulk_sql import among
 from plugin_scheduler.models import new_uuid
 from plugin_scheduler.scheduling.state_machine import after_fan_out
@@ -79,7 +79,7 @@ class Maintenance:
             mine |= self._task.assigned_worker_name == None
         return mine & self._task.status.belongs(TaskStatus.HELD)
 
-    @again
+    @retry_on_conflict
     def _requeue_lost(self, owner: str, some: Sequence[Task] | None = None) -> list[Task]:
         """Of ``some`` tasks alone, or of all and with the open runs."""
         held = self._held_by(owner)
@@ -130,7 +130,7 @@ class Maintenance:
         ended = {"status": RunStatus.STOPPED, "outcome": Outcome.LOST, "stop_time": now}
         self._dialect.change(self._run, ids, at_work, **ended, **reason_columns(_death_of(owner)))
 
-    @again
+    @retry_on_conflict
     def bury(self, workers: Iterable[Worker]) -> int:
         """Remove the rows of dead workers, unless they came back meanwhile; how many."""
         buried = 0
@@ -153,7 +153,7 @@ class Maintenance:
         held = self._db(mine & self._task.status.belongs(TaskStatus.HELD))
         return bool(held.select(self._task.id, limitby=(0, 1), orderby_on_limitby=False))
 
-    @again
+    @retry_on_conflict
     def leave(self, worker_id: int, name: str) -> None:
         """Remove the row of a worker that ends."""
         with self._dialect.transaction():
@@ -168,7 +168,7 @@ class Maintenance:
         free = self._tasks.unheld(self._task, ids)
         self._tasks.move("skip", free, meant, enabled=False, reason=why)
 
-    @again
+    @retry_on_conflict
     def expire_overdue(self) -> int:
         """End what could not start before its stop_time."""
         task = self._task
@@ -194,7 +194,7 @@ class Maintenance:
                 break
         return decided
 
-    @again
+    @retry_on_conflict
     def _unblock_level(self) -> int:
         child, question = self._task, self._outlook.undecided()
         with self._dialect.reading():
@@ -245,7 +245,7 @@ class Maintenance:
                 copies += self._fan_out(task, alive)
         return copies
 
-    @again
+    @retry_on_conflict
     def _fan_out(self, task: Task, alive: Sequence[Worker]) -> int:
         group = task.group_name or "main"
         takers = [

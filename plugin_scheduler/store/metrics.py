@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from plugin_scheduler.database.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
 from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.store.metrics_buffer import Amount, MetricKind
 
@@ -41,7 +41,7 @@ class Metrics:
             found[kind] = found.get(kind, Amount()).plus(amount)
         return found
 
-    @again
+    @retry_on_conflict
     def write(self, worker_name: str, amounts: Mapping[MetricKind, Amount]) -> None:
         """Put these amounts in the place of what is there."""
         with self._dialect.transaction():
@@ -66,7 +66,7 @@ class Metrics:
         fields = [metric[name] for name in ("id", *MetricKind._fields, *columns)]
         return self._db(mine).select(*fields, orderby=metric.id)
 
-    @again
+    @retry_on_conflict
     def prune(self) -> bool:
         """Remove some of what is too old; True where there may be more."""
         metric, oldest = self._metric, self.minute() - KEPT

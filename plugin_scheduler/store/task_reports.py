@@ -17,7 +17,7 @@ from plugin_scheduler.core.errors import Locked, StoreUnavailable
 from plugin_scheduler.core.reasons import Reason, ReasonCode, reason_columns
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome, Report, RunStatus, Task, TaskStatus
-from plugin_scheduler.database.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
 from plugin_scheduler.database.dialects.bulk_sql import among
 from plugin_scheduler.database.dialects.sql_template import Holes
 from plugin_scheduler.scheduling.state_machine import Move, decide
@@ -49,7 +49,7 @@ class TaskReports:
         #: What the database refused, by its name, for the caller to tell and to clear.
         self.refused: dict[str, str] = {}
 
-    @again
+    @retry_on_conflict
     def condemn_unreadable(self) -> int:
         """Have tasks FAIL whose rows cannot be read, so that they stand in nobody's way."""
         if not self.rows.unreadable:
@@ -107,7 +107,7 @@ class TaskReports:
             orders.append(Order(task._replace(run_id=run_id), run_id, now))
         return orders
 
-    @again
+    @retry_on_conflict
     def hand_back(self, orders: Sequence[Order], worker_name: str) -> int:
         """Give up tasks whose runs never began; these leave no row. What somebody asked to stop
         meanwhile is STOPPED: the request stood in the run's row."""
@@ -156,7 +156,7 @@ class TaskReports:
                 return []
         return [answer for task in tasks for answer in self.together_or_each([task], act)]
 
-    @again
+    @retry_on_conflict
     def _hand_back_strays(self, worker_name: str, strays: Sequence[Task]) -> int:
         with self._dialect.transaction():
             free = self.unheld(self._task, [task.id for task in strays])
@@ -171,7 +171,7 @@ class TaskReports:
 
     # -- reports --------------------
 
-    @again
+    @retry_on_conflict
     def report(
         self, reports: Sequence[Report], worker_name: str
     ) -> list[tuple[Report, Move | None]]:
@@ -304,7 +304,7 @@ class TaskReports:
         waits = among(self._deps.task_child, hole.numbers("ids")) & (self._deps.can_visit == False)
         return str(self._db(waits)._update(can_visit=True))
 
-    @again
+    @retry_on_conflict
     def save_live(self, run_id: int, output: str | None, progress: dict[str, Any] | None) -> None:
         """What a run printed and how far it is, while it runs."""
         changes: dict[str, Any] = {}

@@ -49,14 +49,14 @@ class Rows:
         except (TypeError, ValueError):  # a row edited by hand; pydal reads more than we do
             pass
         except Exception as error:  # each driver has its own kind
-            if self._dialect.passes(error):
+            if self._dialect.is_transient(error):
                 raise
         try:
             return [
                 _record(row) for row in self._dialect.select(query, self._fields, lock, **select)
             ]
         except Exception as error:  # each driver and parser has its own kind
-            if self._dialect.passes(error):
+            if self._dialect.is_transient(error):
                 raise
         # The rows are read one by one, and stay locked (or passed over) as they were asked for.
         ids = [row.id for row in self._dialect.select(query, [self._task.id], lock, **select)]
@@ -70,7 +70,7 @@ class Rows:
         except (TypeError, ValueError):
             return None
         except Exception as error:  # each driver has its own kind
-            if self._dialect.passes(error):
+            if self._dialect.is_transient(error):
                 raise
             return None
 
@@ -85,7 +85,7 @@ class Rows:
             row = self._db(self._task.id == task_id).select(*self._fields, cacheable=True).first()
             return _record(row) if row else None
         except Exception as error:  # as above
-            if self._dialect.passes(error) or isinstance(error, MemoryError):
+            if self._dialect.is_transient(error) or isinstance(error, MemoryError):
                 raise
             self.unreadable[task_id] = Reason(ReasonCode.BAD_ROW, error=error)
             return None

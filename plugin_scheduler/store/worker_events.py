@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from plugin_scheduler.core.worker_events import SCHEDULER, WorkerEvent
-from plugin_scheduler.database.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
 
 KEPT = timedelta(days=90)
 PRUNED = 2000  # rows of a kind that one round removes at most
@@ -30,7 +30,7 @@ class Events:
         self._dialect, self._db, self._application = dialect, dialect.db, application
         self._history = dialect.db.scheduler_history
 
-    @again
+    @retry_on_conflict
     def write(self, events: Sequence[Happened]) -> None:
         """Keep these events, all or none."""
         rows = [
@@ -48,7 +48,7 @@ class Events:
         with self._dialect.transaction():
             self._dialect.insert_all(self._history, rows)
 
-    @again
+    @retry_on_conflict
     def prune(self) -> bool:
         """Remove some of what is too old; True where there may be more. What people did stays."""
         history, oldest = self._history, self._dialect.now() - KEPT

@@ -15,7 +15,7 @@ from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import ConfigError, NameTaken
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker, WorkerStatus
-from plugin_scheduler.database.dialects.base import Dialect, again
+from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
 from plugin_scheduler.database.dialects.odd_values import read_rows
 from plugin_scheduler.system.clock import is_zone
 
@@ -96,7 +96,7 @@ class Workers:
             why = f"{type(error).__name__}: {first_line(error)}"
             raise ConfigError(f"the database refuses the row of worker {name!r}: {why}") from error
 
-    @again
+    @retry_on_conflict
     def _register(self, name: str, stats: dict[str, Any]) -> int:
         with self._dialect.transaction():
             self._dialect.select(self._worker.worker_name == name, [self._worker.id], lock="wait")
@@ -169,7 +169,7 @@ class Workers:
                 raise
             return self._beat(worker_id, {"refused": ascii(error)[:200]})
 
-    @again
+    @retry_on_conflict
     def _beat(self, worker_id: int, stats: dict[str, Any]) -> bool:
         with self._dialect.transaction():
             mine = self._db(self._worker.id == worker_id)
@@ -189,14 +189,14 @@ class Workers:
         with self._dialect.reading():
             return str(_stats_of(self._db, worker_id).get("host") or "?")
 
-    @again
+    @retry_on_conflict
     def carried_out(self, worker_id: int, order: str) -> None:
         """Take back a momentary order, unless another one was given meanwhile."""
         with self._dialect.transaction():
             same = (self._worker.id == worker_id) & (self._worker.status == order)
             self._db(same).update(status=WorkerStatus.ACTIVE)
 
-    @again
+    @retry_on_conflict
     def lead(self, worker_id: int) -> bool:
         """Take or keep the ticker's lease; True for exactly one live worker."""
         worker = self._worker
@@ -245,7 +245,7 @@ class Workers:
                 rows = self._db(self._worker).select(*(self._worker[name] for name in COLUMNS))
                 return [self._as_record(row) for row in rows]
             except Exception as error:  # each driver and parser has its own kind
-                if self._dialect.passes(error):
+                if self._dialect.is_transient(error):
                     raise
             ids = [row.id for row in self._db(self._worker).select(self._worker.id)]
             records = [self._record(worker_id) for worker_id in ids]
@@ -259,7 +259,7 @@ class Workers:
             row = mine.select(*(self._worker[name] for name in COLUMNS)).first()
             return self._as_record(row) if row else None
         except Exception as error:  # each driver and parser has its own kind
-            if self._dialect.passes(error):
+            if self._dialect.is_transient(error):
                 raise
             row = mine.select(self._worker.worker_name).first()
         if row is None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from plugin_scheduler.core import json_codec
-from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.worker_events import WorkerEvent
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker.event_queue import EventQueue
@@ -42,7 +42,7 @@ class ClaimHealth:
             return
         if self._told:
             seconds = round(self._succeeded - self._since, 1)
-            tell("claim_works", seconds=seconds)
+            log_event("claim_works", seconds=seconds)
             self._note(WorkerEvent.CLAIM_WORKS, seconds=seconds)
         self._error, self._in_a_row, self._told = "", 0, ""
 
@@ -59,7 +59,7 @@ class ClaimHealth:
             if not self._told:
                 self._note(WorkerEvent.CLAIM_FAILING, error=self._error)
             self._told = self._error
-            tell("claim_failing", error=self._error)
+            log_event("claim_failing", error=self._error)
 
     def about(self, now: datetime) -> dict[str, Any]:
         """What the worker's row says; ``now`` is the present in the zone of the tables."""

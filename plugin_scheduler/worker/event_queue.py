@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import StoreUnavailable
-from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.worker_events import WorkerEvent
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.worker_events import Happened
@@ -71,7 +71,7 @@ class EventQueue:
         except Exception as error:  # a history that cannot be written must not end a worker
             trouble = first_line(error)
             if trouble != self._trouble:
-                tell("events_refused", error=trouble)
+                log_event("events_refused", error=trouble)
             self._trouble = trouble
             return
         self._trouble = ""

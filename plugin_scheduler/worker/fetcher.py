@@ -13,7 +13,7 @@ from datetime import datetime
 
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import Locked, StoreUnavailable
-from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.reasons import ReasonCode, code_of
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Task
@@ -108,7 +108,7 @@ class Fetcher:
         wait = self._settings.unknown_function_wait
         if count := self._store.claims.give_up(unknown, self.groups, wait):
             names = ", ".join(sorted(unknown))
-            tell("functions_given_up", count=count, seconds=wait, functions=names)
+            log_event("functions_given_up", count=count, seconds=wait, functions=names)
 
     def look_again(self) -> None:
         """Something was written: there may be more to take."""
@@ -319,7 +319,7 @@ class Fetcher:
             return
         order = some[0]
         about = {"run": order.run_id, "task": order.task.label, "seconds": REFUSED_AGAIN}
-        tell("give_back_refused", **about, error=first_line(error))
+        log_event("give_back_refused", **about, error=first_line(error))
         self._held.put_off(order.run_id, REFUSED_AGAIN)
 
     def _to_give_back(self) -> list[Order]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_scheduler.core.errors import ConfigError
-from plugin_scheduler.core.log_events import logger, tell, to_stderr
+from plugin_scheduler.core.log_events import log_event, logger, to_stderr
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.processes import ended_how, start_entry, wait_status
 from plugin_scheduler.system.signals import DRAIN, KILL, NOTHING, Signals
@@ -82,7 +82,7 @@ class _Children:
                     one.process = start_entry("worker", [self._lifeline], load)
                 except (OSError, MemoryError) as error:  # no room now; the others work on
                     if not one.refused:
-                        tell("start_failed", error=error)
+                        log_event("start_failed", error=error)
                     one.starts_at = self._now() + PAUSES[min(one.refused, len(PAUSES) - 1)]
                     one.refused += 1
                     continue
@@ -122,14 +122,14 @@ class _Children:
         one.process, one.code = None, code if code >= 0 else 128 - code
         if self._leaving or (code >= 0 and code not in (DIED, EXIT_NO_DATABASE)):
             if code and not self._leaving:
-                tell("child_refused", how=how)
+                log_event("child_refused", how=how)
             return
         if self._now() - one.started >= STEADY:
             one.deaths = 0
         pause = PAUSES[min(one.deaths, len(PAUSES) - 1)]
         one.deaths += 1
         one.starts_at = self._now() + pause
-        tell("child_died", how=how, seconds=pause)
+        log_event("child_died", how=how, seconds=pause)
 
 
 def work(lifeline: int, level: int, spec: Mapping[str, Any], overrides: Mapping[str, Any]) -> int:

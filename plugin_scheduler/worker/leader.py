@@ -14,7 +14,7 @@ from typing import Any
 
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import Locked, StoreUnavailable
-from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker
 from plugin_scheduler.core.worker_events import WorkerEvent
@@ -59,7 +59,7 @@ class Leader:
         self.leads = False
         self.alive = 0
 
-    def stand_for_election(self, worker_id: int) -> list[Worker]:
+    def try_become_leader(self, worker_id: int) -> list[Worker]:
         """Take or keep the lead, and listen to the others, whoever leads: the next leader must know
         who has been silent. The rows of all workers, as they are read for that."""
         workers, now = self._store.workers.all(), self._store.dialect.epoch()
@@ -68,7 +68,7 @@ class Leader:
         if not leading or (worker_id in leading and not leads):
             leads = self._store.workers.lead(worker_id)
         if leads != self.leads:
-            tell("lead_won" if leads else "lead_lost", worker=self._name)
+            log_event("lead_won" if leads else "lead_lost", worker=self._name)
         self.leads = leads
         self._listening.listen(workers, self._store.workers.held(workers))
         return workers
@@ -82,7 +82,7 @@ class Leader:
             back = partial(self._store.tasks.hand_back_unknown, self._name, known)
             strays = self._unless_locked(back)
             if strays:
-                tell("task_strays", count=strays)
+                log_event("task_strays", count=strays)
         written = strays + (self._round(workers, todo) if self.leads else 0)
         self._tell_refused()
         return written
@@ -93,7 +93,7 @@ class Leader:
         self._store.tasks.refused.clear()
         for what, error in refused.items():
             if self._refused.get(what) != error:
-                tell("chore_refused", what=what, error=error)
+                log_event("chore_refused", what=what, error=error)
         self._refused = refused
 
     def rang(self) -> None:
@@ -121,12 +121,12 @@ class Leader:
         recovered = self._recover(workers, now, todo)
         expired = self._unless_locked(chores.expire_overdue) if LATE in todo else 0
         if expired:
-            tell("expired", count=expired)
+            log_event("expired", count=expired)
         decided = self._unless_locked(chores.unblock) if UNDECIDED in todo else 0
         fan_out = partial(chores.fan_out_broadcasts, alive)
         copies = self._unless_locked(fan_out) if BROADCASTS in todo else 0
         if copies:
-            tell("fanned_out", count=copies)
+            log_event("fanned_out", count=copies)
         self._prune()
         # What is left over (a round does so many, and passes over what is held) has another one.
         self._rang = bool(recovered + expired + decided + copies)
@@ -184,7 +184,7 @@ class Leader:
         name = worker.worker_name
         self._events.note(WorkerEvent.DIED, name, host=host, seconds=seconds, tasks=tasks)
         if not tasks:
-            tell("worker_died", worker=name, host=host, seconds=seconds)
+            log_event("worker_died", worker=name, host=host, seconds=seconds)
 
     def _requeue_gone(self, owner: str) -> int:
         """What a worker holds whose row was removed by hand."""
@@ -197,5 +197,5 @@ class Leader:
         tasks = self._store.chores.requeue_lost(owner)
         if tasks:
             labels = ", ".join(task.label for task in tasks[:10])
-            tell("requeued", owner=owner, count=len(tasks), tasks=labels)
+            log_event("requeued", owner=owner, count=len(tasks), tasks=labels)
         return len(tasks)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from plugin_scheduler.core.errors import StoreUnavailable
-from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.system.clock import Clock
 
@@ -71,7 +71,7 @@ class Outage:
         self._tries += 1
         if not self._told and now - self._since >= SHORT:
             self._told = True
-            tell("database_away", error=error)
+            log_event("database_away", error=error)
 
     def over(self) -> float | None:
         """A turn went through. The seconds of an outage that was told and ends with it."""
@@ -82,7 +82,7 @@ class Outage:
         self._since = None
         if not self._told:
             return None
-        tell("database_back", seconds=seconds)
+        log_event("database_back", seconds=seconds)
         return seconds
 
 
@@ -152,7 +152,7 @@ class StartPatience:
             ) from error
         if not self._told:
             self._told = True
-            tell("database_awaited", seconds=self._limit, error=error)
+            log_event("database_awaited", seconds=self._limit, error=error)
         pause = PAUSES[min(self._tries + 2, len(PAUSES) - 1)]
         self._tries += 1
         self._pause(min(pause, since + self._limit - now))
@@ -160,7 +160,7 @@ class StartPatience:
     def over(self) -> None:
         """The worker has started."""
         if self._told and self._since is not None:
-            tell("database_back", seconds=self._clock.monotonic() - self._since)
+            log_event("database_back", seconds=self._clock.monotonic() - self._since)
 
 
 class LeaseGuard:

@@ -13,7 +13,7 @@ from typing import Any
 
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import ConfigError, Locked, NameTaken, StoreUnavailable
-from plugin_scheduler.core.log_events import tell, write_out
+from plugin_scheduler.core.log_events import log_event, write_out
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, WorkerStatus
@@ -100,7 +100,7 @@ class Supervisor:
             self._turn()
             self._errors_in_a_row = 0
         except Exception as error:  # a defect; the alternative is a worker that silently is no more
-            tell("loop_error")
+            log_event("loop_error")
             self._errors += 1
             self._errors_in_a_row += 1
             if self._errors_in_a_row >= STUBBORN_ERRORS:
@@ -120,27 +120,27 @@ class Supervisor:
             elif meaning == RELOAD:
                 self._reload()
             else:
-                tell("signal_ignored", signal=name_of(number))
+                log_event("signal_ignored", signal=name_of(number))
 
     def _reload(self) -> None:
         if self._pool.reload():
-            tell("reloading", worker=self._me.name)
+            log_event("reloading", worker=self._me.name)
         else:
             why = "it is loading already, or its functions exist in this process only"
-            tell("reload_failed", worker=self._me.name, why=why)
+            log_event("reload_failed", worker=self._me.name, why=why)
 
     def _tell_reload(self, why: str | None) -> None:
         if why is None:
             total = self._intake.functions.about()["tasks_total"]
-            tell("reloaded", worker=self._me.name, tasks=total)
+            log_event("reloaded", worker=self._me.name, tasks=total)
         else:
-            tell("reload_failed", worker=self._me.name, why=why)
+            log_event("reload_failed", worker=self._me.name, why=why)
 
     def _tell_state(self) -> None:
         """What a person would ask for who cannot reach the database."""
         runs, away = self._pool.live_runs(), self._outage.seconds
         now = self._clock.monotonic()
-        tell(
+        log_event(
             "state",
             worker=self._me.name,
             status=self._staying.words(bool(runs)),
@@ -198,7 +198,7 @@ class Supervisor:
             pids = self._store.dialect.lock_holders()
             ended = self._pool.end_idle(pids) if pids is None or pids else []
             if ended:
-                tell("lock_ended", pids=", ".join(map(str, ended)))
+                log_event("lock_ended", pids=", ".join(map(str, ended)))
 
     def _collect(self) -> None:
         news = self._pool.news()
@@ -300,13 +300,13 @@ class Supervisor:
         """News that come late are no error, but somebody should know."""
         before, self._bell_trouble = self._bell_trouble, self._bell.trouble
         if self._bell_trouble and self._bell_trouble != before:
-            tell("bell_lost", why=self._bell_trouble)
+            log_event("bell_lost", why=self._bell_trouble)
         elif before and not self._bell_trouble:
-            tell("bell_back")
+            log_event("bell_back")
 
     def _register_again(self) -> None:
         """Somebody removed this worker's row: by hand, or because it was thought dead."""
-        tell("row_gone", worker=self._me.name)
+        log_event("row_gone", worker=self._me.name)
         self._events.note(WorkerEvent.ROW_GONE)
         try:
             self._worker_id = self._store.workers.register(self._me.name, self._stats())
@@ -333,7 +333,7 @@ class Supervisor:
                 why_ended = Reason(ReasonCode.STOP_REQUESTED)
                 self._pool.stop_run(run_id, Outcome.STOPPED, why_ended)
             else:
-                tell("run_taken", run=run_id, task=orders[run_id].task.label)
+                log_event("run_taken", run=run_id, task=orders[run_id].task.label)
                 why_ended = Reason(ReasonCode.TAKEN_AWAY)
                 self._pool.stop_run(run_id, Outcome.INTERRUPTED, why_ended)
 
@@ -347,7 +347,7 @@ class Supervisor:
                 patience.wait(error)
         patience.over()
         self._pool.staff(self._settings, spawns)
-        tell(
+        log_event(
             "worker_started",
             worker=self._me.name,
             app=self._me.application or "-",
@@ -400,8 +400,8 @@ class Supervisor:
         """Of this worker, and if it leads, of all."""
         condemned = self._store.tasks.condemn_unreadable()
         if condemned:
-            tell("condemned", count=condemned)
-        workers = self._ticker.stand_for_election(self._worker_id)
+            log_event("condemned", count=condemned)
+        workers = self._ticker.try_become_leader(self._worker_id)
         for mine in (one for one in workers if one.id == self._worker_id and one.lease_until):
             self._follow(mine.status, mine.group_names)
         if self._ticker.look_after(workers, self._known_tasks()):
@@ -446,12 +446,12 @@ class Supervisor:
             if self._worker_id:
                 self._give_back_all()
         except StoreUnavailable as error:
-            tell("database_away", error=error)  # the ticker will find what we hold
+            log_event("database_away", error=error)  # the ticker will find what we hold
             self._staying.exit_code = self._staying.exit_code or 1
         except Exception as error:  # likewise, where the database refuses something
-            tell("chore_refused", what="the worker's leave", error=first_line(error))
+            log_event("chore_refused", what="the worker's leave", error=first_line(error))
             self._staying.exit_code = self._staying.exit_code or 1
-        tell("worker_left", worker=self._me.name, why=self._staying.why)
+        log_event("worker_left", worker=self._me.name, why=self._staying.why)
         self._events.note(WorkerEvent.LEFT, why=self._staying.why)
         self._events.write()
         self._bell.close()

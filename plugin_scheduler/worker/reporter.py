@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import Locked, StoreUnavailable
-from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Order, Outcome, Report
 from plugin_scheduler.execution.live_run import LiveRun, Result
@@ -95,9 +95,9 @@ class Reporter:
         for order, reason in news.retired:
             about = {"run": order.run_id, "task": order.task.label}
             if reason is None:
-                tell("runner_spent", **about)
+                log_event("runner_spent", **about)
             else:
-                tell("runner_retires", **about, why=reason)
+                log_event("runner_retires", **about, why=reason)
         for result in news.results:
             if result.result_file:
                 self._porters.carry(result)
@@ -116,7 +116,7 @@ class Reporter:
         self._boot_told = {one: at for one, at in told if now < at + BOOT_TOLD_AGAIN}
         if why not in self._boot_told:
             self._boot_told[why] = now
-            tell("boot_failed", why=why)
+            log_event("boot_failed", why=why)
 
     def store(self) -> bool:
         """Write all reports in one transaction; they are kept until that has worked. Was any?"""
@@ -200,7 +200,7 @@ class Reporter:
         if run_id not in self._refused:
             self._refused.add(run_id)
             about = {"run": run_id, "task": report.order.task.label}
-            tell("report_refused", **about, seconds=REFUSED_AGAIN, error=first_line(error))
+            log_event("report_refused", **about, seconds=REFUSED_AGAIN, error=first_line(error))
         self._held.put_off(run_id, REFUSED_AGAIN)
 
     def _store_one(self, report: Report) -> tuple[Report, Move | None]:
@@ -225,7 +225,7 @@ class Reporter:
         except Exception as error:  # where the database is away, those who need it find out
             trouble = first_line(error)
             if trouble != self._counting_trouble:
-                tell("counts_refused", error=trouble)
+                log_event("counts_refused", error=trouble)
                 self._counting_trouble = trouble
 
     def store_counts(self) -> None:
@@ -281,7 +281,7 @@ class Reporter:
         except Exception as error:  # whatever a driver or a trigger raises for this row
             run.is_refused = True
             about = {"run": run.order.run_id, "task": run.order.task.label}
-            tell("live_refused", **about, error=first_line(error))
+            log_event("live_refused", **about, error=first_line(error))
         return True
 
     def unwanted(self, orders: Iterable[int]) -> dict[int, str]:
@@ -326,9 +326,9 @@ class Reporter:
                 CountedRun(result.order, result.outcome, result.seconds)
             )  # the database need not be there now
             seconds = delivery.result.seconds
-            tell("run_completed", run=order.run_id, task=order.task.label, seconds=seconds)
+            log_event("run_completed", run=order.run_id, task=order.task.label, seconds=seconds)
         else:
-            tell("report_dropped", run=order.run_id, task=order.task.label)
+            log_event("report_dropped", run=order.run_id, task=order.task.label)
 
     def _tell_ends(self, done: Done) -> None:
         """A line for each, but one for all that completed where there are many."""
@@ -339,7 +339,7 @@ class Reporter:
             return
         plain = [one for one, move in done if move is not None and move.name == "finish"]
         self.total += len(plain)
-        tell(
+        log_event(
             "runs_completed",
             count=len(plain),
             first=plain[0].order.task.label if plain else "-",
@@ -353,13 +353,13 @@ class Reporter:
         task, run = report.order.task, report.order.run_id
         self.total += 1
         if move is None:
-            tell("report_dropped", run=run, task=task.label)
+            log_event("report_dropped", run=run, task=task.label)
         elif report.outcome == Outcome.COMPLETED:
             event = "run_repeats" if move.name == "repeat" else "run_completed"
-            tell(event, run=run, task=task.label, seconds=report.seconds)
+            log_event(event, run=run, task=task.label, seconds=report.seconds)
         else:
             self.errors += 1
-            tell(
+            log_event(
                 "run_failed",
                 run=run,
                 task=task.label,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Sequence
 
-from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, TaskStatus, WorkerStatus
@@ -98,10 +98,10 @@ class Shutdown:
             self._drain("order TERMINATE", worker)
         elif status == WorkerStatus.DISABLED and not self._disabled:
             self._disabled = True
-            tell("worker_disabled", worker=worker)
+            log_event("worker_disabled", worker=worker)
         elif status == WorkerStatus.ACTIVE and self._disabled:
             self._disabled = False
-            tell("worker_resumed", worker=worker)
+            log_event("worker_resumed", worker=worker)
 
     def give_way(self, why: str, pool: Pool) -> None:
         """Another worker has taken this one's name: end, and leave the tables alone."""
@@ -153,7 +153,7 @@ class Shutdown:
 
     def _drain(self, why: str, worker: str) -> None:
         self._draining, self.why = True, why
-        tell("worker_draining", worker=worker, why=why)
+        log_event("worker_draining", worker=worker, why=why)
 
     def _kill(self, pool: Pool, why: str, exit_code: int) -> None:
         self._draining = self._killed = True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from plugin_scheduler.core.errors import ConfigError, StoreUnavailable
-from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.loaders import LoadedApp
@@ -49,10 +49,10 @@ def run_worker(
         try:
             return _run(spec, overrides, world, clock, signals, lifeline)
         except ToldToLeave as told:
-            tell("left_early", why=told)
+            log_event("left_early", why=told)
             return told.exit_code
         except (StoreUnavailable, NoRoomForApp) as error:
-            tell("start_failed", error=error)
+            log_event("start_failed", error=error)
             return EXIT_NO_DATABASE
 
 
@@ -76,14 +76,14 @@ def _run(
             patience = StartPatience(limit, clock, signals.pause)
             description, threads = _loaded(pool, selector, clock, patience, signals.pause)
             _check_tasks(description)
-            settings = Settings.from_dict(description["settings"]).but(**overrides)
+            settings = Settings.from_dict(description["settings"]).replace(**overrides)
             patience.limit_to(settings.db_outage_limit)
             identity = identify(settings.worker_name, description)
             store = _opened(description, settings, clock, patience)
             if store.lacks:
-                tell("tables_lack", what="; ".join(store.lacks))
+                log_event("tables_lack", what="; ".join(store.lacks))
             if threads:
-                tell("threads_in_app", threads=", ".join(threads))
+                log_event("threads_in_app", threads=", ".join(threads))
             supervisor = Supervisor(store, pool, selector, settings, identity, clock)
             selector.unregister(signals)
             return supervisor.work(settings.use_spawn or bool(threads), signals, patience)
@@ -94,7 +94,7 @@ def _run(
 def _leave_too(selector: selectors.BaseSelector, lifeline: int) -> None:
     """The command of several workers is gone: this one is not to stay behind."""
     selector.unregister(lifeline)
-    tell("parent_gone")
+    log_event("parent_gone")
     ask_to_leave()
 
 
@@ -150,7 +150,7 @@ def open_patiently(pool: Pool, pause: Callable[[float], None]) -> None:
                 raise NoRoomForApp(f"no process can be made that loads the app: {what}") from error
             if not told:
                 told = True
-                tell("room_awaited", seconds=sum(ROOM_AGAIN), error=what)
+                log_event("room_awaited", seconds=sum(ROOM_AGAIN), error=what)
         pause(seconds)
 
 

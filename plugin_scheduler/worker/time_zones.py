@@ -8,7 +8,7 @@ keep it too, and complain. I call store and clock. I never change a row.
 
 from __future__ import annotations
 
-from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
 from plugin_scheduler.system import clock
@@ -30,5 +30,5 @@ def agree(store: Store, settings: Settings, worker_name: str) -> str | None:
             f"{theirs}, as the other workers do; set time_zone or utc_time for all of them, "
             "or TZ for this one"
         )
-    tell("zones_differ", worker=worker_name, trouble=trouble)
+    log_event("zones_differ", worker=worker_name, trouble=trouble)
     return trouble

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from plugin_scheduler.core.log_events import tell
+from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.types import Task
 from plugin_scheduler.system.clock import Clock
 
@@ -101,7 +101,7 @@ class KnownFunctions:
         for task in tasks:
             if task.function_name in unknown and task.function_name not in self._met:
                 self._met[task.function_name] = self._clock.monotonic()
-                tell("function_unknown", function=task.function_name, task=task.label)
+                log_event("function_unknown", function=task.function_name, task=task.label)
         if not self._only:
             self._only = tuple(sorted(self._names)) or ("",)
             self._narrow_until = self._clock.monotonic() + min(LOOK_EVERY, self._wait)

@@ -18,7 +18,7 @@ from pydal import DAL
 
 from plugin_scheduler.core.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.database import dialects
-from plugin_scheduler.database.dialects.base import again
+from plugin_scheduler.database.dialects.base import retry_on_conflict
 from plugin_scheduler.database.dialects.mysql import MySQL, skips_locked_rows
 from plugin_scheduler.database.sessions import Session
 from plugin_scheduler.store import Store
@@ -232,7 +232,7 @@ class Writer:
     def __init__(self, store: Store, between: Callable[[], object]) -> None:
         self._dialect, self._task, self._between = store.dialect, store.db.scheduler_task, between
 
-    @again
+    @retry_on_conflict
     def write(self, first: int, second: int) -> None:
         with self._dialect.transaction():
             self._task(first).update_record(task_name="mine")

@@ -128,7 +128,7 @@ def test_a_row_that_refuses_to_go_back_from_a_worker_keeps_no_other_from_it(
         ticker = Leader(store, Settings(heartbeat=1), clock, ME)
         for _ in range(8):
             clock.turn(1)
-            workers = ticker.stand_for_election(worker_id)
+            workers = ticker.try_become_leader(worker_id)
             ticker.look_after(workers, ())
         statuses = [row.status for row in db(task).select(orderby=task.id)]
         assert statuses == ["RUNNING", "QUEUED", "RUNNING", "QUEUED"]
@@ -172,7 +172,7 @@ def test_a_chore_that_the_database_refuses_does_not_end_the_leader(
         ticker = Leader(store, Settings(heartbeat=1), clock, ME)
         for _ in range(3):
             clock.turn(1)
-            ticker.look_after(ticker.stand_for_election(worker_id), ())
+            ticker.look_after(ticker.try_become_leader(worker_id), ())
     why = "because the database refuses it: refused"
     assert caplog.messages == [f"the chore 'expire overdue' could not be done, {why}"]
 

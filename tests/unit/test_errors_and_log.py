@@ -58,7 +58,10 @@ def _facts(call: ast.Call, function: ast.AST) -> tuple[set[str], set[str]]:
 
 def _calls(path: Path, function: ast.FunctionDef) -> Iterator[Told]:
     for call in ast.walk(function):
-        if not (isinstance(call, ast.Call) and ast.unparse(call.func) in ("tell", "log.tell")):
+        if not (
+            isinstance(call, ast.Call)
+            and ast.unparse(call.func) in (("log_event", "log_events.log_event"))
+        ):
             continue
         place, first = f"{path.name}:{call.lineno}", call.args[0]
         values = _assigned(first.id, function) if isinstance(first, ast.Name) else [first]
@@ -93,20 +96,20 @@ def test_every_event_becomes_a_sentence_at_its_level(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     level, sentence = log_events.EVENTS[event]
-    log_events.tell(event, **{key: 7 for key in KEY.findall(sentence)})
+    log_events.log_event(event, **{key: 7 for key in KEY.findall(sentence)})
     (record,) = caplog.records
     assert (record.levelno, record.name) == (level, "plugin_scheduler")
     assert record.getMessage() == sentence % {key: 7 for key in KEY.findall(sentence)}
 
 
 def test_a_percent_sign_in_a_fact_spoils_no_sentence(caplog: pytest.LogCaptureFixture) -> None:
-    log_events.tell("boot_failed", why="100% wrong %(x)s")
+    log_events.log_event("boot_failed", why="100% wrong %(x)s")
     assert caplog.records[0].getMessage().endswith("100% wrong %(x)s")
 
 
 def test_a_name_forges_no_line_of_the_log_in_any_handler(caplog: pytest.LogCaptureFixture) -> None:
     name = "17 pay\r\n2026-01-01 00:00:00,000 INFO \x1b[2K\x85\u2028\u202epaid"
-    log_events.tell("boot_failed", why=ValueError(name))
+    log_events.log_event("boot_failed", why=ValueError(name))
     (record,) = caplog.records
     assert len(record.getMessage().splitlines()) == 1
     assert not set("\r\n\x1b\x85\u2028\u202e") & set(record.getMessage())
@@ -132,13 +135,15 @@ def test_an_error_of_the_loop_comes_with_its_traceback(caplog: pytest.LogCapture
     try:
         raise ValueError("ours")
     except ValueError:
-        log_events.tell("loop_error")
+        log_events.log_event("loop_error")
     assert "ValueError: ours" in caplog.text
 
 
 def test_what_nobody_listens_to_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, logger="plugin_scheduler")
-    log_events.tell("lead_won")  # its sentence is not even made, or the missing fact would show
+    log_events.log_event(
+        "lead_won"
+    )  # its sentence is not even made, or the missing fact would show
     assert not caplog.records
 
 
@@ -151,7 +156,7 @@ def test_the_command_configures_its_own_logger_and_nobody_elses(
         monkeypatch.setattr(logger, name, value[:] if isinstance(value, list) else value)
     root = list(logging.getLogger().handlers)
     log_events.to_stderr(logging.INFO)
-    log_events.tell("lead_won", worker="web1#4711")
+    log_events.log_event("lead_won", worker="web1#4711")
     assert capfd.readouterr().err.endswith(" INFO worker web1#4711 leads now\n")
     assert logging.getLogger().handlers == root
 

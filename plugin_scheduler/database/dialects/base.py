@@ -113,7 +113,7 @@ class Dialect(Sayings):
             yield
         except Exception as error:
             reads_only = self.is_read_only(error)
-            passes = self.passes(error) and not self.blames_values(error)
+            passes = self.is_transient(error) and not self.blames_values(error)
             if not (reads_only or passes):
                 raise
             words = f"{type(error).__name__}: {str(error).strip()}{self.hint(error)}"
@@ -219,7 +219,7 @@ class Dialect(Sayings):
 
     # -- errors --------------------
 
-    def passes(self, error: Exception) -> bool:
+    def is_transient(self, error: Exception) -> bool:
         """True for an error that says: not now."""
         driver = self.db._adapter.driver
         kinds = tuple(
@@ -374,7 +374,7 @@ def open_connection(adapter: Any) -> Any:
     return getattr(THREAD_LOCAL, adapter._connection_uname_, None)
 
 
-def again(method: Method) -> Method:
+def retry_on_conflict(method: Method) -> Method:
     """Do a transaction again that the database ended for another's sake (a deadlock): the method
     of somebody with a ``_dialect``, which can be called twice with the same arguments."""
 

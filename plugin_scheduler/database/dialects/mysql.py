@@ -224,8 +224,8 @@ class MySQL(Server):
 
     # -- errors --------------------
 
-    def passes(self, error: Exception) -> bool:
-        return _number(error) in _TABLE_AWAY or super().passes(error)
+    def is_transient(self, error: Exception) -> bool:
+        return _number(error) in _TABLE_AWAY or super().is_transient(error)
 
     def blames_values(self, error: Exception) -> bool:
         return _number(error) in _OF_VALUES or super().blames_values(error)

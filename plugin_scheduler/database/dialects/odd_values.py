@@ -26,7 +26,7 @@ def read_rows(dialect: Dialect, query: Any, *fields: Any, **options: Any) -> lis
         if not any(map(_has_bytes, rows)):
             return rows
     except Exception as error:  # each driver and parser has its own kind
-        if dialect.passes(error):
+        if dialect.is_transient(error):
             raise
     options.pop("cacheable", None)
     columns = [each for one in fields for each in _columns(one)]
@@ -38,7 +38,7 @@ def hold_rows(dialect: Dialect, table: Any, ids: Collection[int], *fields: Any) 
     try:
         return dialect.hold(table, ids, fields)
     except Exception as error:  # each driver and parser has its own kind
-        if dialect.passes(error):
+        if dialect.is_transient(error):
             raise
     dialect.hold(table, ids, [table.id])
     return [

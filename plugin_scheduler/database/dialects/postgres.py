@@ -32,7 +32,7 @@ KNOWS_USER_TIMEOUT = 120_000  # libpq 12
 ONE_AT_A_TIME = 7_307_202_611  # a number for pg_advisory_xact_lock that others will hardly use
 
 #: Every run changes its task's row four times: without a broom the table grows and slows down.
-BROOM = {
+AUTOVACUUM_OPTIONS = {
     "scheduler_task": "autovacuum_vacuum_scale_factor=0.02, autovacuum_analyze_scale_factor=0.05",
     "scheduler_run": "autovacuum_vacuum_scale_factor=0.05, autovacuum_analyze_scale_factor=0.05",
     "scheduler_worker": "autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=500",
@@ -227,13 +227,13 @@ class Postgres(Server):
     def as_stored(self, field: Any) -> Any:
         return Expression(self.db, f"CAST({field} AS TEXT)", None, None, "string")
 
-    def passes(self, error: Exception) -> bool:
+    def is_transient(self, error: Exception) -> bool:
         import psycopg2
 
         if getattr(error, "pgcode", None) in _TABLE_AWAY:
             return True
         nameless = type(error) is psycopg2.DatabaseError  # libpq had no words for a lost connection
-        return nameless or super().passes(error)
+        return nameless or super().is_transient(error)
 
     def blames_values(self, error: Exception) -> bool:
         code = getattr(error, "pgcode", None) or ""
@@ -340,7 +340,7 @@ class Postgres(Server):
         swept = self._names(
             f"SELECT relname FROM pg_class WHERE oid IN {_OURS} AND reloptions IS NOT NULL"
         )
-        for table, options in BROOM.items():
+        for table, options in AUTOVACUUM_OPTIONS.items():
             if table not in swept:
                 wanted.append((f"autovacuum of {table}", [f"ALTER TABLE {table} SET ({options})"]))
         return wanted

@@ -202,7 +202,7 @@ class SQLite(Dialect):
     def is_read_only(cls, error: Exception) -> bool:
         return isinstance(error, sqlite3.OperationalError) and "readonly database" in str(error)
 
-    def passes(self, error: Exception) -> bool:
+    def is_transient(self, error: Exception) -> bool:
         unreadable = "Could not decode" in str(error)  # a text in a row that is no UTF-8
         return isinstance(error, sqlite3.OperationalError) and not unreadable
 

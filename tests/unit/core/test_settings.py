@@ -34,16 +34,16 @@ def test_a_worker_counts_as_dead_after_three_beats_and_some_air() -> None:
 @pytest.mark.parametrize("field", NUMBERS, ids=lambda field: field.name)
 def test_a_number_at_its_least_is_taken_and_one_below_is_refused(field: Any) -> None:
     least = field.metadata["least"]
-    assert getattr(Settings().but(**{field.name: least}), field.name) == least
+    assert getattr(Settings().replace(**{field.name: least}), field.name) == least
     with pytest.raises(ConfigError, match=f"{field.name}=.*: at least {least:g}"):
-        Settings().but(**{field.name: least - 1})
+        Settings().replace(**{field.name: least - 1})
 
 
 @pytest.mark.parametrize("field", NUMBERS, ids=lambda field: field.name)
 @pytest.mark.parametrize("value", ["3", None, True, float("nan"), float("inf")])
 def test_what_is_no_number_is_refused_with_the_unit(field: Any, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"{field.name}=.* number of {field.metadata['unit']}"):
-        Settings().but(**{field.name: value})
+        Settings().replace(**{field.name: value})
 
 
 def test_half_a_runner_is_refused_and_half_a_second_is_not() -> None:
@@ -60,7 +60,7 @@ def test_what_to_do_on_failure_is_one_of_two_words() -> None:
 
 def test_settings_change_only_into_other_settings() -> None:
     first = Settings()
-    other = first.but(slots=4, group_names=["mail", "reports"])
+    other = first.replace(slots=4, group_names=["mail", "reports"])
     assert (first.slots, other.slots) == (1, 4)
     assert other.group_names == ("mail", "reports")
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -68,12 +68,12 @@ def test_settings_change_only_into_other_settings() -> None:
 
 
 def test_one_group_may_be_named_by_itself() -> None:
-    assert Settings().but(group_names="mail").group_names == ("mail",)
+    assert Settings().replace(group_names="mail").group_names == ("mail",)
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"unknown option 'slot'; known: .*slots"):
-        Settings().but(slot=4)
+        Settings().replace(slot=4)
 
 
 def test_settings_reach_another_process_as_json() -> None:
