@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from databases import MySQL, PostgreSQL
+from support.databases import MySQL, PostgreSQL
 
 SQLITE_URI = "sqlite://storage.sqlite"
 KINDS = ("sqlite", "postgres", "mysql", "redis")
@@ -151,7 +151,7 @@ class Redis:
 
     def __enter__(self) -> Redis:
         import redis
-        from throwaway import free_port
+        from support.throwaway import free_port
 
         self._folder = tempfile.mkdtemp(prefix="bench_redis_")
         port = free_port()

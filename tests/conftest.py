@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import SERVERS, Database, Shared
-from home import lab_on
-from kit import Lab
 from support import leaks
-from throwaway import Server
+from support.databases import SERVERS, Database, Shared
+from support.home import lab_on
+from support.kit import Lab
+from support.throwaway import Server
 
 SHARED = pytest.StashKey[Shared]()
 

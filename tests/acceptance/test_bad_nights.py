@@ -6,7 +6,7 @@ import sqlite3
 import time
 
 import pytest
-from kit import CONT, STOP, Lab, eventually
+from support.kit import CONT, STOP, Lab, eventually
 
 SOURCE = """
 def quick(name="quick"): mark(name)

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from kit import Lab, Worker
 from pydal import DAL
+from support.kit import Lab, Worker
 
 from plugin_scheduler import Scheduler
 

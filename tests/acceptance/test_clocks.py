@@ -9,10 +9,10 @@ import time
 from typing import Any
 
 import pytest
-from databases import Shared
-from kit import COMMAND, Lab, eventually
-from makers import NINE
-from throwaway import Missing
+from support.databases import Shared
+from support.kit import COMMAND, Lab, eventually
+from support.makers import NINE
+from support.throwaway import Missing
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects.server import LONG_TRIP

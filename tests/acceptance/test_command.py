@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps_for_tests import APP, write_app
-from kit import COMMAND, INT, TERM, Lab, Worker, eventually, is_alive
+from support.apps_for_tests import APP, write_app
+from support.kit import COMMAND, INT, TERM, Lab, Worker, eventually, is_alive
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str, float]:

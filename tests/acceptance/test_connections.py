@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from kit import TERM, Lab, Worker, eventually
-from throwaway import new_name
+from support.kit import TERM, Lab, Worker, eventually
+from support.throwaway import new_name
 
 SOURCE = """
 def hold(name):

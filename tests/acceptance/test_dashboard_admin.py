@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import Worker, eventually
-from server import App, Browser, Server
+from support.kit import Worker, eventually
+from support.server import App, Browser, Server
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from databases import without_dialect_below
-from kit import Lab, eventually, is_alive
+from support.databases import without_dialect_below
+from support.kit import Lab, eventually, is_alive
 
 TASKS = """
 def add(a, b=0):

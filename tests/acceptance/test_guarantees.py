@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit import Lab, eventually
+from support.kit import Lab, eventually
 
 from plugin_scheduler.worker.registration import identify
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from cables import Cable
-from kit import CONT, STOP, TERM, Lab, Worker, eventually, is_alive
-from makers import an_order
-from pools import Runners
+from support.cables import Cable
+from support.kit import CONT, STOP, TERM, Lab, Worker, eventually, is_alive
+from support.makers import an_order
+from support.pools import Runners
 
 from plugin_scheduler.system.clock import SYSTEM
 

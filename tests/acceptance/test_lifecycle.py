@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 
-from kit import Lab, eventually
+from support.kit import Lab, eventually
 
 from plugin_scheduler import JobGraph
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kit import Lab, eventually
+from support.kit import Lab, eventually
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.queries import Queries

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg2
 import pymysql
-from kit import Lab, Worker, eventually
+from support.kit import Lab, Worker, eventually
 
 SOURCE = """
 def stamp(name="stamp"): mark(name)

@@ -9,9 +9,9 @@ import time
 from typing import Any
 
 import pytest
-from kit import Lab, eventually
-from makers import an_order
-from pools import Runners
+from support.kit import Lab, eventually
+from support.makers import an_order
+from support.pools import Runners
 
 from plugin_scheduler.core.types import Order
 from plugin_scheduler.execution import runner_handle

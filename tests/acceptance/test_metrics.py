@@ -7,7 +7,7 @@ import platform
 import subprocess
 from datetime import datetime
 
-from kit import COMMAND, KILL9, TERM, Lab, eventually
+from support.kit import COMMAND, KILL9, TERM, Lab, eventually
 
 from plugin_scheduler.queries import Charts, Queries
 

@@ -6,8 +6,8 @@ Each test holds a real worker at a named point and then lets the other side go f
 from __future__ import annotations
 
 import pytest
-from kit import CONT, STOP, Lab, Worker, eventually
 from support.injection import LOSES, Injected
+from support.kit import CONT, STOP, Lab, Worker, eventually
 
 SOURCE = "def work(): mark('work')"
 QUICKLY = ("-b", "0.5")

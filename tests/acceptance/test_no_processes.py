@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kit import KILL9, Lab, eventually
+from support.kit import KILL9, Lab, eventually
 
 TASKS = """
 import errno

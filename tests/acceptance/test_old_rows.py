@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from kit import Lab, Worker
-from old_tables import VERSIONS, OldApp, add_worker
+from support.kit import Lab, Worker
+from support.old_tables import VERSIONS, OldApp, add_worker
 
 TASKS = """
     def add(a, b=1):

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from databases import Database
-from home import lab_on
-from kit import Lab, Worker, eventually
-from throwaway import Server
+from support.databases import Database
+from support.home import lab_on
+from support.kit import Lab, Worker, eventually
+from support.throwaway import Server
 
 SOURCE = """
 def note(name, seconds=0.1):

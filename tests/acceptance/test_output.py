@@ -6,7 +6,7 @@ import json
 
 import psutil
 import pytest
-from kit import Lab, eventually
+from support.kit import Lab, eventually
 
 
 def test_stdout_stderr_logging_and_subprocesses_are_captured_in_order(lab: Lab) -> None:

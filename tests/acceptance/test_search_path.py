@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from apps_for_tests import write_app
-from kit import COMMAND, Lab, Worker, eventually
+from support.apps_for_tests import write_app
+from support.kit import COMMAND, Lab, Worker, eventually
 
 SHADOW = "import builtins\nwith builtins.open({mark!r}, 'a') as file: print(__file__, file=file)\n"
 OTHERS = ("click", "plugin_scheduler", "psutil", "pydal", "tzlocal", "sitecustomize_of_ours")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit import COMMAND, Lab, eventually, is_alive
+from support.kit import COMMAND, Lab, eventually, is_alive
 
 SLEEPERS = """
 def long(seconds=60):

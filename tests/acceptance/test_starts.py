@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kit import COMMAND, Lab, Worker, eventually
 from pydal import DAL
+from support.kit import COMMAND, Lab, Worker, eventually
 
 TASKS = """
 def hello():

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from apps_for_tests import APP, write_app
-from kit import INT, TERM, Lab, Worker, eventually, is_alive
+from support.apps_for_tests import APP, write_app
+from support.kit import INT, TERM, Lab, Worker, eventually, is_alive
 
 SOURCE = "import contextlib\ndef quick(name='quick'): mark(name)\n"
 

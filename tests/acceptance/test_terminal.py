@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import COMMAND, Lab, eventually
+from support.kit import COMMAND, Lab, eventually
 
 from plugin_scheduler.store.audit_log import AuditLog
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kit import TERM, Lab, eventually
 from pydal import DAL, Field
+from support.kit import TERM, Lab, eventually
 from support.older_version import OlderVersion
 
 TASKS = 40

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from databases import Shared
-from kit import COMMAND, Lab, Worker, eventually
-from throwaway import Missing, free_port, new_name, service_user
+from support.databases import Shared
+from support.kit import COMMAND, Lab, Worker, eventually
+from support.throwaway import Missing, free_port, new_name, service_user
 
 from plugin_scheduler.database.notifier.postgres import HEARD_WITHIN, TEST_EVERY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from kit import TERM, Lab, eventually
+from support.kit import TERM, Lab, eventually
 
 OTHER = """
 def other_dal():

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from typing import Any
 
-from kit import COMMAND, Lab, eventually
+from support.kit import COMMAND, Lab, eventually
 
 from plugin_scheduler.store.audit_log import AuditLog
 

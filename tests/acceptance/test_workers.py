@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from kit import CONT, INT, KILL9, STOP, TERM, Lab, eventually, is_alive
-from makers import an_order
-from pools import Runners
+from support.kit import CONT, INT, KILL9, STOP, TERM, Lab, eventually, is_alive
+from support.makers import an_order
+from support.pools import Runners
 
 from plugin_scheduler.core.reasons import code_of
 from plugin_scheduler.core.types import Outcome

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from databases import KINDS, Database, Shared
-from home import Connect, connections, lab_on, scheduler_on
-from kit import Lab
-from shelf import Shelf
+from support.databases import KINDS, Database, Shared
+from support.home import Connect, connections, lab_on, scheduler_on
+from support.kit import Lab
+from support.shelf import Shelf
 
 from plugin_scheduler import Scheduler
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from home import Connect, scheduler_on
-from kit import Lab, eventually
+from support.home import Connect, scheduler_on
+from support.kit import Lab, eventually
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.core.errors import BadTask

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from shelf import NOW, Shelf
+from support.shelf import NOW, Shelf
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.queries import CappedCount, Filter

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from kit import Lab
+from support.kit import Lab
 
 from plugin_scheduler import JobGraph
 from plugin_scheduler.core.settings import Settings

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from kit import Lab
+from support.kit import Lab
 
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.settings import Settings

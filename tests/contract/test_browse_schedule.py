@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import SQLITE_FILE, Database
-from home import lab_on
-from kit import Lab
 from plugin_scheduler.models import INDEXES
+from support.databases import SQLITE_FILE, Database
+from support.home import lab_on
+from support.kit import Lab
 
 from plugin_scheduler import JobGraph
 from plugin_scheduler.core.settings import Settings

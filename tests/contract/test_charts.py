@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from home import Connect, engine_on, scheduler_on
-from kit import Lab
+from support.home import Connect, engine_on, scheduler_on
+from support.kit import Lab
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.queries import Queries

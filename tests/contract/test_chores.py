@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from databases import SERVERS
-from home import Connect, engine_on, scheduler_on
+from support.databases import SERVERS
+from support.home import Connect, engine_on, scheduler_on
 
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.types import RunStatus, TaskStatus

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from databases import SERVERS, Database, Shared
-from home import Connect, scheduler_on
-from plans import SORTING, WHOLE, heard, is_mysql, plan
 from plugin_scheduler.models import INDEXES, TABLES
+from support.databases import SERVERS, Database, Shared
+from support.home import Connect, scheduler_on
+from support.plans import SORTING, WHOLE, heard, is_mysql, plan
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus

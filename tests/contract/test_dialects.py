@@ -11,10 +11,10 @@ from typing import Any
 
 import pymysql
 import pytest
-from databases import SERVERS, Database
-from home import Connect, engine_on, scheduler_on
-from kit import eventually
 from pydal import DAL
+from support.databases import SERVERS, Database
+from support.home import Connect, engine_on, scheduler_on
+from support.kit import eventually
 
 from plugin_scheduler.core.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.database import dialects

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import Database
-from home import scheduler_on
-from kit import REPOSITORY, Lab
 from plugin_scheduler.models import INDEXES
-from shelf import Shelf
+from support.databases import Database
+from support.home import scheduler_on
+from support.kit import REPOSITORY, Lab
+from support.shelf import Shelf
 
 from plugin_scheduler import doctor
 from plugin_scheduler.cli.main import main

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from home import Connect, scheduler_on
+from support.home import Connect, scheduler_on
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.core.errors import BadTask, NotFound

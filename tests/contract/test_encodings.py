@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import Shared
-from home import Connect, connections, engine_on, scheduler_on
-from throwaway import Server, new_name
+from support.databases import Shared
+from support.home import Connect, connections, engine_on, scheduler_on
+from support.throwaway import Server, new_name
 
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Outcome, Report

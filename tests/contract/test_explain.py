@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from shelf import NOW, Shelf
+from support.shelf import NOW, Shelf
 
 from plugin_scheduler import NotFound, Scheduler
 from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus

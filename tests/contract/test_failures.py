@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from home import Connect, scheduler_on
-from plans import heard
+from support.home import Connect, scheduler_on
+from support.plans import heard
 
 from plugin_scheduler.core.reasons import Reason, ReasonCode, reason_columns
 from plugin_scheduler.core.settings import Settings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from databases import SERVERS
-from home import Connect, engine_on, scheduler_on
-from makers import NINE
+from support.databases import SERVERS
+from support.home import Connect, engine_on, scheduler_on
+from support.makers import NINE
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus

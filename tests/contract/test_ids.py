@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from databases import Database
-from home import Connect, scheduler_on
-from old_tables import OldApp, types_of
 from plugin_scheduler.models import TABLES, ids, widen
 from plugin_scheduler.models.migrations import holds_id
 from pydal import Field
+from support.databases import Database
+from support.home import Connect, scheduler_on
+from support.old_tables import OldApp, types_of
 
 BEYOND = 2**31 + 7
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from databases import Database
-from plans import WHOLE, heard, is_mysql, plan
 from plugin_scheduler.models import INDEXES
-from shelf import NOW, Shelf
+from support.databases import Database
+from support.plans import WHOLE, heard, is_mysql, plan
+from support.shelf import NOW, Shelf
 
 from plugin_scheduler.core.types import TaskStatus
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from home import Connect, engine_on, scheduler_on
-from refusing import FORGIVING, REFUSING, ask
+from support.home import Connect, engine_on, scheduler_on
+from support.refusing import FORGIVING, REFUSING, ask
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus

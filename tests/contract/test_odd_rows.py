@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import pytest
-from databases import SERVERS, Shared
-from home import connections, scheduler_on
-from in_process import Pages
-from odd_rows import Odd, OddRows
+from support.databases import SERVERS, Shared
+from support.home import connections, scheduler_on
+from support.in_process import Pages
+from support.odd_rows import Odd, OddRows
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.cli.main import main

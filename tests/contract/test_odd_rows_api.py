@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import SERVERS, Shared
-from home import connections, scheduler_on
-from odd_rows import OddRows
+from support.databases import SERVERS, Shared
+from support.home import connections, scheduler_on
+from support.odd_rows import OddRows
 
 from plugin_scheduler import JobGraph, Scheduler
 from plugin_scheduler.core.errors import BadTask, SchedulerError

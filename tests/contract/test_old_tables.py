@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import Database
-from home import Connect, scheduler_on
-from old_tables import VERSIONS, WHEN, OldApp, types_of
 from plugin_scheduler.models import TABLES, migrations
 from plugin_scheduler.models.migrations import RENAMED
 from pydal import DAL, Field
 from pydal.helpers.classes import ExecutionHandler
+from support.databases import Database
+from support.home import Connect, scheduler_on
+from support.old_tables import VERSIONS, WHEN, OldApp, types_of
 
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.settings import Settings

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from home import Connect, add_worker, scheduler_on, statuses_of_workers
+from support.home import Connect, add_worker, scheduler_on, statuses_of_workers
 
 from plugin_scheduler import JobGraph, Scheduler
 from plugin_scheduler.core.errors import BadTask, DependencyCycle

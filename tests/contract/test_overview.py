@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from plugin_scheduler.models import INDEXES
-from shelf import NOW, Shelf
+from support.shelf import NOW, Shelf
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus, WorkerStatus

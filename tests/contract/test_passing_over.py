@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from databases import SERVERS
-from home import Connect, engine_on, scheduler_on
-from plans import heard
+from support.databases import SERVERS
+from support.home import Connect, engine_on, scheduler_on
+from support.plans import heard
 
 from plugin_scheduler.store import task_rows
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import psycopg2
 import pytest
-from home import add_worker
-from kit import eventually
 from plugin_scheduler.models import INDEXES
 from pydal.validators import IS_INT_IN_RANGE
+from support.home import add_worker
+from support.kit import eventually
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.database.dialects.postgres_triggers import CHANNEL

@@ -11,8 +11,8 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from home import Connect, add_worker, scheduler_on
 from pydal import Field
+from support.home import Connect, add_worker, scheduler_on
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.core.types import TaskStatus

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from home import Connect, scheduler_on
+from support.home import Connect, scheduler_on
 
 from plugin_scheduler import BadTask, Scheduler
 from plugin_scheduler.core.i18n import Sentence

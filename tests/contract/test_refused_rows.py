@@ -8,8 +8,8 @@ from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
-from home import Connect, engine_on, scheduler_on
-from refusing import FORGIVING, REFUSING, ask
+from support.home import Connect, engine_on, scheduler_on
+from support.refusing import FORGIVING, REFUSING, ask
 
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.settings import Settings

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from home import Connect, engine_on, scheduler_on
+from support.home import Connect, engine_on, scheduler_on
 
 from plugin_scheduler.core.types import Order, Outcome, Report, RunStatus, TaskStatus
 from plugin_scheduler.store import Store

@@ -4,8 +4,8 @@ keeps a worker from its row is told for what it is."""
 from __future__ import annotations
 
 import pytest
-from home import Connect, engine_on
-from plans import Statement, heard
+from support.home import Connect, engine_on
+from support.plans import Statement, heard
 
 from plugin_scheduler.core.errors import ConfigError, NameTaken, StoreUnavailable
 

@@ -9,9 +9,9 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
-from databases import Database
-from home import Connect, scheduler_on
 from pydal import DAL
+from support.databases import Database
+from support.home import Connect, scheduler_on
 
 from plugin_scheduler import Scheduler
 

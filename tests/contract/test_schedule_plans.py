@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from databases import Database, Shared
-from home import Connect, scheduler_on
 from plugin_scheduler.models import INDEXES
+from support.databases import Database, Shared
+from support.home import Connect, scheduler_on
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from home import Connect, scheduler_on
-from plans import heard
+from support.home import Connect, scheduler_on
+from support.plans import heard
 
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.settings import Settings

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from databases import SERVERS, Database, Shared
-from home import Connect, scheduler_on
-from plans import WHOLE, heard, is_mysql, plan
 from plugin_scheduler.models import INDEXES
+from support.databases import SERVERS, Database, Shared
+from support.home import Connect, scheduler_on
+from support.plans import WHOLE, heard, is_mysql, plan
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import TaskStatus

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from home import Connect, scheduler_on
+from support.home import Connect, scheduler_on
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.core.redaction import HIDDEN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from home import Connect, engine_on
+from support.home import Connect, engine_on
 
 on_postgres = pytest.mark.parametrize("database", ["postgres"], indirect=True)
 on_mysql = pytest.mark.parametrize("database", ["mysql"], indirect=True)

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from home import Connect, scheduler_on
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,7 +18,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from makers import NINE
+from support.home import Connect, scheduler_on
+from support.makers import NINE
 from support.task_model import MAX_LOSSES, PERIOD, Modelled
 
 from plugin_scheduler.core.settings import Settings

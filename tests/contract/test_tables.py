@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import SERVERS, Database
-from home import Connect, add_worker, scheduler_on
-from kit import Lab
 from plugin_scheduler.models import TABLES
 from pydal import Field
+from support.databases import SERVERS, Database
+from support.home import Connect, add_worker, scheduler_on
+from support.kit import Lab
 
 from plugin_scheduler.core.types import TaskStatus
 

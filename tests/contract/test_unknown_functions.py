@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from home import Connect, add_worker, engine_on, scheduler_on
-from makers import NINE
-from plans import heard
+from support.home import Connect, add_worker, engine_on, scheduler_on
+from support.makers import NINE
+from support.plans import heard
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, TaskStatus

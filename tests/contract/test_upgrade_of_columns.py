@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps_for_tests import write_app
-from databases import Database
-from home import Connect, add_worker, scheduler_on
-from kit import REPOSITORY
-from old_tables import OldApp, types_of
 from plugin_scheduler.models.migrations import RENAMED
+from support.apps_for_tests import write_app
+from support.databases import Database
+from support.home import Connect, add_worker, scheduler_on
+from support.kit import REPOSITORY
+from support.old_tables import OldApp, types_of
 
 from plugin_scheduler.cli.main import main
 from plugin_scheduler.core.types import TaskStatus

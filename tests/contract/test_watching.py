@@ -7,8 +7,8 @@ from contextlib import closing
 
 import psycopg2
 import pytest
-from home import Connect, engine_on, scheduler_on
-from kit import eventually
+from support.home import Connect, engine_on, scheduler_on
+from support.kit import eventually
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus
 from plugin_scheduler.database.dialects.postgres_triggers import CHANNEL

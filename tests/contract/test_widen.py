@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from databases import Database
-from home import Connect, add_worker, scheduler_on
-from old_tables import OldApp, types_of
 from plugin_scheduler.models import ids, widen
 from pydal import Field
+from support.databases import Database
+from support.home import Connect, add_worker, scheduler_on
+from support.old_tables import OldApp, types_of
 
 from plugin_scheduler.cli.main import main
 

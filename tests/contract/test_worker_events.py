@@ -6,8 +6,8 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from home import Connect, engine_on, scheduler_on
-from makers import NINE
+from support.home import Connect, engine_on, scheduler_on
+from support.makers import NINE
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.core.settings import Settings

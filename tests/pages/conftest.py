@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from databases import Shared
-from kit import Worker
-from pages_kit import ADMIN, FOR_USERS, USERS, Page, Site, chromium
 from playwright.sync_api import Browser
+from support.databases import Shared
+from support.kit import Worker
+from support.pages_kit import ADMIN, FOR_USERS, USERS, Page, Site, chromium
 
 PATIENCE = 20_000  # milliseconds: three browsers and as many servers may share two processors
 Visit = Callable[..., Page]

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import pytest
-from pages_kit import ADMIN, Page, Site
 from playwright.sync_api import expect
+from support.pages_kit import ADMIN, Page, Site
 
 
 @pytest.fixture(scope="module")

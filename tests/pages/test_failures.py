@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kit import eventually
-from pages_kit import Page, Site
+from support.kit import eventually
+from support.pages_kit import Page, Site
 
 from plugin_scheduler.core.types import TaskStatus
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pages_kit import Site
-from routes import JSON, Asker
+from support.pages_kit import Site
+from support.routes import JSON, Asker
 
 from plugin_scheduler.core.redaction import HIDDEN
 

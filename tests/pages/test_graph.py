@@ -6,8 +6,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from kit import Worker, eventually
-from pages_kit import Page, Site
+from support.kit import Worker, eventually
+from support.pages_kit import Page, Site
 
 from plugin_scheduler import JobGraph
 from plugin_scheduler.core.types import RunStatus, TaskStatus

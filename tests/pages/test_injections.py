@@ -14,10 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from nasty import LINK, PRODUCT, SCRIPT, SHORT, Nasty
-from pages_kit import Page, Site
 from playwright.sync_api import TimeoutError as NotIdle
-from routes import JSON, Asker, Route, meant
+from support.nasty import LINK, PRODUCT, SCRIPT, SHORT, Nasty
+from support.pages_kit import Page, Site
+from support.routes import JSON, Asker, Route, meant
 
 ROUTES = [route for route in meant() if route.method == "GET"]
 LARGEST_PAGE = 4_000_000  # characters: with a megabyte of output, and not with several

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pages_kit import FOR_USERS, USERS, Page, Site
-from routes import Asker, World, meant
+from support.pages_kit import FOR_USERS, USERS, Page, Site
+from support.routes import Asker, World, meant
 
 #: What translators were asked for, and did not know.
 LACKING = """

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from kit import REPOSITORY
-from pages_kit import STRANGER, Site
-from routes import HTML, JSON, Asker, Route, World, meant
+from support.kit import REPOSITORY
+from support.pages_kit import STRANGER, Site
+from support.routes import HTML, JSON, Asker, Route, World, meant
 
 ROUTES = meant()
 READS = [route for route in ROUTES if route.method == "GET"]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pages_kit import Site
-from routes import HTML, JSON, Asker, differences, dump, meant
+from support.pages_kit import Site
+from support.routes import HTML, JSON, Asker, differences, dump, meant
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus
 

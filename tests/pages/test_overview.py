@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from kit import Worker, eventually
-from pages_kit import ADMIN, Page, Site
+from support.kit import Worker, eventually
+from support.pages_kit import ADMIN, Page, Site
 
 from plugin_scheduler.core.types import TaskStatus
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from kit import Worker, eventually
-from pages_kit import Page, Site
-from routes import JSON, Asker
+from support.kit import Worker, eventually
+from support.pages_kit import Page, Site
+from support.routes import JSON, Asker
 
 from plugin_scheduler.core.types import TaskStatus
 

@@ -12,9 +12,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from pages_kit import STRANGER, Page, Site
 from plugin_scheduler.views import STATIC as STATIC_FILES
-from routes import HTML, JSON, STATIC, Asker, World, differences, dump, facts, meant, mounted
+from support.pages_kit import STRANGER, Page, Site
+from support.routes import (
+    HTML,
+    JSON,
+    STATIC,
+    Asker,
+    World,
+    differences,
+    dump,
+    facts,
+    meant,
+    mounted,
+)
 
 ROUTES = meant()
 READS = [route for route in ROUTES if route.method == "GET"]

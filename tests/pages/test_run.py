@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import eventually
-from pages_kit import Page, Site
-from routes import Asker
-from server import App
+from support.kit import eventually
+from support.pages_kit import Page, Site
+from support.routes import Asker
+from support.server import App
 
 from plugin_scheduler.core.types import TaskStatus
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from pages_kit import Page, Site
+from support.pages_kit import Page, Site
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import requests
-from pages_kit import Site
-from routes import HTML, JSON, Asker, Route, meant
+from support.pages_kit import Site
+from support.routes import HTML, JSON, Asker, Route, meant
 
 from plugin_scheduler.core.types import TaskStatus
 

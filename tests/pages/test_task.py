@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from kit import eventually
-from pages_kit import Page, Site
-from routes import Asker
+from support.kit import eventually
+from support.pages_kit import Page, Site
+from support.routes import Asker
 
 from plugin_scheduler import JobGraph
 from plugin_scheduler.core.types import TaskStatus

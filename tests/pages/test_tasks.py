@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from kit import eventually
-from pages_kit import Page, Site
-from routes import JSON, Asker
-from task_desk import Desk
+from support.kit import eventually
+from support.pages_kit import Page, Site
+from support.routes import JSON, Asker
+from support.task_desk import Desk
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kit import Worker
-from pages_kit import ADMIN, FOR_USERS, ROLES, STRANGER, USERS, Page, Site
+from support.kit import Worker
+from support.pages_kit import ADMIN, FOR_USERS, ROLES, STRANGER, USERS, Page, Site
 
 from plugin_scheduler.core.types import TaskStatus
 

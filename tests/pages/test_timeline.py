@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from kit import Worker, eventually
-from pages_kit import Page, Site
+from support.kit import Worker, eventually
+from support.pages_kit import Page, Site
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import INT, KILL9, Worker, eventually
-from pages_kit import ADMIN, Page, Site
 from playwright.sync_api import expect
+from support.kit import INT, KILL9, Worker, eventually
+from support.pages_kit import ADMIN, Page, Site
 
 from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus, WorkerStatus
 

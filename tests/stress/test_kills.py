@@ -7,8 +7,8 @@ import time
 from collections import Counter
 
 import pytest
-import spans
-from kit import Lab, eventually
+from support import spans
+from support.kit import Lab, eventually
 
 pytestmark = pytest.mark.alone
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import psutil
 import pytest
-from kit import Lab, Worker, eventually
+from support.kit import Lab, Worker, eventually
 
 pytestmark = pytest.mark.alone
 

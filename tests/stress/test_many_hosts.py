@@ -13,13 +13,13 @@ from typing import Any
 
 import psutil
 import pytest
-import spans
-from databases import Database, PostgreSQL, Shared
-from home import lab_on
-from hosts import Host, Remote, hosts
-from kit import Lab, eventually, is_alive
-from spans import Life
-from throwaway import Missing
+from support import spans
+from support.databases import Database, PostgreSQL, Shared
+from support.home import lab_on
+from support.hosts import Host, Remote, hosts
+from support.kit import Lab, eventually, is_alive
+from support.spans import Life
+from support.throwaway import Missing
 
 LEASE = 5.0  # seconds, with a heartbeat of one
 LONG, EVERY = 6.0, 100
@@ -196,7 +196,7 @@ def test_a_host_that_alone_is_refused_by_the_database_ends_its_runs_with_its_lea
 def test_hosts_go_with_whoever_made_them_also_by_kill_9(servers: Shared) -> None:
     code = """
 import subprocess
-from hosts import hosts
+from support.hosts import hosts
 with hosts("web") as (network, [host]):
     sleeper = subprocess.Popen(host.command("sleep", "300"))
     print(network.address, network.pid, host.pid, flush=True)

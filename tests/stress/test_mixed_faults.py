@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 from conftest import lab_of
-from databases import SERVERS, Database, Shared
-from home import lab_on
-from kit import Lab, eventually
 from support import fault_program
+from support.databases import SERVERS, Database, Shared
+from support.home import lab_on
+from support.kit import Lab, eventually
 from support.mixed_faults import Schedule
 
 pytestmark = pytest.mark.alone

@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
-import spans
-from home import add_worker
-from kit import CONT, STOP, Lab, Worker, eventually
+from support import spans
+from support.home import add_worker
+from support.kit import CONT, STOP, Lab, Worker, eventually
 
 from plugin_scheduler.core.errors import Locked
 from plugin_scheduler.core.settings import Settings

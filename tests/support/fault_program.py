@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kit import Lab
 from pydal import Field
 
 from plugin_scheduler.scheduling.state_machine import MOVES
+from support.kit import Lab
 
 TASKS = """
 import contextlib, fcntl

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kit import Lab, eventually
+from support.kit import Lab, eventually
 
 EXECUTION = "plugin_scheduler.execution"
 #: Where a process is held: before or after a method of the engine.

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-from kit import eventually
+
+from support.kit import eventually
 
 #: Programs of which one instance serves all tests, and what keeps them company.
 SHARED_PROGRAMS = ("postgres", "mariadbd", "mysqld", "sh", "cat", "node", "chromium")

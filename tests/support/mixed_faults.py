@@ -20,11 +20,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import psutil
-from kit import Lab, Worker, eventually
 
 from plugin_scheduler import JobGraph
 from support import fault_program
 from support.fault_program import Edit
+from support.kit import Lab, Worker, eventually
 
 WORKERS = 4
 LEASE = 3.5  # seconds, with a heartbeat of half a second

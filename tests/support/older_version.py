@@ -9,8 +9,8 @@ import sys
 import tarfile
 from pathlib import Path
 
-from kit import REPOSITORY, Lab, Worker
-from throwaway import Missing
+from support.kit import REPOSITORY, Lab, Worker
+from support.throwaway import Missing
 
 #: The last version before runs had an outcome and tables had ids of 64 bits.
 COMMIT = "8c93df38ce69"

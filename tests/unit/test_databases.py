@@ -6,8 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from databases import MySQL, PostgreSQL, Shared, newest_first, without_dialect
-from throwaway import Address, Missing, free_port
+from support.databases import MySQL, PostgreSQL, Shared, newest_first, without_dialect
+from support.throwaway import Address, Missing, free_port
 
 from plugin_scheduler.database import dialects
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import REPOSITORY
 from plugin_scheduler.controllers.web.i18n import Languages
 from plugin_scheduler.controllers.web.routing import NAVIGATION, script_texts
 from plugin_scheduler.views import FOLDER
+from support.kit import REPOSITORY
 
 from plugin_scheduler.core import reasons, worker_events
 from plugin_scheduler.operations.bulk_actions import ACTS

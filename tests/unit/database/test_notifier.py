@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from kit import eventually
+from support.kit import eventually
 
 from plugin_scheduler.database.notifier import sqlite as bell_of
 from plugin_scheduler.database.notifier.sqlite import DataVersion

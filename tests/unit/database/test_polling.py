@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from makers import NINE
+from support.makers import NINE
 
 from plugin_scheduler.database.notifier.polling import BRISK, CALM, FULL_LOOK, Probe
 from plugin_scheduler.system.clock import TurnedClock

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from makers import NINE, a_task
+from support.makers import NINE, a_task
 
 from plugin_scheduler.core.reasons import REASON_LIMIT, short
 from plugin_scheduler.core.types import OnFailure, Outcome, RunStatus, Task, TaskStatus

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from makers import an_order
+from support.makers import an_order
 
 from plugin_scheduler.execution.framing import BlockingChannel, Channel, pack_bytes
 from plugin_scheduler.execution.mailbox import Mailbox, MailboxEnd, packed, whole

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from makers import NINE, an_order
+from support.makers import NINE, an_order
 
 from plugin_scheduler.core.errors import Locked
 from plugin_scheduler.core.settings import Settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from makers import NINE
+from support.makers import NINE
 
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.settings import Settings

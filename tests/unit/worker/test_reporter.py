@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from makers import NINE, an_order
+from support.makers import NINE, an_order
 
 from plugin_scheduler.core.errors import Locked
 from plugin_scheduler.core.types import Outcome, Report

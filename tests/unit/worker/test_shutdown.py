@@ -6,7 +6,7 @@ import signal
 from typing import Any, cast
 
 import pytest
-from makers import NINE
+from support.makers import NINE
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome

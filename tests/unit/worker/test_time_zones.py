@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from home import Connect, add_worker, connections, scheduler_on
+from support.home import Connect, add_worker, connections, scheduler_on
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from makers import NINE, a_task
+from support.makers import NINE, a_task
 
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.worker.unknown_functions import (

@@ -10,9 +10,8 @@ import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from pages_kit import Site
-
 from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
+from support.pages_kit import Site
 
 #: 7 * 191, which no page has any other reason to show.
 PRODUCT = "1337"

@@ -13,10 +13,10 @@ from plugin_scheduler.controllers import PAGES
 from plugin_scheduler.controllers.web.auth import ADMIN, Person
 from plugin_scheduler.controllers.web.request_context import Visit
 from plugin_scheduler.controllers.web.routing import Site
-from routes import PLACE
 
 from plugin_scheduler import Scheduler
 from plugin_scheduler.core.errors import SchedulerError
+from support.routes import PLACE
 
 Show = Callable[[Any], str]
 

@@ -19,8 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
-from kit import Worker, eventually
-from throwaway import Missing
+
+from support.kit import Worker, eventually
+from support.throwaway import Missing
 
 #: The first process of a host: gives it its name, takes leave of the orphans, waits for our end.
 INIT = 'trap "" CHLD; echo "$1" > /proc/sys/kernel/hostname && echo ready && exec cat'

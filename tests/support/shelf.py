@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from kit import Lab
-
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import WorkerStatus
 from plugin_scheduler.queries import Explanation, Filter, Queries
 from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.system.clock import TurnedClock
+from support.kit import Lab
 
 NOW = datetime(2026, 1, 31, 12, 0)
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from home import scheduler_on
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from plugin_scheduler.controllers.task_form import TaskForm
@@ -19,6 +18,7 @@ from plugin_scheduler.controllers.web.i18n import Languages
 from plugin_scheduler.controllers.web.request_context import Visit
 from plugin_scheduler.controllers.web.template_helpers import Shown
 from pydal import DAL
+from support.home import scheduler_on
 
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.redaction import HIDDEN, Mark, as_list, masked

@@ -21,9 +21,9 @@ from typing import Any
 
 import psycopg2
 import pymysql
-from throwaway import Missing, Server, new_name
 
 from plugin_scheduler.database import dialects
+from support.throwaway import Missing, Server, new_name
 
 SQLITE_FILE = "sqlite://storage.sqlite"
 #: "any" is a SQLite file, too, but asked as a database without a dialect of its own.

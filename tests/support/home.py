@@ -7,8 +7,6 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from databases import SQLITE_FILE, Database, without_dialect_below
-from kit import Lab, lab_in
 from pydal import DAL
 
 from plugin_scheduler import Scheduler
@@ -16,6 +14,8 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import WorkerStatus
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM
+from support.databases import SQLITE_FILE, Database, without_dialect_below
+from support.kit import Lab, lab_in
 
 PROGRAM = """
 def add(a=1, b=2):

@@ -18,9 +18,10 @@ from typing import Any
 
 import py4web
 import requests
-from databases import SQLITE_FILE, Database
-from kit import Lab, Worker, eventually
 from pydal.validators import CRYPT
+
+from support.databases import SQLITE_FILE, Database
+from support.kit import Lab, Worker, eventually
 
 SQLITE = Database(SQLITE_FILE)
 PASSWORD = "let me in"

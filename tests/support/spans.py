@@ -15,8 +15,9 @@ from collections.abc import Collection
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from kit import Lab, Worker, eventually
 from pydal import Field
+
+from support.kit import Lab, Worker, eventually
 
 #: The beginning is committed by itself where it matters, so that a run that is killed leaves it.
 TASKS = """

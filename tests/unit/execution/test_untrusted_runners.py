@@ -10,9 +10,9 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from fake_runners import FakeRunner, FakeRunners
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.fake_runners import FakeRunner, FakeRunners
 
 from plugin_scheduler.core.reasons import ReasonCode, code_of
 from plugin_scheduler.core.types import Outcome

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_runners import FakeRunners
-from makers import NINE
+from support.fake_runners import FakeRunners
+from support.makers import NINE
 
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from databases import Database
-from kit import eventually
 from playwright.sync_api import Browser, BrowserContext, Locator, Response, sync_playwright
 from pydal.validators import CRYPT
-from server import PASSWORD, App, Server
-from throwaway import Missing
+
+from support.databases import Database
+from support.kit import eventually
+from support.server import PASSWORD, App, Server
+from support.throwaway import Missing
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (

@@ -23,7 +23,8 @@ from typing import Any
 
 import psutil
 import pytest
-from kit import eventually, is_alive
+
+from support.kit import eventually, is_alive
 
 #: Ends a server and removes its folder when whoever holds the other end of its input is gone, be
 #: it by kill -9. Its words: the folder, and the signal that ends the server at once.

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_runners import FakeRunner, FakeRunners
-from makers import NINE, an_order
+from support.fake_runners import FakeRunner, FakeRunners
+from support.makers import NINE, an_order
 
 from plugin_scheduler.core.reasons import ReasonCode, WrittenReason, code_of
 from plugin_scheduler.core.settings import Settings

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from pages_kit import Site
-
 from plugin_scheduler.core.types import TaskStatus
+from support.pages_kit import Site
 
 
 class Desk:

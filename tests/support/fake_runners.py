@@ -8,8 +8,6 @@ import selectors
 import socket
 from typing import Any
 
-from makers import NINE, an_order
-
 from plugin_scheduler.core.types import OUTCOMES, Order, Outcome
 from plugin_scheduler.execution.forkserver import Forkserver
 from plugin_scheduler.execution.framing import BlockingChannel, pack_bytes
@@ -19,6 +17,7 @@ from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.execution.runner_handle import RunnerHandle, unborn_runner
 from plugin_scheduler.execution.scoreboard import Scoreboard
 from plugin_scheduler.system.clock import TurnedClock
+from support.makers import NINE, an_order
 
 NO_PROCESS = 1 << 30  # larger than any process's number
 

@@ -23,7 +23,7 @@ from pydal import DAL
 from plugin_scheduler import Scheduler
 
 T = TypeVar("T")
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, str(REPOSITORY / "scheduler.py")]
 
 

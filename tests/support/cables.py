@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 
-from kit import eventually
+from support.kit import eventually
 
 
 class Cable:

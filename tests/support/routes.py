@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import requests
-from home import add_worker
-from pages_kit import Site
 
 from plugin_scheduler import controllers
 from plugin_scheduler.core.types import TaskStatus
+from support.home import add_worker
+from support.pages_kit import Site
 
 TABLES = ("task", "run", "worker", "task_deps", "history", "metric")
 MISSING = ("987654", "00000000-0000-4000-8000-000000000000", "nobody")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import selectors
 from collections.abc import Callable
 
-from kit import Lab, eventually
-
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.system.clock import SYSTEM
+from support.kit import Lab, eventually
 
 
 class Runners:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from makers import NINE
+from support.makers import NINE
 
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.database.notifier.postgres import (
