@@ -263,11 +263,14 @@ def test_a_report_waits_for_room_in_its_channel(number: int) -> None:
     with ours, theirs:
         end: Any = SimpleNamespace(setblocking=lambda flag: None)
         end.sendmsg = Lacking(2, OSError(number, "no room"), theirs.sendmsg)
-        BlockingChannel(end).send_frame(pack_bytes(b"report"), complete_file("result", b"[1]"))
+        result = complete_file("result", b"[1]")
+        BlockingChannel(end).send_frame(pack_bytes(b"report"), result)
         reader = Channel(ours)
         assert reader.read() == [b"report"]
         file = reader.take_file()
         assert file is not None and read_file(file.fileno()) == b"[1]"
+        result.close()
+        file.close()
 
 
 def test_a_worker_that_starts_waits_for_room_for_the_process_that_loads_the_app(

@@ -75,7 +75,8 @@ def test_a_runner_names_what_keeps_it_from_another_run(
     options: dict[str, int], reasons: list[str], why: str | None
 ) -> None:
     runner = Runner.__new__(Runner)
-    runner._settings, runner._reasons, runner._runs = Settings(**options), reasons, 7  # type: ignore[arg-type]
+    settings = Settings(**{"runner_max_mib": 0, **options})  # type: ignore[arg-type]
+    runner._settings, runner._reasons, runner._runs = settings, reasons, 7
     runner._mib = runner._measured = 0.0
     told = runner._why_retire()
     assert told == why or (why and told and told.endswith(why))
