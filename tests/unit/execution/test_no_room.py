@@ -301,6 +301,8 @@ def test_a_worker_of_several_that_cannot_be_started_is_tried_again_and_told_once
         clock.turn(pause)
         family._start_those_due()
     assert (member.process, len(caplog.records)) == ("a process", 1)
+    os.close(family._lifeline)
+    os.close(family._end)
 
 
 def test_a_result_whose_file_could_not_be_taken_fails_with_the_reason(
