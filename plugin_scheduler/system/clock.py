@@ -1,7 +1,7 @@
-"""The only caller of time.
+"""Clocks and time zones.
 
-I own every reading of a clock; whoever needs the time is given a Clock, so that tests can turn it.
-I call nobody. I never decide anything.
+All code that needs the time receives a `Clock`, so that tests can control it. No other module
+reads the system clock.
 """
 
 from __future__ import annotations
@@ -18,32 +18,35 @@ HALF_A_YEAR = 183 * 24 * 3600.0  # seconds
 
 
 class Clock:
-    """The machine's clock: wall time for people and rows, monotonic time for waiting."""
+    """The system clock: wall time for display and rows, monotonic time for waiting."""
 
     def now(self, zone: str | None = None) -> datetime:
-        """Wall time as a naive datetime, as web2py keeps it: in a named zone, or this machine's."""
+        """Return the wall time as a naive datetime, as web2py does.
+
+        ``zone`` names the time zone; the default is the zone of this machine.
+        """
         return self.at(self.epoch(), zone)
 
     def at(self, epoch: float, zone: str | None = None) -> datetime:
-        """What the clocks on the walls of a zone say at an instant, as a naive datetime."""
+        """Return the wall time of a zone at an instant, as a naive datetime."""
         return datetime.fromtimestamp(epoch, _zone(zone)).replace(tzinfo=None)
 
     def epoch(self) -> float:
-        """Seconds since 1970 UTC: the same instant in every zone, also when summer time ends."""
+        """Return seconds since 1970 UTC: unambiguous in every zone, also when DST ends."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds that never jump; for deadlines and intervals inside one process."""
+        """Return monotonic seconds, for deadlines and intervals inside one process."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait; a turned clock only moves its hands."""
+        """Wait; a `TurnedClock` advances its time instead."""
         if seconds > 0:
             select.select([], [], [], seconds)
 
 
 class TurnedClock(Clock):
-    """A clock that stands still until it is turned; for tests of anything that waits.
+    """A clock that only advances on request, for tests.
 
     >>> clock = TurnedClock(datetime(2026, 1, 31, 4, 30))
     >>> clock.turn(60)
@@ -56,12 +59,12 @@ class TurnedClock(Clock):
         self._monotonic = 1000.0
 
     def turn(self, seconds: float) -> None:
-        """Move both hands forward by ``seconds``."""
+        """Advance wall time and monotonic time by ``seconds``."""
         self._now += timedelta(seconds=seconds)
         self._monotonic += seconds
 
     def at(self, epoch: float, zone: str | None = None) -> datetime:
-        return super().at(epoch, "UTC")  # so that a test means the same in every zone
+        return super().at(epoch, "UTC")  # so that a test gives the same result in every zone
 
     def epoch(self) -> float:
         return self._now.replace(tzinfo=timezone.utc).timestamp()
@@ -77,9 +80,9 @@ SYSTEM = Clock()
 
 
 def naive(moment: datetime, zone: str | None) -> datetime:
-    """Bring an aware datetime to the scheduler's naive time; a naive one is taken as it is.
+    """Convert an aware datetime to the scheduler's naive time; return a naive one unchanged.
 
-    People pass both, and comparing the two kinds raises in Python.
+    Callers pass both kinds, and Python raises an error when they are compared.
     """
     if moment.tzinfo is None:
         return moment
@@ -87,7 +90,7 @@ def naive(moment: datetime, zone: str | None) -> datetime:
 
 
 def instant(moment: datetime, zone: str | None) -> datetime:
-    """A naive time of the tables as what it is everywhere: an aware datetime, in UTC.
+    """Convert a naive time from the tables to an aware datetime in UTC.
 
     >>> instant(datetime(2026, 5, 1, 9), "Europe/Rome").isoformat()
     '2026-05-01T07:00:00+00:00'
@@ -95,28 +98,28 @@ def instant(moment: datetime, zone: str | None) -> datetime:
     there = moment.replace(tzinfo=_zone(zone)) if zone else moment
     try:
         return there.astimezone(timezone.utc)
-    except (OverflowError, ValueError):  # at the edge of what a datetime can be
+    except (OverflowError, ValueError):  # near datetime.min or datetime.max
         return moment.replace(tzinfo=timezone.utc)
 
 
 def own_zone() -> str | None:
-    """The name of this machine's time zone, such as ``Europe/Berlin``; None when it has none."""
+    """Return the name of this machine's time zone, such as ``Europe/Berlin``, or None."""
     try:
-        tzlocal.reload_localzone()  # it keeps what it found first, also when TZ was set since
+        tzlocal.reload_localzone()  # tzlocal caches its first result even if TZ changes
         name = tzlocal.get_localzone_name()
-    except (ValueError, LookupError):  # the machine's settings contradict each other
+    except (ValueError, LookupError):  # contradictory time zone settings
         return None
     return name if name and is_zone(name) else None
 
 
 def alike(one: str | None, other: str | None, now: float) -> bool:
-    """True for zones with the same time now, and in the other half of the year."""
+    """Return True if two zones have the same time now and half a year from now."""
     instants = (now, now + HALF_A_YEAR)
     return all(SYSTEM.at(then, one) == SYSTEM.at(then, other) for then in instants)
 
 
 def is_zone(name: str) -> bool:
-    """True for the name of a time zone that this machine knows."""
+    """Return True for the name of a time zone that this machine knows."""
     try:
         return _zone(name) is not None
     except (TypeError, ValueError, LookupError, OSError):

@@ -1,4 +1,4 @@
-"""Tell which processes of this machine hold a lock on a file, as far as the system tells."""
+"""Find the processes of this machine that hold a lock on a file, where the system tells."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ LOCKS = "/proc/locks"
 
 
 def holders_of(paths: Iterable[str]) -> set[int] | None:
-    """The pids of those that hold a lock on one of these files; None where nothing tells.
+    """Return the pids of the processes that lock one of these files; None where unknown.
 
-    In write-ahead mode each open connection reads-locks its file for as long as it is open, so only
-    a lock for writing counts there.
+    In write-ahead mode each open connection holds a read lock, so only write locks count there.
     """
     paths = list(paths)
     is_ahead = any(path.endswith("-shm") and os.path.exists(path) for path in paths)
     inodes = set()
     for path in paths:
-        with contextlib.suppress(OSError):  # a journal that is not there
+        with contextlib.suppress(OSError):  # the journal does not exist
             inodes.add(str(os.stat(path).st_ino))
     try:
         with open(LOCKS, encoding="ascii") as file:
@@ -27,7 +26,7 @@ def holders_of(paths: Iterable[str]) -> set[int] | None:
     except (OSError, ValueError):
         return None
     found = set()
-    for words in lines:  # 1: POSIX ADVISORY WRITE 4711 08:01:1234 128 128; "->" where it waits
+    for words in lines:  # 1: POSIX ADVISORY WRITE 4711 08:01:1234 128 128; "->" marks a waiter
         if len(words) < 6 or words[1] == "->" or words[5].rpartition(":")[2] not in inodes:
             continue
         if words[3] == "WRITE" or not is_ahead:

@@ -1,9 +1,9 @@
-"""Write log lines to a file descriptor without ever waiting for its reader.
+"""Write log lines to a file descriptor without blocking.
 
-A pipe that is not read, a stopped terminal or a busy journal must not stop a worker's loop. The
-descriptor itself may be shared with other processes, so its flags stay as they are: a pipe or a
-terminal is opened anew, without blocking, and a socket is asked not to wait. Lines that find no
-room are kept up to a limit, then dropped and counted.
+A pipe without a reader, a stopped terminal or a busy journal must not stop a worker's main loop.
+Other processes may share the descriptor, so its flags are not changed. A pipe or a terminal is
+opened again in non-blocking mode; a socket is written with MSG_DONTWAIT. Lines that cannot be
+written are buffered up to a limit, then dropped and counted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import stat
 from collections import deque
 from collections.abc import Callable
 
-KEPT = 1 << 20  # bytes of lines that wait for room
-AT_THE_END = 0.5  # seconds that a process which ends leaves to its log's reader
-_ATOMIC = select.PIPE_BUF  # bytes that a pipe which has room takes at once
+KEPT = 1 << 20  # bytes of buffered lines
+AT_THE_END = 0.5  # seconds that an exiting process waits for the reader of its log
+_ATOMIC = select.PIPE_BUF  # bytes that a writable pipe accepts in one write
 
 
 class OutletHandler(logging.Handler):
@@ -35,7 +35,7 @@ class OutletHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
-        except Exception:  # a record of another program that does not fit together
+        except Exception:  # the record's message and arguments do not match
             self.handleError(record)
             return
         if self._kept + len(line) > KEPT:
@@ -45,8 +45,8 @@ class OutletHandler(logging.Handler):
         self.write_out()
 
     def write_out(self) -> None:
-        """Write what there is room for now."""
-        with contextlib.suppress(OSError):  # no reader any more; or no room, which is no matter
+        """Write as many buffered lines as possible without blocking."""
+        with contextlib.suppress(OSError):  # the reader is gone, or there is no room
             while self._lines:
                 self._write_first()
                 if self._dropped and not self._lines:
@@ -68,13 +68,13 @@ class OutletHandler(logging.Handler):
             self._lines[0] = line[count:]
 
     def flush(self) -> None:
-        """At the end of the process: leave a reader that is only slow some time."""
+        """Write all lines at process exit; wait `AT_THE_END` seconds for a slow reader."""
         self.write_out()
         if self._lines and _has_room(self._fd, AT_THE_END):
             self.write_out()
 
     def close(self) -> None:
-        """Close what was opened anew; the descriptor that was given stays open."""
+        """Close the reopened descriptor; the given descriptor stays open."""
         if self._fd not in (-1, self._given):
             with contextlib.suppress(OSError):
                 os.close(self._fd)
@@ -83,7 +83,7 @@ class OutletHandler(logging.Handler):
 
 
 def _writer(fd: int) -> tuple[int, Callable[[bytes], int]]:
-    """A descriptor, and how to write to it without waiting."""
+    """Return a descriptor and a function that writes to it without blocking."""
     try:
         mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):
@@ -92,7 +92,7 @@ def _writer(fd: int) -> tuple[int, Callable[[bytes], int]]:
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
             own = os.open(f"/proc/self/fd/{fd}", flags)
             return own, lambda data: os.write(own, data)
-    except OSError:  # closed, or a system without /proc
+    except OSError:  # closed descriptor, or a system without /proc
         pass
     return fd, lambda data: _write_if_room(fd, data)
 
@@ -109,7 +109,7 @@ def _write_if_room(fd: int, data: bytes) -> int:
 
 
 def _has_room(fd: int, within: float) -> bool:
-    """(A file always has.)"""
+    """Return True if the descriptor is writable; a regular file always is."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     return bool(poll.poll(within * 1000))

@@ -1,9 +1,9 @@
-"""Make files that no other user can name, replace or block.
+"""Create files that no other user can name, replace or block.
 
-Large arguments and results travel as descriptors of files without a name. On Linux such a file is
-memory (``memfd``), sealed when it is complete, so that its reader sees what its writer wrote. Other
-systems get a file that is removed from its folder before it is used. Nothing here opens a path that
-another user may have made. This module calls no other.
+Large arguments and results are passed as descriptors of unnamed files. On Linux such a file is in
+memory (``memfd``) and sealed when it is complete, so that its content cannot change afterwards. On
+other systems it is a temporary file that is unlinked before use. This module never opens a path
+that another user may have created.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PIECE = 1 << 24
 
 
 class PrivateFile:
-    """A descriptor that is closed when it is no longer needed, at the latest with its owner."""
+    """A file descriptor that is closed on `close`, at the latest when the object is deleted."""
 
     def __init__(self, fd: int) -> None:
         self._fd: int | None = fd
@@ -42,16 +42,19 @@ class PrivateFile:
 
 
 def nameless_file(purpose: str) -> int:
-    """The descriptor of a new, empty file without a name. OSError where none can be made."""
+    """Create an empty file without a name and return its descriptor.
+
+    Raises ``OSError`` when the file cannot be created.
+    """
     if hasattr(os, "memfd_create"):
-        with contextlib.suppress(PermissionError):  # a system that forbids them to containers
+        with contextlib.suppress(PermissionError):  # forbidden in some containers
             return os.memfd_create(purpose, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with tempfile.TemporaryFile(buffering=0) as file:
         return os.dup(file.fileno())
 
 
 def complete_file(purpose: str, data: bytes) -> PrivateFile:
-    """A file that holds ``data`` and cannot be changed any more."""
+    """Create a file that holds ``data`` and can no longer be changed."""
     file = PrivateFile(nameless_file(purpose))
     left = memoryview(data)
     try:
@@ -65,13 +68,13 @@ def complete_file(purpose: str, data: bytes) -> PrivateFile:
 
 
 def seal(fd: int, seals: int) -> None:
-    """Forbid changes for good, where the system can."""
+    """Forbid changes permanently, on systems that support it."""
     with contextlib.suppress(OSError):
         fcntl.fcntl(fd, _ADD_SEALS, seals)
 
 
 def read_file(fd: int) -> bytes:
-    """All that is in such a file. Its offset, which other processes share, is not used."""
+    """Return the whole content. Does not use the file offset, which other processes share."""
     pieces, at = [], 0
     while piece := os.pread(fd, _PIECE, at):
         pieces.append(piece)
@@ -80,8 +83,10 @@ def read_file(fd: int) -> bytes:
 
 
 def is_private(fd: int) -> bool:
-    """True for a file as `complete_file` makes it: a regular one without a name. To read from
-    anything else (a FIFO, a device) could block."""
+    """Return True for a regular file without a name, as `complete_file` creates it.
+
+    Reading from anything else (a FIFO, a device) could block.
+    """
     with contextlib.suppress(OSError):
         status = os.fstat(fd)
         return stat.S_ISREG(status.st_mode) and status.st_nlink == 0
@@ -90,8 +95,11 @@ def is_private(fd: int) -> bool:
 
 @contextlib.contextmanager
 def private_folder() -> Iterator[str]:
-    """A new folder for a while, for what needs a path. The path leads to this folder alone, also
-    where another user puts another one in its place."""
+    """Create a temporary folder, for files that need a path, and remove it afterwards.
+
+    The path goes through a descriptor where the system has ``/proc``, so that it leads to this
+    folder even if another user replaces the folder.
+    """
     with tempfile.TemporaryDirectory(dir=_runtime_folder()) as path:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
@@ -105,13 +113,16 @@ def private_folder() -> Iterator[str]:
 
 
 def temporary_path() -> str:
-    """The temporary folder that all users share."""
+    """Return the temporary folder that all users share."""
     return tempfile.gettempdir()
 
 
 def _runtime_folder() -> str | None:
-    """The user's own folder for such files; None, the system's temporary one, where there is none
-    or another user could write to it."""
+    """Return the user's runtime folder.
+
+    None stands for the system's temporary folder: the user has no runtime folder, or another user
+    could write to it.
+    """
     path = os.environ.get("XDG_RUNTIME_DIR")
     with contextlib.suppress(OSError):
         status = os.lstat(path) if path else None

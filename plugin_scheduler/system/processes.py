@@ -1,6 +1,7 @@
-"""Processes: start one, warn one, end one with all it started, and say how it ended.
+"""Start, signal and terminate processes, and describe how a process ended.
 
-I own the system calls and signals that the pool needs. I call psutil. I never decide whom.
+Contains the system calls and signals that the runner pool needs. Does not decide which process to
+start or terminate.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.private_files import complete_file
 from plugin_scheduler.system.signals import held_back
 
-#: Runs `plugin_scheduler.worker.subprocess_main`. Not by -m, which has Python look for every module
-#: in the current folder first: an email.py there would be run in place of Python's own. Where this
-#: package was found is searched last.
+#: Runs `plugin_scheduler.worker.subprocess_main`. The option -m is not used: it puts the current
+#: folder first on sys.path, so that an email.py there would replace the standard module. The folder
+#: of this package is searched last.
 _START = (
     "import sys; sys.path[:] = [one for one in sys.path if one]; "
     f"sys.path.append({os.path.dirname(os.path.dirname(os.path.abspath(__file__)))!r}); "
@@ -36,20 +37,20 @@ _START = (
 
 
 def spawn_runner(spec: Mapping[str, Any], ends: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Start a runner as a new interpreter that loads the app by itself; ``ends`` are its files."""
+    """Start a runner as a new interpreter that loads the app; ``ends`` are its descriptors."""
     return start_entry("runner", ends, spec)
 
 
 def start_entry(entry: str, fds: Sequence[int], load: Any) -> subprocess.Popen[bytes]:
-    """Start one of `entry`'s as a new interpreter in a session of its own.
+    """Start an entry point of `subprocess_main` as a new interpreter in its own session.
 
-    ``load`` reaches it as JSON on standard input: it may hold a database's password, and the
-    arguments of a process are there for everybody to read.
+    ``load`` is passed as JSON on standard input, because it may contain a database password, and
+    all users can read the arguments of a process.
     """
-    # Not a pipe: nobody waits until it is read.
+    # A file and not a pipe: writing to it does not block.
     with contextlib.closing(complete_file("load", json.dumps(load).encode())) as file:
         os.lseek(file.fileno(), 0, os.SEEK_SET)
-        with held_back():  # until the new process heeds or ignores them
+        with held_back():  # until the new process handles or ignores them
             return subprocess.Popen(
                 [sys.executable, "-c", _START, entry, *map(str, fds)],
                 stdin=file.fileno(),
@@ -59,22 +60,24 @@ def start_entry(entry: str, fds: Sequence[int], load: Any) -> subprocess.Popen[b
 
 
 def ask_to_leave() -> None:
-    """Have this process leave as if a person had sent SIGTERM."""
+    """Send SIGTERM to this process."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def leave(code: int) -> NoReturn:
-    """End this process now: threads that an app has started would be waited for, for ever."""
-    with contextlib.suppress(Exception):  # a handler of the app; nothing else is to be lost
+    """Exit at once, without waiting for threads of the app, which may never end."""
+    with contextlib.suppress(Exception):  # a failing log handler of the app must not prevent it
         logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none reads it
+        with contextlib.suppress(
+            OSError, ValueError, AttributeError
+        ):  # closed, or without a reader
             stream.flush()
     os._exit(code)
 
 
 def end_child(pid: int, patience: float) -> None:
-    """Wait for a child of ours that was told to leave; kill its group when it does not."""
+    """Wait for a child process that was asked to exit; kill its group after ``patience`` s."""
     until = SYSTEM.monotonic() + patience
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(pid, os.WNOHANG)[0] == 0:
@@ -87,17 +90,17 @@ def end_child(pid: int, patience: float) -> None:
 
 
 def warn_runner(pid: int) -> None:
-    """Have the run end itself: an exception inside the function, so that `finally` works."""
+    """Send SIGTERM to a runner: it raises an exception in the task, so that `finally` works."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
 
 
 def end_group(pid: int | None) -> None:
-    """Kill a runner and everything it started, also what left its process group."""
+    """Kill a runner and all its descendants, also those that left its process group."""
     if pid is None:
         return
     family = []
-    with contextlib.suppress(psutil.Error, OSError):  # too many open files, say
+    with contextlib.suppress(psutil.Error, OSError):  # for example, too many open files
         family = psutil.Process(pid).children(recursive=True)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
@@ -107,7 +110,7 @@ def end_group(pid: int | None) -> None:
 
 
 def wait_status(process: subprocess.Popen[bytes]) -> int | None:
-    """How a child of ours ended, as `os.wait` would tell it; None while it runs."""
+    """Return the wait status of a child process, as from `os.wait`; None while it runs."""
     code = process.poll()
     if code is None:
         return None
@@ -115,7 +118,7 @@ def wait_status(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def ended_how(status: int | None) -> str:
-    """A wait status in words."""
+    """Describe a wait status."""
     if status is None:
         return "it is gone, nobody knows how"
     if os.WIFSIGNALED(status):
@@ -127,8 +130,11 @@ def ended_how(status: int | None) -> str:
 
 
 def forget_exit_handlers() -> None:
-    """In a forked process: what its parent wanted done at its end is the parent's to do. What is
-    registered from now on is for `run_exit_handlers`; `multiprocessing` does the same."""
+    """Discard the exit handlers that a forked process inherits: they belong to its parent.
+
+    Handlers registered from now on are called by `run_exit_handlers`. `multiprocessing` does the
+    same.
+    """
     atexit._clear()
     inherited: Any = weakref.finalize
     for finalizer in list(inherited._registry):
@@ -141,6 +147,6 @@ def forget_exit_handlers() -> None:
 
 
 def run_exit_handlers() -> None:
-    """End as an interpreter ends: wait for threads, then do what was registered with `atexit`."""
+    """Wait for threads, then call the `atexit` handlers, as an exiting interpreter does."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()

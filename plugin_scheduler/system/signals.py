@@ -1,8 +1,8 @@
-"""Turn signals into entries that the worker's loop reads.
+"""Turn signals into entries that the worker's main loop reads.
 
-A signal is noted where it arrives and heeded in the loop. Handlers that were there before come back
-when the worker ends. Standard library only: the command takes hold of signals before it imports
-anything that takes time.
+A signal is recorded when it arrives and handled in the main loop. The previous handlers are
+restored when the worker ends. Imports the standard library only: the command sets up signals
+before it imports modules that take long to load.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from plugin_scheduler.system.socket_state import has_news
 
-#: Kept for the worker whatever a program does with them.
+#: Always handled by the worker, whatever handler the program has set.
 LEAVING = (signal.SIGTERM, signal.SIGINT)
-#: Kept for the worker where the program left the system's default, which is to kill the process.
+#: Handled by the worker only if the program kept the default action, which kills the process.
 OTHERS = (
     signal.SIGHUP,
     signal.SIGQUIT,
@@ -32,12 +32,12 @@ OTHERS = (
 )
 HEEDED = (*LEAVING, *OTHERS)
 
-#: What a signal means to a worker.
+#: Meanings of a signal for a worker.
 DRAIN, KILL, RELOAD, STATE, NOTHING = "drain", "kill", "reload", "state", "nothing"
 
 
 class ToldToLeave(Exception):
-    """A signal to leave came before the worker had a loop."""
+    """Raised when a termination signal arrives before the main loop runs."""
 
     def __init__(self, number: int, kills: bool) -> None:
         super().__init__(f"{name_of(number)} before it had begun")
@@ -45,17 +45,17 @@ class ToldToLeave(Exception):
 
 
 class Signals:
-    """A context in which signals become entries to read."""
+    """A context manager in which signals become entries to read."""
 
     def __init__(self, *more: int) -> None:
-        """``more`` are signals to read besides those that a worker heeds."""
+        """``more`` are signals to read in addition to `HEEDED`."""
         self._heeded = (*HEEDED, *more)
         self._readable, self._writable = os.pipe()
         os.set_blocking(self._readable, False)
         os.set_blocking(self._writable, False)
         self._before: dict[int, Any] = {}
         self._wakeup = -1
-        #: Asked now: after a hangup there is none any more.
+        #: Determined now: after a hangup there is no terminal any more.
         self._has_terminal = has_terminal()
 
     def fileno(self) -> int:
@@ -84,29 +84,32 @@ class Signals:
         os.close(self._writable)
 
     def meaning(self, number: int) -> str:
-        """SIGHUP means leave where a terminal is hung up, and reload where there is none."""
+        """Return the meaning of a signal.
+
+        SIGHUP drains a worker that has a terminal, and reloads a worker that has none.
+        """
         if number == signal.SIGHUP:
             return DRAIN if self._has_terminal else RELOAD
         return _MEANINGS.get(number, NOTHING)
 
     def wait(self, seconds: float) -> None:
-        """Wait for so long, or until there is something to read."""
+        """Wait until a signal can be read, at most ``seconds``."""
         has_news(self, seconds)
 
     def pause(self, seconds: float) -> None:
-        """Wait for so long; ToldToLeave where a signal says so, before there is a loop."""
+        """Wait like `wait`, before the main loop runs; raise like `check`."""
         if has_news(self, seconds):
             self.check()
 
     def check(self) -> None:
-        """ToldToLeave where a signal to leave has come before there is a loop."""
+        """Raise `ToldToLeave` if a termination signal arrived before the main loop runs."""
         for number in self.read():
             meaning = self.meaning(number)
             if meaning in (DRAIN, KILL):
                 raise ToldToLeave(number, meaning == KILL)
 
     def read(self) -> list[int]:
-        """Signals that came since the last call, in their order."""
+        """Return the signals that arrived since the last call, in order."""
         try:
             data = os.read(self._readable, 4096)
         except BlockingIOError:
@@ -123,11 +126,11 @@ _MEANINGS: dict[int, str] = {
 
 
 def _note(signum: int, frame: Any) -> None:
-    """Python's C handler has written the number to the wake-up pipe already."""
+    """Do nothing: Python's C handler has already written the number to the wake-up pipe."""
 
 
 def name_of(number: int) -> str:
-    """``SIGTERM``; Ctrl+C for SIGINT, which is how people send it."""
+    """Return the name of a signal, such as ``SIGTERM``; Ctrl+C for SIGINT."""
     if number == signal.SIGINT:
         return "Ctrl+C"
     with contextlib.suppress(ValueError):
@@ -136,7 +139,7 @@ def name_of(number: int) -> str:
 
 
 def has_terminal() -> bool:
-    """True for a process with a controlling terminal."""
+    """Return True if this process has a controlling terminal."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
@@ -144,20 +147,23 @@ def has_terminal() -> bool:
     return True
 
 
-# -- before there are handlers --------------------------------------------------------------------
+# -- before the handlers are set ------------------------------------------------------------------
 
 HELD_BACK = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1}
 
 
 def release() -> None:
-    """Have those arrive that waited, now that they are heeded. The command holds them back until
-    then: pydal swallows a KeyboardInterrupt while it tries drivers."""
+    """Unblock the signals, now that they are handled.
+
+    The command blocks them until then, because pydal swallows a KeyboardInterrupt while it tries
+    drivers.
+    """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
 
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Have a new process begin with its signals held back; it releases them by itself."""
+    """Block the signals while a process is started: it inherits the mask and calls `release`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
     try:
         yield
@@ -166,8 +172,11 @@ def held_back() -> Iterator[None]:
 
 
 def ignore_all() -> None:
-    """Have the processes below a worker outlive what a terminal or a service manager sends to
-    all of a group. A handler and not SIG_IGN, which programs that a task starts would inherit."""
+    """Ignore signals in the processes below a worker.
+
+    A terminal or a service manager sends signals to a whole group; these processes must survive
+    them. A handler is set instead of SIG_IGN, which programs started by a task would inherit.
+    """
     for number in (*HELD_BACK, signal.SIGUSR2):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _note)
