@@ -1,12 +1,11 @@
-"""Where runners are born: a clean process that has loaded the app once, and forks from it.
+"""Forkserver: a process that loads the app once, and forks runners from it.
 
-I own fork, the news of who died, and the dead man's switch: runners may go on until a given time,
-and when nobody has put it off by then, I end them. I call hosts and runner. I never touch the
-scheduler's tables.
-Loading an app takes most of a second, forking a loaded one some milliseconds; and a process
-without threads and without database connections is the only one that can be forked safely.
+Loading an app takes most of a second, forking a loaded one a few milliseconds. Only a process
+without threads and without database connections can be forked safely. The forkserver reports the
+death of runners, and is a dead man's switch: runners may go on until a given time, and if the
+worker does not extend it, the forkserver kills them. Does not access the scheduler's tables.
 
-I have two sides: `serve` runs in the nursery, `Forkserver` is what the pool holds of it.
+`serve` runs in the forkserver's process; `Forkserver` is the pool's handle of it.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ from plugin_scheduler.system.processes import (
 )
 from plugin_scheduler.system.signals import ignore_all
 
-FDS = 5  # of a runner: those of `runner.Ends`
-PATIENCE = 1.0  # seconds for a nursery to leave by itself
+FDS = 5  # of a runner: those of `runner_main.Ends`
+PATIENCE = 1.0  # seconds for a forkserver to exit by itself
 _PID = struct.Struct("!I")
 _TIME = struct.Struct("!d")
 
 
 class Forkserver:
-    """The pool's side: ask for births, hear of deaths."""
+    """The pool's handle: requests runners, and receives reports of their deaths."""
 
     def __init__(self, end: socket.socket, pid: int) -> None:
         self._socket, self.pid = end, pid
@@ -56,9 +55,11 @@ class Forkserver:
 
     @classmethod
     def start(cls, spec: Mapping[str, Any], world: LoadedApp | None = None) -> Forkserver:
-        """As a new interpreter that loads what ``spec`` describes, or, for functions that exist
-        only in this process, as a fork of it that has ``world`` already. OSError where the system
-        has no room for it."""
+        """Start a forkserver: a new interpreter that loads what ``spec`` describes.
+
+        If ``world`` is given, fork this process instead: its functions exist only here. Raise
+        OSError if the system has no room for another process.
+        """
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as if_failed:
             if_failed.callback(ours.close)
@@ -73,37 +74,44 @@ class Forkserver:
         return self._channel.fileno()
 
     def ask_for_birth(self, ends: Sequence[int]) -> None:
-        """Have a runner forked with these ends of its pipes; a "born" message names its pid."""
+        """Request a fork of a runner with these ends of its pipes; a "born" message returns its
+        pid."""
         try:
             socket.send_fds(self._socket, [b"b"], ends)
         except OSError as error:
             raise Closed(str(error)) from error
 
     def watch(self, pid: int) -> None:
-        """Have a runner that was not born here ended, too, when the supervisor is gone."""
+        """Let the forkserver kill a runner it did not fork when the worker is gone."""
         with contextlib.suppress(OSError):
             self._socket.send(b"w" + _PID.pack(pid))
 
     def unwatch(self, pid: int) -> None:
-        """That runner is gone; its number may be somebody else's soon."""
+        """Report that a watched runner is gone: the system may reuse its pid."""
         with contextlib.suppress(OSError):
             self._socket.send(b"u" + _PID.pack(pid))
 
     def allow(self, until: float) -> None:
-        """Its runners, born here or watched, may go on until then. The time is a monotonic one, the
-        same for all processes of a machine, so that it does not matter when this is read."""
-        with contextlib.suppress(OSError):  # told again with the next beat; until then, less holds
+        """Let all runners, forked or watched, go on until this monotonic time.
+
+        Monotonic time is the same for all processes of a machine, so a delay of the message does
+        not matter.
+        """
+        with contextlib.suppress(OSError):  # resent with the next heartbeat
             self._socket.send(b"a" + _TIME.pack(until))
 
     def read(self) -> list[Any]:
-        """News: ``["loaded", description, threads]``, ``["boot_failed", why]``, ``["away", why]``
-        where the app's database is, ``["born", pid]``, ``["unborn", why]``, ``["died", pid, wait
-        status]``, and ``["lapsed", pids]`` before it ends these because their time is over. Raises
-        Closed when the nursery itself is gone."""
+        """Return the messages of the forkserver.
+
+        They are ``["loaded", description, threads]``, ``["boot_failed", why]``, ``["away", why]``
+        if the app's database is away, ``["born", pid]``, ``["unborn", why]``, ``["died", pid, wait
+        status]``, and ``["lapsed", pids]`` before it kills these because their time is over. Raise
+        Closed if the forkserver itself is gone.
+        """
         return self._channel.read()
 
     def close(self, patience: float = PATIENCE) -> None:
-        """Let it go: it ends all its runners, and itself, or is killed."""
+        """Close the connection: the forkserver kills its runners and exits, or is killed."""
         self._channel.close()
         end_child(self.pid, patience)
 
@@ -117,7 +125,7 @@ def _start_interpreter(theirs: socket.socket, spec: Mapping[str, Any]) -> int:
 def _fork_this_process(
     theirs: socket.socket, ours: socket.socket, spec: Mapping[str, Any], world: LoadedApp
 ) -> int:
-    world.disconnect()  # no connection may be shared by two processes
+    world.disconnect()  # two processes must not share a connection
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -131,22 +139,22 @@ def _fork_this_process(
         serve(theirs, spec, world)
         status = 0
     finally:
-        os._exit(status)  # not this program's exit handlers
+        os._exit(status)  # skip this program's exit handlers
 
 
 def serve(end: socket.socket, spec: Mapping[str, Any], world: LoadedApp | None) -> None:
-    """Be a nursery until the supervisor is gone; then end every runner."""
+    """Run a forkserver until the worker is gone; then kill all runners."""
     wake = _hear_of_deaths(os.pipe())
     sessions.install()
     channel = BlockingChannel(end)
     if world is None:
         try:
             world = load(spec)
-        except Exception as error:  # told to the supervisor, who decides what to do about it
+        except Exception as error:  # the worker decides what to do
             kind = "away" if isinstance(error, StoreUnavailable) else "boot_failed"
             channel.send([kind, json_codec.clean(str(error) or repr(error))[: runner_main.LONGEST]])
             return
-    _hear_of_deaths(wake)  # the app may have put handlers of its own in our place
+    _hear_of_deaths(wake)  # the app may have replaced these handlers
     others = [thread.name for thread in threading.enumerate()][1:]
     channel.send(["loaded", world.describe(), others])
     world.disconnect()
@@ -159,7 +167,7 @@ def serve(end: socket.socket, spec: Mapping[str, Any], world: LoadedApp | None) 
 
 
 class _ForkserverLoop:
-    """The nursery's loop."""
+    """The loop of a forkserver."""
 
     def __init__(
         self,
@@ -182,7 +190,7 @@ class _ForkserverLoop:
                 if self._wake in ready:
                     os.read(self._wake, 4096)
                     self._report_deaths()
-                if self._end.fileno() in ready:  # maybe more time: so this is read first
+                if self._end.fileno() in ready:  # read first: it may extend the time
                     if not self._heed():
                         return
                 elif self._time_left() == 0.0:
@@ -193,20 +201,20 @@ class _ForkserverLoop:
             self._end_all()
 
     def _ready(self) -> set[int]:
-        """Descriptors that can be read now, or until the runners have to be ended."""
-        left, poll = self._time_left(), select.poll()  # `select` takes no more than 1,024 files
+        """Return the descriptors that can be read; wait until the runners must be killed."""
+        left, poll = self._time_left(), select.poll()  # `select` is limited to 1,024 files
         for source in (self._end.fileno(), self._wake):
             poll.register(source, select.POLLIN)
         return {fd for fd, _ in poll.poll(None if left is None else math.ceil(left * 1000))}
 
     def _time_left(self) -> float | None:
-        """Seconds until the runners have to be ended; None without such a time."""
+        """Return the seconds until the runners must be killed; None without a limit."""
         if self._until == math.inf:
             return None
         return max(0.0, self._until - SYSTEM.monotonic())
 
     def _heed(self) -> bool:
-        """Do as the supervisor says; False when it is gone."""
+        """Execute a request of the worker; return False if the worker is gone."""
         try:
             data, fds, _, _ = socket.recv_fds(self._end, 1, FDS)
         except ConnectionError:
@@ -234,7 +242,7 @@ class _ForkserverLoop:
             if len(fds) < FDS:
                 raise OSError(errno.EMFILE, "no room for the files of a runner")
             pid = os.fork()
-        except (OSError, MemoryError) as error:  # for now; the others go on
+        except (OSError, MemoryError) as error:  # temporary; the other runners go on
             self._channel.send(["unborn", f"{type(error).__name__}: {error}"])
             for fd in fds:
                 os.close(fd)
@@ -249,10 +257,10 @@ class _ForkserverLoop:
     def _be_a_runner(self, *ends: int) -> None:
         status = 1
         try:
-            os.setsid()  # its own group, so that all it starts can be ended with it
+            os.setsid()  # its own process group, so that its child processes can be killed with it
             forget_exit_handlers()
             for fd in (signal.set_wakeup_fd(-1), self._wake):  # a task could read what is meant
-                os.close(fd)  # for the nursery, which would not hear of a death
+                os.close(fd)  # for the forkserver, which would then miss a death
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._end.close()
@@ -260,7 +268,7 @@ class _ForkserverLoop:
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
-            os._exit(status)  # the nursery's exit handlers are not the runner's
+            os._exit(status)  # skip the forkserver's exit handlers
 
     def _report_deaths(self) -> None:
         while self._alive:
@@ -272,25 +280,28 @@ class _ForkserverLoop:
                 self._channel.send(["died", pid, status])
 
     def _lapse(self) -> None:
-        """The supervisor hangs, or is cut off: another worker may run the same tasks from now on.
-        Told first, so that nobody takes these deaths for the runners' own."""
+        """Kill all runners: the worker hangs or is cut off, so another worker may run the same
+        tasks.
+
+        Reports the runners first, so that the worker does not count these deaths as crashes.
+        """
         self._until = math.inf
         if self._alive or self._watched:
             self._channel.send(["lapsed", sorted(self._alive | self._watched)])
             self._end_all()
 
     def _end_all(self) -> None:
-        """Whatever still runs would be run again by somebody else."""
+        """Kill all runners: their tasks would also be run by another worker."""
         for pid in self._alive | self._watched:
             end_group(pid)
 
 
 def _hear_of_deaths(pipe: tuple[int, int]) -> tuple[int, int]:
-    """Have the first end of a pipe become readable whenever a runner ended; can be done again."""
+    """Make the first end of a pipe readable whenever a runner ends; may be called again."""
     for fd in pipe:
         os.set_blocking(fd, False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
-    ignore_all()  # it leaves when its supervisor does
+    ignore_all()  # the forkserver exits when its worker does
     signal.set_wakeup_fd(pipe[1], warn_on_full_buffer=False)
     return pipe
 

@@ -1,9 +1,8 @@
-"""Check frames that arrive from a runner or a nursery.
+"""Check frames that arrive from a runner or a forkserver.
 
-Tasks run in a runner, and can write to its descriptors. So each frame is checked as if a stranger
-had sent it: kind, number and type of its values, their range, and texts that no database takes.
-ValueError tells what is wrong. This module calls lane. It does not decide what becomes of the
-sender.
+Tasks run in a runner and can write to its descriptors, so each frame is treated as untrusted input:
+the kind, number, type and range of its values, and text that no database accepts. ValueError names
+the fault. The module does not decide what happens to the sender.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from typing import Any
 from plugin_scheduler.execution.mailbox import PackedReport, unpack_report
 
 LONGEST = 1 << 20  # characters of a text
-LONGEST_REASON = 500  # characters of why a runner retires
+LONGEST_REASON = 500  # characters of a runner's reason to retire
 MOST_SECONDS = 1e10  # of a run, or of a machine's monotonic clock
 MOST_PID = 1 << 31
 
 
 def read_report(body: bytes) -> PackedReport:
-    """A report; its values can be stored."""
+    """Unpack a report and check that its values can be stored."""
     told = unpack_report(body)
     if not (0.0 <= told.seconds <= MOST_SECONDS and 0.0 <= told.began <= MOST_SECONDS):
         raise ValueError("a report with impossible times")
@@ -44,13 +43,13 @@ def _check_rest(rest: Any) -> None:
 
 
 def check_message(message: Any) -> None:
-    """A message of a runner: ``["progress", run id, progress]``, ``["ready", pid]``,
+    """Check a message of a runner: ``["progress", run id, progress]``, ``["ready", pid]``,
     ``["loaded", description]`` or ``["boot_failed", why]``."""
     _check(message, _FROM_RUNNERS)
 
 
 def check_news(message: Any) -> None:
-    """A message of a nursery; see `nursery.Nursery.read`."""
+    """Check a message of a forkserver; see `Forkserver.read`."""
     _check(message, _FROM_NURSERIES)
 
 
@@ -92,7 +91,7 @@ def _are_pids(value: Any) -> bool:
 
 
 def _is_description(value: Any) -> bool:
-    """As `hosts.World.describe` makes it, as far as it is read while the worker works."""
+    """Check the parts of `LoadedApp.describe` that are read while the worker runs."""
     return type(value) is dict and _are_texts(value.get("tasks"))
 
 
@@ -107,7 +106,7 @@ def _is_amount(value: Any) -> bool:
 
 
 def is_progress(value: Any) -> bool:
-    """True for what `progress` makes of its arguments."""
+    """Return True for a value that `progress` can make of its arguments."""
     return (
         type(value) is dict
         and value.keys() == {"at", "of", "text"}

@@ -1,8 +1,8 @@
-"""Framing on a pipe: whole messages in, whole messages out.
+"""Send and receive whole messages over a pipe or a socket.
 
-I own the frame: four bytes of length, then a JSON array, or bytes that begin unlike one; files may
-come with it. I call private_files. I never know what a message means. A reader believes nothing:
-whoever has the descriptor of the other end may have written to it.
+A frame is a length of four bytes, then a JSON array, or bytes that do not begin with a bracket.
+Files can be sent with a frame. The module does not know what a message means. A reader validates
+all input: any process that holds the descriptor of the other end may have written to it.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from plugin_scheduler.system.private_files import PrivateFile
 
 _LENGTH = struct.Struct("!I")
 _CHUNK = 1 << 18
-_READS = 4  # reads at a time: whoever goes on writing must not keep the reader
-MOST = 1 << 23  # bytes of a frame
-_FILES = 16  # files that wait for their report
+_READS = 4  # reads per call, so that a fast writer cannot block the reader
+MOST = 1 << 23  # maximum bytes of a frame
+_FILES = 16  # received files that wait for their report
 _ROOM_FOR_FILES = socket.CMSG_SPACE(4 * struct.calcsize("i"))
-#: Of descriptors that arrive: programs that this process starts do not get them.
+#: Close received descriptors on exec: child programs do not inherit them.
 CLOSED_IN_CHILDREN = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-#: What a system says that has no memory, or no room for descriptors, for a message at the moment.
+#: Errors of a system that has no memory or no descriptors for a message at the moment.
 NO_ROOM = (errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 SEND_AGAIN = 0.02  # seconds
 
 
 class Closed(Exception):
-    """The other end is gone."""
+    """The other end is closed."""
 
 
 class Unreadable(ValueError):
-    """What came is no message; ``before`` are the messages that came before it."""
+    """The input is not a message. ``before`` holds the messages received before it."""
 
     def __init__(self, why: str, before: Sequence[Any] = ()) -> None:
         super().__init__(why)
@@ -47,12 +47,12 @@ class Unreadable(ValueError):
 
 
 def attached(file: PrivateFile) -> list[tuple[int, int, bytes]]:
-    """What `socket.sendmsg` takes to send a file along."""
+    """Return the ancillary data with which `socket.sendmsg` sends a file."""
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file.fileno()))]
 
 
 def files_of(attachments: Iterable[tuple[int, int, bytes]]) -> list[PrivateFile]:
-    """The files that `socket.recvmsg` got."""
+    """Return the files that `socket.recvmsg` received."""
     files: list[PrivateFile] = []
     for level, kind, data in attachments:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -65,25 +65,27 @@ def files_of(attachments: Iterable[tuple[int, int, bytes]]) -> list[PrivateFile]
 
 
 def pack(message: Any) -> bytes:
-    """One frame, of a list."""
+    """Return one frame with a list as its body."""
     return pack_bytes(json.dumps(message, separators=(",", ":")).encode())
 
 
 def pack_bytes(body: bytes) -> bytes:
-    """One frame, of bytes that do not begin with a bracket."""
+    """Return one frame with bytes that do not begin with a bracket."""
     return _LENGTH.pack(len(body)) + body
 
 
 class Unpacker:
-    """Turns bytes as they come into messages as they were sent."""
+    """Split a stream of bytes into the messages that were sent."""
 
     def __init__(self, most: int = MOST) -> None:
         self._buffer, self._most = bytearray(), most
         self._broken = ""
 
     def feed(self, data: bytes) -> list[Any]:
-        """All messages that are whole now. Unreadable at what is no frame, and ever after: where
-        the next one begins is unknown.
+        """Return all messages that are complete.
+
+        Raise Unreadable at invalid input, and at each later call: the start of the next frame is
+        unknown.
 
         >>> Unpacker().feed(pack(["hello", 1]) + pack(["half"])[:3])
         [['hello', 1]]
@@ -116,7 +118,7 @@ class Unpacker:
 
 
 def strict_json(body: bytes) -> Any:
-    """The value; ValueError also for what is no JSON to others (NaN), and for endless nesting."""
+    """Decode JSON. Raise ValueError also for NaN (not standard JSON) and for deep nesting."""
     try:
         return _DECODER.decode(body.decode())
     except RecursionError as error:
@@ -131,7 +133,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 class Channel:
-    """The supervisor's end: never blocks; what cannot be sent at once is kept for `flush`."""
+    """The worker's end: never blocks; `flush` sends later what cannot be sent at once."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
@@ -145,16 +147,16 @@ class Channel:
 
     @property
     def pending(self) -> bool:
-        """True while bytes wait for the other end to make room."""
+        """True while bytes wait for room at the other end."""
         return bool(self._unsent)
 
     def send(self, message: Any) -> None:
-        """Hand over a message; raises Closed when nobody is there any more."""
+        """Send a message; raise Closed when the other end is closed."""
         self._unsent += pack(message)
         self.flush()
 
     def flush(self) -> None:
-        """Send what the other end has room for."""
+        """Send as much as the other end has room for."""
         try:
             while self._unsent:
                 del self._unsent[: self._end.send(self._unsent)]
@@ -167,8 +169,8 @@ class Channel:
             raise Closed from error
 
     def read(self) -> list[Any]:
-        """All messages that are here now; Closed at the end of the stream, Unreadable where
-        something else than messages came."""
+        """Return all messages that have arrived. Raise Closed at the end of the stream, and
+        Unreadable at input that is not a message."""
         messages: list[Any] = []
         try:
             for _ in range(_READS):
@@ -184,10 +186,10 @@ class Channel:
             return messages
         except Unreadable as error:
             raise Unreadable(str(error), messages + error.before) from error
-        except OSError:  # gone
+        except OSError:  # closed
             pass
         if messages:
-            return messages  # the end of the stream is met again at the next call
+            return messages  # the next call meets the end of the stream again
         raise Closed
 
     def _keep(self, files: list[PrivateFile]) -> None:
@@ -197,7 +199,7 @@ class Channel:
             raise Unreadable("more files than reports")
 
     def take_file(self) -> PrivateFile | None:
-        """The oldest file that came and was not taken; None where there was no room for it."""
+        """Return the oldest file not yet taken; None if there was no room for it."""
         return self._files.popleft() if self._files else None
 
     def close(self) -> None:
@@ -207,7 +209,7 @@ class Channel:
 
 
 class BlockingChannel:
-    """The runner's end: waits until what it says is on its way."""
+    """The runner's end: blocks until the message is sent."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(True)
@@ -215,11 +217,11 @@ class BlockingChannel:
         self._unpacker = Unpacker()
 
     def send(self, message: Any) -> None:
-        """Send one message; raises Closed when the supervisor is gone."""
+        """Send one message; raise Closed when the worker's end is closed."""
         self.send_frame(pack(message))
 
     def send_frame(self, frame: bytes, file: PrivateFile | None = None) -> None:
-        """The same, of what was packed already, and with a file."""
+        """Send a packed message, with a file if one is given."""
         attachments = attached(file) if file is not None else []
         while frame:
             try:
@@ -231,15 +233,17 @@ class BlockingChannel:
                 SYSTEM.sleep(SEND_AGAIN)
 
     def abandon(self) -> None:
-        """Close this process's copy of the end, and be of no use any more."""
+        """Close this process's copy of the end. The channel cannot be used afterwards."""
         with contextlib.suppress(OSError):
             os.close(self._end.detach())
 
     def holds(self, message: Any) -> bool:
-        """True when ``message`` has arrived; all others that came are forgotten. Does not wait, so
-        that a signal handler may ask."""
+        """Return True if ``message`` has arrived; discard all other messages.
+
+        Does not block, so that a signal handler can call it.
+        """
         came = []
-        with contextlib.suppress(OSError, Unreadable):  # nothing more now, or nobody there
+        with contextlib.suppress(OSError, Unreadable):  # no more data, or the other end is closed
             while data := self._end.recv(_CHUNK, socket.MSG_DONTWAIT):
                 came += self._unpacker.feed(data)
         return message in came

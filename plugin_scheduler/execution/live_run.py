@@ -1,7 +1,6 @@
-"""A run at work, as the supervisor sees it: what it printed, how far it is, when it must end.
+"""A run in execution, as the worker sees it: output, progress, deadline; and its `Result`.
 
-I own the gathering of one run's parts into a `Result`. I call capture and the words. I never touch
-a process or the database.
+Does not access processes or the database.
 """
 
 from __future__ import annotations
@@ -17,26 +16,26 @@ from plugin_scheduler.execution.mailbox import PackedReport
 from plugin_scheduler.execution.output_buffer import OutputBuffer
 from plugin_scheduler.system.private_files import PrivateFile, is_private
 
-LARGEST = 1 << 30  # bytes of a result; no database takes more
+LARGEST = 1 << 30  # bytes of a result; no database accepts more
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a run, without the instant of its end: that is the database's to say."""
+    """The result of a run, without the time of its end, which the database sets."""
 
     order: Order
     outcome: str
     seconds: float
     output: str
     result: str | None = None
-    result_file: PrivateFile | None = None  #: where the result is instead, when it is large
+    result_file: PrivateFile | None = None  #: the result, if it is large
     traceback: str | None = None
     reason: str | None = None
     progress: dict[str, Any] | None = None
 
 
 class LiveRun:
-    """One run that is at work, or that was seen to be."""
+    """One run that is, or was, seen in execution."""
 
     def __init__(
         self, order: Order, settings: Settings, began: float, output: OutputBuffer
@@ -44,7 +43,7 @@ class LiveRun:
         self.order, self.began, self.output = order, began, output
         self.progress: dict[str, Any] | None = None
         self.progress_is_new = False
-        self.is_refused = False  # the database takes nothing of it while it is at work
+        self.is_refused = False  # the database rejects its interim output and progress
         self.output_saved = self.progress_saved = began
         self.ending: str | None = None
         self.reason: str | None = None
@@ -52,7 +51,7 @@ class LiveRun:
         self._kill_grace = settings.kill_grace
 
     def about(self) -> dict[str, Any]:
-        """What the worker's row says of it."""
+        """Return what the worker's row says about the run."""
         return {
             "run": self.order.run_id,
             "task": self.order.task.id,
@@ -61,7 +60,7 @@ class LiveRun:
         }
 
     def progressed(self, progress: dict[str, Any]) -> None:
-        """The function told how far it is."""
+        """Store the progress that the function reported."""
         self.progress, self.progress_is_new = progress, True
 
     # -- deadlines --------------------
@@ -74,7 +73,7 @@ class LiveRun:
         return not self.ending and now >= self.deadline
 
     def end_as(self, outcome: str, reason: str, now: float) -> None:
-        """From now on it is being ended, for that reason; the first reason counts."""
+        """End the run with this outcome and reason; later calls have no effect."""
         if not self.ending:
             self.ending, self.reason, self._ending_since = outcome, reason, now
 
@@ -89,7 +88,7 @@ class LiveRun:
     # -- ends --------------------
 
     def died(self, how: str, trace: str, now: float) -> Result:
-        """Its process is gone: killed by us because it did not listen, or by itself."""
+        """Return the result of a run whose process is gone: killed by the worker, or by itself."""
         return Result(
             order=self.order,
             outcome=self.ending or Outcome.DIED,
@@ -108,13 +107,16 @@ def result_of(
     run: LiveRun | None,
     file: PrivateFile | None = None,
 ) -> Result:
-    """It ended by itself, or listened when it was told to; ``run`` where it was seen at work."""
+    """Return the result of a run that reported, by itself or after a warning.
+
+    ``run`` is given if the run was seen in execution.
+    """
     outcome, reason = OUTCOMES[told.outcome], _reason_told(told)
     if told.in_file and (trouble := _trouble_with(file)):
         outcome, reason, file = Outcome.FAILED, trouble, None
     if outcome != Outcome.COMPLETED and run is not None and run.ending:
-        # Whatever it raised on its way out: it was ended, and by whom is what counts. One that
-        # completed just before the signal came did its work, and that is what counts then.
+        # A run that was ended counts as ended, whatever exception it raised. A run that completed
+        # just before the signal counts as completed.
         outcome, reason = run.ending, run.reason
     return Result(
         order=order,
@@ -130,23 +132,23 @@ def result_of(
 
 
 def _trouble_with(file: PrivateFile | None) -> Reason | None:
-    """Why a result cannot be read from that file."""
+    """Return the reason why a result cannot be read from that file."""
     if file is None or not is_private(file.fileno()):
         return Reason(ReasonCode.RESULT_LOST)
     size = os.fstat(file.fileno()).st_size
-    if size > LARGEST:  # it may be a file with holes, which costs its writer nothing
+    if size > LARGEST:  # it may be a sparse file, which costs its writer nothing
         return Reason(ReasonCode.REPORT_TOO_LARGE, error=f"{size} bytes")
     return None
 
 
 def _reason_told(told: PackedReport) -> str | None:
-    """The reason that a runner gave; its code where there is such a code."""
+    """Return the reason that a runner gave, with its code if it gave one."""
     reason = told.rest.get("reason")
     return None if reason is None else WrittenReason(reason, told.rest.get("reason_code"))
 
 
 def last_dump(trace: str) -> str:
-    """The newest of the stack dumps that faulthandler wrote, newest call first."""
+    """Return the newest stack dump that faulthandler wrote, newest call first."""
     head = "Current thread"
     at = trace.rfind(head)
     return f"It was stuck here; {trace[at:].strip()}" if at >= 0 else trace.strip()

@@ -1,9 +1,8 @@
-"""What crosses between a worker and its runner for each run: an order on its way there, a report on
-its way back, and the lane that orders wait in.
+"""Orders and reports, in packed form, and the mailbox in which orders wait for a runner.
 
-I own both forms and the lane. I call wire's `Closed`. I never know what becomes of a run.
-An order is one packet, with a file beside it when it is large, so that those which were not begun
-can be taken back one by one, without asking the runner, who may be busy for long.
+An order is one packet, with a file beside it if it is large. Each order that a runner has not begun
+can thus be taken back without asking the runner, which may be busy for a long time. The module does
+not know what happens to a run.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from plugin_scheduler.execution.framing import (
 )
 from plugin_scheduler.system.private_files import PrivateFile, complete_file, read_file
 
-PACKET = 1 << 15  # bytes that an order may have; a larger one goes through a file
-ROOM = 1 << 20  # bytes that should fit into a lane; the system may allow less
+PACKET = 1 << 15  # maximum bytes of an order in a packet; a larger order is sent in a file
+ROOM = 1 << 20  # bytes that a mailbox should hold; the system may allow less
 _NOW = socket.MSG_DONTWAIT
 _FULL = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS)
 
@@ -39,7 +38,7 @@ _ONE_FILE = socket.CMSG_SPACE(struct.calcsize("i"))
 
 
 class PackedOrder(NamedTuple):
-    """An order, as a runner needs it."""
+    """An order as a runner needs it."""
 
     run_id: int
     task_id: int
@@ -47,14 +46,14 @@ class PackedOrder(NamedTuple):
     function: str
     args: str | None
     vars: str | None
-    is_large: bool = False  #: then they are in a file that came with the packet
+    is_large: bool = False  #: True if the arguments are in a file that came with the packet
     file: PrivateFile | None = None
 
 
 def pack_order(order: PackedOrder) -> bytes:
-    """One packet. Not JSON, which its arguments are already.
+    """Pack an order into one packet. The arguments are JSON already, so the packet is not.
 
-    >>> order = Sent(7, 3, "u-u-i-d", "add", '["ä", 1]', None)
+    >>> order = PackedOrder(7, 3, "u-u-i-d", "add", '["ä", 1]', None)
     >>> unpack_order(pack_order(order)) == order
     True
     """
@@ -76,8 +75,8 @@ def unpack_order(packet: bytes) -> PackedOrder:
 
 
 def packed(order: Order) -> tuple[bytes, PrivateFile | None]:
-    """An order as it goes through a lane, with a file where it is large. OSError where no file can
-    be made."""
+    """Return an order's packet, and a file if the order is large. Raise OSError if no file can be
+    made."""
     task = order.task
     sent = PackedOrder(order.run_id, task.id, task.uuid, task.function_name, task.args, task.vars)
     packet = pack_order(sent)
@@ -88,12 +87,12 @@ def packed(order: Order) -> tuple[bytes, PrivateFile | None]:
 
 
 class NoRoom(OSError):
-    """A runner could not take or read a file that came with an order: earlier tasks left too many
-    open, or too little memory."""
+    """A runner could not receive or read an order's file: earlier tasks left too many files open,
+    or too little memory."""
 
 
 def whole(order: PackedOrder) -> PackedOrder:
-    """With its arguments, where these came in a file."""
+    """Return the order with its arguments, read from its file if there is one."""
     if not order.is_large:
         return order
     if order.file is None:
@@ -108,11 +107,11 @@ def whole(order: PackedOrder) -> PackedOrder:
 
 
 class PackedReport(NamedTuple):
-    """A report, as it comes from a runner.
+    """A report as it comes from a runner.
 
-    ``outcome`` is its place in `OUTCOMES`, ``began`` a monotonic time, ``result`` JSON text.
-    ``marked``: the run printed something, and a mark stands behind it. ``retires``: the runner
-    takes no more orders. ``in_file``: the result is in a file that came with the report.
+    ``outcome`` is an index into `OUTCOMES`, ``began`` a monotonic time, ``result`` JSON text.
+    ``marked``: the run printed output, and a mark follows it. ``retires``: the runner takes no more
+    orders. ``in_file``: the result is in a file that came with the report.
     """
 
     run_id: int
@@ -127,10 +126,11 @@ class PackedReport(NamedTuple):
 
 
 def pack_report(told: PackedReport) -> bytes:
-    """The frame's body. Made so that nothing which user code may write there can harm its reader.
+    """Pack a report into the body of a frame. User code may write to the descriptor, so the format
+    is one that is safe to read.
 
-    >>> told = Told(7, 0, 1.5, 0.25, True, False, "[1]", {})
-    >>> unpack_report(pack_report(told)) == told
+    >>> report = PackedReport(7, 0, 1.5, 0.25, True, False, "[1]", {})
+    >>> unpack_report(pack_report(report)) == report
     True
     """
     flags = _MARKED * told.marked | _RETIRES * told.retires
@@ -141,7 +141,7 @@ def pack_report(told: PackedReport) -> bytes:
 
 
 def unpack_report(body: bytes) -> PackedReport:
-    """ValueError where it is none."""
+    """Unpack a report; raise ValueError if the body is not a report."""
     try:
         run_id, outcome, flags, began, seconds, length = _REPORT.unpack_from(body)
     except struct.error as error:
@@ -157,15 +157,15 @@ def unpack_report(body: bytes) -> PackedReport:
 
 
 class Mailbox:
-    """The worker's side: orders in, and those back that were not begun."""
+    """The worker's side: sends orders, and takes back those that the runner has not begun."""
 
     def __init__(self) -> None:
         self._ours, self.end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
-        self.end.shutdown(socket.SHUT_WR)  # tasks write to descriptors that are not their own
+        self.end.shutdown(socket.SHUT_WR)  # tasks can write to descriptors they do not own
 
     def send(self, packet: bytes, file: PrivateFile | None = None) -> bool:
-        """False where it is full; raises Closed where nobody is at its end."""
+        """Send a packet. Return False if the mailbox is full; raise Closed if it has no reader."""
         try:
             if file is None:
                 self._ours.send(packet, _NOW)
@@ -178,7 +178,7 @@ class Mailbox:
         return True
 
     def take_back(self) -> list[bytes]:
-        """All that wait in it, oldest first."""
+        """Return all waiting packets, oldest first."""
         packets = []
         try:
             while packet := self.end.recv(PACKET, _NOW):
@@ -188,7 +188,7 @@ class Mailbox:
         return packets
 
     def hang_up(self) -> None:
-        """No order will come any more."""
+        """Close the sending side: no more orders will come."""
         self._ours.close()
 
     def close(self) -> None:
@@ -206,7 +206,8 @@ class MailboxEnd:
         self._end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
 
     def receive(self) -> PackedOrder | None:
-        """The next order; None when none came for so long. Raises Closed when none will come."""
+        """Return the next order, or None after the timeout. Raise Closed when no more orders will
+        come."""
         try:
             packet, attachments, _, _ = self._end.recvmsg(PACKET, _ONE_FILE, CLOSED_IN_CHILDREN)
         except BlockingIOError:

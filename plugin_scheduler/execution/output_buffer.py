@@ -1,7 +1,7 @@
-"""What did a run print? Bounded, in order, live.
+"""The output of a run: limited in size, in order, and readable while the run goes on.
 
-I own the text of a run's output: its limit, web2py's ``!clear!``, and the marks that tell one run's
-bytes from the next one's. I call nobody. I never read a pipe: bytes are given to me.
+Applies the size limit, web2py's ``!clear!``, and the marks that separate the bytes of one run from
+those of the next. Does not read pipes: callers pass the bytes in.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ import codecs
 import re
 
 CLEAR = b"!clear!"
-#: Letters of UTF-8 beyond ASCII; and bytes that are no UTF-8, by Python's sign for each.
+#: UTF-8 characters beyond ASCII; and bytes that are not UTF-8, in Python's surrogate form.
 _UTF8 = re.compile("[^\x00-\x7f\udc80-\udcff]")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]+")
-#: Programs that do not use UTF-8 mostly use Latin-1; what is no letter there becomes a sign.
+#: Programs that do not use UTF-8 mostly use Latin-1; bytes without a character there become U+FFFD.
 _LATIN_1 = "".join(chr(byte) if not 0x80 <= byte < 0xA0 else "\ufffd" for byte in range(256))
-_DIGITS = 21  # of a run's number in a mark, with the byte that closes it
+_DIGITS = 21  # digits of a run's number in a mark, with the byte that closes it
 
 
 def mark(nonce: str, run_id: int) -> bytes:
-    """The bytes that a runner writes behind a run's output; nobody else knows ``nonce``."""
+    """Return the bytes that a runner writes behind a run's output; ``nonce`` is secret."""
     return f"\x00{nonce}:{run_id}\x00".encode()
 
 
 class OutputBuffer:
-    """The output of one run: the newest ``limit`` bytes, with a line in front that tells of more.
+    """The output of one run: the newest ``limit`` bytes, after a line that says how much is
+    missing.
 
-    ``!clear!`` drops all that came before it, also when it arrives in two pieces (web2py's book,
+    ``!clear!`` drops all output before it, also when it arrives in two pieces (web2py's book,
     "Reporting progress percentages").
 
-    >>> output = Output(limit=1000)
+    >>> output = OutputBuffer(limit=1000)
     >>> output.write(b"50%!cle"); output.write(b"ar!100%")
     >>> output.text()
     '100%'
@@ -42,7 +43,7 @@ class OutputBuffer:
         self.changed = False
 
     def write(self, data: bytes) -> None:
-        """Add bytes as they came; never keeps more than twice the limit at once."""
+        """Add bytes in order of arrival; never keep more than twice the limit."""
         if not data:
             return
         self.changed = True
@@ -52,11 +53,11 @@ class OutputBuffer:
             del self._kept[: cleared + len(CLEAR)]
             self._left_out = seam = 0
         surplus = len(self._kept) - self._limit
-        if surplus > self._limit:  # cut seldom, so that each byte is moved once at the most
+        if surplus > self._limit:  # cut seldom, so that each byte is moved at most once
             self._cut(surplus)
 
     def text(self) -> str:
-        """What is to be stored now: valid text without NUL, which PostgreSQL refuses."""
+        """Return the text to store now: valid, and without NUL, which PostgreSQL refuses."""
         self.changed = False
         surplus = len(self._kept) - self._limit
         if surplus > 0:
@@ -73,16 +74,17 @@ class OutputBuffer:
 
 
 class Stream:
-    """A runner's bytes, cut at the marks into the runs they belong to."""
+    """A runner's output, split at the marks into the output of each run."""
 
     def __init__(self, nonce: str) -> None:
         self._head = f"\x00{nonce}:".encode()
         self._held = b""
 
     def split(self, data: bytes) -> tuple[list[tuple[bytes, int]], bytes]:
-        """Runs that ended in ``data``, each with its last bytes, and the bytes of the run at work.
+        """Return the runs that ended in ``data``, each with its last bytes, and the current run's
+        bytes.
 
-        Bytes that may be the beginning of a mark are held until the rest comes.
+        Bytes that may be the beginning of a mark are held back until the rest arrives.
         """
         data = self._held + data
         ended: list[tuple[bytes, int]] = []
@@ -92,7 +94,7 @@ class Stream:
             if close < 0 and len(data) < start + _DIGITS:
                 self._held = data[at:]
                 return ended, data[:at]
-            if close < 0 or not data[start:close].isdigit():  # a task's own words
+            if close < 0 or not data[start:close].isdigit():  # text that a task wrote
                 data = data[:at] + data[start:]
                 continue
             ended.append((data[:at], int(data[start:close])))
@@ -102,19 +104,19 @@ class Stream:
         return ended, data[: len(data) - hold]
 
     def rest(self) -> bytes:
-        """Bytes that were held for a mark that never came."""
+        """Return the bytes held back for a mark that never arrived."""
         rest, self._held = self._held, b""
         return rest
 
     def _possible_head(self, data: bytes) -> int:
-        """How many bytes at the end of ``data`` could be the beginning of a mark."""
+        """Return how many bytes at the end of ``data`` could be the beginning of a mark."""
         last = data.rfind(b"\x00", max(0, len(data) - len(self._head)))
         return len(data) - last if last >= 0 and self._head.startswith(data[last:]) else 0
 
 
 def _decode(data: bytes, whole: bool) -> str:
     start = 0
-    if not whole:  # the cut may have gone through a character: begin at the next one
+    if not whole:  # the cut may have split a character: begin at the next one
         while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
             start += 1
     data = data[start:]
@@ -124,7 +126,7 @@ def _decode(data: bytes, whole: bool) -> str:
         text = data.decode("utf-8", "surrogateescape")
     if _UTF8.search(text) is None:
         return _latin_1(data)
-    # Each byte by itself, so that what stands around it stays as it is.
+    # Convert each invalid byte by itself, so that the text around it is unchanged.
     return _NOT_UTF8.sub(lambda found: _latin_1(found[0].encode("utf-8", "surrogateescape")), text)
 
 

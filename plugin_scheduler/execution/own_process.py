@@ -1,8 +1,8 @@
-"""Give each run a process of its own: a runner that stays as it is forks a child for each order.
+"""Give each run a process of its own: a runner forks a child for each order.
 
-To fork a runner takes a few milliseconds, and neither a new set of pipes nor a word to the worker:
-the child speaks through its parent's. The parent never runs user code; where its child dies before
-it has reported, it dies in the same way, so that the worker sees what it sees of any runner.
+Forking a runner takes a few milliseconds, and needs no new pipes and no message to the worker: the
+child uses the pipes of its parent. The parent never runs user code. If the child dies before it has
+reported, the parent dies in the same way, so that the worker sees the death of a runner.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections.abc import Callable
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.processes import run_exit_handlers
 
-LEAVING = 4  # seconds for a child to leave that has reported
-#: Seconds until a process is asked for again that the system has no room for. Together they are
-#: shorter than the pool waits for a runner to begin an order (`crew.HESITATING`).
+LEAVING = 4  # seconds for a child to exit after its report
+#: Seconds between attempts to fork. Their sum is shorter than the time that the pool waits for a
+#: runner to begin an order (`runner_handle.HESITATING`).
 FORK_AGAIN = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5)
-NO_PROCESS = 71  # exit code of a runner that could make none; EX_OSERR
+NO_PROCESS = 71  # exit code of a runner that could not fork; EX_OSERR
 
 
 class NoProcess(OSError):
@@ -29,15 +29,15 @@ class NoProcess(OSError):
 
 
 class OwnProcess:
-    """The child of one runner, one after the other."""
+    """The children of one runner, one at a time."""
 
     def __init__(self) -> None:
         self._reported = mmap.mmap(-1, 1)  # shared with the child
         self._pid: int | None = None
 
     def run(self, prepare: Callable[[], None], work: Callable[[], None]) -> None:
-        """Do ``work``, which reports, in a child, and wait until the child is gone. ``prepare`` is
-        called first there."""
+        """Run ``work``, which reports, in a child, and wait for the child to exit. The child calls
+        ``prepare`` first."""
         self._reported[0] = 0
         pid = _fork()
         if not pid:
@@ -51,7 +51,7 @@ class OwnProcess:
             _die_like(status)
 
     def warn(self) -> bool:
-        """Pass a signal on; False where there is no child."""
+        """Pass a signal on to the child; return False if there is no child."""
         if self._pid is None:
             return False
         with contextlib.suppress(ProcessLookupError):
@@ -65,8 +65,8 @@ class OwnProcess:
             prepare()
             work()
             self._reported[0] = 1
-            _print_nowhere()  # or it would stand in the next run's output
-            # Its atexit handlers and threads have their time, and then it is ended.
+            _print_nowhere()  # later output would appear in the next run's output
+            # Give atexit handlers and threads a limited time.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
             signal.setitimer(signal.ITIMER_REAL, LEAVING)
@@ -79,7 +79,8 @@ class OwnProcess:
 
 
 def _fork() -> int:
-    """As os.fork, which may have to wait until there is room for a process. NoProcess at last."""
+    """Fork, with retries while the system has no room for a process. Raise NoProcess after the
+    last."""
     for pause in FORK_AGAIN:
         with contextlib.suppress(OSError, MemoryError):
             return os.fork()

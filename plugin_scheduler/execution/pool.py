@@ -1,6 +1,6 @@
 """Runner pool: dispatches tasks, enforces timeouts, terminates and reaps processes.
 
-The pool never reads the database: orders come from the main loop, and go back to it as news.
+Does not access the database: orders come from the main loop, and results return to it as `News`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.processes import end_group, ended_how, warn_runner
 
 _READS = 16
-GOODBYE = 1.0  # seconds for idle runners to leave by themselves
-LEAVING_AT_ONCE = 4  # runners for each slot that are on their way out
+GOODBYE = 1.0  # seconds for idle runners to exit by themselves
+LEAVING_AT_ONCE = 4  # exiting runners for each slot
 LAPSED = Reason(ReasonCode.LEASE_LOST)
 
 
@@ -63,21 +63,25 @@ class Pool:
         self._room = Room(clock)
 
     def open(self) -> None:
-        """Start to load the app. OSError or MemoryError where there is no room for the process."""
+        """Start to load the app. Raise OSError or MemoryError if the system has no room for the
+        process."""
         self._births.open_nursery()
 
     def forget_nursery(self) -> None:
-        """Let go of a process that could not load the app; `open` starts another one."""
+        """Drop a process that could not load the app; `open` starts another one."""
         self._births.close_nursery()
 
     @property
     def is_loading(self) -> bool:
-        """False when the process that loads the app is gone."""
+        """False if the process that loads the app is gone."""
         return self._births.has_nursery
 
     def staff(self, settings: Settings, spawns: bool) -> None:
-        """Keep ``settings.slots`` runners alive from now on. With ``spawns`` each is a new
-        interpreter: where threads would be forked, or where somebody asked for it."""
+        """Keep ``settings.slots`` runners alive from now on.
+
+        With ``spawns`` each runner is a new interpreter: because a fork would copy threads, or on
+        request.
+        """
         self._settings, self._wanted = settings, settings.slots
         self._births.spawns = spawns
 
@@ -90,8 +94,8 @@ class Pool:
                 self._welcome(runner)
 
     def _missing(self) -> int:
-        """How many runners are to be born. One that is about to leave is replaced at once, but what
-        it waits for must not pile up."""
+        """Return how many runners to start. A runner that is exiting is replaced at once, but the
+        number of exiting runners is limited."""
         living = [runner for runner in self.runners if runner.gone_since is None]
         leaving = sum(1 for runner in living if runner.retiring_since is not None)
         room = (1 + LEAVING_AT_ONCE) * self._wanted - len(living)
@@ -107,7 +111,7 @@ class Pool:
             self._selector.register(
                 runner.output, selectors.EVENT_READ, lambda: self._read_output(runner)
             )
-        except OSError as error:  # the system watches no more files
+        except OSError as error:  # the system can watch no more files
             self._births.failed(f"{type(error).__name__}: {error}")
             runner.end(runner.born_at)
 
@@ -115,11 +119,12 @@ class Pool:
         for runner in self.runners:
             if runner.pid == pid:
                 runner.status = status
-                # What it left running may hold its pipes open: their end is not to be waited for.
+                # Child processes may hold its pipes open, so do not wait for the end of the pipes.
                 runner.gone_since = runner.gone_since or self._clock.monotonic()
 
     def _end_all(self, nursery: Any) -> None:
-        """The nursery is gone: runs are lost as they are with a worker, and counted likewise."""
+        """Kill the runners of a forkserver that is gone: their runs count as lost, as with a
+        worker."""
         now = self._clock.monotonic()
         for runner in [one for one in self.runners if one.home is nursery]:
             runner.refresh_live_run(self._settings)
@@ -131,29 +136,29 @@ class Pool:
             self._births.news.unbegun += runner.take_back()
 
     def allow(self, until: float) -> None:
-        """Runs may go on until then (monotonic time). The nursery ends them when nothing else was
-        said by then: this process itself may be what hangs."""
+        """Let runs go on until this monotonic time. The forkserver kills them if the time is not
+        extended, because this process may hang."""
         self._allowed_until = until
         self._births.allow(until)
 
     def _note_lapse(self, pids: list[int]) -> None:
-        """The nursery has ended these runners, or is about to."""
+        """End the runners that the forkserver has killed, or is about to kill."""
         now = self._clock.monotonic()
         for runner in self.runners:
             if runner.pid not in pids:
                 continue
-            self._drain(runner)  # one that had reported is what it reported
+            self._drain(runner)  # a report that has arrived counts
             runner.refresh_live_run(self._settings)
             runner.end(now, Outcome.INTERRUPTED, LAPSED)
 
     # -- work --------------------
 
     def idle(self) -> int:
-        """How many runners could start a run now."""
+        """Return how many runners could start a run now."""
         return sum(1 for runner in self.runners if runner.is_idle)
 
     def live_runs(self) -> list[LiveRun]:
-        """Runs that are at work now."""
+        """Return the runs in execution."""
         return [
             run
             for runner in self.runners
@@ -161,42 +166,44 @@ class Pool:
         ]
 
     def takers(self) -> int:
-        """How many runners take orders: not those that are at something long."""
+        """Return how many runners take orders, without those that execute a long run."""
         return sum(1 for runner in self.runners if self._takes(runner))
 
     def _takes(self, runner: RunnerHandle) -> bool:
         return runner.takes_orders and not self._is_stuck(runner)
 
     def _is_stuck(self, runner: RunnerHandle) -> bool:
-        """What it said while this process was busy counts."""
+        """Return whether the runner is stuck, after its waiting messages have been read."""
         if runner.gone_since is not None or not runner.is_stuck(self._clock.monotonic()):
             return False
         self._hear_runner(runner)
         return runner.is_stuck(self._clock.monotonic())
 
     def pids(self) -> list[int]:
-        """The processes that it has started, as far as they are known."""
+        """Return the known pids of the processes that the pool has started."""
         known = [self._births.nursery_pid, *(runner.pid for runner in self.runners)]
         return [pid for pid in known if pid is not None]
 
     def orders(self) -> list[Order]:
-        """All that were handed out and not answered, begun or not."""
+        """Return all orders that were handed out and not answered, begun or not."""
         given = [order for runner in self.runners for order in runner.orders.values()]
         return given + self._room.orders()
 
     def load(self) -> list[Order]:
-        """Those of them that runners have which take more."""
+        """Return those of these orders whose runners take more orders."""
         return [
             one for runner in self.runners if self._takes(runner) for one in runner.orders.values()
         ]
 
     def recall(self, guess: Callable[[Order], float], most: float) -> list[Order]:
-        """What waits for a runner for longer than that, by what is known now: taken back."""
+        """Take back the orders that would wait longer than ``most`` seconds, by the current
+        estimate."""
         full = [one for one in self.runners if sum(map(guess, one.waiting())) > most]
         return [order for runner in full for order in runner.take_back()]
 
     def hand_out(self, order: Order) -> bool:
-        """To the runner that has fewest; False without one, or when this worker's lease is over."""
+        """Hand an order to the runner with the fewest orders. Return False if no runner takes it,
+        or if this worker's lease is over."""
         return self._hand_out(order, 0)
 
     def _hand_out(self, order: Order, tries: int) -> bool:
@@ -211,12 +218,12 @@ class Pool:
             return False
         try:
             packet, file = packed(order)
-        except (OSError, MemoryError) as error:  # of this order alone: it is large
+        except (OSError, MemoryError) as error:  # affects this order only: it is large
             if failed := self._room.wait(order, tries, error):
                 self._births.news.results.append(failed)
             return True
         for runner in sorted(takers, key=lambda runner: len(runner.orders)):
-            with contextlib.suppress(Closed):  # it is found out elsewhere
+            with contextlib.suppress(Closed):  # the pool detects the closed runner elsewhere
                 if runner.lane.send(packet, file):
                     runner.given(order, self._clock.monotonic())
                     return True
@@ -232,7 +239,8 @@ class Pool:
             self._distrust(runner)
 
     def _heed(self, runner: RunnerHandle) -> None:
-        """Read what it says. Closed at the end; ValueError where it says what no runner says."""
+        """Read a runner's messages. Raise Closed at the end of the stream, and ValueError at
+        invalid messages."""
         try:
             messages, unreadable = runner.channel.read(), None
         except Unreadable as error:
@@ -243,8 +251,8 @@ class Pool:
             raise unreadable
 
     def _distrust(self, runner: RunnerHandle) -> None:
-        """A task has spoken in its place, or written to its board: it is ended at once, and what it
-        is at with it. What it has not begun goes back."""
+        """Kill a runner whose channel or scoreboard was written to by a task, and end its run.
+        Orders it has not begun are returned."""
         self._stop_hearing(runner)
         self._births.news.unbegun += runner.take_back()
         runner.end(self._clock.monotonic(), Outcome.DIED, UNREADABLE)
@@ -285,7 +293,7 @@ class Pool:
         result = result_of(order, told, output, run, file)
         self._births.news.results.append(self._room.bounded(result))
         if run is not None and run.ending:
-            # What it started may still be there, and its state is anybody's guess.
+            # Its child processes may still exist, and its state is unknown.
             runner.end(self._clock.monotonic(), Outcome.INTERRUPTED, ENDED_BEFORE)
         elif told.retires:
             self._births.news.retired.append((order, told.rest.get("retires")))
@@ -301,7 +309,7 @@ class Pool:
     # -- deadlines and ends --------------------
 
     def next_deadline(self) -> float | None:
-        """The monotonic time at which `enforce` has something to do."""
+        """Return the monotonic time at which `enforce` is next needed."""
         now = self._clock.monotonic()
         grace = self._settings.kill_grace
         known = [runner.next_look(now, grace) for runner in self.runners if runner.orders]
@@ -313,7 +321,8 @@ class Pool:
         return min(known) if known else None
 
     def enforce(self) -> None:
-        """Warn runs whose time is up, end those that did not listen, bury the dead, fill gaps."""
+        """Warn runs that timed out, kill those that ignored it, reap dead runners, start missing
+        ones."""
         now = self._clock.monotonic()
         for runner in list(self.runners):
             self._end_what_cannot_be(runner, now)
@@ -323,7 +332,7 @@ class Pool:
                 self._warn(runner, Outcome.TIMEOUT, why)
             if run is not None and run.grace_is_over(now):
                 runner.end(now)
-            if len(runner.orders) > 1 and self._is_stuck(runner):  # nothing is to wait behind it
+            if len(runner.orders) > 1 and self._is_stuck(runner):  # do not wait behind a long run
                 self._births.news.unbegun += runner.take_back()
             if runner.is_overdue(now):
                 runner.end(now, Outcome.INTERRUPTED, Reason(ReasonCode.RUNNER_RETIRED))
@@ -335,14 +344,14 @@ class Pool:
         self._births.news.unbegun += self._room.try_again(self._hand_out)
 
     def _end_what_cannot_be(self, runner: RunnerHandle, now: float) -> None:
-        """What its board says is believed only where it can be true, and no order is longer than it
-        may be, whatever the board says."""
+        """Reject an impossible scoreboard, and enforce the maximum time of an order whatever the
+        scoreboard says."""
         if runner.gone_since is not None:
             return
         if not runner.has_sane_board(now):
             self._distrust(runner)
         elif now > runner.last_moment(self._settings.kill_grace):
-            self._hear_runner(runner)  # it may have told while this process was busy
+            self._hear_runner(runner)  # a report may have arrived while this process was busy
             if now > runner.last_moment(self._settings.kill_grace):
                 order = next(iter(runner.orders.values()))
                 why = Reason(ReasonCode.TIMEOUT, seconds=order.task.timeout)
@@ -350,7 +359,7 @@ class Pool:
                 runner.end(now, Outcome.TIMEOUT, why)
 
     def stop_run(self, run_id: int, outcome: str, reason: str) -> None:
-        """End a run, its function sees an exception first; one that was not begun will not be."""
+        """End a run with an exception in its function first; end an order before it begins."""
         for runner in self.runners:
             run = runner.refresh_live_run(self._settings)
             if run is not None and run.order.run_id == run_id:
@@ -365,7 +374,7 @@ class Pool:
             news.results.append(Result(order, outcome, 0.0, "", reason=reason))
 
     def kill_all_runs(self, outcome: str, reason: str) -> None:
-        """End every run now."""
+        """Kill all runs now."""
         self._births.news.unbegun += self._room.give_back()
         for runner in self.runners:
             self._births.news.unbegun += runner.take_back()
@@ -374,7 +383,7 @@ class Pool:
                 runner.end(self._clock.monotonic(), outcome, reason)
 
     def end_idle(self, pids: Collection[int] | None) -> list[int]:
-        """End those of these processes that are runners without a run; None means all of them."""
+        """Kill those of these processes that are idle runners; None means all idle runners."""
         now, ended = self._clock.monotonic(), []
         for runner in self.runners:
             if runner.pid is None or runner.orders or runner.gone_since is not None:
@@ -388,10 +397,10 @@ class Pool:
         run = runner.run
         if run is None or run.ending:
             return
-        # Its runner will be ended with it: nothing else is to be begun there.
+        # The runner is ended with the run, so it must not begin another order.
         self._births.news.unbegun += runner.take_back()
         if runner.at_work() is not run.order:
-            return  # it is over, and its report on its way
+            return  # the run is over, and its report has been sent
         run.end_as(outcome, reason, self._clock.monotonic())
         try:
             runner.channel.send(["end", run.order.run_id])
@@ -405,7 +414,7 @@ class Pool:
         if runner.gone_since is None:
             return
         if runner.status is None and now < runner.gone_since + 1.0:
-            return  # its exit status is on its way
+            return  # its exit status has not arrived yet
         end_group(runner.pid)
         self._drain(runner)
         not_taken = runner.take_back()
@@ -422,23 +431,23 @@ class Pool:
             self._births.unwatch(runner.pid)
 
     def _drain(self, runner: RunnerHandle) -> None:
-        """All that it has said and printed: a run that had reported is what it reported."""
+        """Read all remaining output and messages: a report that has arrived counts."""
         runner.sort_output(runner.rest_of_output(), self._settings.output_limit)
         with contextlib.suppress(Closed, ValueError):
-            for _ in range(_READS):  # its last words are no more than fit into a pipe
+            for _ in range(_READS):  # a pipe holds no more than this
                 self._heed(runner)
 
     def has_news(self) -> bool:
-        """Is there something that nobody was told?"""
+        """Return True if there are results or returned orders to fetch with `news`."""
         return bool(self._births.news.results or self._births.news.unbegun)
 
     def news(self) -> News:
-        """What happened since the last call."""
+        """Return the news since the last call."""
         news, self._births.news = self._births.news, News()
         return news
 
     def _dismiss_idle(self) -> None:
-        """Have idle runners leave by themselves, so that they do what tasks registered for that."""
+        """Let idle runners exit by themselves, so that they run the exit handlers of tasks."""
         leaving = [one for one in self.runners if one.is_idle]
         for runner in leaving:
             runner.lane.hang_up()
@@ -449,7 +458,7 @@ class Pool:
                 self._clock.sleep(0.002)
 
     def close(self) -> None:
-        """End every process of this worker, and wait until they are gone."""
+        """End every process of this worker, and wait for it to exit."""
         self._wanted = 0
         self._dismiss_idle()
         for runner in self.runners:

@@ -23,10 +23,10 @@ import time
 import warnings
 from typing import Any
 
-#: What a signal does: as `signal.getsignal`, but twenty times as quick.
+#: The handler of a signal: like `signal.getsignal`, but twenty times as fast.
 handler_of = _signal.getsignal
 
-#: Signals that programs make use of, and whose handlers are compared.
+#: Signals in common use, whose handlers are compared.
 _NUMBERS = tuple(
     int(getattr(signal, name))
     for name in (
@@ -36,13 +36,13 @@ _NUMBERS = tuple(
 )
 _BLOCK = int(signal.SIG_BLOCK)
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-#: Limits that a task may set for its own sake.
+#: Limits that a task may set for itself.
 _LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU)
 _ALL_LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 
 
 class ProcessState:
-    """A process as it was, to be made so again."""
+    """The state of a process at one time, which can be restored."""
 
     def __init__(self) -> None:
         self._folder = _open_folder()
@@ -57,7 +57,8 @@ class ProcessState:
         self._plain = _read()
 
     def restore(self) -> list[str]:
-        """Put back what a run has changed; why this process must not run another task."""
+        """Restore what a run has changed; return the reasons why this process must not run another
+        task."""
         try:
             os.fchdir(self._folder)
         except OSError:
@@ -107,7 +108,7 @@ class ProcessState:
     def _put_back_handlers(self) -> list[str]:
         for number, handler in self._handlers.items():
             if handler_of(number) != handler:
-                if handler is None:  # set by something that is not Python
+                if handler is None:  # set by code that is not Python
                     return [f"its handler of {signal.Signals(number).name} was replaced"]
                 signal.signal(number, handler)
         return []
@@ -134,7 +135,7 @@ class ProcessState:
 
 
 class _Logging:
-    """The root logger's handlers and level, and with them those of all others."""
+    """The handlers and level of the root logger and of all other loggers."""
 
     def __init__(self) -> None:
         root = logging.getLogger()
@@ -169,7 +170,7 @@ class _Logging:
 
 
 def _read() -> tuple[Any, ...]:
-    """What can be read in a few microseconds."""
+    """Read the state that takes only a few microseconds to read."""
     context = decimal.getcontext()
     return (
         [handler_of(number) for number in _NUMBERS],
@@ -191,7 +192,7 @@ def _read() -> tuple[Any, ...]:
 
 
 def _environment() -> Any:
-    """As Python keeps it: to make a dict of texts takes fifty times as long."""
+    """Return the environment as Python stores it: a dict of texts takes fifty times as long."""
     return getattr(os.environ, "_data", None) or dict(os.environ)
 
 

@@ -1,13 +1,14 @@
-"""Say what one run may leave to the next: what is reset, what makes the runner retire.
+"""Reset a runner between two runs, and decide when it must retire.
 
-A runner is one process for many runs. `RunBoundary` stands between two of them:
+A runner is one process for many runs. `RunBoundary` separates them:
 
-- transactions end with their run, in every DAL that is open and in bare driver connections;
-- the process is made as it was before its first run (`process_state`), and so is the language;
-- where something cannot be undone (a thread that goes on, a lowered limit), `end` gives the reasons
-  why the runner must retire: it reports, leaves, and the next task gets a fresh process.
+- transactions end with their run, in every open DAL and in bare driver connections;
+- the process state is restored to the state before the first run (`process_state`), and so is the
+  language;
+- if something cannot be undone (a thread still runs, a limit was lowered), `end` returns the
+  reasons why the runner must retire: it reports and exits, and the next task gets a fresh process.
 
-Everything else (modules, globals, files, child processes) is the task's own business. The table in
+Everything else (modules, globals, files, child processes) is left to the task. The table in
 docs/explanation/processes.md says the same for users.
 """
 
@@ -26,11 +27,11 @@ A_MOMENT = 0.01  # seconds for threads that are about to end
 
 
 class RunBoundary:
-    """Between two runs of one runner."""
+    """The boundary between two runs of one runner."""
 
     def __init__(self, inherited: Sequence[Any] = (), translators: Sequence[Any] = ()) -> None:
         """``inherited``: bare connections of the process that this one was forked from.
-        ``translators``: the app's, whose language a task may select."""
+        ``translators``: those of the app; a task may change their language."""
         self.sessions = Sessions()
         self._bare = BareConnections(inherited)
         self._process = ProcessState()
@@ -38,19 +39,20 @@ class RunBoundary:
         self._languages = [(one, _language_of(one)) for one in translators]
 
     def begin(self) -> None:
-        """Before a run."""
+        """Prepare for a run."""
         self.sessions.refresh()
 
     def commit(self) -> None:
-        """The run succeeded; CommitFailed where what it did is not in the database."""
+        """Commit a successful run; raise CommitFailed if its changes are not in the database."""
         self.sessions.commit()
 
     def rollback(self) -> None:
-        """The run failed, or commits by itself."""
+        """Roll back a run that failed, or that commits by itself."""
         self.sessions.rollback()
 
     def end(self) -> list[str]:
-        """After the transactions have ended; why this runner must not have another run."""
+        """Reset the process after the transactions have ended; return the reasons why the runner
+        must retire."""
         self.sessions.tidy()
         reasons = self._bare.end_transactions()
         if _thread._count() != self._threads:
@@ -62,7 +64,8 @@ class RunBoundary:
         return reasons
 
     def _threads_left(self) -> list[str]:
-        """Threads may hold connections, and print into the next run's output."""
+        """Return a reason if threads still run: they may hold connections, and print into the next
+        run's output."""
         others = [one for one in threading.enumerate() if one is not threading.main_thread()]
         for thread in others[self._threads :]:
             thread.join(A_MOMENT)

@@ -1,8 +1,7 @@
-"""One runner process, as its pool knows it: its pipes, its state, its run.
+"""One runner process, as its pool sees it: its pipes, its state, its orders and its run.
 
-I own the parent's ends of a runner's pipes, the orders it has not answered, and the news that the
-pool gathers. I call wire, lane, board, capture, runs and processes. I never decide when something
-ends.
+Holds the parent's ends of a runner's pipes, the orders without a report, and the news that the pool
+collects. Does not decide when a run ends.
 """
 
 from __future__ import annotations
@@ -27,35 +26,37 @@ from plugin_scheduler.execution.scoreboard import Scoreboard, blank_page
 from plugin_scheduler.system.processes import end_group, wait_status
 
 LOADING = 120.0  # seconds for a runner to get ready
-LEAVING = 10.0  # seconds for a runner to leave when told to
-HESITATING = 5.0  # seconds for a runner to begin an order when it is at nothing
+LEAVING = 10.0  # seconds for a runner to exit on request
+HESITATING = 5.0  # seconds for an idle runner to begin an order
 CLOCKS = 1.0  # seconds by which a run may seem to have begun in the future
-LOOK = 0.05  # seconds until a runner with orders is looked at: is it at something long?
+LOOK = 0.05  # seconds until a runner with orders is checked for a long run
 ENDED_BEFORE = Reason(ReasonCode.RUNNER_ENDED)
 UNREADABLE = Reason(ReasonCode.RUNNER_UNREADABLE)
 _READ = 1 << 18
-_READS = 8  # so many reads empty a pipe of any size, unless somebody goes on writing
+_READS = 8  # reads that empty a pipe of any size, unless a process keeps writing
 _READ_ALL = 1 << 24
 
 
 @dataclass
 class News:
-    """What happened in the pool since it was asked last."""
+    """Events in the pool since the last call of `Pool.news`."""
 
     results: list[Result] = field(default_factory=list)
     unbegun: list[Order] = field(default_factory=list)
     described: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
     boot_failures: list[str] = field(default_factory=list)
     database_away: bool = False
-    reloads: list[str | None] = field(default_factory=list)  #: why it failed; None where it worked
-    #: runs after which a runner retires, and why; None where it has done as many as it may
+    reloads: list[str | None] = field(
+        default_factory=list
+    )  #: the error; None: the reload succeeded
+    #: runs after which a runner retires, and why; None if it has reached its maximum of runs
     retired: list[tuple[Order, str | None]] = field(default_factory=list)
     births: int = 0
 
 
 @dataclass(eq=False)
 class RunnerHandle:
-    """What the pool knows of one runner process."""
+    """The pool's data on one runner process."""
 
     channel: Channel
     lane: Mailbox
@@ -78,13 +79,15 @@ class RunnerHandle:
     free_since: float = 0.0
     last_answered: int = 0
     runs: int = 0
-    home: Any = None  # the nursery that tells of its death
-    outdated: bool = False  # the app was loaded anew: it ends what it is at, and takes nothing more
-    fate: tuple[str, str] | None = None  # outcome and reason of whatever it is at when it is killed
+    home: Any = None  # the forkserver that reports its death
+    outdated: bool = False  # the app was reloaded: no more orders after its current run
+    fate: tuple[str, str] | None = None  # outcome and reason of its run when it is killed
 
     def refresh_live_run(self, settings: Settings) -> LiveRun | None:
-        """The run that it is at. What it prints from now on is that run's: what came before the
-        look has been sorted by its marks."""
+        """Update and return the run in execution.
+
+        Later output belongs to that run: earlier output has been sorted by its marks.
+        """
         order = self.at_work()
         if order is None:
             self.run = None
@@ -92,7 +95,7 @@ class RunnerHandle:
             for data in self.waiting_output():
                 self.sort_output(data, settings.output_limit)
             if self.at_work() is not order:
-                return None  # it is over; whatever comes now is looked at the next time
+                return None  # the run is over; the next call handles later output
             self.printed = self.printed or OutputBuffer(settings.output_limit)
             self.run = LiveRun(order, settings, self._began(), self.printed)
         return self.run
@@ -102,8 +105,11 @@ class RunnerHandle:
         return began if math.isfinite(began) else self.free_since
 
     def last_runs(self, settings: Settings) -> list[LiveRun]:
-        """The runs that it died under, the first with what it printed. Usually one: orders are
-        begun in their order, so where a report is missing, those before the newest were begun."""
+        """Return the runs that the runner died in, the first one with its output.
+
+        There is usually one. Orders are begun in sequence, so if a report is missing, all orders
+        before the newest were begun.
+        """
         begun = self._begun()
         for order in begun:
             del self.orders[order.run_id]
@@ -115,18 +121,18 @@ class RunnerHandle:
                 run = LiveRun(order, settings, self._began(), output)
             if runs:
                 run.end_as(Outcome.INTERRUPTED, ENDED_BEFORE, self.gone_since or 0.0)
-            elif self.fate is not None:  # it began when we had looked, and before the kill came
+            elif self.fate is not None:  # it began after the last check and before the kill
                 run.end_as(*self.fate, self.gone_since or 0.0)
             runs.append(run)
         return runs
 
     def _begun(self) -> list[Order]:
-        """Of the orders that it has taken out of its lane: those that it began."""
+        """Return the orders that the runner has taken out of its mailbox and begun."""
         taken = list(self.orders.values())
         order = self.at_work()
         if order is not None:
             return taken[: taken.index(order) + 1]
-        # A board that says neither was written to by a task.
+        # A task has written to a scoreboard that shows neither.
         return [] if self.board.run_id == self.last_answered else taken[:1]
 
     def _last_output(self, settings: Settings) -> OutputBuffer:
@@ -135,45 +141,45 @@ class RunnerHandle:
         return output
 
     def given(self, order: Order, now: float) -> None:
-        """An order is in its lane."""
+        """Record an order that was put into the mailbox."""
         if not self.orders:
             self.free_since = now
         self.orders[order.run_id] = order
 
     def answered(self, order: Order, now: float) -> None:
-        """That one is done with; the next is begun at once."""
+        """Record a report; the runner begins the next order at once."""
         del self.orders[order.run_id]
         self.free_since, self.last_answered = now, order.run_id
         self.runs += 1
 
     def take_back(self) -> list[Order]:
-        """What it has not begun, and will not."""
+        """Take back and return the orders that the runner has not begun."""
         taken = [unpack_order(packet) for packet in self.lane.take_back()]
         return [self.orders.pop(one.run_id) for one in taken if one.run_id in self.orders]
 
     def retire(self, now: float) -> list[Order]:
-        """It leaves by itself; what it has not begun."""
+        """Record that the runner exits by itself; return the orders that it has not begun."""
         self.retiring_since = now
         return self.take_back()
 
     def waiting(self) -> list[Order]:
-        """What it was given and has not begun, as far as can be seen."""
+        """Return the orders that do not appear to have begun."""
         return [order for run_id, order in self.orders.items() if run_id != self.board.run_id]
 
     def next_look(self, now: float, kill_grace: float) -> float:
-        """When something may be due: an end, or a look at what it is at."""
+        """Return when a deadline or the next check of the run is due."""
         return min(self._next_look(now), self.last_moment(kill_grace))
 
     def _next_look(self, now: float) -> float:
         run = self.run
         if run is None or self.at_work() is not run.order:
             return now + LOOK
-        if len(self.orders) > 1 and now <= run.began + LOOK:  # then nothing is to wait behind it
+        if len(self.orders) > 1 and now <= run.began + LOOK:  # then no order may wait behind it
             return min(run.next_deadline(), run.began + LOOK + 0.001)
         return run.next_deadline()
 
     def is_stuck(self, now: float) -> bool:
-        """It is at something long: nothing is to wait behind that."""
+        """Return True if the runner executes a long run: no order may wait behind it."""
         return self.at_work() is not None and now > self.board.began + LOOK
 
     @property
@@ -187,36 +193,42 @@ class RunnerHandle:
         return self.ready and not (leaves or self.outdated)
 
     def has_runs_left(self, settings: Settings) -> bool:
-        """False where it will retire before it comes to another order. With a process for each run
-        it does not retire, but for a new interpreter."""
+        """Return False if the runner will retire before it reaches another order.
+
+        With a process for each run it does not retire, unless it is a new interpreter.
+        """
         if settings.runner_max_runs == 1 and self.process is None:
             return True
         return self.runs + len(self.orders) < settings.runner_max_runs
 
     def at_work(self) -> Order | None:
-        """The order of the run that it is at, by its board."""
+        """Return the order of the run in execution, according to the scoreboard."""
         return self.orders.get(self.board.run_id)
 
     def has_sane_board(self, now: float) -> bool:
-        """False where a board tells what cannot be: a task has written to it."""
+        """Return False if the scoreboard holds impossible values: a task has written to it."""
         run_id = self.board.run_id
         if run_id in self.orders:
             return self.born_at <= self.board.began <= now + CLOCKS
         return run_id == self.last_answered
 
     def expects_report_of(self, run_id: int) -> bool:
-        """True where the next report is that of this run: orders are begun and answered in their
-        order, and the board says so before."""
+        """Return True if the next report must be that of this run.
+
+        Orders are begun and answered in sequence, and the scoreboard shows the run before its
+        report.
+        """
         return next(iter(self.orders), None) == run_id and self.board.run_id in self.orders
 
     def last_moment(self, kill_grace: float) -> float:
-        """When the oldest order is over at the latest, whatever the board says of it."""
+        """Return the latest end of the oldest order, whatever the scoreboard says."""
         for order in self.orders.values():
             return self.free_since + HESITATING + order.task.timeout + kill_grace
         return math.inf
 
     def is_overdue(self, now: float) -> bool:
-        """It does not get ready, does not leave, or has orders and begins none (it hangs)."""
+        """Return True if the runner does not get ready, does not exit, or begins none of its
+        orders."""
         if self.gone_since is not None:
             return False
         if self.orders and self.at_work() is None and now > self.free_since + HESITATING:
@@ -226,7 +238,7 @@ class RunnerHandle:
         return not self.ready and now > self.born_at + LOADING
 
     def end(self, now: float, outcome: str = "", reason: str = "") -> None:
-        """Kill it, with all that it started; an ``outcome`` is that of the run it is at by then."""
+        """Kill the runner and all child processes; ``outcome`` applies to the run in execution."""
         self.gone_since = self.gone_since or now
         if outcome:
             self.fate = self.fate or (outcome, reason)
@@ -234,24 +246,24 @@ class RunnerHandle:
             end_group(self.pid)
 
     def ask_status(self) -> None:
-        """A spawned one is asked how it ended; of a forked one the nursery tells."""
+        """Poll the exit status of a spawned runner; the forkserver reports that of a forked one."""
         if self.process is not None and self.status is None:
             self.status = wait_status(self.process)
 
     def read_output(self) -> bytes | None:
-        """What it printed; None when nothing is there now, empty at the end."""
+        """Return new output: None if there is none now, empty at the end."""
         with self.board.reading():
             try:
                 data = os.read(self.output, _READ)
             except BlockingIOError:
                 return None
-            except OSError:  # what has become of the pipe?
+            except OSError:  # the pipe cannot be read
                 return b""
             self.board.have_read(len(data))
         return data
 
     def waiting_output(self) -> Iterator[bytes]:
-        """What is in its pipe now, piece by piece."""
+        """Yield the output that is in the pipe now, piece by piece."""
         for _ in range(_READS):
             data = self.read_output()
             if not data:
@@ -259,11 +271,11 @@ class RunnerHandle:
             yield data
 
     def rest_of_output(self) -> bytes:
-        """All that is still in its pipe."""
+        """Return all remaining output in the pipe."""
         return _read_all(self.output)
 
     def sort_output(self, data: bytes, limit: int) -> None:
-        """Bytes belong to the run whose mark follows them; a mark closes its run's output."""
+        """Assign output to the run whose mark follows it; a mark closes its run's output."""
         ended, rest = self.stream.split(data)
         for piece, run_id in ended:
             output, self.printed = self.printed or OutputBuffer(limit), None
@@ -275,18 +287,18 @@ class RunnerHandle:
             self.printed.write(rest)
 
     def output_of(self, run_id: int, limit: int) -> OutputBuffer:
-        """What a run printed that has reported, and said that its mark is on its way before."""
+        """Return the output of a run that has reported that its mark was sent."""
         for data in () if run_id in self.outputs else self.waiting_output():
             self.sort_output(data, limit)
             if run_id in self.outputs:
                 break
         found = self.outputs.pop(run_id, None)
-        if found is None:  # its mark is lost: somebody closed the pipe's end
+        if found is None:  # the mark is lost: the pipe's end was closed
             found, self.printed = self.printed or OutputBuffer(limit), None
         return found
 
     def has_left(self) -> bool:
-        """Its end of the channel is closed; for a runner without a run, that has nothing to say."""
+        """Return True if the runner's end of the channel is closed; for idle runners only."""
         try:
             self.channel.read()
         except Closed:
@@ -296,11 +308,11 @@ class RunnerHandle:
         return False
 
     def last_words(self) -> str:
-        """Where it was stuck, as written down by itself when it was told to end."""
+        """Return the stack dump that the runner wrote when it was warned."""
         return _read_all(self.trace).decode("utf-8", "replace")
 
     def close_files(self, selector: selectors.BaseSelector) -> None:
-        """Let go of its pipes."""
+        """Close the pipes."""
         for file in (self.channel, self.output):
             with contextlib.suppress(KeyError, ValueError):
                 selector.unregister(file)
@@ -313,8 +325,8 @@ class RunnerHandle:
 
 @contextlib.contextmanager
 def unborn_runner(nonce: str) -> Iterator[tuple[RunnerHandle, tuple[int, ...]]]:
-    """A runner without a process yet, and the ends of its pipes that its process will get, in the
-    order of `runner.Ends`."""
+    """Create a runner without a process, and the ends of its pipes for that process, in the order
+    of `runner_main.Ends`."""
     with contextlib.ExitStack() as if_incomplete, contextlib.ExitStack() as theirs:
         ours, control_end = socket.socketpair()
         if_incomplete.callback(ours.close)
@@ -351,11 +363,11 @@ def _read_all(fd: int) -> bytes:
 
 
 def end_outdated(runners: Iterable[RunnerHandle], now: float) -> list[Any]:
-    """End those of an app that was loaded anew which are at nothing; where all come from."""
+    """Kill idle runners of an app that was reloaded; return the forkservers of all runners."""
     homes = []
     for runner in runners:
         if runner.outdated and not runner.orders and runner.gone_since is None:
-            runner.ready = True  # or its end would look like a failed start
+            runner.ready = True  # otherwise its end would count as a failed start
             runner.end(now)
         homes.append(runner.home)
     return homes

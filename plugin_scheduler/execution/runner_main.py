@@ -1,7 +1,7 @@
-"""What happens inside a runner process: order in, report out, again and again.
+"""The runner process: receives orders, runs tasks, sends reports.
 
-I own the only place where user code runs. I call the world, wire and capture's mark. I never see
-the scheduler's own tables, and never decide what becomes of a task.
+This is the only place where user code runs. Does not access the scheduler's own tables, and does
+not decide what happens to a task.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ from plugin_scheduler.loaders import LoadedApp, load
 from plugin_scheduler.system.private_files import complete_file
 from plugin_scheduler.system.processes import run_exit_handlers
 
-RESULT_IN_FILE = 1 << 20  # characters; a larger result goes through a file, not through the worker
+RESULT_IN_FILE = 1 << 20  # characters; a larger result is sent in a file, not through the worker
 PROGRESS_EVERY = 0.2  # seconds
-LONGEST = 10_000  # characters of why an app cannot be loaded
+LONGEST = 10_000  # characters of an error that prevents the app from loading
 MEMORY_EVERY = 0.5  # seconds
-ROOM_AGAIN = (0.1, 0.3, 1.0)  # seconds until the system is asked again for a result's file
+ROOM_AGAIN = (0.1, 0.3, 1.0)  # seconds between attempts to create a result's file
 IDLE = 5.0  # seconds without work after which connections to servers are closed
 SIGNAL = signal.SIGTERM
 HIDDEN = (__file__, *(str(one.__file__) for one in (run_boundary, sessions, task_call)))  # frames
 
 
 class RunEnded(BaseException):
-    """The run's time is up, or somebody stopped it; raised inside the task, so `finally` works.
+    """The run timed out or was stopped. Raised inside the task, so that `finally` blocks run.
 
-    Not an Exception: a task that catches those must not survive by accident.
+    Not a subclass of Exception: a task that catches Exception must not survive by accident.
     """
 
 
@@ -76,7 +76,7 @@ class NoRoomForResult(OSError):
 
 
 class Runner:
-    """One process, one run at a time."""
+    """A process that executes one run at a time."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Runner:
         self._trace_fd = ends.trace
         self._nonce = spec["nonce"]
         self._settings = world.home.settings.replace(**spec.get("overrides", {}))
-        # A new interpreter may have threads of the app: it retires instead.
+        # A new interpreter may have threads of the app, so it retires instead.
         forks = self._settings.runner_max_runs == 1 and is_forked
         self._own_process = OwnProcess() if forks else None
         self._starts_own = False
@@ -109,7 +109,7 @@ class Runner:
         self._progress: dict[str, Any] | None = None
 
     def serve(self) -> None:
-        """Until told to go, or until nobody is there to tell."""
+        """Execute orders until the runner retires or the worker closes the mailbox."""
         self._listen(None)
         self._channel.send(["ready", os.getpid()])
         try:
@@ -125,7 +125,7 @@ class Runner:
             return
 
     def _run_in_child(self, own_process: OwnProcess, order: PackedOrder) -> None:
-        """What the run leaves goes with the child, so that nothing has to be reset."""
+        """Run an order in a child process. Its state ends with the child, so it needs no reset."""
         self._streams.note_written(self._board)
         self._starts_own = True
         own_process.run(self._become_the_child, partial(self._run, order))
@@ -143,7 +143,7 @@ class Runner:
         self._listen(run_id)
         try:
             outcome, payload = self._attempt(order)
-        except RunEnded as ended:  # it came while the report was being made
+        except RunEnded as ended:  # it was raised while the report was made
             self._boundary.rollback()
             outcome, payload = Outcome.STOPPED, {"traceback": traceback_of(ended, HIDDEN)}
         finally:
@@ -157,7 +157,7 @@ class Runner:
         self._report(run_id, outcome, began, seconds, payload)
 
     def _end(self) -> list[str]:
-        """Why this process must not have another run."""
+        """Reset the process; return the reasons why it must not have another run."""
         try:
             return self._boundary.end()
         except Exception as error:  # a task can break anything; the next one gets a fresh process
@@ -172,16 +172,16 @@ class Runner:
             value = call(function, args, kwargs)
             result = json_codec.encode(value, "the result")
             payload = _carried(result)
-            # From here on it is too late to be ended: what was committed would be told as undone.
+            # From here on the run cannot be ended: committed work would be reported as undone.
             self._run_id = None
             if self._settings.autocommit:
                 self._boundary.commit()
             else:
-                self._boundary.rollback()  # what the task has not committed itself; frees its locks
+                self._boundary.rollback()  # drop uncommitted work, and release its locks
         except RunEnded as ended:
             self._boundary.rollback()
             return Outcome.STOPPED, {"traceback": traceback_of(ended, HIDDEN)}
-        except UnknownFunction as error:  # another worker or a newer runner may know it
+        except UnknownFunction as error:  # another worker or a newer runner may know the function
             return Outcome.INTERRUPTED, {
                 "reason": str(Reason(ReasonCode.UNKNOWN_FUNCTION, function=error)),
                 "reason_code": ReasonCode.UNKNOWN_FUNCTION.value,
@@ -190,7 +190,7 @@ class Runner:
             self._boundary.rollback()
             reason = Reason(ReasonCode.NO_ROOM, error=error)
             return Outcome.FAILED, {"reason": str(reason), "reason_code": reason.code}
-        except NoRoom as error:  # earlier tasks are to blame: a fresh process has room
+        except NoRoom as error:  # earlier tasks used the room: a fresh process has room
             self._lacks.append(f"it had no room for a file: {reason_of(error)}")
             reason = Reason(ReasonCode.NO_ROOM, error=error)
             return Outcome.INTERRUPTED, {"reason": str(reason), "reason_code": reason.code}
@@ -201,8 +201,10 @@ class Runner:
         return Outcome.COMPLETED, payload
 
     def _find(self, name: str) -> Any:
-        """Once for each name: to look through an app takes longer than a quick task. web2py's
-        global is put where the function looks for globals."""
+        """Find a function, once for each name: a search of the app takes longer than a quick task.
+
+        web2py's global is set in the globals of the function.
+        """
         found = self._functions.get(name)
         if found is None:
             try:
@@ -217,8 +219,8 @@ class Runner:
     def _report(
         self, run_id: int, outcome: str, began: float, seconds: float, payload: dict[str, Any]
     ) -> None:
-        """The mark goes out before the report: who has the report has all of the output. Most runs
-        print nothing, and need none."""
+        """Send the mark before the report, so that all output has arrived when the report arrives.
+        Most runs print nothing, and need no mark."""
         self._streams.flush()
         marked = self._streams.has_output(self._board)
         if marked:
@@ -234,8 +236,8 @@ class Runner:
         self._channel.send_frame(pack_bytes(pack_report(told)), file)
 
     def _why_retire(self) -> str | None:
-        """Why this process must not have another run; empty where it has done as many as it may,
-        None where it may have one."""
+        """Return why this process must not have another run: empty if it has reached its maximum of
+        runs, None if it may have another."""
         reasons = self._reasons or self._too_large()
         if reasons:
             return "; ".join(reasons)
@@ -263,7 +265,7 @@ class Runner:
             self._send_whole(["progress", current_task.run_id, self._progress])
 
     def _send_whole(self, message: list[Any]) -> None:
-        """Half a message would make the rest unreadable, so it is not to be interrupted."""
+        """Send a message without interruption: half a message makes all later ones unreadable."""
         run_id, self._run_id = self._run_id, None
         self._channel.send(message)
         if run_id is not None:
@@ -271,17 +273,19 @@ class Runner:
             self._on_signal(SIGNAL, None)
 
     def _listen(self, run_id: int | None) -> None:
-        """Be ready to be ended: the last task may have put a handler of its own in our place."""
+        """Install the signal handler; the last task may have replaced it."""
         self._run_id = run_id
         if handler_of(SIGNAL) != self._on_signal:
             signal.signal(SIGNAL, self._on_signal)
-            faulthandler.unregister(SIGNAL)  # or it would not put itself in front again
+            faulthandler.unregister(SIGNAL)  # otherwise it would not put itself in front again
             faulthandler.register(SIGNAL, file=self._trace_fd, all_threads=False, chain=True)
 
     def mind_forks(self) -> None:
-        """A process that the task forks is not a runner: it must be endable like any other, and
-        must not hold our channel open, or speak through it. Its SIGTERM waits until it is ready
-        for it: Python forgets signals that come to a new child before it has drawn breath."""
+        """Make processes that a task forks ordinary processes, which SIGTERM ends.
+
+        They must not hold the channel open or send through it. SIGTERM is blocked until the child
+        is ready: Python loses signals that reach a new child too early.
+        """
         os.register_at_fork(
             before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, {SIGNAL}),
             after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, {SIGNAL}),
@@ -289,7 +293,7 @@ class Runner:
         )
 
     def _forget_in_child(self) -> None:
-        """Once: a grandchild may have files of its own under the old numbers."""
+        """Reset the child only once: a grandchild may have other files under the old numbers."""
         if self._starts_own:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
             return
@@ -307,17 +311,17 @@ class Runner:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
 
     def _on_signal(self, signum: int, frame: Any) -> None:
-        """End the run if it is really meant: service managers signal every process of a unit."""
+        """End the run if the worker requested it: service managers signal all of a unit."""
         if self._own_process is not None and self._own_process.warn():
             return
         if self._run_id is not None and self._channel.holds(["end", self._run_id]):
-            self._run_id = None  # once is enough
+            self._run_id = None  # only once
             if not cancel_running():
                 raise RunEnded("this run was told to end")
 
 
 class _StandardError(logging.StreamHandler[Any]):
-    """Writes to what is standard error now: a task may have closed what was it before."""
+    """Write to the current standard error: a task may have closed the previous one."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -329,8 +333,7 @@ class _StandardError(logging.StreamHandler[Any]):
 
 @dataclasses.dataclass(frozen=True)
 class Ends:
-    """A runner's ends: reports and being ended, orders, what it prints, where it is stuck, and its
-    board."""
+    """A runner's descriptors: reports and warnings, orders, output, stack dumps, scoreboard."""
 
     control: int
     lane: int
@@ -339,14 +342,14 @@ class Ends:
     board: int
 
     def keep_to_ourselves(self) -> None:
-        """What a task leaves behind must not hold them open."""
+        """Close the descriptors on exec, so that child processes do not hold them open."""
         for fd in dataclasses.astuple(self):
             os.set_inheritable(fd, False)
-        os.set_blocking(self.trace, False)  # a dump must never wait for somebody to read the last
+        os.set_blocking(self.trace, False)  # a dump must never wait for a reader
 
 
 def main(ends: Ends, spec: Mapping[str, Any], world: LoadedApp | None) -> int:
-    """Be a runner: ``world`` is given in a forked process, and loaded here in a spawned one."""
+    """Run a runner: ``world`` is given in a forked process, and loaded here in a spawned one."""
     channel = BlockingChannel(socket.socket(fileno=ends.control))
     ends.keep_to_ourselves()
     streams = Stdio(ends.output)
@@ -362,7 +365,7 @@ def main(ends: Ends, spec: Mapping[str, Any], world: LoadedApp | None) -> int:
     runner.mind_forks()
     try:
         runner.serve()
-    except NoProcess as error:  # the order was not begun: it goes to another runner
+    except NoProcess as error:  # the order was not begun: another runner gets it
         os.write(ends.trace, str(error).encode())
         return NO_PROCESS
     finally:
@@ -375,14 +378,14 @@ def _load_and_describe(channel: BlockingChannel, spec: Mapping[str, Any]) -> Loa
     try:
         world = load(spec)
         channel.send(["loaded", world.describe()])
-    except Exception as error:  # told to the supervisor, who decides what to do about it
+    except Exception as error:  # the worker decides what to do
         channel.send(["boot_failed", json_codec.clean(str(error) or repr(error))[:LONGEST]])
         return None
     return world
 
 
 def _log_to_stderr() -> None:
-    """Capture `logging` too: without any handler its messages below WARNING would be lost."""
+    """Capture `logging`, too: without a handler its messages below WARNING would be lost."""
     if not logging.getLogger().handlers:
         logging.basicConfig(
             level=logging.INFO,
@@ -392,7 +395,7 @@ def _log_to_stderr() -> None:
 
 
 def _carried(result: str) -> dict[str, Any]:
-    """A large result goes through a file, not through the worker."""
+    """Return the result, in a file if it is large, so that it does not pass through the worker."""
     if len(result) <= RESULT_IN_FILE:
         return {"result": result}
     data = result.encode()
@@ -407,7 +410,7 @@ def _carried(result: str) -> dict[str, Any]:
 
 
 def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Those of the innermost function; a dict of nobody for a callable without any."""
+    """Return the globals of the innermost function; an unused dict for a callable without any."""
     namespace = getattr(unwrapped(function), "__globals__", None)
     return namespace if isinstance(namespace, dict) else {}
 

@@ -1,7 +1,7 @@
-"""What does a runner say without being asked? One page of memory that it shares with its pool.
+"""One page of memory that a runner shares with its pool.
 
-I own the page: which run the runner is at and since when, written by the runner, and how much of
-its output was read, written by the pool. I call nobody. Neither side ever waits for the other.
+The runner writes which run it executes, and since when. The pool writes how much of the runner's
+output it has read. Neither side ever waits for the other.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import os
 from plugin_scheduler.system.private_files import FUTURE_WRITE, GROW, SHRINK, nameless_file, seal
 
 PAGE = mmap.PAGESIZE
-_RUN, _BEGAN, _READ, _READING = range(4)  # numbers of 8 bytes
+_RUN, _BEGAN, _READ, _READING = range(4)  # indexes of numbers of 8 bytes
 
 
 class Scoreboard:
-    """One runner's page, as either side sees it."""
+    """One runner's page, as both sides see it."""
 
     def __init__(self, file: int) -> None:
-        """``file`` is the descriptor of a file of one page; it stays the caller's to close."""
+        """``file`` is the descriptor of a file of one page. The caller must close it."""
         self._memory = mmap.mmap(file, PAGE)
         self._whole = memoryview(self._memory).cast("q")
         self._real = memoryview(self._memory).cast("d")
@@ -30,13 +30,18 @@ class Scoreboard:
 
     @staticmethod
     def keep_others_out(file: int) -> None:
-        """From now on nothing can be written through the file's descriptor, only by those who have
-        the page already: tasks write to descriptors that are not their own."""
+        """Forbid new writers through the file's descriptor; existing mappings can still write.
+
+        Tasks can write to descriptors they do not own.
+        """
         seal(file, FUTURE_WRITE)
 
     def begin(self, run_id: int, at: float) -> None:
-        """From now on (monotonic time) this run is at work. When it is over it stays here: its
-        report says so, and until that has come it may still be told that it died."""
+        """Record that this run began at ``at`` (monotonic time).
+
+        The entry stays after the run: the report says that the run is over, and until the report
+        has arrived the run may still be reported as died.
+        """
         self._real[_BEGAN] = at
         self._whole[_RUN] = run_id
 
@@ -53,7 +58,7 @@ class Scoreboard:
 
     @contextlib.contextmanager
     def reading(self):  # type: ignore[no-untyped-def]
-        """Around each read of the runner's output."""
+        """Mark each read of the runner's output, as a context manager."""
         self._whole[_READING] = 1
         try:
             yield
@@ -61,13 +66,13 @@ class Scoreboard:
             self._whole[_READING] = 0
 
     def have_read(self, count: int) -> None:
-        """So many bytes more were read."""
+        """Add ``count`` to the number of bytes read."""
         self._count += count
         self._whole[_READ] = self._count
 
     @property
     def output_read(self) -> int | None:
-        """Bytes of output that were read so far; None while somebody reads."""
+        """Bytes of output read so far; None during a read."""
         return None if self._whole[_READING] else self._whole[_READ]
 
     def close(self) -> None:
@@ -77,9 +82,12 @@ class Scoreboard:
 
 
 def blank_page() -> int:
-    """A file for a board; its descriptor. Its size is final: a page that another process cuts off
-    would end whoever looks at it. Its room is taken now: to write to a page for which a full disk
-    or memory has none would end the writer, too."""
+    """Create a file for a scoreboard; return its descriptor.
+
+    The size is final: a process that accesses a page cut off by another process is killed. The
+    space is allocated now: a write to a page for which the disk or memory has no room also kills
+    the writer.
+    """
     file = nameless_file("board")
     try:
         os.posix_fallocate(file, 0, PAGE)

@@ -1,7 +1,7 @@
-"""How runners come into being: from a nursery, or as interpreters of their own.
+"""Start runners: by a fork in the forkserver, or as new interpreters.
 
-I own the nursery, the order in which births were asked for, and the pauses after a failed one. I
-call nursery and processes. I never hand out work.
+Holds the forkserver, the sequence of requested runners, and the pauses after failed starts. Does
+not hand out orders.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the next try
 
 
 class Spawner:
-    """Makes runners, and hears of their deaths."""
+    """Starts runners, and receives reports of their deaths."""
 
     def __init__(
         self,
@@ -37,9 +37,9 @@ class Spawner:
         self._spec, self._selector, self._clock, self._world = spec, selector, clock, world
         self._nursery: Forkserver | None = None
         self._unborn: list[RunnerHandle] = []
-        #: Loads the app anew; takes the other one's place when it has.
+        #: Loads the app again; replaces the forkserver when the app is loaded.
         self._fresh: Forkserver | None = None
-        #: Those before it, as long as they have runners, with the births they were asked for.
+        #: Earlier forkservers that still have runners, with the runners they have yet to fork.
         self._old: dict[Forkserver, list[RunnerHandle]] = {}
         self._failures = 0
         self._allowed_until = math.inf
@@ -61,7 +61,7 @@ class Spawner:
 
     @property
     def is_reloaded(self) -> bool:
-        """True while runners of an app that was loaded before are there."""
+        """True while runners of an earlier load of the app exist."""
         return bool(self._old)
 
     def open_nursery(self) -> None:
@@ -71,7 +71,7 @@ class Spawner:
         self._selector.register(self._nursery, selectors.EVENT_READ, self._hear_nursery)
 
     def close_nursery(self, patience: float = PATIENCE) -> None:
-        """End it, and with it every runner that was born there."""
+        """Close the forkserver, which ends every runner that it forked."""
         self._drop_fresh()
         self.close_empty(())
         nursery, self._nursery = self._nursery, None
@@ -81,7 +81,7 @@ class Spawner:
         self._unborn.clear()
 
     def allow(self, until: float) -> None:
-        """What runs may go on until then; also what will be born in a new nursery."""
+        """Let runs go on until this time, also in later forkservers."""
         self._allowed_until = until
         for nursery in self._all():
             nursery.allow(until)
@@ -93,10 +93,10 @@ class Spawner:
         return self._clock.monotonic() >= self.next_at
 
     def make_runner(self) -> RunnerHandle | None:
-        """A runner that is on its way; None when it cannot be asked for."""
+        """Return a runner that is being started; None if it cannot be requested."""
         try:
             return self._make_runner()
-        except (OSError, MemoryError) as error:  # no more files or processes to be had, now
+        except (OSError, MemoryError) as error:  # no more files or processes are available now
             self.failed(f"{type(error).__name__}: {error}")
             return None
 
@@ -125,17 +125,18 @@ class Spawner:
         return runner
 
     def unwatch(self, pid: int) -> None:
-        """A spawned runner is gone."""
+        """Record that a spawned runner is gone."""
         for nursery in self._all():
             nursery.unwatch(pid)
 
     def succeeded(self) -> None:
-        """A runner is ready for work."""
+        """Record that a runner is ready."""
         self._failures = 0
         self.news.births += 1
 
     def ended(self, runner: RunnerHandle, begun: bool) -> None:
-        """A runner is gone: it did not get ready, or, where it had begun nothing, found no room."""
+        """Record the end of a runner; count a failure if it never got ready, or if it began no
+        order and could not fork."""
         if not runner.ready:
             self.failed()
         elif not begun and runner.status is not None and os.WIFEXITED(runner.status):
@@ -143,8 +144,8 @@ class Spawner:
                 self.failed(runner.last_words())
 
     def failed(self, why: str | None = None) -> None:
-        """One did not get ready. Try again later and later: an app that cannot be loaded must not
-        cause a storm."""
+        """Record a failed start. The pauses grow, so that an app that cannot be loaded does not
+        cause a flood of starts."""
         if why is not None:
             self.news.boot_failures.append(why)
         if self._clock.monotonic() < self.next_at:
@@ -165,7 +166,7 @@ class Spawner:
         try:
             for message in messages:
                 self._on_nursery(message)
-        except ValueError:  # the app has spoken in its place
+        except ValueError:  # the app has written to its channel
             self._lose_nursery()
 
     def _on_nursery(self, message: list[Any]) -> None:
@@ -183,7 +184,7 @@ class Spawner:
             raise ValueError("a birth that was not asked for")
         elif kind == "born":
             self._unborn.pop(0).pid = message[1]
-        elif kind == "unborn":  # its files are closed: the pool finds out, and buries it
+        elif kind == "unborn":  # its files are closed: the pool notices, and reaps it
             self._unborn.pop(0)
             self.failed(message[1])
         elif kind == "died":
@@ -192,12 +193,12 @@ class Spawner:
             self.on_lapse(message[1])
 
     def _lose_nursery(self) -> None:
-        """Without it no death is reported any more, so its runners have to be ended."""
+        """Drop a forkserver that is gone: deaths are no longer reported, so kill its runners."""
         nursery, self._nursery = self._nursery, None
         assert nursery is not None
         self.on_lost_nursery(nursery)
         self._selector.unregister(nursery)
-        nursery.close(0.0)  # the loop waits for nobody
+        nursery.close(0.0)  # the main loop must not wait
         self._unborn.clear()
         if not self.news.boot_failures:
             self.failed()
@@ -205,7 +206,8 @@ class Spawner:
     # -- the app, loaded anew --------------------
 
     def reload(self) -> bool:
-        """Load the app anew, beside what runs; False where that is not possible, or under way."""
+        """Load the app again, beside the current one. Return False if that is not possible, or
+        already under way."""
         if self._world is not None or self._fresh is not None or self._nursery is None:
             return False
         try:
@@ -231,7 +233,7 @@ class Spawner:
             self._drop_fresh("the app ended its process while it was loaded")
 
     def _drop_fresh(self, why: str | None = None) -> None:
-        """What works goes on."""
+        """Drop the new forkserver; the current one goes on."""
         fresh, self._fresh = self._fresh, None
         if fresh is not None:
             self._selector.unregister(fresh)
@@ -252,7 +254,7 @@ class Spawner:
         self.on_reload()
 
     def _hear_old(self, nursery: Forkserver) -> None:
-        """Of its runners, until the last is gone."""
+        """Read the messages of an old forkserver, until its last runner is gone."""
         unborn = self._old[nursery]
         try:
             for message in nursery.read():
@@ -269,7 +271,7 @@ class Spawner:
             self._close_old(nursery, 0.0)
 
     def close_empty(self, homes: Collection[Forkserver]) -> None:
-        """Let go of old nurseries but those that runners come from."""
+        """Close old forkservers, except those in ``homes``."""
         for nursery in [one for one in self._old if one not in homes]:
             self._close_old(nursery, PATIENCE)
 

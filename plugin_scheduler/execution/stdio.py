@@ -1,7 +1,7 @@
 """A runner's standard output and error: where they lead, and how a run's output is closed.
 
-I own the file descriptors 1 and 2 of a runner. I call nobody. Tasks may redirect or close them;
-the next run finds them in order, and the mark behind a run's output always goes out.
+Uses file descriptors 1 and 2 of a runner. Tasks may redirect or close them; they are restored
+before the next run, and the mark behind a run's output is always sent.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from plugin_scheduler.execution.scoreboard import Scoreboard
 
 _INT = struct.Struct("i")
 _NOUGHT = bytes(_INT.size)
-#: Of what Python prints, whatever the environment says: so that no print ever raises.
+#: Of Python's output, whatever the environment says, so that no print raises an exception.
 ENCODING, ERRORS = "utf-8", "backslashreplace"
 
 
 class Stdio:
-    """The way from a task's prints to the supervisor."""
+    """The path from a task's output to the worker."""
 
     def __init__(self, output: int) -> None:
         self._output = output
@@ -30,14 +30,14 @@ class Stdio:
         self._stdout, self._stderr = sys.stdout, sys.stderr
 
     def put_back(self) -> None:
-        """Whatever the last task did to them: 1 and 2 lead to the supervisor again."""
+        """Connect 1 and 2 to the worker again, whatever the last task did to them."""
         os.dup2(self._output, 1)
         os.dup2(self._output, 2)
         self._stdout = sys.stdout = _usable(self._stdout, 1)
         self._stderr = sys.stderr = _usable(self._stderr, 2)
 
     def flush(self) -> None:
-        """Send what is still in buffers."""
+        """Write the contents of the buffers."""
         _flush(self._stdout)
         _flush(self._stderr)
         if sys.stdout is not self._stdout or sys.stderr is not self._stderr:
@@ -45,23 +45,23 @@ class Stdio:
             _flush(sys.stderr)
 
     def has_output(self, board: Scoreboard) -> bool:
-        """Was anything written since the last mark, by whomever? True where nobody can tell."""
+        """Return True if any process has written since the last mark, or if this is unknown."""
         written = self._count(board)
         return written is None or written != self._written
 
     def _count(self, board: Scoreboard) -> int | None:
-        """All bytes that ever went in: those that were read, and those that wait to be. None where
-        the other end was reading just now."""
+        """Return the number of bytes written so far: those read, and those that wait in the pipe.
+        None if the other end was reading at the same time."""
         read = board.output_read
         waiting: int = _INT.unpack(fcntl.ioctl(self._output, termios.FIONREAD, _NOUGHT))[0]
         return None if read is None or read != board.output_read else read + waiting
 
     def note_written(self, board: Scoreboard) -> None:
-        """What was written so far is no run's."""
+        """Assign all output so far to no run."""
         self._written = self._count(board)
 
     def send(self, mark: bytes, board: Scoreboard) -> None:
-        """The mark that closes a run's output."""
+        """Send the mark that closes a run's output."""
         self._write(mark)
         self._written = self._count(board)
 
@@ -70,13 +70,13 @@ class Stdio:
             mark = mark[os.write(self._output, mark) :]
 
 
-# Both are called for each run: `contextlib.suppress` would take longer than what it is around.
+# Both are called for each run: `contextlib.suppress` would take longer than its body.
 
 
 def _flush(stream: Any) -> None:
     try:
         stream.flush()
-    except (OSError, ValueError, AttributeError):  # closed by the task, or replaced
+    except (OSError, ValueError, AttributeError):  # closed or replaced by the task
         return
 
 

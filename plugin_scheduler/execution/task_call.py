@@ -1,7 +1,7 @@
-"""Call a task's function, be it plain or `async`; refuse generators.
+"""Call a task's function, plain or `async`; refuse generators.
 
-What an `async def` returns is run with `asyncio.run`, one task at a time, as is any other awaitable
-that a function returns. A generator has done nothing when it is returned, so it is an error.
+`asyncio.run` runs what an `async def` returns, one task at a time, and any other awaitable that a
+function returns. A returned generator has not run any code, so it is an error.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 from plugin_scheduler.core.errors import BadTask
 
-#: Types of most results: nothing is to be waited for.
+#: Types of most results: they are never awaitable.
 _PLAIN = frozenset((type(None), bool, int, float, str, dict, list, tuple))
 
 
 def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """The result of a run, in a context of its own: what a task sets there (`contextvars`, the
-    decimal context) is not there for the next."""
+    """Return the result of a run. The run has a context of its own: what a task sets there
+    (`contextvars`, the decimal context) does not reach the next run."""
     return contextvars.copy_context().run(_call, function, args, kwargs)
 
 
@@ -47,8 +47,11 @@ async def _result_of(value: Any) -> Any:
 
 
 def cancel_running() -> bool:
-    """Cancel what an event loop of this thread runs, from a signal handler. False where there is no
-    loop, or where it is at a task now: there an exception must be raised, too."""
+    """Cancel the tasks of this thread's running event loop; for use in a signal handler.
+
+    Return False if there is no loop, or if the loop executes a task now: then the caller must also
+    raise an exception.
+    """
     asyncio: Any = sys.modules.get("asyncio")
     loop = asyncio and asyncio._get_running_loop()
     if loop is None:
