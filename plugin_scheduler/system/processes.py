@@ -69,9 +69,7 @@ def leave(code: int) -> NoReturn:
     with contextlib.suppress(Exception):  # a failing log handler of the app must not prevent it
         logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(
-            OSError, ValueError, AttributeError
-        ):  # closed, or without a reader
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or no reader
             stream.flush()
     os._exit(code)
 
