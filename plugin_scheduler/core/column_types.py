@@ -1,4 +1,4 @@
-"""Name the columns of a task that a caller may give, so that type checkers find misspelled ones."""
+"""Typed dicts of the task columns that callers may set, so that type checkers find misspellings."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class _Columns(TypedDict, total=False):
 
 
 class TaskColumns(_Columns, total=False):
-    """What all tasks of a function can have: the keywords of `Scheduler.task`."""
+    """Columns for all tasks of a function: the keywords of `Scheduler.task`."""
 
     application_name: str
 
 
 class ChangedTask(_Columns, total=False):
-    """What can be changed in one task: the keywords of `Scheduler.edit_task`."""
+    """Columns that can be changed in a task: the keywords of `Scheduler.edit_task`."""
 
     args: str
     function_name: str
@@ -43,7 +43,7 @@ class ChangedTask(_Columns, total=False):
 
 
 class NewTask(ChangedTask, total=False):
-    """What one task can have: the keywords of `Scheduler.queue_task`."""
+    """Columns of a new task: the keywords of `Scheduler.queue_task`."""
 
     application_name: str
     status: str

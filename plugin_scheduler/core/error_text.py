@@ -1,7 +1,7 @@
-"""Put an exception into words, whatever it is: a line for its reason, and its traceback.
+"""Format any exception: one line for its reason, and its traceback.
 
 An exception is a user's object, and each part of it can raise: its text, its notes, its file names.
-What cannot be had is left out; the type's name and the frames remain.
+Parts that raise are left out; the name of the type and the frames remain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NO_TEXT = "(its text cannot be shown)"
 
 
 def reason_of(error: BaseException) -> str:
-    """Type and first line of the text. Notes are about the error, and are not it.
+    """Return the type and the first line of the text, without notes.
 
     >>> reason_of(ValueError("no"))
     'ValueError: no'
@@ -28,7 +28,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what it says, for a sentence that names the rest.
+    """Return the first line of the text, for use inside another sentence.
 
     >>> first_line(ValueError("no\\nCONTEXT: none"))
     'no'
@@ -37,11 +37,14 @@ def first_line(error: BaseException) -> str:
 
 
 def traceback_of(error: BaseException, without: Iterable[str] = ()) -> str:
-    """As Python shows it, but without the frames of some files; the end of it where it is long."""
+    """Return the traceback, without the frames of the files ``without``.
+
+    Only the last `TRACEBACK_LIMIT` characters are kept.
+    """
     hidden = frozenset(without)
     try:
         text = _whole(error, hidden)
-    except Exception:  # Python asks the exception's own methods, and those are a user's
+    except Exception:  # Python calls methods of the exception, which are a user's code
         text = _frames_only(error, hidden)
     return clean(text)[-TRACEBACK_LIMIT:]
 
@@ -62,7 +65,7 @@ def _frames_only(error: BaseException, hidden: frozenset[str]) -> str:
 
 
 def _frames_of(trace: TracebackType | None) -> list[traceback.FrameSummary]:
-    """Without the lines of the source, which are read from files that a user may have named."""
+    """Return the frames without source lines: the file names may come from a user's code."""
     return [
         traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name, line="")
         for frame, line in traceback.walk_tb(trace)
@@ -79,5 +82,5 @@ def _name_of(error: BaseException) -> str:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # a user's method
+    except Exception:  # `__str__` is a user's method
         return NO_TEXT

@@ -1,7 +1,7 @@
-"""What do typed texts mean as arguments? From a form to arguments, and back into a form.
+"""Convert the texts of a form to arguments of a function, and back.
 
-I own both ways, and the sentence for each text that is not what its argument needs. I call
-arguments, values and sentences. A sentence of mine never repeats a value: it may be a secret.
+Contains the error message for each text that does not fit its argument. A message never repeats
+the value, which may be secret.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONGEST_NUMBER = 4000  # digits; Python refuses to read much longer ones
 
 @dataclass
 class FormReading:
-    """Positional and named arguments, and what is wrong with which argument."""
+    """Positional and named arguments, and the error message of each invalid argument."""
 
     pargs: list[Any] = field(default_factory=list)
     pvars: dict[str, Any] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class FormReading:
 
 
 class _Wrong(Exception):
-    """Not what the argument needs; its argument is a sentence."""
+    """Raised for a text that does not fit its argument; carries the error message."""
 
 
 def read(
@@ -44,8 +44,10 @@ def read(
     given: Mapping[str, str],
     kept: Mapping[str, Any] | None = None,
 ) -> FormReading:
-    """What a form's texts mean. An empty text leaves an argument to the function's default;
-    ``kept`` has the values of those whose fields were left empty to keep what they hide.
+    """Convert the texts of a form.
+
+    An empty text leaves the argument to the default of the function. ``kept`` has the values of
+    hidden arguments, which are kept when their field is empty.
 
     >>> read(arguments_of(add), {"a": "3", "b": ""}).pvars
     {'a': 3}
@@ -75,7 +77,7 @@ def _of_nothing(one: Argument) -> Any:
 
 
 def _place(arguments: Sequence[Argument], found: dict[str, Any], reading: FormReading) -> None:
-    """Named arguments by their names, and by place only what must be."""
+    """Pass arguments by name where possible, and by position where required."""
     rest = next((one.name for one in arguments if one.gathers == "*"), "")
     more = found.pop(rest, None) or []
     by_place = [one for one in arguments if not (one.by_name_only or one.gathers)]
@@ -99,7 +101,7 @@ def _up_to_the_last(some: list[Argument], found: Mapping[str, Any]) -> list[Argu
 
 
 def _leave_to_default(one: Argument, reading: FormReading) -> None:
-    """There is something behind it, so that its own place cannot be left out."""
+    """Pass the default explicitly: arguments after this one are given by position."""
     try:
         value = one.default.value if isinstance(one.default, enum.Enum) else one.default
         reading.pargs.append(json.loads(json_codec.encode(value, one.name)))
@@ -118,11 +120,11 @@ def _add_others(
     reading.pvars.update(others)
 
 
-# -- one text ----------------------------------------------------------------------------------
+# -- parse one text ----------------------------------------------------------------------------
 
 
 def value_of(one: Argument, text: str) -> Any:
-    """The value that a text means for an argument, as JSON has it."""
+    """Parse the text of an argument; return a JSON value."""
     if one.kind == ArgumentKind.CHOICE:
         return _choice(one, text)
     if one.kind in (ArgumentKind.TEXT, ArgumentKind.LONG_TEXT):
@@ -148,7 +150,7 @@ def _int(text: str) -> int:
 
 def _float(text: str) -> float:
     if _WHOLE.fullmatch(text) and len(text) <= _LONGEST_NUMBER:
-        return int(text)  # as precise as it was typed
+        return int(text)  # no digits are lost
     try:
         number = float(text)
     except ValueError:
@@ -159,7 +161,7 @@ def _float(text: str) -> float:
 
 
 def _decimal(text: str) -> str:
-    """As text, which keeps every digit: so they are stored, too, when a program queues them."""
+    """Return text, which keeps every digit. Decimals queued by a program are stored alike."""
     try:
         number = decimal.Decimal(text)
     except decimal.InvalidOperation:
@@ -180,7 +182,7 @@ def _date(text: str) -> str:
 
 
 def _datetime(text: str) -> str:
-    # Python 3.10 knows no Z.
+    # Python 3.10 does not parse Z.
     text = f"{text[:-1]}+00:00" if text[-1] in "zZ" else text
     wrong = Sentence("must be a date with a time, such as 2026-12-31T23:00")
     return _moment(datetime.datetime, text, wrong)
@@ -191,7 +193,7 @@ def _time(text: str) -> str:
 
 
 def _moment(kind: Any, text: str, wrong: Sentence) -> str:
-    """As text, which is how times are stored, too, when a program queues them."""
+    """Return text. Dates and times queued by a program are stored alike."""
     try:
         moment: str = kind.fromisoformat(text).isoformat()
         return moment
@@ -240,11 +242,11 @@ _READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-# -- back into a form --------------------------------------------------------------------------
+# -- convert to form texts ---------------------------------------------------------------------
 
 
 def text_of(one: Argument, value: Any) -> str:
-    """The text that means a value; "" for None, which is how it is left out.
+    """Return the text for a value; "" for None, which leaves the argument out.
 
     >>> text_of(Argument("a", Kind.ANY), "3"), text_of(Argument("a", Kind.ANY), "three")
     ('"3"', 'three')
@@ -266,13 +268,13 @@ def text_of(one: Argument, value: Any) -> str:
 
 
 def _reads_otherwise(text: str) -> bool:
-    """Would it be taken for something else than this text, or for nothing?"""
+    """Return True if the form would read this text as another value or as no value."""
     is_odd = text != text.strip() or "\r" in text or json_codec.clean(text) != text
     return not text or is_odd or bool(_any(text) != text)
 
 
 def _same(one: Any, other: Any) -> bool:
-    """1, 1.0 and True are equal, and yet not the same."""
+    """Return True for the same type and value: 1, 1.0 and True are equal, but not the same."""
     return type(one) is type(other) and _as_json(one) == _as_json(other)
 
 
@@ -281,7 +283,7 @@ def _as_json(value: Any) -> str:
 
 
 def written(value: Any, indent: int | None = None) -> str:
-    """JSON that people can read: letters as they are, but for what no page can hold."""
+    """Return readable JSON: non-ASCII letters are escaped only if a page cannot hold the text."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return text if json_codec.clean(text) == text else json.dumps(value, indent=indent)
 
@@ -289,7 +291,7 @@ def written(value: Any, indent: int | None = None) -> str:
 def texts(
     arguments: Sequence[Argument], pargs: Sequence[Any], pvars: Mapping[str, Any]
 ) -> dict[str, str] | None:
-    """A task's arguments as texts of a form; None where the form would make others of them."""
+    """Return a task's arguments as form texts; None if the form would change the values."""
     found = named(arguments, pargs, pvars)
     if found is None:
         return None
@@ -298,7 +300,7 @@ def texts(
     same = named(arguments, again.pargs, again.pvars) or {}
     defaults = {one.name: one.default for one in arguments if one.has_default}
     if any(json_codec.clean(text) != text or "\r" in text for text in shown.values()):
-        return None  # no browser would send that back
+        return None  # a browser would send another text back
     is_same = all(_same({**defaults, **same}.get(name), found[name]) for name in found)
     return shown if is_same and not again.errors.keys() & found.keys() else None
 
@@ -306,8 +308,10 @@ def texts(
 def named(
     arguments: Sequence[Argument], pargs: Sequence[Any], pvars: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """A task's arguments, each under the name of its field; None where they do not fit the form:
-    the function is another by now, or never took them."""
+    """Return a task's arguments by field name; None if they do not fit the function's signature.
+
+    The function may have changed, or may never have accepted them.
+    """
     places = [one.name for one in arguments if not (one.by_name_only or one.gathers)]
     gathers = {one.gathers: one.name for one in arguments if one.gathers}
     by_name = {one.name for one in arguments if not (one.gathers or one.by_place_only)}

@@ -1,7 +1,6 @@
-"""Sentences for people that can be said in their language.
+"""English messages that can be translated when they are shown.
 
-I own `Sentence`. I call nobody, and know no language but English: whoever shows a sentence may put
-its template into another one first.
+Contains no translations: the code that shows a `Sentence` may translate its template first.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from typing import Any
 
 
 class Sentence(str):
-    """English text that still knows what it was made from.
+    """English text that keeps its template and values.
 
-    Values may be sentences themselves, or lists of them, which are joined with commas.
+    Values may be sentences, or lists of sentences, which are joined with commas.
 
     >>> Sentence("worker {name} is silent", name="w1")
     'worker w1 is silent'
@@ -30,11 +29,11 @@ class Sentence(str):
         return one
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
-        """A copy is made of the same things, and never takes its own text for a template."""
+        """Make copies from the template and values: the text must not be used as a template."""
         return (self.template,), self.values
 
     def said(self, translate: Callable[[str], Any]) -> str:
-        """The sentence in the language of ``translate``, which gives a template for a template."""
+        """Return the translated sentence; ``translate`` maps a template to a translated one."""
         return _filled(str(translate(self.template)), self.values, _sayer(translate))
 
 

@@ -1,8 +1,8 @@
-"""How values become JSON: arguments on their way in, results on their way out.
+"""Encode and decode JSON: the arguments and results of tasks.
 
-The text is JSON that every parser reads: no NaN or Infinity, no key twice, no half of a surrogate
-pair, no nesting without end. What cannot be written so is refused with the place of the culprit.
-Pydal's rows are known by their `as_dict` and `as_list`.
+The text is JSON that every parser reads: no NaN or Infinity, no duplicate keys, no lone surrogates,
+limited nesting. An error message names the place of the value that cannot be encoded. Pydal's rows
+are recognized by their methods `as_dict` and `as_list`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any, NoReturn
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 
-PATH_SHOWN = 200  # characters of a path in a sentence
-DEPTH = 256  # levels of lists and dicts; parsers give up at a few hundred
+PATH_SHOWN = 200  # characters of a path in a message
+DEPTH = 256  # levels of lists and dicts; parsers fail at a few hundred
 DIGITS = 4300  # of a whole number; Python refuses to read longer ones
 _SHORTEST_ODD = 8  # characters: "\\ud800" with its quotes
-#: Half of a surrogate pair without the other half, in the words of JSON.
+#: A lone surrogate, as a JSON escape.
 _HALF = re.compile(
     r"\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}",
     re.IGNORECASE,
@@ -31,17 +31,19 @@ _HALF = re.compile(
 
 
 def encode(value: Any, what: str) -> str:
-    """JSON text of ``value``; BadTask names the part of ``what`` that cannot be, and why.
+    """Return ``value`` as JSON text.
 
-    Dates and times become ISO 8601 text, Decimal and UUID text, sets and tuples lists, a Row a
-    dict and Rows a list of dicts.
+    Dates and times become ISO 8601 text; Decimal and UUID become text; sets and tuples become
+    lists; a Row becomes a dict and Rows a list of dicts.
+
+    Raises `BadTask`, which names the part of ``what`` that cannot be encoded, and the cause.
 
     >>> encode({"day": datetime.date(2026, 1, 31)}, "the result")
     '{"day": "2026-01-31"}'
     """
     try:
         text = _ENCODER.encode(value)
-        # Searched in the text, which is quick: few values have what must be looked for.
+        # A text search is fast, and only few values need the slow check.
         may_be_odd = "{" in text or text.count("[") > DEPTH
         if len(text) < _SHORTEST_ODD or (
             not (may_be_odd and _is_odd(value)) and not ("\\ud" in text and _HALF.search(text))
@@ -56,8 +58,10 @@ def encode(value: Any, what: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Text that every database takes: no lone surrogates (a file name that is no UTF-8, say), which
-    no driver can encode, and no NUL, which PostgreSQL refuses.
+    """Replace the characters that a database may not accept.
+
+    These are lone surrogates (for example from a file name that is not UTF-8), which no driver can
+    encode, and NUL, which PostgreSQL refuses.
 
     >>> clean("caf\\udce9")
     'caf?'
@@ -66,7 +70,7 @@ def clean(text: str) -> str:
 
 
 def flaw_of(text: str) -> str | None:
-    """Why some database cannot take a text as it is; None where all can.
+    """Describe why a database may refuse a text; None if all databases accept it.
 
     >>> flaw_of("a\\x00b"), flaw_of("abc")
     ('has a NUL character (\\\\x00), which databases refuse', None)
@@ -77,7 +81,7 @@ def flaw_of(text: str) -> str | None:
 
 
 def decode(text: str | None) -> Any:
-    """The value behind stored JSON; None where nothing is stored."""
+    """Decode stored JSON; None where nothing is stored."""
     try:
         return json.loads(text) if text else None
     except RecursionError:
@@ -85,8 +89,10 @@ def decode(text: str | None) -> Any:
 
 
 def from_json(text: str) -> Any:
-    """JSON as it is defined, without Python's NaN and Infinity, without a key twice; ValueError
-    for anything else."""
+    """Decode strict JSON: without Python's NaN and Infinity, without duplicate keys.
+
+    Raises ``ValueError`` for anything else.
+    """
     try:
         found = json.loads(
             text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once
@@ -102,8 +108,10 @@ def from_json(text: str) -> Any:
 
 
 def document(value: Any) -> Any:
-    """What an answer in JSON tells, as plain values: NaN and Infinity, which old rows may hold,
-    become their names."""
+    """Convert a value to plain values for a JSON response.
+
+    NaN and Infinity, which old rows may contain, become their names.
+    """
     return json.loads(json.dumps(value, default=_plain), parse_constant=str)
 
 
@@ -133,7 +141,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=repr)
     if isinstance(value, bytes):
-        return value.decode("utf-8")  # UnicodeDecodeError is a ValueError: told like the others
+        return value.decode("utf-8")  # UnicodeDecodeError is a ValueError, reported like the others
     for method in ("as_list", "as_dict"):
         if callable(getattr(type(value), method, None)):
             return getattr(value, method)()
@@ -143,15 +151,17 @@ def _plain(value: Any) -> Any:
 _ENCODER = json.JSONEncoder(default=_plain, allow_nan=False)
 
 
-# -- what is wrong, and where ------------------------------------------------------------------
+# -- find faults -------------------------------------------------------------------------------
 
 
 _LEAVES = frozenset((str, int, float, bool, type(None)))
 
 
 def _is_odd(value: Any) -> bool:
-    """True for a value that was encoded and has many levels, or a key that is no text. It has no
-    rings, or it would not have been encoded."""
+    """Return True for an encoded value with too many levels or a key that is not text.
+
+    The value has no reference cycles, because it has been encoded.
+    """
     level, depth = [value], 0
     while level:
         depth += 1
@@ -173,13 +183,13 @@ def _is_odd(value: Any) -> bool:
 
 
 def _faults(value: Any) -> Iterator[str]:
-    """What keeps a value from being JSON that every parser reads, each with its place."""
+    """Yield the faults that prevent strict JSON, each with its place."""
     waiting, seen = [(value, "", 1)], set()
     while waiting:
         item, path, level = waiting.pop()
         fault = _fault_of(item)
         if fault is None and isinstance(item, (dict, list, tuple)):
-            if id(item) in seen:  # objects may refer to each other in rings
+            if id(item) in seen:  # objects may form reference cycles
                 continue
             seen.add(id(item))
             if isinstance(item, dict):
@@ -193,7 +203,7 @@ def _faults(value: Any) -> Iterator[str]:
 
 
 def _inner(item: Any) -> list[tuple[str, Any]]:
-    """Places and values inside of one, the last first."""
+    """Return the places and values inside a container, the last first."""
     if isinstance(item, dict):
         pairs = [(f"[{key!r}]", one) for key, one in item.items()]
     elif isinstance(item, (list, tuple)):
@@ -204,7 +214,7 @@ def _inner(item: Any) -> list[tuple[str, Any]]:
 
 
 def _fault_of(item: Any) -> str | None:
-    """What is wrong with a value, apart from what is in it."""
+    """Describe the fault of a value itself, without the values inside it."""
     if isinstance(item, str):
         return _half(item)
     if isinstance(item, float):
@@ -237,7 +247,7 @@ def _half(text: str) -> str | None:
 
 
 def _faults_of_keys(item: dict[Any, Any], path: str) -> Iterator[str]:
-    """Keys that are no text in JSON, or the same text."""
+    """Yield the keys that cannot be JSON text, or that become the same text."""
     seen: dict[str, Any] = {}
     for key in item:
         where = f"{_shown(path)}'s key {key!r}" if path else f"its key {key!r}"

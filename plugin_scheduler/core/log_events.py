@@ -1,6 +1,6 @@
-"""What is said when: every event of the engine with its level and its sentence, in one table.
+"""Log events: the table of all events with their levels and messages.
 
-I own the wording. I call logging. I never configure anybody's loggers but when the command asks.
+Configures loggers only when the command line asks for it.
 """
 
 from __future__ import annotations
@@ -168,9 +168,9 @@ def log_event(event: str, **facts: object) -> None:
     """
     level, sentence = EVENTS[event]
     if logger.isEnabledFor(level):
-        # Names and messages come from outside: they must not end the line.
+        # Names and messages come from outside and must not contain line breaks.
         facts = {name: _inert(fact) for name, fact in facts.items()}
-        # An empty dict among the arguments would be one argument too many for its sentence.
+        # An empty dict would be one argument too many for the message.
         arguments = (facts,) if facts else ()
         logger.log(level, sentence, *arguments, exc_info=event == "loop_error")
 
@@ -180,28 +180,28 @@ def _inert(fact: object) -> object:
 
 
 class _Lines(logging.Formatter):
-    """One line an event; the lines of a traceback are indented, so that none looks like one."""
+    """Formatter with one line per event; traceback lines are indented to tell them apart."""
 
     def formatException(self, info: Any) -> str:
         return textwrap.indent(visible(super().formatException(info), lines=True), "    ")
 
 
 def stderr_handler(fd: int = 2) -> OutletHandler:
-    """The command's handler: time, level and sentence on standard error. It never waits."""
+    """Return the command's handler: time, level and message on standard error; never blocks."""
     handler = OutletHandler(fd)
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
     return handler
 
 
 def to_stderr(level: int) -> None:
-    """Show the engine's events on standard error; for the command only."""
+    """Log events to standard error; for the command line only."""
     logger.addHandler(stderr_handler())
     logger.setLevel(level)
     logger.propagate = False
 
 
 def write_out() -> None:
-    """Write lines that found no room before."""
+    """Write the lines that were buffered."""
     for handler in logger.handlers:
         if isinstance(handler, OutletHandler):
             handler.write_out()

@@ -1,6 +1,6 @@
-"""Reason codes: why a run ended or a task has its status, as data, with the English of each.
+"""Reason codes: why a run ended or a task has its status, as data, with the English text of each.
 
-A `Reason` is made where something is decided. Its text goes into the column ``reason``, its code
+A `Reason` is created where the decision is made. Its text goes into the column ``reason``, its code
 into ``reason_code``. Logic compares codes and never reads the text. Rows of older versions have no
 code.
 """
@@ -56,7 +56,7 @@ class ReasonCode(str, Enum):
 
 
 _C = ReasonCode
-#: The English of each code; a value stands in braces.
+#: The English template of each code, with values in braces.
 TEMPLATES: Mapping[ReasonCode, str] = {
     _C.RAISED: "{error}",
     _C.TIMEOUT: "took longer than {seconds} s",
@@ -92,7 +92,7 @@ TEMPLATES: Mapping[ReasonCode, str] = {
 
 
 class Reason(Sentence):
-    """English text with the code and the values it was made from.
+    """English text with its code and values.
 
     >>> reason = Reason(ReasonCode.WORKER_DIED, worker="web1#7")
     >>> reason, reason.code
@@ -112,7 +112,7 @@ class Reason(Sentence):
 
 
 class WrittenReason(str):
-    """A reason that another process has put into words, with its code.
+    """A reason formatted by another process, with its code.
 
     >>> WrittenReason("ValueError: 3", "raised").code
     'raised'
@@ -130,7 +130,7 @@ class WrittenReason(str):
 
 
 def _known(code: object) -> str | None:
-    """The code, where there is such a code."""
+    """Return the code if it exists, else None."""
     try:
         return ReasonCode(code).value
     except ValueError:
@@ -138,9 +138,10 @@ def _known(code: object) -> str | None:
 
 
 def stored_reason(reason: str | None, code: object) -> str | None:
-    """A reason as it stands in a row, so that it can be said in another language: for looks only.
+    """Parse the reason of a row, so that it can be translated; for display only.
 
-    Text that is not what its code's template gives (cut, or of another version) stays as it is.
+    Text that does not match the template of its code (cut, or of another version) is returned
+    unchanged.
 
     >>> stored_reason("its worker web1#7 died", "worker_died").values
     {'worker': 'web1#7'}
@@ -160,18 +161,18 @@ def _pattern(code: ReasonCode) -> re.Pattern[str]:
 
 
 def code_of(reason: str | None) -> str | None:
-    """The code of a reason; None for plain text."""
+    """Return the code of a reason; None for plain text."""
     code = getattr(reason, "code", None)
     return code if isinstance(code, str) else None
 
 
 def reason_columns(reason: str | None) -> dict[str, str | None]:
-    """The columns ``reason`` and ``reason_code`` of a task or a run."""
+    """Return the columns ``reason`` and ``reason_code`` of a task or a run."""
     return {"reason": short(reason), "reason_code": code_of(reason)}
 
 
 def short(reason: str | None) -> str | None:
-    """A reason cut to what its column holds."""
+    """Cut a reason to the length of its column."""
     if reason is None or len(reason) <= REASON_LIMIT:
         return None if reason is None else str(reason)
     return reason[: REASON_LIMIT - 3] + "..."

@@ -1,8 +1,8 @@
-"""Hide arguments of a task that are secret: passwords, tokens, whatever `secret` names.
+"""Hide the secret arguments of a task, such as passwords and tokens.
 
-Hiding belongs to the parameter of the function: it is hidden by place and by name alike. This
-module reads the list in ``scheduler_task.secret``, resolves it against the function's signature,
-and puts dots in place of values. It never changes what a task is given, only what is shown of it.
+A secret is a parameter of the function: it is hidden whether given by position or by name. This
+module reads the list in ``scheduler_task.secret``, resolves it against the signature of the
+function, and replaces values by dots. It never changes the arguments of a task, only what is shown.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from plugin_scheduler.core.registry import signature_of
 
 HIDDEN = "••••••"
 EXAMPLE = '["password", 1]'
-NOWHERE = -1  # behind a name: it has no place; behind a place: it has no name
+NOWHERE = -1  # after a name: the name has no place; after a place: the place has no name
 
-#: A name, or the place of a positional argument, counted from 0.
+#: The name of an argument, or the place of a positional argument, counted from 0.
 Place = str | int
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -29,10 +29,11 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 
 class Mark(NamedTuple):
-    """One secret parameter: its name and its place. None means unknown; ``""`` and `NOWHERE` mean
-    that it can be given by place only, or by name only.
+    """A secret parameter: its name and its place.
 
-    In the list a place behind a name is that name's place; any other one is a mark of its own.
+    None means unknown. The name ``""`` means that the parameter can be given by place only, the
+    place `NOWHERE` that it can be given by name only. In the list, a place after a name is the
+    place of that name; any other place is a separate mark.
     """
 
     name: str | None
@@ -44,7 +45,7 @@ class Mark(NamedTuple):
 
 
 def marks(places: Sequence[Place]) -> list[Mark]:
-    """The secret parameters that a list means.
+    """Parse a list into secret parameters.
 
     >>> marks(["password", 1, "token", -1, "key"])[0]
     Mark(name='password', place=1)
@@ -64,7 +65,7 @@ def marks(places: Sequence[Place]) -> list[Mark]:
 
 
 def as_list(found: Iterable[Mark]) -> list[Place]:
-    """The list of these marks; a name or a place whose other half is known is not repeated."""
+    """Return the list of these marks, without names and places that are part of a whole mark."""
     every = list(dict.fromkeys(found))
     names = {one.name for one in every if one.name and one.place not in (None, NOWHERE)}
     places = {one.place for one in every if one.name}
@@ -81,12 +82,12 @@ def as_list(found: Iterable[Mark]) -> list[Place]:
 
 
 def joined(lists: Iterable[Sequence[Place]]) -> list[Place]:
-    """One list with the marks of several: a place stays the place of its own name."""
+    """Merge the marks of several lists; each place stays the place of its own name."""
     return as_list(mark for places in lists for mark in marks(places))
 
 
 def listed(given: Any) -> list[Place]:
-    """Names and places as a list, from one or from its JSON; BadTask where it is none.
+    """Return names and places as a list, from a list or its JSON; raises `BadTask` otherwise.
 
     >>> listed('["password", 1]')
     ['password', 1]
@@ -119,7 +120,7 @@ def _check(place: Any) -> None:
     if isinstance(place, str) and place:
         return
     if not isinstance(place, int) or isinstance(place, bool):
-        what = type(place).__name__  # never the value: it may be the secret itself
+        what = type(place).__name__  # never the value, which may be the secret itself
         raise BadTask(
             Sentence("has {what}, neither the name nor the place of an argument", what=what)
         )
@@ -134,8 +135,11 @@ def resolved(
     pargs: Sequence[Any],
     pvars: Mapping[str, Any],
 ) -> list[Place]:
-    """The list with the place of each name and the name of each place, so that a parameter is
-    hidden in whichever way it is given. BadTask for what the function does not have."""
+    """Complete the list with the place of each name and the name of each place.
+
+    A parameter is then hidden whether given by place or by name. Raises `BadTask` for a parameter
+    that the function does not have.
+    """
     parameters = _parameters(function)
     if parameters is None:
         _check_unknown(secret, name, pargs, pvars)
@@ -153,7 +157,7 @@ def _parameters(function: Callable[..., Any] | None) -> list[inspect.Parameter] 
 def _check_unknown(
     secret: Sequence[Place], function: str, pargs: Sequence[Any], pvars: Mapping[str, Any]
 ) -> None:
-    """Of a function that is not here only its caller knows the places."""
+    """Check the list for a function that is not known here: its caller must give the places."""
     unnamed = [one.name for one in marks(secret) if one.place is None and one.name not in pvars]
     if pargs and unnamed:
         raise BadTask(
@@ -167,7 +171,7 @@ def _check_unknown(
 
 
 class _Signature:
-    """The parameters of a function, asked for what a name or a place means."""
+    """The parameters of a function; finds the marks of a name or a place."""
 
     def __init__(self, function: str, parameters: Sequence[inspect.Parameter]) -> None:
         self._function = function
@@ -211,13 +215,13 @@ class _Signature:
                     number=len(self._by_place),
                 )
             )
-        # A wrapper that takes everything may hand it on to a function that has a name for it.
+        # A wrapper with *args and **kwargs may pass it to a function that has a name for it.
         return Mark(None if self._takes_names else "", place)
 
     def _of_other(
         self, name: str, pargs: Sequence[Any], pvars: Mapping[str, Any]
     ) -> Iterator[Mark]:
-        """A name that the function only gathers: as for a place, a wrapper may know more of it."""
+        """Yield marks for a name in ``**kwargs``: a wrapped function may have a place for it."""
         if not self._takes_names:
             raise BadTask(_unknown(name, self._function, list(self._kinds)))
         yield Mark(name, NOWHERE)
@@ -247,7 +251,7 @@ def _unknown(one: str, function: str, names: list[str]) -> Sentence:
 
 
 def masked(args: str, pvars: str, secret: Any) -> tuple[str, str]:
-    """The JSON of both, with dots in place of what is secret; still JSON."""
+    """Return the JSON of both, with dots instead of secret values; the result is valid JSON."""
     if not secret:
         return args, pvars
     by_place, by_name = _read(args, list), _read(pvars, dict)
@@ -260,11 +264,11 @@ def masked(args: str, pvars: str, secret: Any) -> tuple[str, str]:
 def hidden(
     secret: Sequence[Place] | None, pargs: Sequence[Any], pvars: Mapping[str, Any]
 ) -> tuple[set[int], set[str]]:
-    """The places and names of the arguments that are not shown.
+    """Return the places and names of the arguments that are not shown.
 
-    A name without a place that was not given by name may be any of them, and a place without a name
-    that was not given by place may stand under any name: then all of these are hidden. So is
-    everything where ``secret`` is None: a list that cannot be read.
+    If a name without a known place is not among the named arguments, all arguments are hidden. If a
+    place without a known name is not among the positional arguments, all named arguments are
+    hidden. If ``secret`` is None, which stands for an unreadable list, everything is hidden.
     """
     if secret is None:
         return set(range(len(pargs))), set(pvars)
@@ -284,8 +288,11 @@ def carried(
     pargs: Sequence[Any],
     pvars: Mapping[str, Any],
 ) -> list[Place]:
-    """What is secret in a call that has arguments of ``task``, a row's columns: what the task calls
-    secret, and what is hidden of it now. Every argument where that does not fit the function."""
+    """Return the secret arguments of a call that takes over arguments of ``task``, a row's columns.
+
+    These are the arguments that the task lists as secret, and those hidden in it now. If they do
+    not fit the function, every argument is secret.
+    """
     own = _believed(task.get("secret"))
     try:
         if own is None:
@@ -297,7 +304,7 @@ def carried(
 
 
 def explicit(secret: Sequence[Place], args: Any, pvars: Any) -> list[Place]:
-    """Each argument that the list hides, by its own place or name."""
+    """Return each argument that the list hides, by its own place or name."""
     by_place, by_name = _read(args, list), _read(pvars, dict)
     places, names = hidden(secret, by_place, by_name)
     return as_list(_marks_at(places & set(range(len(by_place))), names & by_name.keys()))
@@ -309,7 +316,7 @@ def _marks_at(places: Iterable[int], names: Iterable[str]) -> list[Mark]:
 
 
 def _believed(secret: Any) -> list[Place] | None:
-    """None where nobody can tell what is meant: then everything is secret."""
+    """Return the list; None for an unreadable one: then everything is secret."""
     try:
         return listed(secret)
     except BadTask:
@@ -317,7 +324,7 @@ def _believed(secret: Any) -> list[Place] | None:
 
 
 def _read(text: str, kind: Any) -> Any:
-    """The value behind the JSON; of what cannot be read nothing is shown at all."""
+    """Decode the JSON; return dots for a value that cannot be read."""
     try:
         found = json.loads(text or "null") or kind()
     except (ValueError, RecursionError):
@@ -328,9 +335,10 @@ def _read(text: str, kind: Any) -> Any:
 
 
 def unmasked(value: Any, before: Any, filled: list[Place] | None = None) -> Any:
-    """Arguments with the secrets that a form showed as dots, and got back as dots: ``before`` is
-    what the task has. BadTask for dots behind which there is nothing. ``filled`` gets the places
-    and names where dots stood.
+    """Replace the dots that a form sent back by the secret values of the task, ``before``.
+
+    The places and names of the dots are added to ``filled``. Raises `BadTask` for dots without a
+    value.
 
     >>> unmasked(["ann", "••••••"], ["bob", "hunter2"])
     ['ann', 'hunter2']

@@ -1,8 +1,7 @@
-"""Which functions may run: only those that the app meant as tasks.
+"""Registry of the functions that may run as tasks.
 
-Holds the names of tasks and the functions behind them, and `Home`, by which a host knows a
-scheduler when it meets one in an app. A name is never evaluated: it is looked up in a dict, or
-refused.
+Maps the names of tasks to functions. Also contains `Home`, by which a loader recognizes a scheduler
+in an app. A name is never evaluated: it is looked up in a dict, or refused.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from plugin_scheduler.core.errors import BadTask, ConfigError, NotFound
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.spelling import did_you_mean
 
-WRAPPERS = 50  # decorators around one function; of more there is no end
-#: Modules of an app whose public functions are tasks, besides the one that makes the scheduler.
+WRAPPERS = 50  # decorators around one function; more are taken for an endless chain
+#: Modules of an app whose public functions are tasks, besides the module with the scheduler.
 MODEL_MODULES = ("models", "tasks")
 
 
 class Catalog:
     """The tasks of one scheduler.
 
-    ``tasks`` is a dict of name to function, as in web2py; with None the public functions of the
-    namespace that made the scheduler, and of its app's models, are the tasks. An empty dict is for
-    programs that only queue: they know no names, so any name is taken.
+    ``tasks`` maps names to functions, as in web2py. With None, the tasks are the public functions
+    of the namespace that created the scheduler, and of its app's models. An empty dict is for
+    programs that only queue tasks: they know no names, so any name is accepted.
     """
 
     def __init__(self, tasks: Mapping[str, Callable[..., Any]] | None, namespace: dict[str, Any]):
@@ -42,8 +41,10 @@ class Catalog:
         self._calls: dict[str, tuple[Any, Call]] = {}
 
     def add(self, name: str, function: Callable[..., Any], defaults: Mapping[str, Any]) -> None:
-        """Register a decorated function with the columns it is queued with by default.
-        ConfigError where it cannot be a task."""
+        """Register a decorated function with the default columns of its tasks.
+
+        Raises `ConfigError` if the function cannot be a task.
+        """
         check_task(name, function)
         known = {**self._given, **self._decorated}.get(name)
         if known is not None and not _are_equal(known, function):
@@ -55,24 +56,24 @@ class Catalog:
 
     @property
     def module(self) -> str:
-        """The name of the module that made the scheduler."""
+        """The name of the module that created the scheduler."""
         return str(self._namespace.get("__name__", ""))
 
     def defaults(self, name: str) -> dict[str, Any]:
-        """Columns given to the decorator; an empty dict for other functions."""
+        """Return the columns given to the decorator; an empty dict for other functions."""
         return dict(self._defaults.get(name, {}))
 
     def functions(self) -> dict[str, Callable[..., Any]]:
-        """Every task by its name, as things stand now."""
+        """Return the current tasks by name."""
         found = self._search() if self._searches and not self._decorated else {}
         return {**found, **self._given, **self._decorated}
 
     def names(self) -> list[str]:
-        """The names that can be queued, sorted."""
+        """Return the names of the tasks, sorted."""
         return sorted(self.functions())
 
     def find(self, name: str) -> Callable[..., Any]:
-        """The function of that name; NotFound lists the known ones."""
+        """Return the function of a name; raises `NotFound`, which lists the known names."""
         functions = self.functions()
         if name not in functions:
             known = ", ".join(sorted(functions)) or "none"
@@ -83,8 +84,10 @@ class Catalog:
         return functions[name]
 
     def name_of(self, function: Callable[..., Any] | str) -> str:
-        """The name a function is queued by: the one it is registered under, else its own. BadTask
-        where another function has that name, or where it has none to be found by."""
+        """Return the task name of a function: the registered name, else its own name.
+
+        Raises `BadTask` if another function has that name, or if the function has no usable name.
+        """
         if isinstance(function, str):
             return function
         functions = self.functions()
@@ -104,7 +107,7 @@ class Catalog:
         return name
 
     def call(self, name: str) -> Call | None:
-        """What the function of that name takes; None where nobody knows it."""
+        """Return the call signature of the function of that name; None for an unknown name."""
         function = self.functions().get(name)
         if function is None:
             return None
@@ -134,7 +137,7 @@ class Catalog:
 
 
 def public_functions(namespace: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
-    """Functions defined in a namespace, not imported into it, whose names do not begin with _."""
+    """Return the functions defined (not imported) in a namespace, without private names."""
     home = namespace.get("__name__")
     return {
         name: value
@@ -147,14 +150,14 @@ def public_functions(namespace: Mapping[str, Any]) -> dict[str, Callable[..., An
     }
 
 
-# -- one function ------------------------------------------------------------------------------
+# -- inspect a function ------------------------------------------------------------------------
 
 
 class Call:
-    """What a function can be called with, as Python's own binding of arguments has it."""
+    """The arguments that a function accepts, by the rules of Python's argument binding."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        # Not what a decorator wraps: it may add arguments to the call, or take some away.
+        # Not the wrapped function: a decorator may add or remove arguments.
         self._signature = signature_of(function, follow_wrapped=False)
         parameters = list(self._signature.parameters.values()) if self._signature else []
         by_place = [one for one in parameters if one.kind in _BY_PLACE]
@@ -164,11 +167,11 @@ class Call:
         self._most = len(by_place)
         if any(one.kind is one.VAR_POSITIONAL for one in parameters):
             self._most = sys.maxsize
-        #: Those that it cannot be called without, and that are given by name alone.
+        #: Required keyword-only arguments.
         self._named = [repr(one.name) for one in by_name if one.default is one.empty]
 
     def misfit(self, pargs: Sequence[Any], pvars: Mapping[str, Any]) -> tuple[str, str] | None:
-        """Which of "args" and "vars" is wrong, and why in Python's words; None where they fit."""
+        """Return "args" or "vars", whichever is wrong, and Python's message; None if both fit."""
         if self._signature is None:
             return None
         if not pvars and not self._named and self._least <= len(pargs) <= self._most:
@@ -188,35 +191,37 @@ _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_
 def signature_of(
     function: Callable[..., Any] | None, follow_wrapped: bool = True
 ) -> inspect.Signature | None:
-    """What a function says that it takes; None where it does not tell, as some that are written in
-    C, and proxies of functions elsewhere."""
+    """Return the signature of a function; None if it has none.
+
+    Some functions written in C and proxies of remote functions have no signature.
+    """
     if function is None:
         return None
     try:
         follows = follow_wrapped and _innermost(function) is not None
         return inspect.signature(function, follow_wrapped=follows)
-    except Exception:  # whatever a proxy answers to questions about it
+    except Exception:  # a proxy may raise anything
         return None
 
 
 def unwrapped(function: Any) -> Any:
-    """What decorators have wrapped, innermost; the function itself where that has no end."""
+    """Return the innermost wrapped function; the function itself if the chain does not end."""
     inner = _innermost(function)
     return function if inner is None else inner
 
 
 def _innermost(function: Any) -> Any:
-    """None where there is no end: some proxies have an attribute of whatever name."""
+    """Return None if the chain does not end: some proxies have every attribute."""
     for _ in range(WRAPPERS):
         try:
             function = function.__wrapped__
-        except Exception:  # no attribute, or whatever a proxy answers to questions about it
+        except Exception:  # no attribute, or any error of a proxy
             return function
     return None
 
 
 def check_task(name: Any, function: Any) -> None:
-    """ConfigError where something cannot be a task under that name."""
+    """Raise `ConfigError` if a function cannot be a task under that name."""
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"tasks: {name!r} is no name of a task; write a text")
     check_callable(function)
@@ -230,7 +235,7 @@ def check_task(name: Any, function: Any) -> None:
 
 
 def check_callable(function: Any) -> None:
-    """ConfigError where something is no function, nor like one."""
+    """Raise `ConfigError` for an object that is not callable."""
     if not callable(function):
         raise ConfigError(f"{function!r:.40} cannot be a task: it is no function")
 
@@ -245,7 +250,7 @@ def _generates(function: Any) -> str | None:
 
 
 def described(function: Any) -> str:
-    """A function as people know it: module and name.
+    """Describe a function by module and name.
 
     >>> described(check_task)
     'plugin_scheduler.core.registry.check_task'
@@ -264,13 +269,13 @@ def described(function: Any) -> str:
 def _word(function: Any, name: str) -> str:
     try:
         word = getattr(function, name, "")
-    except Exception:  # whatever a proxy answers to questions about it
+    except Exception:  # a proxy may raise anything
         return ""
     return word if isinstance(word, str) else ""
 
 
 def _are_equal(known: Any, function: Any) -> bool:
-    """Bound methods are equal, and yet made anew each time; so are partials of the same."""
+    """Compare by value: bound methods and partials are new objects at each access."""
     if known is function:
         return True
     if type(known) is not type(function):
@@ -282,14 +287,18 @@ def _are_equal(known: Any, function: Any) -> bool:
 
 
 def _are_versions(known: Any, function: Any) -> bool:
-    """One function of a module, before and after the module was loaded again, or with and without
-    its decorators."""
+    """Return True for two versions of one function of a module.
+
+    The module may have been reloaded, or one version may have no decorators.
+    """
     return _home_of(known) is not None and _home_of(known) == _home_of(function)
 
 
 def _home_of(function: Any) -> tuple[str, str] | None:
-    """Module and name, where these mean one function; those made inside of another, and methods
-    of objects, are several with one name."""
+    """Return module and name if they identify one function, else None.
+
+    Functions defined inside another function, and methods of objects, share one name.
+    """
     if not (inspect.isroutine(function) or isinstance(function, type)):
         return None
     if inspect.ismethod(function) and not isinstance(function.__self__, type):
@@ -299,7 +308,7 @@ def _home_of(function: Any) -> tuple[str, str] | None:
 
 
 class Home:
-    """What a host looks for in an app: a database, settings and a catalog of tasks."""
+    """The object that a loader looks for in an app: a database, settings and a task catalog."""
 
     db: Any
     settings: Settings
@@ -308,7 +317,7 @@ class Home:
 
 
 def homes_in(modules: Iterable[ModuleType]) -> dict[str, Home]:
-    """Every scheduler that modules hold, by the first name that one is found under."""
+    """Return every scheduler in the modules, by the first name under which it is found."""
     found: dict[int, tuple[str, Home]] = {}
     for module in modules:
         for name, value in list(vars(module).items()):

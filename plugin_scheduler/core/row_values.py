@@ -1,7 +1,7 @@
-"""Read single values of rows that may have been written by hand.
+"""Read single values of rows that may have been edited by hand.
 
-Each function takes whatever a database gave for a column and answers with a value of the right
-type, so that one odd row cannot break the page of all the others.
+Each function accepts any value from a column and returns a value of the right type, so that one
+invalid row cannot break a whole page.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import math
 from datetime import datetime
 from typing import Any
 
-LARGEST = 2**63 - 1  # what a database takes as a whole number
-MOST = 10**15  # seconds, bytes or whatever is counted
+LARGEST = 2**63 - 1  # the largest integer that a database accepts
+MOST = 10**15  # the largest plausible number of seconds, bytes or other units
 
 
 def text(value: Any) -> str | None:
-    """Text; bytes as far as they are letters.
+    """Return text; undecodable bytes are replaced.
 
     >>> text(b"caf\\xff"), text(7), text(None)
     ('caf\\ufffd', '7', None)
@@ -29,7 +29,7 @@ def text(value: Any) -> str | None:
 
 
 def number(value: Any, default: float = 0.0) -> float:
-    """A number of a size that something can have; the default for anything else.
+    """Return a number of plausible size (at most `MOST`); the default for anything else.
 
     >>> number(2.5), number("x"), number(1e300), number(float("nan"))
     (2.5, 0.0, 0.0, 0.0)
@@ -40,7 +40,7 @@ def number(value: Any, default: float = 0.0) -> float:
 
 
 def whole(value: Any, default: int = 0) -> int:
-    """A whole number that a database can hold; the default for anything else.
+    """Return an integer that a database can store; the default for anything else.
 
     >>> whole(3.0), whole("3"), whole(float("inf")), whole(10**400)
     (3, 0, 0, 0)
@@ -51,7 +51,7 @@ def whole(value: Any, default: int = 0) -> int:
 
 
 def moment(value: Any) -> datetime | None:
-    """A time, or None for what is none."""
+    """Return a naive datetime, or None for an invalid value."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -61,12 +61,12 @@ def moment(value: Any) -> datetime | None:
 
 
 def items(value: Any) -> list[Any]:
-    """A list; an empty one for anything else."""
+    """Return a list; an empty list for anything else."""
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
 def plain(value: Any) -> Any:
-    """A value from JSON as every reader of JSON knows it: NaN and infinite numbers as words.
+    """Return a JSON value with NaN and infinite numbers as text; None if it cannot be encoded.
 
     >>> plain([1, float("nan")]), plain({"a": float("inf")})
     ([1, 'NaN'], {'a': 'Infinity'})

@@ -1,7 +1,7 @@
-"""Which arguments does a function take? Names, kinds, defaults and help, by looking at it.
+"""Inspect the arguments of a function: names, kinds, defaults and help texts, for a form.
 
-I own what a signature, its hints and its docstring tell to somebody who fills in a form. I call
-docstring-parser. I never call the function, and never fail: what I cannot tell is of any kind.
+The information comes from the signature, the type hints and the docstring. The function is never
+called, and inspection never fails: an argument that cannot be understood is of kind "any".
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from plugin_scheduler.core.registry import signature_of, unwrapped
 
 
 class ArgumentKind:
-    """How an argument is asked for."""
+    """The kinds of form fields for an argument."""
 
     INT, FLOAT, DECIMAL, BOOL = "int", "float", "decimal", "bool"
     TEXT, LONG_TEXT, CHOICE = "text", "long text", "choice"
     DATE, DATETIME, TIME = "date", "datetime", "time"
     LIST, DICT = "list", "dict"  # as JSON
-    ANY = "any"  # JSON where it can be read as JSON, text otherwise
+    ANY = "any"  # JSON if the text is valid JSON, otherwise text
 
 
 _KINDS: dict[Any, str] = {
@@ -46,10 +46,10 @@ _KINDS: dict[Any, str] = {
     datetime.date: ArgumentKind.DATE,
     datetime.time: ArgumentKind.TIME,
 }
-#: What hints say where they cannot be resolved.
+#: Type names, for hints that cannot be resolved.
 _WORDS = {kind.__name__: kind for kind in (*_KINDS, list, dict, tuple, set)}
 _WORDS |= {f"datetime.{one}": _WORDS[one] for one in ("datetime", "date", "time")}
-#: Texts that are rarely one line.
+#: Names of arguments whose texts usually have several lines.
 _LONG = {"text", "body", "message", "html", "content", "description", "notes", "query", "sql"}
 _NOTHING = type(None)
 ABSENT: Any = inspect.Parameter.empty
@@ -57,14 +57,14 @@ ABSENT: Any = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument: how it is asked for, and what happens without it."""
+    """An argument: its form field, and its default."""
 
     name: str
     kind: str = ArgumentKind.ANY
     required: bool = True
-    nullable: bool = False  # None is good for it
+    nullable: bool = False  # None is allowed
     default: Any = ABSENT
-    choices: tuple[tuple[str, Any], ...] = ()  # what is shown, and what is given
+    choices: tuple[tuple[str, Any], ...] = ()  # the text shown, and the value passed
     help: str = ""
     by_place_only: bool = False
     by_name_only: bool = False
@@ -76,7 +76,7 @@ class Argument:
 
 
 def arguments_of(function: Callable[..., Any]) -> list[Argument]:
-    """The arguments in their order; none where the function does not tell.
+    """Return the arguments in order; none if the function has no signature.
 
     >>> def add(a: int, b: int = 1): ...
     >>> [(one.name, one.kind, one.required) for one in arguments_of(add)]
@@ -91,13 +91,13 @@ def arguments_of(function: Callable[..., Any]) -> list[Argument]:
 
 
 def summary_of(function: Callable[..., Any]) -> str:
-    """The first sentence of its docstring, on one line."""
+    """Return the first paragraph of the docstring, on one line."""
     lines = (inspect.getdoc(function) or "").split("\n\n")[0]
     return " ".join(lines.split())
 
 
 def _helps(function: Callable[..., Any]) -> dict[str, str]:
-    """What the docstring says of each argument, in whichever of the usual styles."""
+    """Return the help text of each argument from the docstring, in any common style."""
     try:
         parsed = docstring_parser.parse(inspect.getdoc(function) or "")
     except docstring_parser.ParseError:
@@ -129,7 +129,7 @@ def _argument(parameter: inspect.Parameter, hints: Hints, text: str) -> Argument
 
 
 class Hints:
-    """A function's type hints, each resolved by itself: one that cannot be spoils no other."""
+    """The type hints of a function, resolved one by one, so that one failure affects no other."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         plain = unwrapped(function)
@@ -138,7 +138,7 @@ class Hints:
         self._names = names if isinstance(names, dict) else {}
 
     def of(self, parameter: inspect.Parameter) -> Any:
-        """The type that is hinted at; `ABSENT` where there is none, or where nobody knows it."""
+        """Return the hinted type; `ABSENT` for a missing or unknown hint."""
         hint = parameter.annotation
         if hint is ABSENT:
             return ABSENT
@@ -146,7 +146,7 @@ class Hints:
         try:
             found = typing.get_type_hints(holder, dict(self._names), include_extras=True)
             return found[parameter.name]
-        except Exception:  # whatever a name means to somebody else's code
+        except Exception:  # resolving a hint runs foreign code, which may raise anything
             return self._by_words(hint)
 
     def _by_words(self, hint: Any) -> Any:
@@ -160,7 +160,7 @@ class Hints:
 
 
 def _of_hint(one: Argument, hint: Any) -> Argument:
-    """The argument with what its hint tells; where there is none its default tells something."""
+    """Complete the argument from its hint, or from the type of its default."""
     if hint is ABSENT or hint is Any or hint is object:
         return _of_default(one) if hint is ABSENT else one
     if typing.get_origin(hint) is typing.Annotated:

@@ -1,4 +1,4 @@
-"""Find the known word that a misspelled one was meant to be."""
+"""Suggest a known word for a misspelled one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is spelled most like this one; upper and lower case are the same.
+    """Return the most similar known word, ignoring case; None if no word is similar.
 
     >>> nearest("compelted", ["QUEUED", "COMPLETED"])
     'COMPLETED'
@@ -18,7 +18,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word; empty where nothing is near.
+    """Return the end of a message about an unknown word; empty if no word is similar.
 
     >>> did_you_mean("stauts", ["status", "stop"])
     '; did you mean status?'

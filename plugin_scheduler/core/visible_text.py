@@ -1,8 +1,8 @@
-"""Show text that came from outside on one line, exactly as it is.
+"""Escape text from outside, so that it can be shown on one line.
 
-Escapes what would act on a reader's screen instead of being read: control characters (a line feed
-forges a line of a log, ESC commands a terminal), directional overrides (they reverse what follows),
-and separators and surrogates that not every output takes.
+Escapes characters that act on the screen: control characters (a line feed forges a log line, ESC
+starts a terminal command), directional overrides (they reverse the following text), and separators
+and surrogates that not every output accepts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
 def visible(text: str, lines: bool = False) -> str:
-    """The text with such characters written as escapes; with ``lines`` line feeds and tabs stay.
+    """Return the text with such characters escaped; with ``lines``, line feeds and tabs stay.
 
     >>> print(visible("paid\\n2026-01-01 ERROR \\x1b[2J\\u202egpj.exe"))
     paid\\n2026-01-01 ERROR \\x1b[2J\\u202egpj.exe

@@ -1,7 +1,7 @@
-"""Events of workers that the history keeps, and the English of each.
+"""Worker events that the history keeps, and the English text of each.
 
-An event is a row of ``scheduler_history``: ``who`` is `SCHEDULER`, ``did`` the kind of event and
-``detail`` has the values. Pages and the terminal make the sentence from these.
+An event is a row of ``scheduler_history``: ``who`` is `SCHEDULER`, ``did`` is the kind of event,
+``detail`` contains the values. Pages and the command line build the sentence from these.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class WorkerEvent(str, Enum):
     __str__ = str.__str__
 
 
-#: A worker is no more, and did not say why.
+#: Events of workers that ended without giving a reason.
 DEATHS = (WorkerEvent.DIED, WorkerEvent.SUCCEEDED, WorkerEvent.GONE)
 TEMPLATES: Mapping[WorkerEvent, str] = {
     WorkerEvent.STARTED: "started on {host}, process {pid}: groups {groups}, slots {slots}",
@@ -49,7 +49,7 @@ TEMPLATES: Mapping[WorkerEvent, str] = {
 
 
 def event_sentence(who: str, did: str, detail: Mapping[str, Any]) -> Sentence | None:
-    """What happened, in words; None for what a person did, and for events of other versions.
+    """Describe an event; None for the action of a person, and for events of other versions.
 
     >>> event_sentence("scheduler", "worker_left", {"why": "SIGTERM"})
     'left: SIGTERM'
