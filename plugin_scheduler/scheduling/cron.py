@@ -1,14 +1,14 @@
-"""Which minute next? Cron lines in web2py's grammar.
+"""Parse cron lines in web2py's grammar and compute their run times.
 
-I own reading a cron line: its five fields, its ``@`` forms and the sentence that says what is
-wrong with it. I call the library cronsim for all calendar arithmetic, and ``clock`` for the one
-default of ``CronParser``. I never search for a date myself, and whether a line is valid never
-depends on today.
+This module parses the five fields and the ``@`` forms, and creates the error messages. The library
+cronsim does all calendar arithmetic. The clock is read only for the default of ``CronParser``:
+whether a line is valid never depends on the current date.
 
 The grammar is ``minute hour day-of-month month weekday``: ``*``, lists, ranges, steps (``*/5``,
 ``1-10/2``, and ``5/15`` from 5 to the end of the field), names of months and weekdays, weekday 7
-for Sunday, ``L`` for the last day of the month; names, ``L`` and ``@`` forms in any case. When
-day of month and weekday are both restricted, either is enough; only a bare ``*`` leaves one open.
+for Sunday, ``L`` for the last day of the month. Names, ``L`` and ``@`` forms are case-insensitive.
+When day of month and weekday are both restricted, a day that matches either is enough; only a bare
+``*`` leaves a field unrestricted.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PART = re.compile(r"(\*|[0-9a-z]{1,9})(?:-([0-9a-z]{1,9}))?(?:/([0-9]{1,9}))?",
 
 @dataclass(frozen=True)
 class _Field:
-    """One of the five fields: its name in messages, its ends and the names it knows."""
+    """One of the five fields: its name in messages, its range and its value names."""
 
     name: Sentence
     low: int
@@ -55,7 +55,7 @@ class _Field:
     last_day: bool = False
 
     def values(self, text: str) -> set[str]:
-        """Every value the field's text means, as cronsim reads it."""
+        """Return every value of the field's text, in the notation of cronsim."""
         found: set[str] = set()
         for part in text.split(","):
             is_last = self.last_day and part.lower() == "l"
@@ -81,7 +81,7 @@ class _Field:
         if last is None:
             return start, start if step is None else self.high
         end = self._number(last)
-        # A week may be written to end on Sunday: sat-sun is 6-7, not 6-0.
+        # A range of weekdays may end on Sunday: sat-sun is 6-7, not 6-0.
         if last.lower() == "sun" and start > 0:
             end = 7
         if end < start:
@@ -141,12 +141,12 @@ def _split(cronline: str) -> list[str]:
 
 
 def _spell_out(field: _Field, text: str) -> str:
-    """The same field in the words of the library.
+    """Convert a field to the notation of cronsim.
 
-    Ranges and steps become plain lists for two reasons: the library takes any day field that
-    begins with a star for open, web2py only a bare one; and it reads ``5-5/2`` as ``5/2``.
-    Steps of minute and hour stay, because with an aware base the library tells jobs at fixed
-    times from intervals by them.
+    Ranges and steps become plain lists for two reasons. First, cronsim treats any day field that
+    begins with a star as unrestricted, web2py only a bare star. Second, cronsim reads ``5-5/2`` as
+    ``5/2``. Steps of minute and hour are kept, because cronsim uses them to tell intervals from
+    fixed times when the base is aware.
     """
     values = field.values(text)
     if "*" in text.split(","):
@@ -159,7 +159,7 @@ def _spell_out(field: _Field, text: str) -> str:
 def _never_comes(days: str, months: str) -> bool:
     if days == "*" or "L" in days:
         return False
-    # 2000 was a leap year: a line for 29 February is valid in every year.
+    # 2000 was a leap year, so a line for 29 February is valid in every year.
     every = range(1, 13) if months == "*" else map(int, months.split(","))
     return min(map(int, days.split(","))) > max(monthrange(2000, month)[1] for month in every)
 
@@ -170,7 +170,7 @@ def _normal_fields(texts: list[str]) -> list[str]:
         if fields[4] == "*":
             what = "day of month '{day}' never happens in month '{month}'"
             raise ValueError(Sentence(what, day=texts[2], month=texts[3]))
-        # Either day is enough and only the weekday ever comes; older cronsim refuses the pair.
+        # Only the weekday can match; older versions of cronsim refuse the pair.
         fields[2] = "*"
     return fields
 
@@ -185,9 +185,9 @@ def _normal(cronline: str) -> str:
 
 
 def fields(cronline: str) -> list[str]:
-    """Its five fields, as lists of numbers; only bare stars, and steps of minute and hour, stay.
+    """Return the five fields as lists of numbers.
 
-    Raises ``ValueError`` as ``CronParser`` does.
+    Bare stars, and steps of minute and hour, are kept. Raises ``ValueError`` like ``CronParser``.
 
     >>> fields("*/5 8-10 * jan mon")
     ['*/5', '10,8,9', '*', '1', '1']
@@ -197,9 +197,9 @@ def fields(cronline: str) -> list[str]:
 
 @lru_cache(maxsize=512)
 def days_and_minutes(cronline: str) -> tuple[str, tuple[int, ...]]:
-    """The days of a line, as a line for their midnights, and its minutes of such a day.
+    """Split a line into a cron line for the midnights of its days, and its minutes of a day.
 
-    So that somebody can count moments by days. Raises ``ValueError`` as ``CronParser`` does.
+    This allows counting run times by days. Raises ``ValueError`` like ``CronParser``.
 
     >>> days_and_minutes("*/30 9 * * 1-5")
     ('0 0 * * 1,2,3,4,5', (540, 570))
@@ -216,15 +216,15 @@ def _numbers(field: _Field, text: str) -> list[int]:
 
 
 class CronParser:
-    """The moments of a cron line, one after the other; web2py's name and web2py's use.
+    """Iterator over the times of a cron line, compatible with web2py's class of this name.
 
-    ``cronline`` is the text, ``base`` a naive datetime (default: the local time now). Every
-    moment is a datetime strictly after the one before, the first strictly after ``base``, with
-    no seconds. An aware ``base`` gives aware moments that follow Debian's rules when summer time
-    begins and ends.
+    ``cronline`` is the text, ``base`` a naive datetime (default: the current local time). Each time
+    is a datetime without seconds, strictly after the previous one; the first is strictly after
+    ``base``. An aware ``base`` gives aware datetimes that follow Debian's rules when DST begins and
+    ends.
 
-    Raises ``ValueError``, at once, with a sentence that names the field and the part that is
-    wrong. web2py's parser could refuse a correct line on the 29th to 31st; this one cannot.
+    The constructor raises ``ValueError`` with a message that names the invalid field and part.
+    web2py's parser may refuse a correct line on the 29th to 31st; this parser does not.
 
     >>> moments = CronParser("30 4 * 6 *", datetime(2026, 1, 31))
     >>> moments.next()
@@ -249,9 +249,9 @@ class CronParser:
 
 
 def next_after(cronline: str, base: datetime) -> datetime:
-    """The first moment of ``cronline`` strictly after ``base`` (naive datetime, no seconds).
+    """Return the first time of ``cronline`` strictly after ``base`` (naive, without seconds).
 
-    Raises ``ValueError`` as ``CronParser`` does.
+    Raises ``ValueError`` like ``CronParser``.
 
     >>> next_after("0 0 29 2 *", datetime(2026, 3, 1))
     datetime.datetime(2028, 2, 29, 0, 0)
@@ -260,7 +260,7 @@ def next_after(cronline: str, base: datetime) -> datetime:
 
 
 def check(cronline: str) -> Sentence | None:
-    """What is wrong with ``cronline``, as a sentence; None when it is valid.
+    """Return the error message for ``cronline``; None when the line is valid.
 
     >>> check("61 * * * *")
     "cron line '61 * * * *': minute '61' is not between 0 and 59"
@@ -274,10 +274,10 @@ def check(cronline: str) -> Sentence | None:
 
 
 class IS_CRONLINE(Validator):
-    """web2py's validator of cron lines, for ``requires`` of a pydal field.
+    """Validator of cron lines for ``requires`` of a pydal field, as in web2py.
 
-    Called with a value it returns ``(value, None)`` or ``(value, message)``; the message is the
-    sentence of ``check`` unless ``error_message`` is given.
+    A call with a value returns ``(value, None)`` or ``(value, message)``. The message comes from
+    ``check`` unless ``error_message`` is given.
 
     >>> IS_CRONLINE()("@daily")
     ('@daily', None)
@@ -287,7 +287,7 @@ class IS_CRONLINE(Validator):
         self.error_message = error_message
 
     def validate(self, value: Any, record_id: object = None) -> Any:
-        """The value itself; raises pydal's ``ValidationError`` when it is no cron line."""
+        """Return the value; raise pydal's ``ValidationError`` for an invalid cron line."""
         problem = check("" if value is None else str(value))
         if problem is not None:
             raise ValidationError(

@@ -1,7 +1,6 @@
-"""What does a cron line mean? The lines that people write, in words.
+"""Describe common cron lines in words.
 
-I own the wording. I call cron to read a line. A line that is too strange for one short sentence
-gets none: then the line itself says it best.
+A line that is too complex for a short sentence gets no description.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.scheduling import cron
 
-MOST = 6  # values that are listed
+MOST = 6  # values in one list
 
 WEEKDAYS = (
     Sentence("Sunday"),
@@ -38,7 +37,7 @@ Values = list[int]
 
 
 def in_words(cronline: str) -> Sentence | None:
-    """The meaning of a cron line; None for one that is wrong or would need a long sentence.
+    """Describe a cron line; None for an invalid line, or one that needs a long sentence.
 
     >>> in_words("0 3 * * mon-fri")
     'at 03:00 on weekdays'
@@ -59,7 +58,7 @@ def in_words(cronline: str) -> Sentence | None:
 
 
 def _values(text: str, size: int) -> Values:
-    """All of a field; of an open one, every value."""
+    """Return all values of a field."""
     if text == "*":
         return list(range(size))
     if text.startswith("*/"):
@@ -68,7 +67,10 @@ def _values(text: str, size: int) -> Values:
 
 
 def _step(values: Values, size: int) -> int | None:
-    """5 for 0, 5, 10, ... to the end, where that goes on evenly behind it."""
+    """Return the step of evenly spaced values, such as 5 for 0, 5, 10, ...; else None.
+
+    The step must divide the size of the field, so that the values stay even across its end.
+    """
     step = values[1] - values[0] if len(values) > 1 else 0
     even = step and size % step == 0 and values == list(range(0, size, step))
     return step if even else None
@@ -106,7 +108,7 @@ def _all_along(step: int, hours: Values) -> Sentence | None:
 
 
 def every_minutes(count: int) -> Sentence:
-    """``every 5 minutes``."""
+    """Describe a period in minutes, such as ``every 5 minutes``."""
     return Sentence("every minute" if count == 1 else "every {count} minutes", count=count)
 
 
@@ -119,7 +121,7 @@ def _each_hour(minutes: Values) -> Sentence | None:
 
 
 def _days(day: str, weekday: str) -> Sentence | str | None:
-    """ "" for every day."""
+    """Describe the days; "" for every day, None if the description would be too long."""
     parts = [
         words
         for text, words in ((day, _month_days(day)), (weekday, _week_days(weekday)))

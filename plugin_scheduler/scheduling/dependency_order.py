@@ -1,7 +1,6 @@
-"""What waits for what? The order of tasks that depend on each other.
+"""Order tasks that depend on each other, and detect dependency cycles.
 
-I own the ordering of edges and the finding of rings. I call the standard library's graphlib and
-the package's errors. I never read the database and never change a task.
+Does not access the database, and does not change tasks.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from plugin_scheduler.core.errors import DependencyCycle
 
 
 def order(edges: Iterable[tuple[int, int]]) -> list[set[int]]:
-    """Layers of task ids: those that wait for nothing, then those that wait only for them, ...
+    """Return layers of task ids: tasks without dependencies first, then tasks that depend on them.
 
     An edge is ``(task_parent, task_child)`` as in web2py's table: the parent WAITS FOR the child.
-    The result has the shape of web2py's ``JobGraph.validate``. A task that depends on itself is
-    taken as not depending, as in web2py. No edges give no layers.
+    The result has the format of web2py's ``JobGraph.validate``. A dependency of a task on itself is
+    ignored, as in web2py. Without edges the result is empty.
 
-    Raises ``DependencyCycle`` with the ring in its ``path``: web2py answered None to a ring, and
-    its tasks waited for ever without a hint.
+    Raises ``DependencyCycle`` with the cycle in its ``path``. web2py returns None instead, and the
+    tasks wait forever without an error message.
 
     >>> order([(3, 1), (3, 2), (2, 1)])
     [{1}, {2}, {3}]
@@ -32,7 +31,7 @@ def order(edges: Iterable[tuple[int, int]]) -> list[set[int]]:
     try:
         sorter.prepare()
     except CycleError as ring:
-        # graphlib lists a ring from the awaited to the waiting; our sentence reads the other way.
+        # graphlib lists a cycle from child to parent; the error message reads the other way.
         raise DependencyCycle(ring.args[1][::-1]) from None
     return list(_layers(sorter))
 

@@ -1,13 +1,12 @@
-"""What will run when? The runs that a task's schedule leads to, before they happen.
+"""Forecast the run times of tasks.
 
-I own the looking ahead: from a task as it stands to the instants at which it is due. I call
-recurrence and cron, so that what is foretold is what a worker will compute. I never read a clock or
-a database, and I count in large steps: a task for every second has 2,592,000 runs in a month, and
-to say so must not take as many steps.
+Uses recurrence and cron, so that the forecast equals what a worker will compute. Does not read a
+clock or a database. Runs are counted in large steps: a task for every second has 2,592,000 runs in
+a month, and counting them must not take as many steps.
 
-What is foretold is the plan: that every run succeeds, takes no time and begins when it is due. The
-times are naive, like the tables': the nights in which the clocks change are foretold as if they did
-not, and `docs/how-to/summer-time.md` says what happens then.
+The forecast assumes that every run succeeds, takes no time and starts when it is due. Times are
+naive, like those in the tables: the forecast ignores DST changes. `docs/how-to/summer-time.md`
+describes what happens then.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from plugin_scheduler.scheduling import cron, recurrence
 _DAY = timedelta(days=1)
 _TICK, _SECOND = timedelta(microseconds=1), timedelta(seconds=1)
 FOREVER = datetime.max
-MOST_DOTS = 144  # in a window: what comes more often is told as a band
-FEW = 2  # as near to each other as they may be, so many stay dots
+MOST_DOTS = 144  # dots in a window; more frequent runs are drawn as a band
+FEW = 2  # up to this number, runs stay dots however close they are
 
 
 class Planned(recurrence.Rhythm, Protocol):
-    """What must be known of a task: web2py's columns, by the names that views and records have."""
+    """The columns of a task that a forecast needs, as in web2py; views and records have them."""
 
     @property
     def status(self) -> str: ...
@@ -52,7 +51,7 @@ class Planned(recurrence.Rhythm, Protocol):
 
 @dataclass(frozen=True)
 class Band:
-    """A stretch in which a task runs too often for one dot each; ``every`` in seconds."""
+    """A period in which a task runs too often for one dot per run; ``every`` is in seconds."""
 
     start: datetime
     end: datetime
@@ -63,8 +62,7 @@ class Band:
 def upcoming(
     task: Planned, since: datetime, until: datetime, limit: int = 100
 ) -> tuple[list[datetime], bool]:
-    """The first ``limit`` instants in [since, until) at which ``task`` is due, and whether there
-    are more.
+    """Return the first ``limit`` due times of ``task`` in [since, until), and if there are more.
 
     >>> upcoming(every_five_minutes, at_nine, at_ten, limit=2)
     ([datetime.datetime(2026, 5, 1, 9, 0), datetime.datetime(2026, 5, 1, 9, 5)], True)
@@ -74,12 +72,12 @@ def upcoming(
 
 
 def following(task: Planned, now: datetime, count: int = 5) -> list[datetime]:
-    """The next ``count`` instants at which ``task`` is due, however far away they are."""
+    """Return the next ``count`` due times of ``task``, without a time limit."""
     return list(itertools.islice(Series(task, now).instants(FOREVER), count))
 
 
 def drawn(task: Planned, since: datetime, until: datetime) -> tuple[list[datetime], list[Band]]:
-    """The same to be drawn on an axis: single instants, and bands where they come too often."""
+    """Return due times to draw on an axis: single times, and bands where runs are frequent."""
     series, widest = Series(task, since), (until - since) / MOST_DOTS
     number = series.count_before(until)
     every = series.every
@@ -99,7 +97,7 @@ def _dots(one: Band) -> list[datetime]:
 
 
 def bands(instants: Iterator[datetime], widest: timedelta) -> list[Band]:
-    """Instants in order, put together where the next is nearer than ``widest``."""
+    """Group ordered times into bands: neighbours closer than ``widest`` share a band."""
     found: list[list[datetime]] = []
     for moment in instants:
         if found and moment - found[-1][-1] < widest:
@@ -115,7 +113,7 @@ def _band(some: list[datetime]) -> Band:
 
 
 def per_day(task: Planned, since: datetime, days: list[date]) -> list[int]:
-    """How often ``task`` is due on each of these days, from ``since`` on.
+    """Count how often ``task`` is due on each of these days, from ``since`` on.
 
     >>> per_day(every_second, datetime(2026, 5, 1, 12), [date(2026, 5, 1), date(2026, 5, 2)])
     [43200, 86400]
@@ -126,7 +124,7 @@ def per_day(task: Planned, since: datetime, days: list[date]) -> list[int]:
 
 
 class Series:
-    """The instants at which a task is due, from ``now`` on; what is overdue is due now."""
+    """The due times of a task from ``now`` on; an overdue task is due now."""
 
     def __init__(self, task: Planned, now: datetime) -> None:
         self._task = task
@@ -138,20 +136,20 @@ class Series:
 
     @property
     def every(self) -> timedelta | None:
-        """The step of a task with a period; None for one that is due once, or by a cron line."""
+        """The period; None for a task that runs once more or has a cron line."""
         once = self._task.cronline or self._second is None
         return None if once else timedelta(seconds=max(0, self._task.period))
 
     def _after(self, moment: datetime) -> datetime | None:
-        """None where there is no next time: the row was edited by hand, or time ends."""
+        """Return the next due time; None for an invalid row, or past the last datetime."""
         try:
-            # A period may be negative by hand.
+            # A period edited by hand may be negative.
             return max(moment, recurrence.next_after(self._task, moment))
         except (ValueError, OverflowError):
             return None
 
     def instants(self, until: datetime) -> Iterator[datetime]:
-        """Each of them before ``until``, in order."""
+        """Yield the due times before ``until``, in order."""
         moments: Iterator[datetime] = self._all()
         if self._left is not None:
             moments = itertools.islice(moments, self._left)
@@ -167,7 +165,7 @@ class Series:
 
     def _steps(self, moment: datetime) -> Iterator[datetime]:
         step = timedelta(seconds=max(0, self._task.period))
-        while step and moment < FOREVER - step:  # a period of 0: nobody knows how often
+        while step and moment < FOREVER - step:  # with a period of 0 the frequency is unknown
             yield moment
             moment += step
 
@@ -175,7 +173,7 @@ class Series:
         return moments(self._task.cronline or "", moment)
 
     def count_before(self, moment: datetime) -> int:
-        """How many of them come before ``moment``; none of them is made for it."""
+        """Count the due times before ``moment``, without generating them."""
         moment = min(moment, self.end)
         if self._left == 0 or moment <= self.first:
             return 0
@@ -187,13 +185,13 @@ class Series:
             return 0
         if self._task.cronline:
             return minutes_between(self._task.cronline, self.first, moment)
-        if self._task.period <= 0:  # counted as one of a second: nobody knows how long runs take
+        if self._task.period <= 0:  # counted as one run per second: the run time is unknown
             return -((self.first - moment) // _SECOND) - 1
         return -((self._second - moment) // timedelta(seconds=self._task.period))
 
 
 def _first(task: Planned, now: datetime) -> datetime | None:
-    """None for a task that will not run again as things stand."""
+    """Return the next due time; None for a task that will not run again in its current state."""
     if not task.enabled or task.status not in (*TaskStatus.WAITING, TaskStatus.RUNNING):
         return None
     moment = task.next_run_time
@@ -206,7 +204,10 @@ def _first(task: Planned, now: datetime) -> datetime | None:
 
 
 def _left(task: Planned) -> int | None:
-    """How many runs are to come; None for no end. One that waits runs once more in any case."""
+    """Return the number of remaining runs; None for unlimited.
+
+    A waiting task runs at least once more.
+    """
     if task.repeats == 0:
         return None
     left = task.repeats - task.times_run
@@ -217,16 +218,16 @@ def _left(task: Planned) -> int | None:
 
 
 def minutes_between(cronline: str, after: datetime, before: datetime) -> int:
-    """How many moments of a cron line lie strictly between two times."""
+    """Count the times of a cron line strictly between two times."""
     days_line, minutes = cron.days_and_minutes(cronline)
     days = _days(days_line, after.date(), before.date())
     return _up_to(days, minutes, before - _TICK) - _up_to(days, minutes, after)
 
 
 def moments(cronline: str, since: datetime) -> Iterator[datetime]:
-    """The moments of a cron line from ``since`` on.
+    """Yield the times of a cron line from ``since`` on.
 
-    The library finds its days; to have it find each minute takes a hundred times as long.
+    cronsim computes only the days: computing each minute with it takes a hundred times as long.
     """
     days_line, minutes = cron.days_and_minutes(cronline)
     eve = datetime.combine(since.date(), time.min) - _TICK
@@ -243,7 +244,7 @@ def _until_time_ends(midnights: Iterator[datetime]) -> Iterator[datetime]:
 
 
 def _up_to(days: tuple[date, ...], minutes: tuple[int, ...], moment: datetime) -> int:
-    """How many are at ``moment`` or before."""
+    """Count the times at or before ``moment``."""
     place = bisect.bisect_left(days, moment.date())
     whole = place * len(minutes)
     if place == len(days) or days[place] != moment.date():
@@ -253,7 +254,7 @@ def _up_to(days: tuple[date, ...], minutes: tuple[int, ...], moment: datetime) -
 
 @lru_cache(maxsize=1024)
 def _days(days_line: str, first: date, last: date) -> tuple[date, ...]:
-    """The days on which a cron line has moments."""
+    """Return the days on which a cron line matches."""
     eve = datetime.combine(first, time.min) - _TICK
     moments = itertools.takewhile(lambda one: one.date() <= last, cron.CronParser(days_line, eve))
     return tuple(moment.date() for moment in moments)

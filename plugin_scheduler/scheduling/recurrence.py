@@ -1,10 +1,9 @@
-"""When next? The due times of a task that runs more than once.
+"""Compute and describe the due times of tasks that run more than once.
 
-I own the arithmetic of period, prevent_drift, repeats and retry_failed, and their wording for
-people. I call ``cron`` for cron lines. I never read a clock or the database: every time comes in
-as an argument, and all of them are naive datetimes of one kind (all local, or all UTC).
+Contains the arithmetic of period, prevent_drift, repeats and retry_failed. Does not read a clock or
+the database: all times are arguments, naive datetimes in one zone (all local, or all UTC).
 
-Times given back have whole seconds, because pydal stores no fraction of a second.
+Returned times have whole seconds, because pydal stores no fraction of a second.
 """
 
 from __future__ import annotations
@@ -35,14 +34,13 @@ def next_run_time(
     prevent_drift: bool,
     cronline: str | None,
 ) -> datetime:
-    """When the task runs next, counted from ``started``, the start of its latest run.
+    """Return the next due time, counted from ``started``, the start of the latest run.
 
-    As web2py's book has it, ``period`` (seconds) runs from start to start, and a ``cronline``
-    wins over it: the first matching minute after ``started``. With ``prevent_drift`` the task
-    keeps to ``start_time``, ``start_time + period``, ``start_time + 2 * period``...: the first of
-    these strictly after ``started``, whether the run succeeded or failed, so that a failing task
-    never starts twice in one slot. Without ``start_time`` or ``period`` there are no such points
-    and ``prevent_drift`` changes nothing.
+    As in web2py, ``period`` (seconds) counts from start to start. A ``cronline`` takes precedence:
+    the result is its first matching minute after ``started``. With ``prevent_drift`` the result is
+    the first of ``start_time``, ``start_time + period``, ``start_time + 2 * period``, ... strictly
+    after ``started``. This applies after success and failure, so that a failing task never starts
+    twice in one interval. Without ``start_time`` or ``period``, ``prevent_drift`` has no effect.
 
     Raises ``ValueError`` when the cron line is not valid.
 
@@ -59,7 +57,7 @@ def next_run_time(
 
 
 class Rhythm(Protocol):
-    """What says how often: of a task, or of a view of one."""
+    """The schedule columns of a task, or of a view of a task."""
 
     @property
     def start_time(self) -> datetime | None: ...
@@ -72,7 +70,7 @@ class Rhythm(Protocol):
 
 
 def next_after(task: Rhythm, started: datetime) -> datetime:
-    """When ``task`` is due again, if a run of it begins at ``started``."""
+    """Return the next due time of ``task`` after a run that started at ``started``."""
     return next_run_time(
         started=started,
         start_time=task.start_time,
@@ -83,24 +81,24 @@ def next_after(task: Rhythm, started: datetime) -> datetime:
 
 
 def _next_on_grid(started: datetime, start_time: datetime, period: timedelta) -> datetime:
-    # A task that a person ran before its start_time is still due at start_time.
+    # A task that was started by hand before its start_time is still due at start_time.
     slots = max(0, (started - start_time) // period + 1)
     return start_time + slots * period
 
 
 def _whole_second(moment: datetime) -> datetime:
-    # What was due at a whole second starts some milliseconds after it. Rounding that up would add
-    # a second to every round, rounding a late start down would bring the next one too early: so
-    # a tenth of a second is forgiven, and anything more goes to the next second.
+    # A run that is due at a whole second starts some milliseconds later. Rounding up would add a
+    # second to every period; rounding down a late start would make the next run too early. So a
+    # delay up to 0.1 s is rounded down, and any longer delay is rounded up.
     floor = moment.replace(microsecond=0)
     return floor if moment - floor <= _SLACK else floor + _SECOND
 
 
 def first_run_time(*, start_time: datetime, cronline: str | None) -> datetime:
-    """When a new task runs first: at ``start_time``, or at its first cron minute after that.
+    """Return the first due time of a new task: ``start_time``, or the first cron minute after it.
 
-    As in web2py the minute is strictly after ``start_time``: a task for ``0 9 * * *`` that is
-    queued to start at 9:00 sharp runs first on the next day.
+    As in web2py the minute is strictly after ``start_time``: a task for ``0 9 * * *`` with a
+    ``start_time`` of exactly 9:00 first runs on the next day.
 
     Raises ``ValueError`` when the cron line is not valid.
 
@@ -111,7 +109,7 @@ def first_run_time(*, start_time: datetime, cronline: str | None) -> datetime:
 
 
 def runs_again(*, times_run: int, repeats: int) -> bool:
-    """Whether a task repeats after success; ``repeats=0`` means for ever, as in web2py.
+    """Return True if a task repeats after success; ``repeats=0`` means unlimited, as in web2py.
 
     ``times_run`` includes the run that just completed.
 
@@ -122,10 +120,10 @@ def runs_again(*, times_run: int, repeats: int) -> bool:
 
 
 def may_retry(*, times_failed: int, retry_failed: int) -> bool:
-    """Whether a task that just failed is tried again; ``retry_failed=-1`` means always.
+    """Return True if a task that just failed is retried; ``retry_failed=-1`` means always.
 
-    ``times_failed`` counts the failures in a row before this one, so that ``retry_failed=2``
-    allows three attempts, as in web2py.
+    ``times_failed`` counts the consecutive failures before this one, so ``retry_failed=2`` allows
+    three attempts, as in web2py.
 
     >>> may_retry(times_failed=1, retry_failed=2), may_retry(times_failed=2, retry_failed=2)
     (True, False)
@@ -141,8 +139,9 @@ def in_words(
     first: datetime | None = None,
     until: datetime | None = None,
 ) -> Sentence:
-    """A schedule as a person would say it; ``period`` in seconds, ``repeats=0`` for ever. ``first``
-    and ``until`` are told where they are given.
+    """Describe a schedule; ``period`` is in seconds, ``repeats=0`` means unlimited.
+
+    ``first`` and ``until`` are included if given.
 
     >>> in_words(period=3600, repeats=3)
     'every hour, 3 times'

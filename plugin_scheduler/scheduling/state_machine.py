@@ -1,8 +1,7 @@
-"""What may happen next? The state machine of a task, and nothing else.
+"""The state machine of a task: the table of moves, and the decision after each run.
 
-I own the table of moves and `decide`. I call recurrence and the words. I never touch a database,
-a clock or a process: every answer follows from (task, outcome, times), so that all of it can be
-tested, and drawn, without running anything.
+Does not access the database, a clock or a process. Every result depends only on the task, the
+outcome and the given times, so that the machine can be tested and drawn without running tasks.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from plugin_scheduler.scheduling import recurrence
 
 @dataclass(frozen=True)
 class Rule:
-    """One legal change of status: from where, to where, by whom, under which guard."""
+    """A legal change of status: source and target states, actor, guard and side effects."""
 
     name: str
     sources: tuple[str, ...]
@@ -70,7 +69,7 @@ MOVES: Mapping[str, Rule] = {
 
 @dataclass(frozen=True)
 class Move:
-    """A move that was decided: its rule and the columns it changes besides the status."""
+    """The result of a decision: a rule, and the columns that change besides the status."""
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -86,7 +85,7 @@ class Move:
 
     @property
     def unblocks(self) -> bool:
-        """True when tasks that wait for this one may go on: it completed, for good or for now."""
+        """True if tasks that wait for this one may run: the run completed."""
         return self.name in ("finish", "repeat", "outlive")
 
 
@@ -99,11 +98,11 @@ def decide(
     reason: str | None = None,
     stop_requested: bool = False,
 ) -> Move:
-    """What follows for ``task`` when a run that began at ``started`` ended with ``outcome``.
+    """Decide the move of ``task`` after a run that started at ``started`` ended with ``outcome``.
 
-    web2py's book: a success repeats until ``repeats`` is used up, a failure is retried
-    ``retry_failed`` times in a row, and the next run counts from the START of this one. A run that
-    ended by itself while somebody asked to stop it is the task's last all the same.
+    As in web2py, a task repeats after success until ``repeats`` is reached, a failure is retried
+    ``retry_failed`` times in a row, and the period counts from the START of the run. After a stop
+    request, a run that ended by itself is also the last run of the task.
     """
     move = _decide(task, outcome, started, max_losses, reason)
     if stop_requested and move.target == TaskStatus.QUEUED:
@@ -126,12 +125,12 @@ def _decide(
         if outcome == Outcome.COMPLETED:
             return _after_success(task, started)
         return _after_failure(task, outcome, started, reason)
-    except (ValueError, OverflowError) as error:  # a row edited by hand; it must not stop a worker
+    except (ValueError, OverflowError) as error:  # an invalid row must not stop a worker
         return Move("fail", {"times_failed": task.times_failed + 1}, _no_next_time(error))
 
 
 def is_the_last(task: Task) -> bool:
-    """True where a success ends the task, whatever else is in its row."""
+    """Return True if a success ends the task, whatever the other columns contain."""
     return task.repeats == 1 and task.times_run == 0
 
 
@@ -163,7 +162,7 @@ def _after_failure(task: Task, outcome: str, started: datetime, reason: str | No
         return Move("retry", again, reason)
     repeats = recurrence.runs_again(times_run=task.times_run + 1, repeats=task.repeats)
     if task.on_failure == OnFailure.CONTINUE and repeats:
-        # The failed occurrence is used up; otherwise a finite task that always fails never ends.
+        # The failed occurrence counts; otherwise a finite task that always fails never ends.
         again.update(times_failed=0, times_run=task.times_run + 1)
         return Move("carry_on", again, reason)
     name = "time_out" if outcome == Outcome.TIMEOUT else "fail"
@@ -171,7 +170,10 @@ def _after_failure(task: Task, outcome: str, started: datetime, reason: str | No
 
 
 def _after_loss(task: Task, max_losses: int, reason: str | None) -> Move:
-    """A run that died with its worker counts, so that a task that kills workers comes to rest."""
+    """Decide the move after a worker died.
+
+    The loss is counted, so that a task that kills its workers fails in the end.
+    """
     losses = task.times_lost + 1
     changes: dict[str, Any] = {"times_lost": losses}
     if task.only_worker:
@@ -183,7 +185,7 @@ def _after_loss(task: Task, max_losses: int, reason: str | None) -> Move:
 
 
 def after_fan_out(task: Task, now: datetime) -> Move:
-    """What follows for a broadcast task once its copies are queued: it repeats, or it is done."""
+    """Decide the move of a broadcast task after its copies are queued: repeat or complete."""
     changes: dict[str, Any] = {
         "times_run": task.times_run + 1,
         "last_run_time": now,
