@@ -1,8 +1,8 @@
-"""What the last claims of this worker met, and when to try again after a failure.
+"""Track the failures of a worker's claims, and decide when to retry.
 
-A claim that fails again and again (the ids of a table are used up, a right is missing) must not end
-the worker: reports are stored and runs are watched meanwhile. The failure is logged once, stands in
-the worker's row, and is an event of the history.
+A claim that keeps failing (the ids of a table are used up, a right is missing) must not end the
+worker: reports are stored and runs are watched meanwhile. The failure is logged once, shown in the
+worker's row, and recorded as an event of the history.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker.event_queue import EventQueue
 
 PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
-PASSING = 30.0  # seconds; a lock or an outage that lasts as long is told like any other failure
+PASSING = 30.0  # seconds; a lock or an outage that lasts longer is reported like any other failure
 LONGEST = 300  # characters of an error
 
 
 class ClaimHealth:
-    """Counts failures of claims in a row."""
+    """Counts consecutive failures of claims."""
 
     def __init__(self, clock: Clock, events: EventQueue | None = None) -> None:
         self._clock, self._events = clock, events
@@ -32,11 +32,11 @@ class ClaimHealth:
         self.retry_at = 0.0
 
     def may_try(self) -> bool:
-        """False during the pause after a failure."""
+        """Return False during the pause after a failure."""
         return not self._in_a_row or self._clock.monotonic() >= self.retry_at
 
     def succeeded(self) -> None:
-        """A claim went through, whatever it brought."""
+        """Record a successful claim, even if it found no tasks."""
         self._succeeded = self._clock.monotonic()
         if not self._in_a_row:
             return
@@ -47,7 +47,7 @@ class ClaimHealth:
         self._error, self._in_a_row, self._told = "", 0, ""
 
     def failed(self, error: Exception, passing: bool = False) -> None:
-        """A claim failed. One that is expected to pass has no pause of its own."""
+        """Record a failed claim. With ``passing``, the failure is temporary and causes no pause."""
         self._last = self._clock.monotonic()
         if not self._in_a_row:
             self._since = self._last
@@ -62,7 +62,8 @@ class ClaimHealth:
             log_event("claim_failing", error=self._error)
 
     def about(self, now: datetime) -> dict[str, Any]:
-        """What the worker's row says; ``now`` is the present in the zone of the tables."""
+        """Return the values for the worker's row; ``now`` is the current time in the tables'
+        zone."""
         failing = None
         if self._in_a_row:
             failing = {

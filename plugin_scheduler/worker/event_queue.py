@@ -1,8 +1,8 @@
-"""Events of this worker that wait to be written into the history.
+"""Events of this worker that wait to be written to the history.
 
-An event is noted with the time at which it happened and written at the next heartbeat. While the
-history cannot be written (the database is away, somebody has locked the table) events wait here,
-the newest `MOST`. Nothing else waits for them.
+An event is recorded with the time at which it happened, and written at the next heartbeat. While
+the history cannot be written (the database is away, the table is locked) the newest `MOST` events
+are kept here. Nothing else waits for them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from plugin_scheduler.store import Store
 from plugin_scheduler.store.worker_events import Happened
 from plugin_scheduler.system.clock import Clock
 
-MOST = 100  # events that wait
+MOST = 100  # events kept
 LONGEST = 300  # characters of a value
 
 
@@ -32,7 +32,7 @@ class _Waiting(NamedTuple):
 
 
 class EventQueue:
-    """The events of one worker, and those of others that it found dead."""
+    """The events of one worker, and of other workers that it found dead."""
 
     def __init__(self, store: Store, clock: Clock, worker_name: str) -> None:
         self._store, self._clock, self._name = store, clock, worker_name
@@ -43,13 +43,13 @@ class EventQueue:
         return len(self._waiting)
 
     def note(self, event: WorkerEvent, worker_name: str = "", **detail: Any) -> None:
-        """Note an event of this worker, or of the one named."""
+        """Record an event of this worker, or of the worker named."""
         plain = {name: _plain(value) for name, value in detail.items()}
         name = worker_name or self._name
         self._waiting.append(_Waiting(event, name, self._clock.monotonic(), plain))
 
     def write(self) -> None:
-        """Write what waits; where that fails it waits on."""
+        """Write the waiting events; keep them if that fails."""
         if not self._waiting:
             return
         waiting = list(self._waiting)

@@ -1,10 +1,11 @@
-"""Who is dead? Silence counts only as long as this worker was listening.
+"""Failure detector: finds dead workers. Only the time in which this worker could listen counts.
 
-A worker's lease lapses when it does not beat. But when the database was locked, or the machine
-asleep, nobody could beat, and whoever wakes up first must not bury all the others. So each worker
-adds up, for each other one, the time in which its own beats went through and that other's lease
-did not change; outages stop this clock, they do not reset it. It begins anew after somebody held
-that other's row, so that it could not beat. I own these clocks. I read nothing.
+A worker's lease expires without heartbeats. But while the database is locked or the machine sleeps,
+no worker can send heartbeats, and the first to recover must not declare all others dead. So each
+worker adds up, for each other worker, the time in which its own heartbeats succeeded and the
+other's lease did not change. An outage stops this clock, but does not reset it. The clock is reset
+if a transaction held the other worker's row, which also prevents heartbeats. Does not access the
+database.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from plugin_scheduler.system.clock import Clock
 
 
 class FailureDetector:
-    """What one worker has heard of the others."""
+    """What one worker has observed of the others."""
 
     def __init__(self, settings: Settings, clock: Clock, own_name: str) -> None:
         self._settings, self._clock, self._own_name = settings, clock, own_name
@@ -28,12 +29,12 @@ class FailureDetector:
         self._step = 0.0
 
     def listen(self, workers: Iterable[Worker], held: Collection[str] = ()) -> None:
-        """After a beat of one's own that went through: note whose lease is still the old one, and
-        whose row was held."""
+        """After a successful heartbeat of this worker, record which leases have not changed, and
+        which rows were held."""
         now = self._clock.monotonic()
         step, self._last = now - self._last, now
         self._step = step if step <= 1.5 * self._settings.heartbeat + 0.5 else 0.0
-        excused = {*held, *self._held}  # it was free for a part of this step at most
+        excused = {*held, *self._held}  # the row was free for at most a part of this step
         heard = {}
         for worker in workers:
             lease, silent = self._heard.get(worker.worker_name, (None, 0.0))
@@ -44,7 +45,7 @@ class FailureDetector:
         self._strangers = {name: time + self._step for name, time in self._strangers.items()}
 
     def dead(self, workers: Iterable[Worker], now: float) -> list[Worker]:
-        """Those whose lease lapsed, and who kept silent while they were listened to."""
+        """Return the workers whose lease has expired and that were silent for long enough."""
         enough = self._settings.silence
         return [
             worker
@@ -55,8 +56,10 @@ class FailureDetector:
         ]
 
     def unknown(self, owners: Collection[str]) -> list[str]:
-        """Of the owners without a row: those that were waited for as long as a lease. A row may be
-        gone by mistake, its worker adds it again at its next beat."""
+        """Return the owners without a row that have been missing for as long as a lease.
+
+        A row may be removed by mistake; its worker adds it again at its next heartbeat.
+        """
         owners = set(owners) - {self._own_name}
         self._strangers = {name: self._strangers.get(name, 0.0) for name in owners}
         return [name for name, time in self._strangers.items() if time >= self._settings.lease]

@@ -1,7 +1,7 @@
-"""How much to take, and when: tasks between the database and the runners.
+"""Fetcher: decides how many tasks to claim, and when, and hands them to the runners.
 
-I own what is known of how long functions take, and the orders that wait for a runner. I call store,
-pool and staying. I never touch a report.
+Keeps the usual duration of each function, and the orders that wait for a runner. Does not handle
+reports.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from plugin_scheduler.worker.shutdown import Shutdown
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 AHEAD = 0.05  # seconds of work that may wait for each runner
-TOO_MUCH = 0.2  # seconds of work; what waits for a runner for longer is taken back
+TOO_MUCH = 0.2  # seconds of work; orders that would wait longer for their runner are taken back
 MOST = 250  # orders for each runner
-PLENTY = 0.02  # seconds of work for each runner, with which nobody need hurry
+PLENTY = 0.02  # seconds of work for each runner that allow a short delay
 BREATH = 0.01  # seconds
-EACH = 0.00006  # seconds that a runner takes besides
+EACH = 0.00006  # overhead of a runner in seconds
 EACH_PROCESS = 0.003  # the same with a process for each run
-QUICK = 0.02  # seconds; what takes longer never waits for a busy runner
-HELD_IN_HAND = 0.5  # seconds until what no runner took is given back
+QUICK = 0.02  # seconds; longer tasks never wait for a busy runner
+HELD_IN_HAND = 0.5  # seconds until orders that no runner took are given back
 GIVE_AGAIN = 0.02  # seconds
-REFUSED_AGAIN = 30.0  # seconds until an order is given back again that the database refuses
-LOOK_EVERY = 8.0  # seconds between two looks for due tasks that no bell told of
-CONTENDED_AGAIN = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds until tasks that others held are tried
+REFUSED_AGAIN = 30.0  # seconds until an order that the database refused is given back again
+LOOK_EVERY = 8.0  # seconds between two checks for due tasks without a notification
+CONTENDED_AGAIN = (0.02, 0.05, 0.1, 0.2, 0.5)  # seconds until locked tasks are retried
 
 
 class Fetcher:
-    """Takes tasks for idle runners, and as many quick ones as they will soon do."""
+    """Claims tasks for idle runners, and as many short ones as they can soon run."""
 
     def __init__(
         self,
@@ -77,22 +77,22 @@ class Fetcher:
 
     @property
     def refused(self) -> list[str]:
-        """The runs that the database did not take back; their names."""
+        """Return the labels of runs that the database did not take back."""
         return [one.label for one in self._unbegun if one.run_id in self._held]
 
     def task_ids(self) -> list[int]:
-        """Tasks whose runs did not begin."""
+        """Return the tasks whose runs did not begin."""
         return [order.task.id for order in (*self._waiting, *self._unbegun)]
 
     def serve(self, groups: tuple[str, ...]) -> None:
-        """Take tasks of these groups from now on."""
+        """Claim tasks of these groups from now on."""
         if groups != self.groups:
             self.groups = groups
             self.functions.begin_anew()
             self.look_again()
 
     def look_now_and_then(self) -> None:
-        """There may be something that no bell told of."""
+        """Check from time to time for changes without a notification."""
         if self._clock.monotonic() >= self._taken_at + LOOK_EVERY:
             self.look_again()
         if self.functions.look_now_and_then():
@@ -101,7 +101,7 @@ class Fetcher:
                 self._give_up(overdue)
 
     def _give_up(self, functions: Collection[str]) -> None:
-        """Have tasks FAIL that waited for long enough for a worker that knows their function."""
+        """Fail tasks that waited long enough for a worker that knows their function."""
         unknown = self._store.workers.unknown_to_all(functions, self._store.application)
         if not unknown:
             return
@@ -111,13 +111,15 @@ class Fetcher:
             log_event("functions_given_up", count=count, seconds=wait, functions=names)
 
     def look_again(self) -> None:
-        """Something was written: there may be more to take."""
+        """Record that the tables changed: there may be more to claim."""
         self._maybe_more = True
 
     def collect(self, news: News) -> None:
-        """What ended says how long runs take. What was not begun, because its runner went away or
-        is at something long, goes back to the database: it may have happened long ago, and somebody
-        else may have the task by now."""
+        """Learn durations from results, and give back orders that were not begun.
+
+        An order is returned if its runner is gone or executes a long run. That may have happened
+        long ago, and another worker may have the task by now.
+        """
         for result in news.results:
             self._note(result)
             if code_of(result.reason) == ReasonCode.UNKNOWN_FUNCTION:
@@ -126,7 +128,7 @@ class Fetcher:
         for description, _ in news.described:
             self.functions.learn(description["tasks"])
         if news.results:
-            # What was thought quick and is not goes to whoever is idle.
+            # Orders that are longer than expected go to an idle runner.
             self._unbegun += self._pool.recall(self._guess_at_most, TOO_MUCH)
 
     def _guess_at_most(self, order: Order) -> float:
@@ -135,13 +137,13 @@ class Fetcher:
     def _note(self, result: Result) -> None:
         name = result.order.task.function_name
         usual = self._seconds.get(name, result.seconds)
-        # One that is slow for once is slow for a while: what waits behind it would wait for long.
+        # A slow run is often followed by others, and orders behind it would wait for long.
         share = 0.5 if result.seconds > usual else 0.1
         self._seconds[name] = usual + (result.seconds - usual) * share
         self._maybe_more = True
 
     def next_deadline(self) -> float | None:
-        """The monotonic time at which to take, or to give back."""
+        """Return the monotonic time of the next claim, or of the next attempt to give back."""
         if self._waiting:
             return self._clock.monotonic() + GIVE_AGAIN
         times = [*map(self._give_at, self._unbegun)]
@@ -149,7 +151,7 @@ class Fetcher:
         return min(times if take is None else [*times, take], default=None)
 
     def _give_at(self, order: Order) -> float:
-        """When to give an order back: where that was put off, the next try."""
+        """Return when to give an order back: at the next try if it was postponed."""
         now, put_off = self._clock.monotonic(), self._held.until(order.run_id)
         return put_off if put_off > now else now + GIVE_AGAIN
 
@@ -160,8 +162,11 @@ class Fetcher:
         return when if when is None or self.health.may_try() else max(when, self.health.retry_at)
 
     def breather(self) -> float:
-        """Seconds to wait before anything is asked or stored: while every runner has plenty of
-        quick tasks before it, what they report is gathered, or each would cost a transaction."""
+        """Return how many seconds to wait before the database is accessed.
+
+        While every runner has enough short tasks, reports are collected; otherwise each would cost
+        a transaction.
+        """
         takers, ahead = self._pool.takers(), self._pool.load()
         if not takers or len(ahead) < 2 * takers or self._pool.idle():
             return 0.0
@@ -170,7 +175,7 @@ class Fetcher:
     # -- take --------------------
 
     def feed(self) -> None:
-        """Take what is due, if there is room for it and any hope to find some, and hand it out."""
+        """Claim due tasks if runners have room and tasks are likely, and hand them out."""
         self._take()
         self._hand_out()
 
@@ -189,14 +194,14 @@ class Fetcher:
         took = self._clock.monotonic() - now
         self._waiting.extend(claim.orders)
         self._taken_at = now
-        # What there was no room for has its turn when a run ends, or is given back.
+        # Tasks without room are claimed when a run ends, or they are given back.
         self._maybe_more = claim.found >= wanted and bool(claim.orders or not limited)
-        self._hand_out()  # at once: the questions that follow can wait
+        self._hand_out()  # at once: the queries that follow can wait
         contended = claim.contended
-        if not limited and self.functions.only:  # known functions may stand behind unknown ones
+        if not limited and self.functions.only:  # known functions may be queued behind unknown ones
             self._maybe_more = True
         elif claim.found < wanted:
-            self._maybe_more, more = True, self._maybe_more  # where one of them fails
+            self._maybe_more, more = True, self._maybe_more  # in case one of these calls fails
             self._look_ahead(now, instant, only)
             contended = contended or self._is_left(claim, instant, only)
             self._mind_others(now, contended)
@@ -205,17 +210,17 @@ class Fetcher:
             self.functions.note_first(only.since, claim.first or instant, took)
 
     def _is_left(self, claim: Claim, instant: datetime, only: Only) -> bool:
-        """Is there more that others have locked at this moment?"""
+        """Return True if other workers have locked more due tasks at the moment."""
         if len(claim.orders) < claim.found:
             return False
         return self._store.claims.is_left(self._name, self.groups, instant, only)
 
     def _wanted(self) -> int:
-        """How many due tasks a claim reads at most."""
+        """Return the maximum number of due tasks that a claim reads."""
         return MOST * max(1, self._pool.takers())
 
     def _claim(self, wanted: int, instant: datetime, only: Only) -> Claim | None:
-        """None where it failed, which is told; what passes by itself is the caller's."""
+        """Claim tasks; return None after a logged failure. Temporary failures are raised."""
         try:
             claim = self._store.claims.take(
                 self._name, self.groups, wanted, instant, self._choose, only
@@ -223,7 +228,7 @@ class Fetcher:
         except StoreUnavailable as error:
             self.health.failed(error, passing=True)
             raise
-        except Exception as error:  # told in the log, the worker's row and the history
+        except Exception as error:  # reported in the log, the worker's row and the history
             self.health.failed(error)
             return None
         self.health.succeeded()
@@ -233,36 +238,36 @@ class Fetcher:
         return self._staying.takes_work and self._room() > 0
 
     def _room(self) -> float:
-        """Seconds of work for which there is room."""
+        """Return the seconds of work that the runners have room for."""
         whole, load = AHEAD * self._pool.takers(), self._load()
         if self._pool.idle():
             return max(AHEAD, whole - load)
         return whole - load if load <= whole / 2 else 0.0
 
     def _load(self) -> float:
-        """Seconds of work that are in the runners' hands, as far as is known."""
+        """Return the estimated seconds of work that the runners hold."""
         return self._seconds_of(self._pool.load())
 
     def _seconds_of(self, orders: Sequence[Order]) -> float:
         return sum(self._guess(order.task) for order in orders)
 
     def _guess(self, task: Task) -> float:
-        """Seconds that a run may take; long where nobody knows."""
-        # A worker died under it, or may not do so even once: it goes alone.
+        """Estimate the duration of a run in seconds; long if it is unknown."""
+        # A worker died while it ran, or one loss is the limit: the task runs alone.
         if task.times_lost or self._settings.max_losses == 1:
             return 1.0
         return self._seconds.get(task.function_name, 1.0) + self._each
 
     def _choose(self, tasks: Sequence[Task]) -> list[Task]:
-        """Of those due, in their order: each that is long an idle runner, and quick ones as many as
-        are soon done."""
+        """Choose from the due tasks, in their order: a long one for each idle runner, and as many
+        short ones as there is room for."""
         idle, room, chosen = self._pool.idle(), self._room(), []
         are_all = len(tasks) < self._wanted()
         for task in self.functions.known(tasks, are_all):
             guess = self._guess(task)
             if guess > QUICK:
                 if not idle:
-                    break  # it is its turn: what stands behind it is not to overtake it for long
+                    break  # keep the order: later tasks must not overtake it for long
                 idle -= 1
             elif room <= 0:
                 break
@@ -274,7 +279,7 @@ class Fetcher:
     # -- give --------------------
 
     def _hand_out(self) -> None:
-        """Orders to their runners; what none of them takes soon is given back."""
+        """Hand orders to runners; give back orders that no runner takes soon."""
         while self._waiting and self._pool.hand_out(self._waiting[0]):
             self._waiting.popleft()
         late = self._clock.monotonic() > self._taken_at + HELD_IN_HAND
@@ -285,7 +290,7 @@ class Fetcher:
             self._give_back()
 
     def _give_back(self) -> None:
-        """What was not begun goes to others."""
+        """Give orders that were not begun back to the database."""
         some = self._to_give_back()
         patient = self._held.longest_held(one.run_id for one in some)
         for part in (
@@ -299,12 +304,12 @@ class Fetcher:
         tasks = self._store.tasks
         try:
             tasks.hand_back(some, self._name)
-        except Locked:  # somebody holds one of them: the others are not to wait for that
+        except Locked:  # a transaction holds one of them: the others must not wait for it
             self._held.note({order.run_id for order in some} - tasks.free(some))
             return
         except StoreUnavailable:
             raise
-        except Exception as error:  # the database refuses one of them: it alone has to wait
+        except Exception as error:  # the database refuses one of them: only that one must wait
             self._refused(some, error)
             return
         self.functions.came_back(order.task for order in some)
@@ -326,7 +331,7 @@ class Fetcher:
         return [one for one in self._unbegun if not self._held.is_held(one.run_id)]
 
     def _mind_others(self, now: float, contended: bool) -> None:
-        """What another worker was taking may be left over in a moment."""
+        """Retry soon if another worker had locked tasks: some of them may be left."""
         if not contended:
             self._contended = 0
             return
@@ -335,10 +340,13 @@ class Fetcher:
         self._due_at = min(self._due_at or now + pause, now + pause)
 
     def _look_ahead(self, now: float, instant: datetime, only: Only) -> None:
-        """When to take again: from the very instant of the last time on, or what became due between
-        two readings of the clock would be seen by neither."""
+        """Set the time of the next claim.
+
+        The search starts at the time of the last claim: otherwise tasks that became due between two
+        readings of the clock would be missed.
+        """
         due = self._store.claims.next_due(self.groups, instant)
-        # What the claim passed over may have changed by then.
+        # The tasks that the claim skipped may have changed by then.
         self._due_at = self.functions.skip_until if only.since else None
         if due is not None:
             wait = (due - self._store.dialect.now()).total_seconds()

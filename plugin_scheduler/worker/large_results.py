@@ -1,7 +1,7 @@
-"""Large results: reported to the database by a process that is gone afterwards.
+"""Report large results in a separate process that exits afterwards.
 
-Fifty megabytes of JSON in a worker's memory would stay in its size for good, and stop its loop
-while they are written. I own the porters. I call store, but only inside a porter's own process.
+Fifty megabytes of JSON would enlarge the worker's memory permanently, and block its main loop
+during the write. Only the separate process accesses the store.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from plugin_scheduler.system.processes import start_entry
 
 PATIENCE = 60.0  # seconds for one result
 STORED, TOO_LATE, TRY_AGAIN = 0, 4, 5  # exit codes
-TRIES = 3  # for a porter that was killed
-AT_ONCE = 4  # porters
-TOO_LONG = 10 * PATIENCE  # seconds after which one is killed: it hangs
-NO_ROOM_AGAIN, NO_ROOM_TRIES = 1.0, 30  # seconds between tries to start one, and how many
-_NOT_SENT = ("order", "result", "result_file")  # parts of a result that go another way
+TRIES = 3  # for a process that was killed
+AT_ONCE = 4  # processes
+TOO_LONG = 10 * PATIENCE  # seconds after which a process is killed because it hangs
+NO_ROOM_AGAIN, NO_ROOM_TRIES = 1.0, 30  # seconds between starts, and their number
+_NOT_SENT = ("order", "result", "result_file")  # parts of a result that are passed in another way
 
 
 @dataclasses.dataclass(frozen=True)
 class Delivery:
-    """What became of a large result: stored, or too late; or the result to be reported instead."""
+    """The outcome for a large result: stored, or too late, or the result to report instead."""
 
     result: Result
     was_in_time: bool
@@ -41,7 +41,7 @@ class Delivery:
 
 @dataclasses.dataclass(eq=False)
 class Parcel:
-    """A result on its way: ``process`` carries it, or it waits for one."""
+    """A result that is being reported by ``process``, or that waits for a process."""
 
     result: Result
     killed: int = 0
@@ -52,7 +52,7 @@ class Parcel:
 
 
 class LargeResults:
-    """The supervisor's side: results on their way."""
+    """The worker's side: the results that are being reported."""
 
     def __init__(
         self, where: Mapping[str, Any], settings: Settings, worker_name: str, clock: Clock = SYSTEM
@@ -66,16 +66,18 @@ class LargeResults:
         return bool(self._parcels)
 
     def task_ids(self) -> list[int]:
-        """Tasks whose results are on their way."""
+        """Return the tasks whose results are being reported."""
         return [parcel.result.order.task.id for parcel in self._parcels]
 
     def carry(self, result: Result) -> None:
-        """Report a result that is in a file; `delivered` tells when that is done."""
+        """Report a result that is in a file; `delivered` returns it when that is done."""
         self._parcels.append(Parcel(result))
 
     def delivered(self) -> list[Delivery]:
-        """Results that were reported since the last call, or could not be. Starts those that wait,
-        a few at a time."""
+        """Return the results that were reported since the last call, or that could not be reported.
+
+        Starts processes for those that wait, a few at a time.
+        """
         done = [delivery for parcel in self._parcels if (delivery := self._look_at(parcel))]
         gone = {id(delivery.result) for delivery in done}
         self._parcels = [parcel for parcel in self._parcels if id(parcel.result) not in gone]
@@ -93,7 +95,7 @@ class LargeResults:
         parcel.process = None
         parcel.killed += code < 0
         if code == TRY_AGAIN or (code < 0 and parcel.killed < TRIES):
-            return self._start(parcel, now)  # the database was away, or somebody killed it
+            return self._start(parcel, now)  # the database was away, or the process was killed
         return _delivery(code, parcel.result)
 
     def _start(self, parcel: Parcel, now: float) -> Delivery | None:
@@ -102,7 +104,7 @@ class LargeResults:
             return None
         try:
             parcel.process, parcel.since = self._process(parcel.result), now
-        except (OSError, MemoryError) as error:  # no room for files or processes, now
+        except (OSError, MemoryError) as error:  # no room for files or processes now
             parcel.refused += 1
             parcel.not_before = now + NO_ROOM_AGAIN
             if parcel.refused >= NO_ROOM_TRIES:
@@ -136,7 +138,7 @@ def _failed(result: Result, why: Reason) -> Delivery:
 
 
 def carry(load: Mapping[str, Any], file: int) -> int:
-    """A porter's work; its exit code. The result is in ``file``."""
+    """Report the result in ``file``; return the exit code of the process."""
     text = read_file(file).decode()
     until = SYSTEM.monotonic() + PATIENCE
     while True:
@@ -164,7 +166,7 @@ def _report(load: Mapping[str, Any], text: str) -> int:
     )
     try:
         [(_, move)] = store.tasks.report([report], load["worker"])
-    except ValueError as error:  # larger than the database takes
+    except ValueError as error:  # larger than the database accepts
         why = Reason(ReasonCode.REPORT_TOO_LARGE, error=error)
         failed = dataclasses.replace(report, outcome=Outcome.FAILED, result=None, reason=why)
         [(_, move)] = store.tasks.report([failed], load["worker"])

@@ -1,7 +1,7 @@
 """Run one worker in this process, or several in processes of their own.
 
-Several are watched: one that died is started again, one that left as told or whose set-up is wrong
-is not. Signals are passed on. A worker whose command is gone leaves by itself.
+Several workers are watched: one that died is restarted; one that left on request, or whose
+configuration is wrong, is not. Signals are passed on. The workers exit if their parent is gone.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from plugin_scheduler.worker.startup import run_worker
 
 Spec = tuple[Mapping[str, Any], Mapping[str, Any]]
 
-PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds until a worker that died is started again
-STEADY = 60.0  # seconds of life after which the pauses begin anew
-DIED = 1  # exit code of a worker that lost itself
-_LONG = 3600.0  # seconds between two looks where nothing happens
+PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds until a worker that died is restarted
+STEADY = 60.0  # seconds of life after which the pauses are reset
+DIED = 1  # exit code of a worker that failed
+_LONG = 3600.0  # seconds between two checks when nothing happens
 
 
 def launch(specs: Sequence[Spec]) -> int:
-    """Run all workers until they have left; the first exit code that is not 0, or 0."""
+    """Run all workers until they exit; return the first nonzero exit code, or 0."""
     if len(specs) == 1:
         return run_worker(*specs[0])
     with Signals(signal.SIGCHLD) as signals:
@@ -45,8 +45,8 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     deaths: int = 0
-    refused: int = 0  #: times in a row that the system had no room for it
-    starts_at: float | None = None  #: when it is started next; None when it is not
+    refused: int = 0  #: consecutive times that the system had no room for it
+    starts_at: float | None = None  #: time of the next start; None if none is planned
     code: int = 0
 
 
@@ -56,11 +56,11 @@ class _Children:
     def __init__(self, specs: Sequence[Spec], signals: Signals) -> None:
         self._signals, self._leaving, self._told = signals, False, False
         self._members = [_Child(spec, starts_at=0.0) for spec in specs]
-        #: Its other end closes when this process ends, however it does.
+        #: The other end closes when this process ends, for whatever reason.
         self._lifeline, self._end = os.pipe()
 
     def work(self) -> int:
-        """Until all have left."""
+        """Run until all workers have exited."""
         while True:
             self._start_those_due()
             waits = [one.starts_at for one in self._members if one.starts_at is not None]
@@ -80,7 +80,7 @@ class _Children:
                 load = [logger.level, *one.spec]
                 try:
                     one.process = start_entry("worker", [self._lifeline], load)
-                except (OSError, MemoryError) as error:  # no room now; the others work on
+                except (OSError, MemoryError) as error:  # no room now; the other workers go on
                     if not one.refused:
                         log_event("start_failed", error=error)
                     one.starts_at = self._now() + PAUSES[min(one.refused, len(PAUSES) - 1)]
@@ -96,7 +96,7 @@ class _Children:
             if meaning in (DRAIN, KILL):
                 self._leave()
             if number == signal.SIGHUP and meaning == DRAIN:  # workers have no terminal
-                if self._told:  # a shell that ends sends it twice
+                if self._told:  # an exiting shell sends it twice
                     continue
                 number = signal.SIGTERM
             self._told = self._told or meaning == DRAIN
@@ -114,7 +114,7 @@ class _Children:
             if one.process is not None and one.process.poll() is not None:
                 self._bury(one)
         if all(one.code == EXIT_NO_DATABASE and one.process is None for one in self._members):
-            self._leave()  # none is left to hide that from a service manager
+            self._leave()  # no worker is left to hide that from a service manager
 
     def _bury(self, one: _Child) -> None:
         assert one.process is not None
@@ -133,7 +133,7 @@ class _Children:
 
 
 def work(lifeline: int, level: int, spec: Mapping[str, Any], overrides: Mapping[str, Any]) -> int:
-    """One worker of several; the exit code."""
+    """Run one of several workers; return the exit code."""
     to_stderr(level)
     try:
         return run_worker(spec, overrides, lifeline=lifeline)

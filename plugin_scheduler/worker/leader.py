@@ -1,6 +1,6 @@
-"""Who looks after it? The duties of the worker that leads, and when each is due.
+"""Leader: the duties of the leading worker, and when each is due.
 
-I own the list of chores. I call store, and listening for who is dead. I never claim or run a task.
+Does not claim or run tasks.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker.event_queue import EventQueue
 from plugin_scheduler.worker.failure_detector import FailureDetector
 
-AT_LEAST_EVERY = 3.5  # seconds between two rounds, however seldom this worker beats
-PRUNE_EVERY = 600.0  # seconds between two looks for old counts; the rest of many comes sooner
+AT_LEAST_EVERY = 3.5  # maximum seconds between two rounds, whatever the heartbeat
+PRUNE_EVERY = 600.0  # seconds between two removals of old counts; sooner if many are left
 PRUNE_ON = 10.0  # seconds
-SOON = 0.5  # seconds at least between two rounds that a doorbell asked for
+SOON = 0.5  # minimum seconds between two rounds after notifications
 
 
 class Leader:
-    """Leads while its lease holds; does the chores when asked."""
+    """Leads while its lease is valid; does the maintenance."""
 
     def __init__(
         self,
@@ -60,8 +60,11 @@ class Leader:
         self.alive = 0
 
     def try_become_leader(self, worker_id: int) -> list[Worker]:
-        """Take or keep the lead, and listen to the others, whoever leads: the next leader must know
-        who has been silent. The rows of all workers, as they are read for that."""
+        """Take or keep the lead; return the rows of all workers.
+
+        Every worker listens to the others, even without the lead: the next leader must know which
+        workers have been silent.
+        """
         workers, now = self._store.workers.all(), self._store.dialect.epoch()
         leading = [one.id for one in workers if one.is_ticker and one.lease_until > now]
         leads = leading == [worker_id]
@@ -74,8 +77,11 @@ class Leader:
         return workers
 
     def look_after(self, workers: list[Worker], known: Collection[int]) -> int:
-        """What this worker holds but does not know of, and all chores where it leads; how many rows
-        of waiting tasks were written."""
+        """Give back tasks that this worker holds but does not know, and do all maintenance if it
+        leads.
+
+        Return how many rows of waiting tasks were written.
+        """
         todo = self._store.outlook.read(self._name, known, self.leads)
         strays = 0
         if STRAYS in todo:
@@ -88,7 +94,7 @@ class Leader:
         return written
 
     def _tell_refused(self) -> None:
-        """Once, for as long as the database says the same of it."""
+        """Log each refusal once, until the database's answer changes."""
         refused = dict(self._store.tasks.refused)
         self._store.tasks.refused.clear()
         for what, error in refused.items():
@@ -97,18 +103,18 @@ class Leader:
         self._refused = refused
 
     def rang(self) -> None:
-        """Something was written: there may be something to do."""
+        """Record a notification: there may be work to do."""
         self._rang = True
 
     @property
     def deadline(self) -> float:
-        """The monotonic time at which `round_if_due` has something to do."""
+        """The monotonic time at which `round_if_due` is next needed."""
         if not self.leads:
             return math.inf
         return self._last_round + (SOON if self._rang else AT_LEAST_EVERY)
 
     def round_if_due(self, known: Callable[[], Collection[int]]) -> int:
-        """What `look_after` does, soon after the bell rang where this worker leads."""
+        """Do what `look_after` does soon after a notification, if this worker leads."""
         if self._clock.monotonic() < self.deadline:
             return 0
         return self.look_after(self._store.workers.all(), known())
@@ -128,30 +134,30 @@ class Leader:
         if copies:
             log_event("fanned_out", count=copies)
         self._prune()
-        # What is left over (a round does so many, and passes over what is held) has another one.
+        # A round does a limited amount, and skips locked rows: the rest needs another round.
         self._rang = bool(recovered + expired + decided + copies)
         return recovered + decided + copies
 
     def _prune(self) -> None:
-        """Counts of runs that nobody looks at any more."""
+        """Remove old counts of runs and old events."""
         if self._clock.monotonic() < self._next_pruning:
             return
         self._next_pruning = self._clock.monotonic() + PRUNE_EVERY
         for prune in (self._store.metrics.prune, self._store.events.prune):
-            with contextlib.suppress(Exception):  # they may stay: no chore has to wait for this
+            with contextlib.suppress(Exception):  # they may stay: nothing must wait for this
                 if prune():
                     self._next_pruning = self._clock.monotonic() + PRUNE_ON
 
     def _unless_locked(self, chore: Callable[[], int]) -> int:
-        """Do a chore. Where another transaction holds a row of it, or the database refuses what it
-        writes, it waits for the next round, and the other chores go on."""
+        """Run one maintenance step. If another transaction holds a row, or the database refuses a
+        write, retry it in the next round; other steps go on."""
         try:
             return chore()
         except Locked:
             return 0
         except StoreUnavailable:
             raise
-        except Exception as error:  # whatever a driver or a trigger raises for one row
+        except Exception as error:  # any error that a driver or a trigger raises for one row
             name = getattr(chore, "func", chore).__name__.strip("_").replace("_", " ")
             self._store.tasks.refused[f"the chore {name!r}"] = first_line(error)
             return 0
@@ -161,12 +167,12 @@ class Leader:
         if ORPHANS in todo or OPEN_RUNS in todo:
             owners = self._store.chores.owners() - {worker.worker_name for worker in workers}
         chores = [partial(self._requeue_gone, name) for name in self._listening.unknown(owners)]
-        # One after the other: who is buried has nothing left that must be given back.
+        # In sequence: a worker that is removed has no tasks left to give back.
         chores += [partial(self._requeue_and_bury, worker) for worker in dead]
         return sum(map(self._unless_locked, chores))
 
     def _requeue_and_bury(self, worker: Worker) -> int:
-        """Give back its tasks and remove its row; in the next round what somebody holds now."""
+        """Give back a dead worker's tasks and remove its row; retry held rows in the next round."""
         name, host = worker.worker_name, self._store.workers.host_of(worker.id)
         tasks = self._requeue(name)
         self._given_back[name] += tasks
@@ -176,8 +182,8 @@ class Leader:
         return tasks + buried
 
     def _tell_death(self, worker: Worker, host: str, tasks: int) -> None:
-        """In the history, and in the log where `_requeue` had nothing to say."""
-        seconds: Any = "?"  # a row that never beat, or that cannot be read
+        """Record a death in the history, and in the log if `_requeue` logged nothing."""
+        seconds: Any = "?"  # a row without heartbeats, or an unreadable one
         if worker.lease_until:
             last = worker.lease_until - self._settings.lease
             seconds = max(0, round(self._store.dialect.epoch() - last))
@@ -187,7 +193,7 @@ class Leader:
             log_event("worker_died", worker=name, host=host, seconds=seconds)
 
     def _requeue_gone(self, owner: str) -> int:
-        """What a worker holds whose row was removed by hand."""
+        """Give back the tasks of a worker whose row was removed by hand."""
         tasks = self._requeue(owner)
         if tasks and owner:
             self._events.note(WorkerEvent.GONE, owner, tasks=tasks)

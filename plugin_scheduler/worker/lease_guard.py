@@ -1,8 +1,7 @@
-"""The database does not answer: when to try again, when to say so, and how long may runs go on?
+"""Database outages: when to retry, when to log, and how long runs may go on.
 
-I own the pauses and the two lines of an outage, one at each end, and the permission of this
-worker's runs to go on. I call log and clock. I end nothing: the permission is told to the pool,
-whose nursery keeps it even where this process hangs.
+Logs two lines per outage, one at each end. Does not end runs: the time limit is passed to the pool,
+whose forkserver enforces it even if this process hangs.
 """
 
 from __future__ import annotations
@@ -14,23 +13,24 @@ from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.system.clock import Clock
 
-SHORT = 2.0  # seconds; a shorter one (a locked SQLite file) is nobody's business
+SHORT = 2.0  # seconds; a shorter outage (a locked SQLite file) is not logged
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # seconds
-PATIENT = 3  # tries that pass over a row that is held; later ones wait for it
-AT_START = 60.0  # seconds that a worker which starts waits where db_outage_limit is 0
-OFTEN = 0.5  # seconds; a pause as long as this is never too long
-#: Seconds by which runs end before the lease does: to end many processes takes a moment, and the
-#: lease is written by the database's clock, which is read over a network.
+PATIENT = 3  # tries that skip a held row; later ones wait for it
+AT_START = 60.0  # seconds that a starting worker waits if db_outage_limit is 0
+OFTEN = 0.5  # seconds; a pause of this length is always acceptable
+#: Seconds by which runs end before the lease does: ending many processes takes time, and the lease
+#: is written by the database's clock, which is read over a network.
 MARGIN = 0.5
 
 
 class Outage:
-    """Knows since when, how long to wait now, and what that means for the runs."""
+    """The state of an outage: its start, the current pause, and the effect on the runs."""
 
     def __init__(self, settings: Settings, clock: Clock, allow: Callable[[float], None]) -> None:
         self._clock = clock
         self._permission = LeaseGuard(settings, clock.monotonic(), allow)
-        # When the database is back, a beat of ours must come before others act on our silence.
+        # When the database is back, this worker's heartbeat must come before other workers react to
+        # its silence.
         self._longest = max(OFTEN, settings.heartbeat * 2 / 3)
         self._since: float | None = None
         self._told = False
@@ -44,24 +44,26 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """For how long it has lasted."""
+        """Duration of the outage so far."""
         return 0.0 if self._since is None else self._clock.monotonic() - self._since
 
     def may_try(self) -> bool:
-        """Not while the pause lasts."""
+        """Return False during the pause."""
         return self._since is None or self._clock.monotonic() >= self.retry_at
 
     def beaten(self, sent: float) -> None:
-        """A beat went through that was begun at that (monotonic) time."""
+        """Record a successful heartbeat that was begun at that (monotonic) time."""
         self._permission.renewed(sent)
 
     def held_up(self) -> None:
-        """Somebody holds this worker's row, so that it cannot beat. Nobody can take over now, and
-        who listens begins anew when the row is free."""
+        """Record that a transaction holds this worker's row, which prevents its heartbeat.
+
+        No worker can take over now, and the failure detectors start again when the row is free.
+        """
         self._permission.failed(self._clock.monotonic(), for_all=True)
 
     def noticed(self, error: StoreUnavailable) -> None:
-        """A call failed."""
+        """Record a failed call."""
         now, self.error = self._clock.monotonic(), str(error)
         self._permission.failed(now, error.for_all)
         if self._since is None:
@@ -74,7 +76,7 @@ class Outage:
             log_event("database_away", error=error)
 
     def over(self) -> float | None:
-        """A turn went through. The seconds of an outage that was told and ends with it."""
+        """Record a successful turn; return the seconds of an outage that was logged and is over."""
         if self._since is None:
             return None
         self._permission.answered()
@@ -87,8 +89,8 @@ class Outage:
 
 
 class HeldRows:
-    """Runs whose rows, or whose task's, another transaction holds: when to try each again. Most
-    are free in a moment."""
+    """Runs whose rows, or whose task's rows, another transaction holds, and when to retry each.
+    Most rows are free after a moment."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -101,49 +103,53 @@ class HeldRows:
         return run_id in self._until
 
     def note(self, run_ids: Iterable[int]) -> None:
-        """They were held just now."""
+        """Record that these runs are held now."""
         for run_id in run_ids:
             tries = self._until[run_id][1] + 1 if run_id in self._until else 0
             pause = PAUSES[min(tries, len(PAUSES) - 1)]
             self._until[run_id] = self._clock.monotonic() + pause, tries
 
     def put_off(self, run_id: int, seconds: float) -> None:
-        """Try it again after a pause of that length."""
+        """Retry a run after a pause of that length."""
         self._until[run_id] = self._clock.monotonic() + seconds, 0
 
     def longest_held(self, run_ids: Iterable[int]) -> int | None:
-        """One of these that was held again and again. It is to be tried alone, and to wait for its
-        row: where transactions follow each other closely, only who waits gets it."""
+        """Return a run that was held repeatedly, if any.
+
+        It must be tried alone, and wait for its row: where transactions follow each other closely,
+        only a waiting transaction gets the row.
+        """
         often = [run_id for run_id in run_ids if self._until.get(run_id, (0.0, 0))[1] >= PATIENT]
         return min(often, key=self.until, default=None)
 
     def until(self, run_id: int) -> float:
-        """The monotonic time at which to try again."""
+        """Return the monotonic time of the next try."""
         return self._until[run_id][0] if run_id in self._until else 0.0
 
     def is_held(self, run_id: int) -> bool:
         return self.until(run_id) > self._clock.monotonic()
 
     def forget_but(self, run_ids: Collection[int]) -> None:
-        """All others are stored, or given back."""
+        """Forget all other runs: they are stored or given back."""
         self._until = {one: until for one, until in self._until.items() if one in run_ids}
 
 
 class StartPatience:
-    """How long a worker that starts waits for its database; it says so once."""
+    """Limits how long a starting worker waits for its database; logs the wait once."""
 
     def __init__(self, limit: float, clock: Clock, pause: Callable[[float], None]) -> None:
-        """``pause`` waits for so many seconds, and raises where there is no reason to wait."""
+        """``pause`` waits the given seconds, and raises an exception if there is no reason to
+        wait."""
         self._limit, self._clock, self._pause = limit or AT_START, clock, pause
         self._since: float | None = None
         self._tries, self._told = 0, False
 
     def limit_to(self, limit: float) -> None:
-        """The app's own limit, once it is known."""
+        """Apply the app's own limit, once it is known."""
         self._limit = limit or AT_START
 
     def wait(self, error: StoreUnavailable) -> None:
-        """Wait until the next try; StoreUnavailable when the time is over."""
+        """Wait until the next try; raise StoreUnavailable after the limit."""
         now = self._clock.monotonic()
         since = self._since = now if self._since is None else self._since
         if now - since >= self._limit:
@@ -158,22 +164,23 @@ class StartPatience:
         self._pause(min(pause, since + self._limit - now))
 
     def over(self) -> None:
-        """The worker has started."""
+        """Record that the worker has started."""
         if self._told and self._since is not None:
             log_event("database_back", seconds=self._clock.monotonic() - self._since)
 
 
 class LeaseGuard:
-    """Until when this worker's runs may go on, whatever becomes of its supervisor.
+    """The time until which this worker's runs may go on, whatever happens to the worker.
 
-    A beat allows it for as long as the lease. An outage that only we have adds nothing: past the
-    lease, others take our tasks. While nobody can reach the database, nobody takes anything, with
-    or without a lease. And when it is back, with our lease lapsed by the tables, nothing is taken
-    at once either: others must first listen, with beats of their own, to a heartbeat and two
-    seconds of our silence, and our own beat comes within a pause. That is how long each call
-    allows it that fails for all; less, where others may have listened to more than a step of our
-    silence before, which is what they hear between any two beats. (Both lengths are those of
-    `listening`; workers of one database are expected to have about the same heartbeat.)
+    A heartbeat extends it by the lease. An outage of this worker alone extends nothing: after the
+    lease, others claim its tasks. While no worker can reach the database, no worker claims a task,
+    with or without a lease. When the database is back, and this worker's lease has expired in the
+    tables, others still do not claim at once: with heartbeats of their own they must first observe
+    a heartbeat interval and two seconds of silence, and this worker's heartbeat comes within a
+    pause. So each call that fails for all workers extends the time by that length. It is less if
+    others may have observed more silence before than one step, which they observe between any two
+    heartbeats. (Both lengths are those of `failure_detector`; workers of one database should have
+    about the same heartbeat.)
     """
 
     def __init__(self, settings: Settings, now: float, allow: Callable[[float], None]) -> None:
@@ -183,13 +190,14 @@ class LeaseGuard:
         self._last, self._heard, self._away = now, 0.0, False
 
     def renewed(self, sent: float) -> None:
-        """A beat went through. Its lease counts from later, and others saw no later silence."""
+        """Record a successful heartbeat. Its lease starts later, and others observed no later
+        silence."""
         self._last, self._heard, self._away = sent, 0.0, False
         self._put_off(sent + self._lease - MARGIN)
 
     def failed(self, now: float, for_all: bool) -> None:
-        """A call failed, at this time; for all who would call, or for us."""
-        if not (self._away and for_all):  # between two failures for all, nobody listened
+        """Record a failed call at this time: for all workers, or for this worker only."""
+        if not (self._away and for_all):  # between two failures for all, no worker observed others
             self._heard += now - self._last
         self._last, self._away = now, for_all
         if for_all:
@@ -197,7 +205,7 @@ class LeaseGuard:
             self._put_off(now + self._patience - heard_before - MARGIN)
 
     def answered(self) -> None:
-        """The database is back; whether our beat is due, or not."""
+        """Record that the database answers, whether or not a heartbeat is due."""
         self._away = False
 
     def _put_off(self, until: float) -> None:

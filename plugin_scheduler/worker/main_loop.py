@@ -1,8 +1,8 @@
-"""In what order? The event loop of a worker: one process, one thread, one selector.
+"""Main loop of a worker: one process, one thread, one selector.
 
-I own the turn: wait, heed signals, enforce deadlines, store reports, obey, claim, hand out, beat,
-lead. I call intake, reporting, vitals, pool, ticker and store. I never run user code, and never
-start a process myself.
+Each turn waits, handles signals, enforces deadlines, stores reports, follows commands, claims and
+hands out tasks, sends the heartbeat, and leads. Does not run user code, and does not start
+processes itself.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from plugin_scheduler.worker.shutdown import Shutdown
 from plugin_scheduler.worker.stats import WorkerStats
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
-AUDIT_EVERY = 0.2  # seconds at least between two looks at orders, however often the bell rings
-POLL_EVERY = 1.0  # seconds at most between two of them while something runs
-LOCKED_FOR = 1.0  # seconds without the database, until runners that hold a lock are looked for
-SHORT = 0.001  # seconds; shorter pauses a selector makes as long as that
-STUBBORN_ERRORS = 20  # unexpected errors in a row after which going on makes no sense
+AUDIT_EVERY = 0.2  # minimum seconds between reads of commands, however many notifications arrive
+POLL_EVERY = 1.0  # maximum seconds between two of them while tasks run
+LOCKED_FOR = 1.0  # seconds without the database until idle runners are checked for locks
+SHORT = 0.001  # seconds; a selector rounds shorter pauses up to this
+STUBBORN_ERRORS = 20  # consecutive unexpected errors after which the worker gives up
 
 
 class Supervisor:
-    """A worker, from its first row to its last."""
+    """A worker, from its registration to its exit."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Supervisor:
     # -- the loop --------------------
 
     def work(self, spawns: bool, signals: Signals, patience: StartPatience) -> int:
-        """Be a worker until told to leave; the exit code."""
+        """Run until told to leave; return the exit code."""
         self._arrive(spawns, signals, patience)
         self._selector.register(signals, selectors.EVENT_READ, lambda: None)
         if self._bell.fileno() >= 0:
@@ -93,13 +93,13 @@ class Supervisor:
         return self._staying.exit_code
 
     def _guarded_turn(self, signals: Signals) -> None:
-        """One transient error must not end a worker: everything unexpected is told and survived."""
+        """Run one turn, and survive and log unexpected errors: one must not end a worker."""
         try:
             self._wait()
             self._heed(signals)
             self._turn()
             self._errors_in_a_row = 0
-        except Exception as error:  # a defect; the alternative is a worker that silently is no more
+        except Exception as error:  # a defect; the alternative is a worker that vanishes silently
             log_event("loop_error")
             self._errors += 1
             self._errors_in_a_row += 1
@@ -137,7 +137,7 @@ class Supervisor:
             log_event("reload_failed", worker=self._me.name, why=why)
 
     def _tell_state(self) -> None:
-        """What a person would ask for who cannot reach the database."""
+        """Log the state, for an operator who cannot reach the database."""
         runs, away = self._pool.live_runs(), self._outage.seconds
         now = self._clock.monotonic()
         log_event(
@@ -164,19 +164,19 @@ class Supervisor:
             return
         try:
             self._beat_if_due()
-            if self._reporting.store():  # a retry or a repeat may be due
+            if self._reporting.store():  # a retry or a repetition may be due
                 self._intake.look_again()
             self._intake.feed()
             self._audit_if_due()
             self._heed_bell()
             self._reporting.save_live(self._pool.live_runs())
-        except Locked:  # it waited for somebody who holds a row: no outage, and no pause
+        except Locked:  # a row was held by another transaction: not an outage, so no pause
             self._errors += 1
         except StoreUnavailable as error:
             self._errors += 1
             self._end_lock_holders()
             self._outage.noticed(error)
-            if self._worker_id:  # there must be something to ask, or a turn looks like an answer
+            if self._worker_id:  # the next turn must query the database to detect an answer
                 self._next_audit = 0.0
             limit = self._settings.db_outage_limit
             if 0 < limit <= self._outage.seconds:
@@ -192,8 +192,8 @@ class Supervisor:
                 self._events.note(WorkerEvent.DATABASE_BACK, seconds=round(seconds, 1), error=why)
 
     def _end_lock_holders(self) -> None:
-        """What a run left may hold a lock that nothing else releases: its runner does no work, and
-        is ended."""
+        """Kill idle runners that hold a database lock: what a run left open may never be
+        released."""
         if self._outage.seconds >= LOCKED_FOR:
             pids = self._store.dialect.lock_holders()
             ended = self._pool.end_idle(pids) if pids is None or pids else []
@@ -214,7 +214,7 @@ class Supervisor:
         return self._staying.is_over(is_busy)
 
     def _refused(self) -> list[str]:
-        """The runs that the database does not take, where nothing else keeps this worker."""
+        """Return the runs that the database refuses, if nothing else keeps this worker."""
         refused = self._intake.refused + self._reporting.refused
         left = len(self._intake) + len(self._reporting.task_ids()) + len(self._pool.orders())
         return refused if len(refused) == left else []
@@ -226,7 +226,7 @@ class Supervisor:
     # -- waiting --------------------
 
     def _wait(self) -> None:
-        """Until something happened: a byte, a deadline, a due task, or the doorbell."""
+        """Wait for an event: input, a deadline, a due task, or a notification."""
         self._clock.sleep(self._intake.breather())
         deadline = self._nearest_deadline()
         while True:
@@ -261,13 +261,14 @@ class Supervisor:
             self._reporting.next_deadline(self._pool.live_runs()),
             self._staying.deadline,
         )
-        # What was heard while these were asked comes first.
+        # News that arrived during these calls is handled first.
         return 0.0 if self._pool.has_news() else min(one for one in deadlines if one is not None)
 
     # -- orders --------------------
 
     def _audit_at(self) -> float:
-        """Soon after the bell rang, at each beat, and more often while there are runs to end."""
+        """Return when to read commands: soon after a notification, at each heartbeat, and more
+        often while runs may have to be ended."""
         watched = self._last_audit + POLL_EVERY if self._pool.orders() else self._next_audit
         return min(self._next_audit, watched)
 
@@ -281,7 +282,7 @@ class Supervisor:
             self._follow(*row)
 
     def _follow(self, status: str, groups: tuple[str, ...]) -> None:
-        """What this worker's row says, as it was just read."""
+        """Apply the commands in this worker's row."""
         self._last_audit = self._clock.monotonic()
         self._next_audit = self._last_audit + max(POLL_EVERY, self._settings.heartbeat)
         self._intake.serve(groups or self._settings.group_names)
@@ -289,7 +290,7 @@ class Supervisor:
         self._end_unwanted_runs()
 
     def _heed_bell(self) -> None:
-        """What was written may concern the chores; and would it still ring?"""
+        """Do maintenance after a notification, and test the notifier when a test is due."""
         if self._ticker.round_if_due(self._known_tasks):
             self._intake.look_again()
         if self._clock.monotonic() >= self._bell.next_test:
@@ -297,7 +298,7 @@ class Supervisor:
             self._tell_of_bell()
 
     def _tell_of_bell(self) -> None:
-        """News that come late are no error, but somebody should know."""
+        """Log when notifications become delayed: not an error, but an operator should know."""
         before, self._bell_trouble = self._bell_trouble, self._bell.trouble
         if self._bell_trouble and self._bell_trouble != before:
             log_event("bell_lost", why=self._bell_trouble)
@@ -305,7 +306,7 @@ class Supervisor:
             log_event("bell_back")
 
     def _register_again(self) -> None:
-        """Somebody removed this worker's row: by hand, or because it was thought dead."""
+        """Add this worker's row again: it was removed by hand, or the worker was thought dead."""
         log_event("row_gone", worker=self._me.name)
         self._events.note(WorkerEvent.ROW_GONE)
         try:
@@ -379,7 +380,7 @@ class Supervisor:
             return
         try:
             is_there = self._store.workers.beat(self._worker_id, self._stats())
-        except Locked:  # an order that was not committed yet: the work goes on meanwhile
+        except Locked:  # an uncommitted command: the work goes on meanwhile
             if self._store.dialect.locks_rows:
                 self._outage.held_up()
             self._next_beat = self._clock.monotonic() + OFTEN
@@ -388,7 +389,7 @@ class Supervisor:
             self._register_again()
         self._outage.beaten(now)
         self._next_beat = now + self._settings.heartbeat
-        with contextlib.suppress(Locked):  # there is a next beat
+        with contextlib.suppress(Locked):  # the next heartbeat will do
             self._look_after_rows()
         self._reporting.keep_counts()
         self._events.write()
@@ -397,7 +398,7 @@ class Supervisor:
         self._leave_if_idle()
 
     def _look_after_rows(self) -> None:
-        """Of this worker, and if it leads, of all."""
+        """Maintain the rows of this worker, and of all workers if it leads."""
         condemned = self._store.tasks.condemn_unreadable()
         if condemned:
             log_event("condemned", count=condemned)
@@ -408,7 +409,7 @@ class Supervisor:
             self._intake.look_again()
 
     def _known_tasks(self) -> list[int]:
-        self._collect()  # a runner may have been listened to since this turn began
+        self._collect()  # a runner's messages may have been read since this turn began
         running = [order.task.id for order in self._pool.orders()]
         return running + self._reporting.task_ids() + self._intake.task_ids()
 
@@ -423,7 +424,7 @@ class Supervisor:
         self._staying.count_beat(pending, self._me.name)
 
     def _stats(self) -> dict[str, Any]:
-        """What this worker's row says of it."""
+        """Return the values for this worker's row."""
         return {
             "status": self._staying.words(bool(self._pool.live_runs())),
             "empty_runs": self._staying.empty_beats,
@@ -440,15 +441,15 @@ class Supervisor:
         }
 
     def _depart(self) -> None:
-        """Leave nothing behind: no process, no row, no task in hand."""
+        """Leave no processes, no row and no claimed tasks behind."""
         self._pool.close()
         try:
             if self._worker_id:
                 self._give_back_all()
         except StoreUnavailable as error:
-            log_event("database_away", error=error)  # the ticker will find what we hold
+            log_event("database_away", error=error)  # the leader will find what this worker holds
             self._staying.exit_code = self._staying.exit_code or 1
-        except Exception as error:  # likewise, where the database refuses something
+        except Exception as error:  # the same, if the database refuses something
             log_event("chore_refused", what="the worker's leave", error=first_line(error))
             self._staying.exit_code = self._staying.exit_code or 1
         log_event("worker_left", worker=self._me.name, why=self._staying.why)
@@ -464,4 +465,4 @@ class Supervisor:
 
 
 class Superseded(Exception):
-    """Another worker has this one's name, and lives: what this one held is the other's now."""
+    """Another live worker has this worker's name, and now owns its tasks."""

@@ -1,6 +1,6 @@
-"""Who is this worker? Its name, what it serves, and how it gets its row.
+"""Registration of a worker: its name, what it serves, and its row.
 
-I own the name's uniqueness. I call store. I never run anything.
+Ensures that the name is unique. Does not run tasks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Pause = Callable[[float], None]
 
 
 class Registered(NamedTuple):
-    """A worker's row. ``given_back`` counts the tasks of a dead worker of the same name; None where
+    """A worker's row. ``given_back`` counts the tasks of a dead worker of the same name; None if
     there was none."""
 
     worker_id: int
@@ -31,7 +31,7 @@ class Registered(NamedTuple):
 
 @dataclass(frozen=True)
 class Registration:
-    """A worker, for others to know it by."""
+    """The data by which other workers identify a worker."""
 
     name: str
     application: str
@@ -42,16 +42,22 @@ class Registration:
     def register(
         self, store: Store, settings: Settings, stats: dict[str, Any], pause: Pause
     ) -> Registered:
-        """Get a row. A dead worker of the same name is succeeded, a live one is not.
-        ``pause`` waits for so many seconds, and raises where there is no reason to wait."""
+        """Add a row. A dead worker of the same name is replaced, a live one is not.
+
+        ``pause`` waits the given seconds, and raises an exception if there is no reason to wait.
+        """
         given_back = self._wait_for_the_dead(store, settings.silence, pause)
         return Registered(store.workers.register(self.name, stats), given_back)
 
     def _wait_for_the_dead(self, store: Store, silence: float, pause: Pause) -> int | None:
-        """A name given by hand may still be that of a worker that died a moment ago: its lease is
-        waited for, and what it held is given back, before the name is used again. A lease that has
-        lapsed already may be that of one who could not reach the database, as we could not, or
-        whose row somebody holds: its beat is waited for. How many tasks were given back."""
+        """Wait until an earlier worker of this name is certainly dead; return how many of its tasks
+        were given back.
+
+        A name given by hand may belong to a worker that died a moment ago: its lease must expire,
+        and its tasks are given back, before the name is used again. The worker of an expired lease
+        may be alive if it could not reach the database, as this one could not, or if a transaction
+        holds its row: so its heartbeat is awaited.
+        """
         first = store.workers.lease_of(self.name)
         if first is None:
             return None
@@ -72,8 +78,8 @@ class Registration:
 
 
 def identify(name: str | None, description: Mapping[str, Any]) -> Registration:
-    """The identity of a worker that starts now: host, process, and something nobody else has,
-    since containers share host names and process numbers."""
+    """Return the identity of a starting worker: host, process and a random part, since containers
+    share host names and process numbers."""
     unique = f"{socket.gethostname()}#{os.getpid()}#{secrets.token_hex(3)}"
     return Registration(
         name=name or unique,
@@ -84,7 +90,7 @@ def identify(name: str | None, description: Mapping[str, Any]) -> Registration:
 
 
 def describe_me(me: Registration) -> dict[str, Any]:
-    """What the worker's row says of its process."""
+    """Return the values for the worker's row that describe its process."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -1,7 +1,6 @@
-"""What came back, on its way into the database: results, live output, progress, log lines.
+"""Reporter: writes results, live output, progress and log lines.
 
-I own results until they are stored, and the worker's counters of them. I call store, porter, tally
-and log. I never claim, and never end a run.
+Holds results until they are stored, and counts them. Does not claim tasks, and does not end runs.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker.large_results import Delivery, LargeResults
 from plugin_scheduler.worker.lease_guard import HeldRows
 
-PROGRESS_EVERY = 0.3  # seconds between two stores of a run's progress
-WATCHED_EVERY = 0.5  # seconds between two stores of a run's output while somebody looks at it
-REFUSED_AGAIN = 30.0  # seconds until a report is tried again that the database refuses
-MANY = 10  # runs that ended in one turn, from which on they share a line
-BOOT_TOLD_AGAIN = 300.0  # seconds until the same failure to start runners has its next line
-PORTER_EVERY = 0.02  # seconds between two looks at porters on their way
+PROGRESS_EVERY = 0.3  # seconds between two writes of a run's progress
+WATCHED_EVERY = 0.5  # seconds between two writes of a run's output while it is viewed
+REFUSED_AGAIN = 30.0  # seconds until a report that the database refused is retried
+MANY = 10  # number of runs that end in one turn from which on they share a log line
+BOOT_TOLD_AGAIN = 300.0  # seconds until the same failure to start runners is logged again
+PORTER_EVERY = 0.02  # seconds between two checks of large results
 
 
 class CountedRun(NamedTuple):
-    """What is counted of a run."""
+    """The counted values of a run."""
 
     order: Order
     outcome: str
@@ -45,7 +44,7 @@ Done = list[tuple[Report, Move | None]]
 
 
 class Reporter:
-    """The way back from the pool to the tables."""
+    """The path from the pool to the tables."""
 
     def __init__(self, store: Store, porters: LargeResults, worker_name: str, clock: Clock) -> None:
         self._store, self._porters = store, porters
@@ -53,17 +52,17 @@ class Reporter:
         self._results: list[Result] = []
         self._held = HeldRows(clock)
         self._refused: set[int] = set()
-        self._watched: dict[int, float] = {}  # until when, by the run's number
+        self._watched: dict[int, float] = {}  # end of viewing, by the run's number
         self.total = self.errors = self.boot_errors = 0
         self.boot_error: str | None = None
-        self._boot_told: dict[str, float] = {}  # failures, and when each was told
+        self._boot_told: dict[str, float] = {}  # failures, and when each was logged
         self._tally = MetricsBuffer()
         self._minute = 0
         self._uncounted: list[CountedRun] = []
         self._counting_trouble = ""
 
     def about(self) -> dict[str, Any]:
-        """What the worker's row says of all that came back."""
+        """Return the counters for the worker's row."""
         return {
             "total": self.total,
             "errors": self.errors,
@@ -77,15 +76,15 @@ class Reporter:
 
     @property
     def refused(self) -> list[str]:
-        """The runs whose ends the database did not take; their names."""
+        """Return the labels of runs whose ends the database refused."""
         return [one.order.label for one in self._results if one.order.run_id in self._held]
 
     def task_ids(self) -> list[int]:
-        """Tasks whose results are not stored yet."""
+        """Return the tasks whose results are not stored yet."""
         return [result.order.task.id for result in self._results] + self._porters.task_ids()
 
     def collect(self, news: News) -> None:
-        """Take over what the pool has to tell."""
+        """Take over the pool's news."""
         if news.births:
             self.boot_error = None
         for why in news.boot_failures:
@@ -110,7 +109,8 @@ class Reporter:
                 self._tell_delivery(delivery)
 
     def _tell_boot_failure(self, why: str) -> None:
-        """Once, for a while: the next try may fail as this one."""
+        """Log a failure to start runners once for a while: the next try may fail in the same
+        way."""
         now = self._clock.monotonic()
         told = self._boot_told.items()
         self._boot_told = {one: at for one, at in told if now < at + BOOT_TOLD_AGAIN}
@@ -119,7 +119,10 @@ class Reporter:
             log_event("boot_failed", why=why)
 
     def store(self) -> bool:
-        """Write all reports in one transaction; they are kept until that has worked. Was any?"""
+        """Write all reports in one transaction, and keep them until that succeeds.
+
+        Return True if a report was written.
+        """
         if not self._results:
             return False
         ended, self._minute = self._store.dialect.now(), self._store.metrics.minute()
@@ -158,18 +161,18 @@ class Reporter:
             return self._store_those_free(results, ended)
         except StoreUnavailable:
             raise
-        except Exception:  # one of them cannot be stored; it must not keep the others from it
+        except Exception:  # one of them cannot be stored; it must not block the others
             return self._store_each(reports)
 
     def _store_those_free(self, results: Sequence[Result], ended: datetime) -> Done:
-        """Somebody holds the row of one of them (a transaction that edits it): the others are not
-        to wait for that."""
+        """Store the results whose rows are free. A transaction (for example an edit) holds a row,
+        and the others must not wait for it."""
         free = self._store.tasks.free([result.order for result in results])
         reports = [_report(one, ended) for one in results if one.order.run_id in free]
         done: Done = []
         try:
             done = self._store.tasks.report(reports, self._name) if reports else []
-        except Locked:  # just now; all of them have another time
+        except Locked:  # held since the check; all of them are retried
             pass
         except StoreUnavailable:
             raise
@@ -180,7 +183,7 @@ class Reporter:
         return done
 
     def _store_each(self, reports: Sequence[Report]) -> Done:
-        """One by one: what cannot be stored must not keep the others from it."""
+        """Store reports one by one: one that cannot be stored must not block the others."""
         done: Done = []
         for report in reports:
             try:
@@ -190,8 +193,8 @@ class Reporter:
             except StoreUnavailable:
                 if not done:
                     raise
-                break  # those that are left are tried again
-            except Exception as error:  # not even the plain end of it: its row refuses
+                break  # the rest is retried
+            except Exception as error:  # its row refuses even the minimal report
                 self._hold_refused(report, error)
         return done
 
@@ -208,7 +211,7 @@ class Reporter:
             return self._store.tasks.report([report], self._name)[0]
         except StoreUnavailable:
             raise
-        except Exception as error:  # told to the person who looks at the task
+        except Exception as error:  # reported to the person who views the task
             said = f"{type(error).__name__}: {error!a}"
             why = Reason(ReasonCode.REPORT_REFUSED, error=said)
             plain = Report(report.order, Outcome.FAILED, report.ended, report.seconds, reason=why)
@@ -217,19 +220,19 @@ class Reporter:
     # -- counts --------------------
 
     def keep_counts(self) -> None:
-        """Store them, if that is possible: nobody needs them to work, so trouble with them is told
-        once, and stops nothing."""
+        """Store the counts if possible. They are not essential, so a failure is logged once, and
+        stops nothing."""
         try:
             self.store_counts()
             self._counting_trouble = ""
-        except Exception as error:  # where the database is away, those who need it find out
+        except Exception as error:  # if the database is away, other calls report it
             trouble = first_line(error)
             if trouble != self._counting_trouble:
                 log_event("counts_refused", error=trouble)
                 self._counting_trouble = trouble
 
     def store_counts(self) -> None:
-        """Write how the work went; what cannot be written now is kept for the next time."""
+        """Write the counts of runs; keep what cannot be written now."""
         metrics, tally = self._store.metrics, self._tally
         if self._uncounted:
             self._minute = metrics.minute()
@@ -251,8 +254,7 @@ class Reporter:
     # -- live --------------------
 
     def save_live(self, runs: Sequence[LiveRun]) -> None:
-        """Write what running tasks printed, where ``sync_output`` or somebody who looks at it asks
-        for it, and progress."""
+        """Write progress, and output of running tasks with ``sync_output`` or with a viewer."""
         now = self._clock.monotonic()
         for run in runs:
             prints = run.output.changed and self._output_due(run) <= now
@@ -262,7 +264,7 @@ class Reporter:
             output = run.output.text() if prints else None
             if self._save_run(run, output, run.progress if moves else None):
                 run.progress_is_new &= not moves
-            else:  # it is kept, and there is a next time
+            else:  # kept until the next try
                 run.output.changed |= prints
             if prints:
                 run.output_saved = now
@@ -270,30 +272,29 @@ class Reporter:
                 run.progress_saved = now
 
     def _save_run(self, run: LiveRun, output: str | None, progress: dict[str, Any] | None) -> bool:
-        """False where somebody holds the row. What the database refuses ends with that run's live
-        data: the others are not to wait for it."""
+        """Save live data; return False if the row is held. If the database refuses it, no more live
+        data of that run is saved, so that the others do not wait."""
         try:
             self._store.tasks.save_live(run.order.run_id, output, progress)
         except Locked:
             return False
         except StoreUnavailable:
             raise
-        except Exception as error:  # whatever a driver or a trigger raises for this row
+        except Exception as error:  # any error that a driver or a trigger raises for this row
             run.is_refused = True
             about = {"run": run.order.run_id, "task": run.order.task.label}
             log_event("live_refused", **about, error=first_line(error))
         return True
 
     def unwanted(self, orders: Iterable[int]) -> dict[int, str]:
-        """Of these runs those that are to end, and why. On the way it is noted whose output
-        somebody looks at."""
+        """Return those of these runs that must end, and why; also record whose output is viewed."""
         wishes = self._store.tasks.wishes(orders, self._name)
         now = self._clock.monotonic()
         self._watched = {run_id: now + left for run_id, left in wishes.watched.items()}
         return wishes.ends
 
     def _output_due(self, run: LiveRun) -> float:
-        """When what it printed is to be saved, if that is new; never, where nobody asks for it."""
+        """Return when new output must be saved; never, if it is not requested."""
         every = run.order.task.sync_output
         due = run.output_saved + every if every > 0 else math.inf
         if self._watched.get(run.order.run_id, 0.0) > self._clock.monotonic():
@@ -301,7 +302,7 @@ class Reporter:
         return due
 
     def next_deadline(self, runs: Sequence[LiveRun]) -> float | None:
-        """The monotonic time at which something is to be written."""
+        """Return the monotonic time of the next write."""
         now = self._clock.monotonic()
         times = [max(self._held.until(one.order.run_id), now) for one in self._results]
         if self._porters.busy:
@@ -324,14 +325,14 @@ class Reporter:
             result = delivery.result
             self._uncounted.append(
                 CountedRun(result.order, result.outcome, result.seconds)
-            )  # the database need not be there now
+            )  # does not need the database now
             seconds = delivery.result.seconds
             log_event("run_completed", run=order.run_id, task=order.task.label, seconds=seconds)
         else:
             log_event("report_dropped", run=order.run_id, task=order.task.label)
 
     def _tell_ends(self, done: Done) -> None:
-        """A line for each, but one for all that completed where there are many."""
+        """Log each end; completed runs share a line if there are many."""
         self._count([report for report, move in done if move is not None])
         if len(done) < MANY:
             for report, move in done:

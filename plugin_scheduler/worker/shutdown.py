@@ -1,7 +1,6 @@
-"""Stay or go? What a worker makes of signals, orders and idleness, until it leaves.
+"""Decide when the worker stops, and its exit code: signals, commands, idle time.
 
-I own the worker's mode, its grace and its exit code. I call the words and log. I end runs only by
-asking the pool.
+Ends runs only through the pool.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.signals import name_of
 
 MOST_NAMED = 5
-LAST_WORDS = 10.0  # seconds for the reports of killed runs to be stored
+LAST_WORDS = 10.0  # seconds to store the reports of killed runs
 
 EXIT_SUPERSEDED = 2
-EXIT_NO_DATABASE = 75  # the usual code for: try again later
+EXIT_NO_DATABASE = 75  # EX_TEMPFAIL: try again later
 EXIT_SIGTERM = 128 + signal.SIGTERM
 
 
 class Shutdown:
-    """A worker only moves forward: from working to draining to gone; disabled is a rest."""
+    """The state of a worker: working, then draining, then stopped. Disabled can be undone."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings, self._clock = settings, clock
@@ -45,7 +44,7 @@ class Shutdown:
 
     @property
     def deadline(self) -> float | None:
-        """When there is something to decide."""
+        """The time of the next decision."""
         if self._over_at is not None:
             return self._over_at
         if self._refused_since is None:
@@ -54,14 +53,14 @@ class Shutdown:
         return left_at if self._grace_until is None else min(self._grace_until, left_at)
 
     def is_over(self, busy: bool) -> bool:
-        """True when the worker may leave."""
+        """Return True if the worker may exit."""
         if self._over_at is not None and self._clock.monotonic() >= self._over_at:
             self.exit_code = self.exit_code or 1
             return True
         return self._draining and not busy
 
     def words(self, running: bool) -> str:
-        """The mode as web2py's statistics call it."""
+        """Return the state as web2py's statistics name it."""
         if self._killed:
             return WorkerStatus.KILL
         if self._draining:
@@ -71,17 +70,17 @@ class Shutdown:
         return TaskStatus.RUNNING if running else WorkerStatus.ACTIVE
 
     def heed(self, signals: Iterable[int], pool: Pool, worker: str) -> None:
-        """SIGTERM or SIGHUP: finish what runs, within the grace. SIGINT or SIGQUIT, or SIGTERM
-        again: now."""
+        """Handle signals. SIGTERM or SIGHUP: finish running tasks within the grace period. SIGINT
+        or SIGQUIT, or a second SIGTERM: stop at once."""
         for number in signals:
             if number in (signal.SIGINT, signal.SIGQUIT):
                 self._kill(pool, name_of(number), 128 + number)
-            elif number == signal.SIGHUP:  # a shell that ends sends it a second time
+            elif number == signal.SIGHUP:  # an exiting shell sends it a second time
                 if self._grace_until is None and not self._killed:
                     self._drain_within_grace(number, worker)
             elif self._warned or self._killed:
                 self._kill(pool, "a second SIGTERM", EXIT_SIGTERM)
-            else:  # the first one, also of a worker that was draining already
+            else:  # the first one, also for a worker that is draining already
                 self._warned = True
                 self._drain_within_grace(number, worker)
 
@@ -91,7 +90,7 @@ class Shutdown:
         self._grace_until = self._clock.monotonic() + self._settings.grace
 
     def follow(self, status: str, pool: Pool, worker: str) -> None:
-        """Be what the worker's row says."""
+        """Apply the status in the worker's row."""
         if status == WorkerStatus.KILL and not self._killed:
             self._kill(pool, "order KILL", 0)
         elif status == WorkerStatus.TERMINATE and not self._draining:
@@ -104,41 +103,43 @@ class Shutdown:
             log_event("worker_resumed", worker=worker)
 
     def give_way(self, why: str, pool: Pool) -> None:
-        """Another worker has taken this one's name: end, and leave the tables alone."""
+        """Stop because another worker has taken this name; leave the tables alone."""
         self._kill(pool, why, EXIT_SUPERSEDED)
 
     def give_up(self, seconds: float, pool: Pool) -> None:
-        """The database is away for too long: leave, and let a service manager decide. There is
-        nobody to tell, so nothing is waited for."""
+        """Stop because the database was away too long; the service manager decides what follows.
+
+        There is no database to report to, so the worker does not wait.
+        """
         why = f"its database was away for {seconds:.0f} s, longer than db_outage_limit allows"
         self._kill(pool, why, EXIT_NO_DATABASE)
         self._over_at = self._clock.monotonic()
 
     def count_beat(self, pending: bool, worker: str) -> None:
-        """Leave after so many beats without anything to do, for anybody."""
+        """Stop after this many heartbeats without due work for any worker."""
         self.empty_beats = 0 if pending else self.empty_beats + 1
         if self.empty_beats >= self._settings.max_empty_runs and not self._draining:
             self._drain(f"{self.empty_beats} beats without due work", worker)
 
     def enforce(self, pool: Pool) -> None:
-        """The grace is over: end what still runs."""
+        """Kill running tasks after the grace period."""
         if self._grace_until is None or self._clock.monotonic() < self._grace_until:
             return
         self._grace_until = None
         if pool.live_runs():
             number = self._graced
             self._kill(pool, f"{name_of(number)}, and the grace was over", 128 + number)
-        else:  # what keeps it is a report, and a database that is away must not keep it for ever
+        else:  # reports keep the worker, and a database that is away must not keep it forever
             self._over_at = self._clock.monotonic() + LAST_WORDS
 
     @property
     def leaves(self) -> bool:
-        """True for a worker that was told to leave."""
+        """True for a worker that was told to stop."""
         return self._draining
 
     def mind_refused(self, runs: Sequence[str]) -> None:
-        """A worker that was told to leave is kept by nothing but these runs, which the database
-        does not take. It tries for as long as SIGTERM allows, and then leaves without them."""
+        """Give up on runs that the database refuses, when only they keep a worker that was told to
+        stop. The worker tries for as long as SIGTERM allows, and then exits without them."""
         if not (runs and self._draining):
             self._refused_since = None
             return

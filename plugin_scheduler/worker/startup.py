@@ -39,11 +39,10 @@ def run_worker(
     clock: Clock = SYSTEM,
     lifeline: int = -1,
 ) -> int:
-    """Be a worker for the world of ``spec`` until told to leave; the exit code.
+    """Run a worker for the app of ``spec`` until told to leave; return the exit code.
 
-    ``overrides`` are settings that the operator gave; they win over the app's. ConfigError tells
-    what keeps the worker from starting. ``lifeline`` is a file whose end tells that the process
-    that started this worker is gone.
+    ``overrides`` are the operator's settings; they win over the app's. Raise ConfigError if the
+    worker cannot start. ``lifeline`` is a file whose end shows that the parent process is gone.
     """
     with Signals() as signals:
         try:
@@ -92,14 +91,14 @@ def _run(
 
 
 def _leave_too(selector: selectors.BaseSelector, lifeline: int) -> None:
-    """The command of several workers is gone: this one is not to stay behind."""
+    """Stop this worker: the parent command of several workers is gone."""
     selector.unregister(lifeline)
     log_event("parent_gone")
     ask_to_leave()
 
 
 def _check_tasks(description: Mapping[str, Any]) -> None:
-    """A worker that knows no function would claim nothing, or wrongly all."""
+    """Refuse an app without functions: its worker would claim nothing, or wrongly all."""
     if not description["tasks"]:
         name = description["application_name"]
         raise ConfigError(
@@ -117,7 +116,7 @@ def _loaded(
     patience: StartPatience,
     pause: Callable[[float], None],
 ) -> tuple[dict[str, Any], list[str]]:
-    """Wait until the app is loaded, or cannot be."""
+    """Wait until the app is loaded, or has failed to load."""
     while True:
         open_patiently(pool, pause)
         until = clock.monotonic() + LOADING
@@ -139,7 +138,7 @@ def _loaded(
 
 
 def open_patiently(pool: Pool, pause: Callable[[float], None]) -> None:
-    """Start to load the app, once there is room for the process that does so."""
+    """Start to load the app, with retries while the system has no room for a process."""
     told = False
     for seconds in (*ROOM_AGAIN, None):
         try:

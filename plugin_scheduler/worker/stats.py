@@ -1,8 +1,6 @@
-"""How is this worker? What its row says of its processes, its machine and its database.
+"""Measurements for a worker's row: its processes, its machine and its database.
 
-I own the measurements, and how often they are taken: they must cost next to nothing. I call the
-system through psutil, pool for the processes, and dialects for what they say of themselves. I
-never decide anything.
+Measures seldom, because it must cost next to nothing. Makes no decisions.
 """
 
 from __future__ import annotations
@@ -21,11 +19,11 @@ from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker.registration import Registration, describe_me
 
-MEASURE_EVERY = 10.0  # seconds; to add up a process's memory takes the system a while
+MEASURE_EVERY = 10.0  # seconds; the system needs a while to add up a process's memory
 
 
 class WorkerStats:
-    """The part of a worker's row that it knows without asking how its work goes."""
+    """The part of a worker's row that does not depend on its tasks."""
 
     def __init__(
         self, me: Registration, settings: Settings, store: Store, pool: Pool, clock: Clock
@@ -38,7 +36,7 @@ class WorkerStats:
         self._born: dict[str, Any] = {}
 
     def read(self) -> dict[str, Any]:
-        """As it stands in the row."""
+        """Return the values as stored in the row."""
         runs = self._pool.live_runs()
         if not self._born:
             self._born = self._at_birth()
@@ -53,7 +51,7 @@ class WorkerStats:
         }
 
     def _at_birth(self) -> dict[str, Any]:
-        """What does not change while it lives."""
+        """Return the values that are constant for the process."""
         dialect = self._store.dialect
         with dialect.reading():
             database = dialect.version()
@@ -69,18 +67,18 @@ class WorkerStats:
         now = self._clock.monotonic()
         if now >= self._next:
             self._next = now + MEASURE_EVERY
-            with contextlib.suppress(Exception):  # nobody needs it to work, and systems are odd
+            with contextlib.suppress(Exception):  # not essential, and systems differ
                 self._measured = self._measure()
         return self._measured
 
     def _measure(self) -> dict[str, Any]:
-        """``cpu`` is per cent of one processor since the last time, ``memory`` bytes; both of this
-        process and of those that it started itself."""
+        """Measure ``cpu``, in per cent of one processor since the last call, and ``memory``, in
+        bytes; both of this process and of those that it started itself."""
         known, pids = self._processes, {os.getpid(), *self._pool.pids()}
         self._processes = {pid: known.get(pid) or one for pid, one in _found(pids)}
         cpu = memory = 0.0
         for process in self._processes.values():
-            with contextlib.suppress(psutil.Error):  # it has just ended
+            with contextlib.suppress(psutil.Error):  # the process has just ended
                 cpu += process.cpu_percent()
                 memory += _memory(process)
         return {"load": _load(), "cpu": round(cpu, 1), "memory": int(memory)}
@@ -88,20 +86,20 @@ class WorkerStats:
 
 def _found(pids: set[int]) -> Iterator[tuple[int, psutil.Process]]:
     for pid in pids:
-        with contextlib.suppress(psutil.Error):  # it has just ended
+        with contextlib.suppress(psutil.Error):  # the process has just ended
             yield pid, psutil.Process(pid)
 
 
 def _memory(process: psutil.Process) -> float:
-    """What is its own, and its part of what forked processes share; all of it where the system does
-    not tell that."""
+    """Return the private memory and the share of what forked processes share; all resident memory
+    if the system does not report that."""
     with contextlib.suppress(psutil.AccessDenied, AttributeError):
         return float(process.memory_full_info().pss)
     return float(process.memory_info().rss)
 
 
 def _load() -> float | None:
-    """How many processes of this machine want a processor, by the minute."""
+    """Return the load average of the last minute."""
     with contextlib.suppress(OSError, AttributeError):
         return round(os.getloadavg()[0], 2)
     return None

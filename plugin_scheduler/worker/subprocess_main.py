@@ -1,7 +1,7 @@
-"""What a new interpreter of ours does; `processes.start_entry` starts it.
+"""Entry points of new interpreters; `processes.start_entry` starts them.
 
-The way in to processes that are not forked: a nursery, a runner, a porter or a worker. What they
-need to know comes as JSON on standard input.
+Processes that are not forked begin here: a forkserver, a runner, a process for a large result, or a
+worker. Their parameters arrive as JSON on standard input.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def runner(*ends: int) -> int:
 
 
 def porter(file: int) -> int:
-    """Carry a large result into the database."""
+    """Write a large result to the database."""
     from plugin_scheduler.worker import large_results
 
     ignore_all()
@@ -45,14 +45,14 @@ def porter(file: int) -> int:
 
 
 def worker(lifeline: int) -> int:
-    """Be one of several workers of a command."""
+    """Run one of several workers of a command."""
     from plugin_scheduler.worker import launcher
 
     return launcher.work(lifeline, *_load())
 
 
 def _load() -> Any:
-    """What the parent sent; then nothing can be read from standard input any more."""
+    """Read the parent's data, and close standard input."""
     load = json.load(sys.stdin)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -71,8 +71,8 @@ if __name__ == "__main__":
     code = 1
     try:
         code = ENTRIES[sys.argv[1]](*(int(fd) for fd in sys.argv[2:]))
-    except Closed:  # the process that started this one has left: its exit says why
+    except Closed:  # the parent has exited: its exit code gives the reason
         pass
-    except BaseException:  # told as Python tells it; then this process ends, come what may
+    except BaseException:  # print the traceback; then this process ends in any case
         traceback.print_exc()
     leave(code)

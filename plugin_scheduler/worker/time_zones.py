@@ -1,9 +1,9 @@
-"""In which zone are the times of the tables? All workers must keep the same.
+"""Agree on the time zone of the tables, which must be the same for all workers.
 
-I own that agreement. Times in the tables are naive, as in web2py: 09:00 is nine o'clock of some
-place, and with machines in several zones somebody has to say which. ``utc_time`` or ``time_zone``
-say so for good. Without them the oldest worker alive keeps the zone of its machine, and the others
-keep it too, and complain. I call store and clock. I never change a row.
+Times in the tables are naive, as in web2py: 09:00 is nine o'clock in some place, and with machines
+in several zones that place must be defined. ``utc_time`` or ``time_zone`` define it permanently.
+Without them the oldest living worker uses the zone of its machine, and the others use it too, with
+a warning. Does not change rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from plugin_scheduler.system import clock
 
 
 def agree(store: Store, settings: Settings, worker_name: str) -> str | None:
-    """Have the store keep the zone that is in use; what a person should know about it."""
+    """Set the store's zone to the one in use; return a warning for the operator, if any."""
     dialect = store.dialect
     mine, theirs = settings.zone or clock.own_zone(), store.workers.zone_in_use()
     dialect.zone = mine
