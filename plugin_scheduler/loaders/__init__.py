@@ -1,7 +1,7 @@
-"""In which world does user code run? A host loads it, and answers the runner's few questions.
+"""Loaders: load the app in which user code runs.
 
-I own which host makes which world. I call the hosts. Nothing of me runs in the supervisor: it only
-sends the description of a world along.
+One loader for each kind of app. Loaders never run in the worker's main process, which only passes
+on the description of an app.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ HOSTS: dict[str, Callable[[Mapping[str, Any]], LoadedApp]] = {
 
 
 def load(spec: Mapping[str, Any]) -> LoadedApp:
-    """Load the world that ``spec`` describes; ConfigError tells in one line what is wrong."""
+    """Load the app that ``spec`` describes; raise ConfigError with one line that says what is
+    wrong."""
     return HOSTS[spec["kind"]](spec)
 
 

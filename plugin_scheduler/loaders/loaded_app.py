@@ -1,7 +1,6 @@
-"""A loaded app, as a runner sees it, and what is said when it cannot be loaded.
+"""A loaded app, as a runner sees it, and the error messages for one that cannot be loaded.
 
-I own `LoadedApp`: its scheduler and its databases. I call catalog, dialects and pydal. I never load
-anything.
+Does not load apps.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class LoadedApp:
     def __init__(self, home: Home, namespaces: Iterable[Mapping[str, Any]] = ()) -> None:
         self.home = home
         self._namespaces = list(namespaces)
-        #: Bare driver connections that were opened while the app was loaded.
+        #: Bare driver connections opened while the app was loaded.
         self.inherited: list[Any] = []
         self.loaded_at = SYSTEM.now()
         self.databases = _databases(home, self._namespaces)
@@ -38,7 +37,8 @@ class LoadedApp:
         return self.home.catalog
 
     def find(self, name: str) -> Any:
-        """The function of a task; NotFound tells what is known here, and since when."""
+        """Return the function of a task; NotFound names the known functions, and the time of
+        loading."""
         try:
             return self.catalog.find(name)
         except NotFound as error:
@@ -47,13 +47,13 @@ class LoadedApp:
             raise NotFound(f"{error}; {hint}") from None
 
     def disconnect(self) -> None:
-        """Let go of every connection, so that none is inherited by a forked runner."""
+        """Close every connection, so that a forked runner does not inherit one."""
         for db in self.databases:
             close_connection(db)
         disconnect_all()
 
     def translators(self) -> list[Any]:
-        """py4web's translators, `T` as a rule, that are found by a name in the app."""
+        """Return py4web's translators (usually `T`) that have a name in the app."""
         kind = getattr(sys.modules.get("pluralize"), "Translator", None)
         if kind is None:
             return []
@@ -62,7 +62,7 @@ class LoadedApp:
         return list(found.values())
 
     def describe(self) -> dict[str, Any]:
-        """What the supervisor must know to work for this app, as plain values."""
+        """Return what the worker needs to know about the app, as plain values."""
         return {
             "application_name": self.home.application_name,
             "settings": self.home.settings.as_dict(),
@@ -72,7 +72,7 @@ class LoadedApp:
 
 
 def place_of(db: Any) -> dict[str, Any]:
-    """What another connection to the same database is opened with."""
+    """Return the parameters that open another connection to the same database."""
     return {
         "uri": db._uri,
         "folder": os.path.abspath(db._folder or os.getcwd()),
@@ -83,14 +83,14 @@ def place_of(db: Any) -> dict[str, Any]:
 
 
 def kind_of(error: BaseException) -> type[SchedulerError]:
-    """StoreUnavailable where a database cannot be used for the moment, else ConfigError."""
+    """Return StoreUnavailable for a database that is away for the moment, else ConfigError."""
     return StoreUnavailable if is_passing(error) else ConfigError
 
 
 def explain_failure(what: str, folder: str, error: BaseException) -> SchedulerError:
-    """One line for an exception out of somebody's app: which file, which line, what.
+    """Return an exception of an app as one line: file, line, error.
 
-    The newest line of the app itself is named, not the library line where it surfaced.
+    Names the newest line of the app itself, not the library line that raised the exception.
     """
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{error.filename}, line {error.lineno}"
@@ -99,14 +99,15 @@ def explain_failure(what: str, folder: str, error: BaseException) -> SchedulerEr
         own = [frame for frame in frames if frame.filename.startswith(folder)]
         place = f"{own[-1].filename}, line {own[-1].lineno}" if own else folder
     message = str(error).strip().splitlines() or [""]
-    if message[0].startswith("Failure to connect"):  # pydal tells the driver's reason at the end
+    if message[0].startswith("Failure to connect"):  # pydal puts the driver's reason at the end
         message = [f"no connection to its database: {why(error)}"]
     kind = type(error).__name__
     return kind_of(error)(f"{what} cannot be loaded: {place}: {kind}: {message[0]}")
 
 
 def why(error: BaseException) -> str:
-    """The reason in pydal's report of a failed connection: it ends with the driver's own words."""
+    """Return the reason in pydal's report of a failed connection, which ends with the driver's
+    message."""
     lines = [line for line in str(error).strip().splitlines() if line and not line[0].isspace()]
     return lines[-1] if lines else type(error).__name__
 

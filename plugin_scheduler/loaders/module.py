@@ -1,6 +1,6 @@
-"""Load tasks without a framework: a file of tasks beside a database, or a module with a scheduler.
+"""Load tasks without a framework: a task file and a database, or a module with a scheduler.
 
-py4web is not needed here.
+Does not need py4web.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from plugin_scheduler.system.clock import SYSTEM
 
 
 class FileHome(Home):
-    """A scheduler made by the command line: it serves the tasks of every application there."""
+    """A scheduler made by the command line: it serves the tasks of every application in the
+    database."""
 
     application_name = ""
 
@@ -44,7 +45,7 @@ def load_file(spec: Mapping[str, Any]) -> LoadedApp:
     try:
         db = DAL(spec["uri"], folder=spec["folder"], **credentials(spec["uri"]), attempts=1)
         define(db, catalog, settings, spec.get("migrate", True))
-    except Exception as error:  # each driver raises its own kind for: cannot connect
+    except Exception as error:  # each driver has its own exception for a failed connection
         uri = without_password(spec["uri"])
         raise kind_of(error)(f"database {uri} cannot be opened: {why(error)}") from error
     return LoadedApp(FileHome(db, catalog, settings), [vars(module)])
@@ -56,7 +57,7 @@ def load_module(spec: Mapping[str, Any]) -> LoadedApp:
     sys.path[:] = spec["path"]
     try:
         module = importlib.import_module(name)
-    except BaseException as error:  # whatever a module raises at import
+    except BaseException as error:  # any exception that a module raises at import
         raise explain_failure(f"module {name!r}", os.getcwd(), error) from error
     home = vars(module).get(spec["scheduler"])
     if not isinstance(home, Home):
@@ -65,7 +66,7 @@ def load_module(spec: Mapping[str, Any]) -> LoadedApp:
 
 
 def check(uri: str, folder: str, tasks: str) -> None:
-    """ConfigError where files are missing or cannot be written; asks the file system only."""
+    """Raise ConfigError if files are missing or not writable; accesses the file system only."""
     if not os.path.isfile(tasks):
         raise ConfigError(f"no file {tasks}; -t names a Python file with the tasks")
     if not tasks.endswith(".py"):
@@ -77,7 +78,7 @@ def check(uri: str, folder: str, tasks: str) -> None:
 
 
 def define(db: Any, catalog: Catalog, settings: Settings, migrate: bool = True) -> None:
-    """The tables, with no application of its own: a task file works for all that is in there."""
+    """Define the tables without an application: a task file serves all tasks in the database."""
     from plugin_scheduler.models import define_tables
 
     define_tables(
@@ -92,12 +93,13 @@ def define(db: Any, catalog: Catalog, settings: Settings, migrate: bool = True) 
 
 
 def credentials(uri: str) -> dict[str, bool]:
-    """pydal decodes %40 and the like on request, but then stumbles where there is no password."""
+    """Return pydal's decoding option. pydal decodes %40 etc. on request, but fails without a
+    password."""
     return {"decode_credentials": "%" in uri}
 
 
 def without_password(uri: str) -> str:
-    """The address of a database, fit for a log."""
+    """Return the address of a database in a form that may be logged."""
     head, at, tail = uri.rpartition("@")
     if not at:
         return uri
@@ -111,7 +113,7 @@ def _import_file(path: str) -> ModuleType:
     is_taken = known is not None and getattr(known, "__file__", None) != path
     if is_taken or name in sys.stdlib_module_names:  # json.py must not become Python's json
         name = f"{name}_of_tasks"
-    # Last, so that no file there stands in for a module of Python or of a library.
+    # Append, so that no file there shadows a module of Python or of a library.
     if folder not in sys.path:
         sys.path.append(folder)
     spec = spec_from_file_location(name, path)

@@ -20,7 +20,7 @@ from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.registry import Home, homes_in
 from plugin_scheduler.loaders.loaded_app import LoadedApp, explain_failure
 
-#: A folder that py4web takes for an app; `,` and `:` mean something in -K.
+#: A folder that py4web treats as an app; `,` and `:` are separators in -K.
 _APP_NAME = re.compile(r"[^\s.,:/\\][^.,:/\\]*(?<!__)")
 
 
@@ -34,7 +34,7 @@ def is_app_name(text: str) -> bool:
 
 
 def check(app: str, folder: str) -> None:
-    """ConfigError where there is no such app; asks the file system only."""
+    """Raise ConfigError if the app does not exist; accesses the file system only."""
     if not os.path.isdir(folder):
         raise ConfigError(f"no apps folder {folder}; name it with --apps-folder")
     if not os.path.isfile(os.path.join(folder, app, "__init__.py")):
@@ -54,21 +54,23 @@ def load(spec: Mapping[str, Any]) -> LoadedApp:
     try:
         _prepare(app, folder)
         importlib.import_module(f"apps.{app}")
-    except BaseException as error:  # whatever an app raises at import, SystemExit included
+    except (
+        BaseException
+    ) as error:  # any exception that an app raises at import, SystemExit included
         raise explain_failure(f"app {app!r}", os.path.join(folder, app), error) from error
     modules = app_modules(app)
     return LoadedApp(_find_home(app, modules), [vars(module) for module in modules])
 
 
 def app_modules(app: str) -> list[ModuleType]:
-    """The modules of the app that are loaded now, its package first."""
+    """Return the modules of the app that are loaded now, its package first."""
     package = f"apps.{app}"
     names = sorted(name for name in sys.modules if (name + ".").startswith(package + "."))
     return [sys.modules[name] for name in names]
 
 
 def _prepare(app: str, folder: str) -> None:
-    """The environment that `py4web run` would give, without its questions and its server."""
+    """Set the environment that `py4web run` sets, without its questions and its server."""
     os.environ["PY4WEB_APPS_FOLDER"] = folder
     os.environ.setdefault("PY4WEB_SERVICE_FOLDER", os.path.join(folder, ".service"))
     os.environ.setdefault("PY4WEB_SERVICE_DB_URI", "sqlite://service.storage")
@@ -78,7 +80,7 @@ def _prepare(app: str, folder: str) -> None:
         Session.SECRET = _session_secret()
     action.app_name = app
     request.app_name = app
-    # Last, where py4web puts it first: a file there must not stand in for a module of Python.
+    # Append, although py4web inserts it first: a file there must not shadow a module of Python.
     if os.path.dirname(folder) not in sys.path:
         sys.path.append(os.path.dirname(folder))
     if "apps" not in sys.modules:
@@ -86,7 +88,8 @@ def _prepare(app: str, folder: str) -> None:
 
 
 def _session_secret() -> str:
-    """The server's, where it has one; an app with a session cannot be imported without any."""
+    """Set the server's session secret, if it has one; an app with a session cannot be imported
+    without."""
     path = os.path.join(os.environ["PY4WEB_SERVICE_FOLDER"], "session.secret")
     if os.path.isfile(path):
         with open(path, encoding="utf-8") as file:
@@ -95,7 +98,7 @@ def _session_secret() -> str:
 
 
 def _apps_package(folder: str) -> ModuleType:
-    """py4web imports every app as ``apps.<name>``, whatever the folder is called."""
+    """Make the folder importable as ``apps``: py4web imports every app as ``apps.<name>``."""
     init = os.path.join(folder, "__init__.py")
     spec = spec_from_file_location("apps", init, submodule_search_locations=[folder])
     assert spec is not None and spec.loader is not None
@@ -106,7 +109,7 @@ def _apps_package(folder: str) -> ModuleType:
 
 
 def _find_home(app: str, modules: list[ModuleType]) -> Home:
-    """The app's own scheduler; ConfigError where there is none, or more than one."""
+    """Return the app's own scheduler; raise ConfigError if there is none, or more than one."""
     homes = homes_in(modules)
     if not homes:
         raise ConfigError(
@@ -118,9 +121,9 @@ def _find_home(app: str, modules: list[ModuleType]) -> Home:
     own = {
         name: home for name, home in homes.items() if f"{home.catalog.module}.".startswith(package)
     }
-    homes = own or homes  # others are imported from other apps, which have workers of their own
+    homes = own or homes  # the others are imported from other apps, which have workers of their own
     knowing = {name: home for name, home in homes.items() if home.catalog.names()}
-    homes = knowing or homes  # others only queue
+    homes = knowing or homes  # the others only enqueue
     if len(homes) > 1:
         raise ConfigError(
             f"app {app!r} has {len(homes)} schedulers: {', '.join(homes)}; a worker serves one. "

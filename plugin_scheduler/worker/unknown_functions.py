@@ -34,7 +34,7 @@ class KnownFunctions:
 
     def __init__(self, names: Iterable[str], wait: float, clock: Clock) -> None:
         self._names, self._wait, self._clock = set(names), wait, clock
-        #: Unknown function -> monotonic time at which it was met first.
+        #: Unknown function -> monotonic time at which it was first found.
         self._met: dict[str, float] = {}
         self._only: tuple[str, ...] = ()
         self._narrow_until = 0.0
