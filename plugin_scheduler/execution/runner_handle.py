@@ -46,9 +46,8 @@ class News:
     described: list[tuple[dict[str, Any], list[str]]] = field(default_factory=list)
     boot_failures: list[str] = field(default_factory=list)
     database_away: bool = False
-    reloads: list[str | None] = field(
-        default_factory=list
-    )  #: the error; None: the reload succeeded
+    #: errors of reloads; None for a reload that succeeded
+    reloads: list[str | None] = field(default_factory=list)
     #: runs after which a runner retires, and why; None if it has reached its maximum of runs
     retired: list[tuple[Order, str | None]] = field(default_factory=list)
     births: int = 0

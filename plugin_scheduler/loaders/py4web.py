@@ -54,9 +54,7 @@ def load(spec: Mapping[str, Any]) -> LoadedApp:
     try:
         _prepare(app, folder)
         importlib.import_module(f"apps.{app}")
-    except (
-        BaseException
-    ) as error:  # any exception that an app raises at import, SystemExit included
+    except BaseException as error:  # an app may raise anything at import, SystemExit included
         raise explain_failure(f"app {app!r}", os.path.join(folder, app), error) from error
     modules = app_modules(app)
     return LoadedApp(_find_home(app, modules), [vars(module) for module in modules])
@@ -88,8 +86,8 @@ def _prepare(app: str, folder: str) -> None:
 
 
 def _session_secret() -> str:
-    """Set the server's session secret, if it has one; an app with a session cannot be imported
-    without."""
+    """Return the server's session secret, or a random one: an app with a session needs one at
+    import."""
     path = os.path.join(os.environ["PY4WEB_SERVICE_FOLDER"], "session.secret")
     if os.path.isfile(path):
         with open(path, encoding="utf-8") as file:
@@ -98,7 +96,7 @@ def _session_secret() -> str:
 
 
 def _apps_package(folder: str) -> ModuleType:
-    """Make the folder importable as ``apps``: py4web imports every app as ``apps.<name>``."""
+    """Return the package ``apps`` for a folder: py4web imports every app as ``apps.<name>``."""
     init = os.path.join(folder, "__init__.py")
     spec = spec_from_file_location("apps", init, submodule_search_locations=[folder])
     assert spec is not None and spec.loader is not None
