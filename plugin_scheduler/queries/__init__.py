@@ -1,9 +1,7 @@
-"""What does a person want to see? A filter goes in, a page comes out.
+"""Read-only queries behind the command line and the web pages.
 
-I own the reading behind the terminal's sub-commands and the web pages. Each of my modules reads one
-thing (`tasks`, `explain`, `overview`, ...), `source` is what all start from. I call the models'
-tables, the store's named conditions and the words. I never write, never end a transaction, and
-never decide colours or layout.
+Each module reads one thing (`tasks`, `explain`, `overview`, ...); `base` is their common base.
+Queries never write, never end a transaction, and do not decide colours or layout.
 """
 
 from __future__ import annotations
@@ -51,17 +49,19 @@ class Queries(
     Timelines,
     Counts,
 ):
-    """The tasks, runs and workers of one app; of all that share the database where it is "".
+    """The tasks, runs and workers of one app; of all apps in the database if its name is "".
 
-    >>> browser = Browser.of(scheduler)
-    >>> browser.tasks(Filter(status=("FAILED",))).items
+    >>> queries = Queries.of(scheduler)
+    >>> queries.tasks(Filter(status=("FAILED",))).items
     [TaskView(id=7, ...)]
     """
 
 
 def touch(db: Any) -> None:
-    """Read a row of each table; the driver's error where one is not there, or lacks a column. Its
-    values are not looked at: a row that was edited by hand is no missing table."""
+    """Read a row of each table; raise the driver's error if a table or a column is missing.
+
+    Values are not checked: a row that was edited by hand does not count as a missing table.
+    """
     for name in TABLES:
         fields = list(db[name])
         db.executesql(db(db[name], ignore_common_filters=True)._select(*fields, limitby=(0, 1)))

@@ -1,6 +1,6 @@
-"""What every reader of ours starts from: an app's tables, its conditions, and the time.
+"""The base of all queries: an app's tables, its conditions, and the time.
 
-I own which rows are this app's. I call dialects and the store's named conditions. I never write.
+Does not write.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from plugin_scheduler.store.workers import FOREIGN_LEASE
 from plugin_scheduler.system.clock import SYSTEM, Clock
 
 TASK_UNREADABLE = "Task {id} cannot be read: {why}"
-MANY_GROUPS = 200  # groups of one status that are told apart
+MANY_GROUPS = 200  # groups of one status that are listed
 
 
 class Source:
-    """The tables of one app; of all that share the database where ``application`` is ""."""
+    """The tables of one app; of all apps in the database if ``application`` is ""."""
 
     def __init__(
         self,
@@ -49,15 +49,15 @@ class Source:
 
     @classmethod
     def of(cls, home: Home) -> Any:
-        """The reader of an app's scheduler."""
+        """Return the reader of an app's scheduler."""
         return cls(home.db, home.settings, home.application_name, home.catalog.names())
 
     def now(self) -> Any:
-        """The time by which tasks are due."""
+        """Return the time by which tasks are due."""
         return self._dialect.now()
 
     def workers(self, lacking: Collection[str] = ()) -> list[WorkerView]:
-        """Every registered worker, dead or alive; by name. Tables of older versions may be
+        """Return every registered worker, alive or dead, by name. Tables of older versions may be
         ``lacking`` columns."""
         worker = self._db.scheduler_worker
         there = [column for column in worker if column.name not in lacking]
@@ -68,7 +68,7 @@ class Source:
         return [views.worker_view(row, now, epoch, FOREIGN_LEASE) for row in rows]
 
     def groups_with(self, status: str, most: int = MANY_GROUPS) -> list[str]:
-        """The groups that tasks of a status have, as far as so many."""
+        """Return the groups of the tasks with a status, at most ``most``."""
         found: list[str] = []
         group = self._group_after(status)
         while group and group not in found and len(found) < most:
@@ -87,29 +87,29 @@ class Source:
         return self._db(query, ignore_common_filters=True)
 
     def _rows(self, table: Any, query: Any, *fields: Any, **options: Any) -> list[Any]:
-        """Rows of a table, without those that somebody edited so that pydal cannot read them (a
-        time that is none): one of these must not hide the others."""
+        """Return rows of a table, without those that pydal cannot read because a value was edited
+        by hand (an invalid time): one of these must not hide the others."""
         rows = self._read_rows(query, *(fields or [table.ALL]), **options)
         return [row for row in rows if not row.get("odd")]
 
     def _read_rows(self, query: Any, *fields: Any, **options: Any) -> list[Any]:
-        """Rows as pydal's select gives them, also where some were written by hand."""
+        """Return rows as pydal's select does, also if some were edited by hand."""
         return read_rows(self._dialect, query, *fields, **options)
 
     def _told(self, query: Any, fields: list[Any], **options: Any) -> list[tuple[Any, ...]]:
-        """Rows as the driver gives them: thousands of pydal's would take too long."""
+        """Return rows as the driver does: thousands of pydal's rows would take too long."""
         return read_raw(self._dialect, self._set(query), fields, options)
 
     def _answer(self, sql: str) -> list[tuple[Any, ...]]:
-        """What the driver answers; also where a text is in no encoding."""
+        """Return the driver's answer, also if a text has an invalid encoding."""
         return ask(self._dialect, sql)
 
     def _among(self, column: Any, ids: Iterable[int]) -> Any:
-        """As pydal's ``belongs``, which takes ten times as long for many."""
+        """Return a condition like pydal's ``belongs``, which is ten times slower for many ids."""
         return Query(self._db, f"({column} IN ({listed(list(ids))}))")
 
 
 def unreadable(words: str, one: Any, row: Any) -> Sentence:
-    """``words``, which have {id} and {why}, for a row that was written by hand."""
+    """Return ``words``, which contain {id} and {why}, for a row that was edited by hand."""
     why = "; ".join(f"{name}: {reason}" for name, reason in row.odd.items())
     return Sentence(words, id=one, why=why)

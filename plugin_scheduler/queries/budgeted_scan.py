@@ -1,8 +1,8 @@
-"""How can a million tasks be searched for anything without keeping a person waiting?
+"""Search a large table within a time limit.
 
-By walking through them in steps that grow while they are quick, until there is enough or time is
-up; whoever asked is told how far it came. I own the walk and its pace. I call the clock that I am
-given, and never know what is looked for.
+The scan goes through the ids in steps that grow while they are fast, and ends when enough rows are
+found or the time is over. The caller learns how far the scan came. The module does not know what is
+searched for.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pydal.objects import Query
 from plugin_scheduler.database.dialects.sql_template import listed
 from plugin_scheduler.system.clock import Clock
 
-GROWTH = 8  # a step is at most so many times as long as the one before
+GROWTH = 8  # maximum growth from one step to the next
 SHORTEST = 20  # ids
-AT_ONCE = 2000  # ids that are named in one statement
+AT_ONCE = 2000  # ids in one statement
 
 
 class Pace:
-    """Steps under a time limit: each takes about a third of the time that is left, at most."""
+    """Steps under a time limit: each takes at most about a third of the remaining time."""
 
     def __init__(self, clock: Clock, seconds: float, first: int) -> None:
         self._clock, self._until, self._first = clock, clock.monotonic() + seconds, first
 
     def left(self) -> float:
-        """Seconds until time is up."""
+        """Return the remaining seconds."""
         return self._until - self._clock.monotonic()
 
     def steps(self) -> Iterator[int]:
-        """How long each step may be; one at least, so that whoever goes on gets on."""
+        """Yield the size of each step; at least one, so that every call makes progress."""
         size, is_first = self._first, True
         while is_first or self.left() > 0:
             began, is_first = self._clock.monotonic(), False
@@ -45,7 +45,7 @@ class Pace:
 
 @dataclass
 class Span:
-    """All ids from ``low`` to ``high``, from the highest down or from the lowest up."""
+    """All ids from ``low`` to ``high``, in descending or ascending order."""
 
     low: int
     high: int
@@ -56,7 +56,7 @@ class Span:
         return self.low > self.high
 
     def next(self, column: Any, size: int) -> Any:
-        """A condition for the ids of the next step."""
+        """Return a condition for the ids of the next step."""
         low, high = self.low, self.high
         if self.down:
             low = max(low, high - size + 1)
@@ -68,12 +68,12 @@ class Span:
 
     @property
     def reached(self) -> int:
-        """The last id that was looked at."""
+        """The last id that was searched."""
         return self.high + 1 if self.down else self.low - 1
 
 
 class Few(Span):
-    """Some ids of a span, known one by one; they are walked in the same way."""
+    """Individual ids within a span, processed in the same way."""
 
     def __init__(self, ids: Sequence[int], span: Span) -> None:
         super().__init__(span.low, span.high, span.down)
@@ -94,4 +94,4 @@ class Few(Span):
             self.low = some[-1] + 1
         return Query(
             column.db, f"({column} IN ({listed(some)}))"
-        )  # pydal's takes ten times as long
+        )  # pydal's belongs is ten times slower

@@ -1,7 +1,6 @@
-"""How many, without reading everything? Counts that end at a cap, and what is in use.
+"""Counts with an upper limit, and the groups and functions in use.
 
-I own the counting behind every page: no question of mine reads more rows than the cap, however many
-the tables have. I call the store's way through the claim's index. I never write.
+No count reads more rows than the limit, however large the tables are. Does not write.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from plugin_scheduler.core.types import Outcome, RunStatus, TaskStatus
 from plugin_scheduler.queries.base import Source
 from plugin_scheduler.store.priority_scan import Stretch
 
-#: Rows that one count looks at: of what waits, and of what is done or was. Each may be on a page of
-#: the file of its own, and there is a count for each group in use.
+#: Maximum rows that one count reads: of waiting tasks, and of ended tasks or runs. Each row may be
+#: on a different page of the file, and there is a count for each group in use.
 MOST, MOST_DONE = 3_000, 1_000
 
-#: What a count may be asked to tell apart; the others are long, and stay in their table.
+#: Columns that a count can use; the others are long, and are not read.
 COLUMNS = (
     "id",
     "application_name",
@@ -37,8 +36,8 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class GroupedCounts:
-    """Rows by the values of some columns: how many meet each condition. ``capped`` says that there
-    may be more than were looked at."""
+    """Rows grouped by some columns, with the number that meets each condition. ``capped``: there
+    may be more rows than were read."""
 
     rows: list[tuple[tuple[str, ...], dict[str, int]]]
     capped: bool
@@ -55,7 +54,7 @@ class GroupedCounts:
 
 @dataclass
 class Amounts:
-    """Numbers that are added up, and the keys whose numbers are but the least it can be."""
+    """Sums, and the keys whose sums are only a lower bound."""
 
     numbers: Counter[Any] = field(default_factory=Counter)
     capped: set[Any] = field(default_factory=set)
@@ -68,7 +67,7 @@ class Amounts:
 
 
 class Counting(Source):
-    """Counting."""
+    """Counts with an upper limit."""
 
     most, most_done = MOST, MOST_DONE
 
@@ -80,15 +79,17 @@ class Counting(Source):
         order: Any = None,
         most: int | None = None,
     ) -> GroupedCounts:
-        """Of the first tasks of ``query``, how many meet each condition, by some columns. In
-        ``order``, so that the database goes along its index and not through the table."""
+        """Count how many of the first tasks of ``query`` meet each condition, grouped by columns.
+
+        ``order`` lets the database use its index instead of the table.
+        """
         most = self.most if most is None else most
         fields = [self._task[name] for name in COLUMNS]
         how = {"limitby": (0, most), "orderby": order, "orderby_on_limitby": False}
         some = str(self._set(query)._select(*fields, **how)).rstrip("; ")
         sums = [f"SUM(CASE WHEN {one} THEN 1 ELSE 0 END)" for one in conditions.values()]
         keys = [str(self._task[name]) for name in by]
-        # By the table's own name the conditions mean the rows that were picked.
+        # The conditions use the table's own name, so they apply to the selected rows.
         sql = f"SELECT {', '.join([*keys, 'COUNT(*)', *sums])} FROM ({some}) AS scheduler_task"
         found = self._answer(sql + (f" GROUP BY {', '.join(keys)}" if keys else ""))
         rows: list[tuple[tuple[str, ...], dict[str, int]]] = []
@@ -101,15 +102,15 @@ class Counting(Source):
         return GroupedCounts(rows, looked >= most)
 
     def standing(self, status: str, group: str) -> GroupedCounts:
-        """This app's tasks of a status and group, by function."""
+        """Count this app's tasks of a status and group, by function."""
         query = (self._task.status == status) & (self._task.group_name == group)
         order = self._task.priority | self._task.next_run_time
         most = self.most_done if status in TaskStatus.ENDED else self.most
         return self.tally(query, {"mine": self._mine()}, ("function_name",), order, most)
 
     def due(self, groups: Sequence[str], now: datetime, late_by: float) -> Iterator[GroupedCounts]:
-        """What could be claimed in these groups, and what could have been ``late_by`` seconds ago;
-        by application and group."""
+        """Count tasks that can be claimed in these groups, and those that could be ``late_by``
+        seconds ago, by application and group."""
         conditions = {
             "due": self._due.at(now),
             "late": self._due.at(now - timedelta(seconds=late_by)),
@@ -125,15 +126,17 @@ class Counting(Source):
                 yield tally
 
     def ahead_of(self, task: Any, now: datetime) -> GroupedCounts:
-        """Due tasks of its group that a worker takes before this one: the same order as the
-        claim's, level by level. The first count that is capped says enough."""
+        """Count the due tasks of its group that a worker claims before this one.
+
+        Uses the claim's order, level by level, and stops at the first capped count.
+        """
         number, capped = 0, False
         for level in self._levels_of([task.group], now):
             priority = 0 if level.low is None else level.low
             head_start = self._settings.ageing * (priority - task.priority)
             alike = _later(task.next_run_time, head_start)
             query = self._within(level, min(now, alike))
-            if alike <= now:  # among those that count the same, the order is that of their ids
+            if alike <= now:  # tasks of equal rank are ordered by id
                 query &= (self._task.next_run_time < alike) | (self._task.id < task.id)
             tally = self.tally(query, {"ahead": self._due.at(now)}, (), self._due.order)
             number, capped = number + tally.total("ahead"), capped or tally.capped
@@ -150,7 +153,7 @@ class Counting(Source):
         return self._due.within(level.group, level.words) & (self._task.next_run_time <= until)
 
     def failed_runs(self, since: datetime) -> Amounts:
-        """Runs that failed since then, by function; of stopped ones those that nobody stopped."""
+        """Count failed runs since then, by function; stopped runs only if no user stopped them."""
         found, run, task = Amounts(), self._run, self._task
         died = f" AND failed_run.outcome IN {_quoted(_NOT_STOPPED)}"
         kinds = {RunStatus.FAILED: "", RunStatus.TIMEOUT: "", RunStatus.STOPPED: died}
@@ -170,19 +173,20 @@ class Counting(Source):
         return found
 
     def past_their_end(self, now: datetime) -> GroupedCounts:
-        """Tasks that did not start before their stop_time, and that nobody has ended yet."""
+        """Count tasks that passed their stop_time without a start, and that no worker has ended
+        yet."""
         late = self._task.status.belongs(TaskStatus.WAITING) & (self._task.stop_time < now)
         return self.tally(late, {"mine": self._mine()})
 
     def held_by(self, worker: str) -> int:
-        """How many tasks a worker has in its hands."""
+        """Count the tasks that a worker holds."""
         held = self._task.assigned_worker_name == worker
         held &= self._task.status.belongs(TaskStatus.HELD)
         return self.tally(held, {"all": self._task.id > 0}).total("all")
 
 
 _PRIORITY = (int, type(None))
-#: Outcomes that have the status of a stopped run.
+#: Outcomes whose run status is "stopped" although no user stopped the run.
 _NOT_STOPPED = tuple(
     one for one in Outcome.FAILURES if Outcome.RUN_STATUS[one] == RunStatus.STOPPED
 )

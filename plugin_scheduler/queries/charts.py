@@ -1,7 +1,6 @@
-"""How did the work go in the last hour, day or week? Numbers for charts, and what is usual.
+"""Numbers for charts of the last hour, day or week, and the usual duration of functions.
 
-I own the spans, and how minutes are put together. I read what workers counted; runs themselves
-cannot be asked, since most leave no row. I never write.
+Reads the metrics that workers counted, because most runs leave no row. Does not write.
 """
 
 from __future__ import annotations
@@ -12,15 +11,15 @@ from typing import Any
 from plugin_scheduler.core import row_values
 from plugin_scheduler.queries.base import Source
 
-#: How many stretches of how many minutes.
+#: Number and length (in minutes) of the intervals.
 SPANS = {"hour": (60, 1), "day": (96, 15), "week": (84, 120)}
 WEEK = 7 * 24 * 60  # minutes
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """One stretch of time. ``at`` is its beginning in seconds since 1970; the other times are
-    seconds, and None where nothing ran."""
+    """One interval. ``at`` is its beginning in seconds since 1970. The other times are in seconds,
+    and None if nothing ran."""
 
     at: int
     completed: int
@@ -33,7 +32,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Charts:
-    """Stretches of ``seconds`` each, oldest first; the last one is not over yet."""
+    """Intervals of ``seconds`` each, oldest first; the last one is not complete."""
 
     span: str
     seconds: int
@@ -44,7 +43,7 @@ class Charts:
 
 @dataclass(frozen=True)
 class Usual:
-    """How long a function takes, by its runs of the last week."""
+    """The duration of a function's runs in the last week."""
 
     mean: float
     longest: float
@@ -52,7 +51,7 @@ class Usual:
 
 
 class Counts(Source):
-    """What workers counted, put together."""
+    """Aggregated metrics."""
 
     def charts(
         self,
@@ -61,10 +60,11 @@ class Counts(Source):
         group: str | None = None,
         worker: str | None = None,
     ) -> Charts:
-        """How the work went: in the last "hour" by minutes, "day" by quarters of an hour, "week" by
-        two hours; of all, or of one function, group or worker. KeyError for another span.
+        """Return the metrics of the last "hour" by minutes, "day" by quarters of an hour, or "week"
+        by two hours; of all runs, or of one function, group or worker. Raise KeyError for another
+        span.
 
-        >>> [bucket.failed for bucket in browser.charts("hour", function="send_mail").buckets]
+        >>> [bucket.failed for bucket in queries.charts("hour", function="send_mail").buckets]
         [0, 0, 3, ...]
         """
         number, width = SPANS[span]
@@ -83,9 +83,9 @@ class Counts(Source):
         )
 
     def usual(self, function: str) -> Usual | None:
-        """How long the runs of a function took in the last week; None when there were none.
+        """Return the duration of a function's runs in the last week; None if there were none.
 
-        >>> browser.usual("send_mail")
+        >>> queries.usual("send_mail")
         Usual(mean=2.1, longest=8.4, runs=1204)
         """
         since = int(self._dialect.epoch() // 60) - WEEK

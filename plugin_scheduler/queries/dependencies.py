@@ -1,6 +1,6 @@
-"""What does a task wait for, and what waits for it? Its neighbours, with their states.
+"""The direct dependencies of a task, in both directions, with their status.
 
-I own the direct ones; `graphs` follows them further. I never write.
+`graphs` follows dependencies further. Does not write.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ MANY = 50
 
 @dataclass(frozen=True)
 class Link:
-    """A task on the other side. ``fulfilled`` when nothing waits there any more; ``id`` is None
-    for one that was deleted; ``on_failure`` is what becomes of who waits."""
+    """A task at the other end of a dependency. ``fulfilled``: nothing waits for it any more. ``id``
+    is None for a deleted task. ``on_failure``: what happens to the waiting task."""
 
     id: int | None
     name: str
@@ -28,26 +28,26 @@ class Link:
 
 
 class Links(Source):
-    """The tasks around one task."""
+    """The dependencies of one task."""
 
     def waits_for(self, task_id: int) -> list[Link]:
-        """What it waits for, or waited for; at most 50 of them.
+        """Return the tasks that this one waits or waited for, at most 50.
 
-        >>> [(link.name, link.status) for link in browser.waits_for(7)]
+        >>> [(link.name, link.status) for link in queries.waits_for(7)]
         [('print pages', 'RUNNING')]
         """
         deps = self._deps
         return self._links(deps.task_parent == task_id, deps.task_child)
 
     def waited_by(self, task_id: int) -> list[Link]:
-        """What waits for it, or has waited."""
+        """Return the tasks that wait or waited for this one."""
         deps = self._deps
         return self._links(deps.task_child == task_id, deps.task_parent)
 
     def _links(self, query: Any, other: Any) -> list[Link]:
         task, deps = self._task, self._deps
         theirs = task.id == other
-        theirs.ignore_common_filters = True  # a join has its own
+        theirs.ignore_common_filters = True  # a join has its own filter
         rows = self._read_rows(
             query,
             deps.ALL,

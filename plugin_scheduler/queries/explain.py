@@ -1,7 +1,6 @@
-"""Why does a task not run? Each condition of the claim, and what hinders it in words.
+"""Explain why a task does not run: each condition of a claim, and what prevents it, in words.
 
-I own the sentences. The conditions themselves are the claim's own, by name: I ask them of one row.
-I call counting and warnings for who could take it. I never write.
+The conditions are those of the claim itself, evaluated for one row. Does not write.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ SERVED, KNOWN, FREE = "a worker serves its group", "a worker knows its function"
 CLAIMS = "claims succeed"
 
 
-#: A condition that holds, in words.
+#: Texts for conditions that are met.
 HOLDS = {
     QUEUED: Sentence("it is queued"),
     TIME: Sentence("its time has come"),
@@ -52,7 +51,7 @@ HOLDS = {
     CLAIMS: Sentence("the last claim of a worker of its group succeeded"),
     FREE: Sentence("a worker of its group has a free slot"),
 }
-#: The most telling reason first.
+#: The most important reason first.
 TELLING = (
     QUEUED,
     OF_THIS_APP,
@@ -72,7 +71,7 @@ TELLING = (
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition: whether it is met, and what there is to say of it."""
+    """One condition: whether it is met, and a sentence about it."""
 
     name: str
     met: bool
@@ -81,11 +80,11 @@ class Condition:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a task does not run, or what it does instead.
+    """Why a task does not run, or its current state.
 
-    ``state`` is one sentence on how it stands; ``at`` the time it is about: when it is due, since
-    when it runs, when it ended. ``checks`` are the conditions that must be met for it to run now,
-    ``reasons`` what hinders it, the most telling first. ``runs_next``: nothing but its time.
+    ``state`` is one sentence on the status. ``at`` is its time: when the task is due, when it
+    started, or when it ended. ``checks`` are the conditions for the task to run now. ``reasons``
+    are the obstacles, the most important first. ``runs_next``: the task only waits for its time.
     """
 
     task: TaskView
@@ -97,26 +96,26 @@ class Explanation:
 
     @property
     def besides(self) -> list[Sentence]:
-        """The reasons that `state` does not tell already."""
+        """The reasons that `state` does not contain already."""
         told = [one.sentence for one in self.checks if one.name == TIME] if self.runs_next else []
         return [one for one in self.reasons if one not in told]
 
 
 class Explanations(Waits, Integrity):
-    """What hinders a task."""
+    """The obstacles of a task."""
 
     def obstacles(self, task: TaskView) -> list[Sentence]:
-        """Why a waiting task does not run yet, each reason in words; empty when nothing hinders it.
+        """Return the reasons why a waiting task does not run yet; empty if nothing prevents it.
 
-        >>> browser.obstacles(task)
+        >>> queries.obstacles(task)
         ['it is disabled', 'no live worker serves group "gpu"; start one: ...']
         """
         return self.explain(task).reasons if task.status == TaskStatus.QUEUED else []
 
     def explain(self, task: TaskView) -> Explanation:
-        """Why it does not run, or what it does instead.
+        """Explain why the task does not run, or its current state.
 
-        >>> browser.explain(task).state
+        >>> queries.explain(task).state
         'it runs next in 4 h'
         """
         now = self.now()
@@ -154,7 +153,7 @@ class Explanations(Waits, Integrity):
         return Explanation(task, state, at, checks, reasons, runs_next)
 
     def _of_ids(self) -> Iterator[Sentence]:
-        """Why no run can be made, of whatever task."""
+        """Yield reasons why no run can be created, for any task."""
         for left in self.ids_left():
             if left.ids.table == "scheduler_run" and (why := no_more_ids(left.ids)):
                 yield why
@@ -162,7 +161,7 @@ class Explanations(Waits, Integrity):
     def _ask(
         self, task: TaskView, workers: list[WorkerView], now: datetime
     ) -> dict[str, list[Sentence]]:
-        """Each condition, with what is to be said where it is not met."""
+        """Return each condition, with the sentences to show if it is not met."""
         found = {
             name: [] if self._meets(task, one) else list(self._about(name, task, now))
             for name, one in self._of_its_row(now).items()
@@ -187,7 +186,7 @@ class Explanations(Waits, Integrity):
         return found
 
     def _of_priority(self, task: TaskView) -> Iterator[tuple[str, list[Sentence]]]:
-        """Of a number beyond those that the queueing takes, or of a text: written by hand."""
+        """Check for a priority outside the allowed range, or a text: written by hand."""
         priority = self._task.priority
         usual = (priority > LOWEST) & (priority < HIGHEST)
         if not self._meets(task, (priority == None) | usual):
@@ -195,7 +194,7 @@ class Explanations(Waits, Integrity):
             yield PRIORITY, [Sentence(what, priority=str(task.priority))]
 
     def _of_its_row(self, now: datetime) -> dict[str, Any]:
-        """The claim's conditions that a task meets or not, whichever worker asks."""
+        """Return the claim's conditions on the row, independent of the worker."""
         nobody = self._due.conditions_of("")
         return {**self._conditions(now), NO_BROADCAST: nobody[NO_BROADCAST]}
 
@@ -205,7 +204,7 @@ class Explanations(Waits, Integrity):
     def _meant(
         self, task: TaskView, serving: list[WorkerView]
     ) -> tuple[list[WorkerView], Sentence | None]:
-        """Of these workers those that may have it, and what is wrong where it is for another."""
+        """Return those of these workers that may run the task, and the fault if there are none."""
         if self._meets(task, self._due.conditions_of("")[FOR_THIS_WORKER]):
             return serving, None
         meant = [
@@ -218,7 +217,7 @@ class Explanations(Waits, Integrity):
         return [], Sentence("worker {worker} is not alive", worker=task.only_worker)
 
     def _about(self, condition: str, task: TaskView, now: datetime) -> Iterator[Sentence]:
-        """Why a condition of the claim is not met."""
+        """Explain why a condition of the claim is not met."""
         if condition == TIME and task.next_run_time:
             yield Sentence("its time comes in {time}", time=span(_until(task, now)))
         elif condition == WAITS:
@@ -250,7 +249,7 @@ class Explanations(Waits, Integrity):
     def _unknown(
         self, task: TaskView, working: list[WorkerView], now: datetime
     ) -> Iterator[Sentence]:
-        """A function that no worker there knows: the task waits for one that does."""
+        """Explain a function that no worker knows: the task waits for one that does."""
         known = [one for one in working if one.may_know(task.function)]
         if working and not known:
             one = working[0]
@@ -274,7 +273,7 @@ class Explanations(Waits, Integrity):
             yield Sentence('there is no task named "{name}" in this app', name=task.function)
 
     def _who_knows(self, task: TaskView, workers: list[WorkerView]) -> Sentence:
-        """Workers of its group that know its function, where others there do not."""
+        """Name the workers of the group that know the function, if others do not."""
         there = [one for one in workers if one.serves(task.application, task.group) and one.alive]
         knowing = [one.name for one in there if one.may_know(task.function)]
         others = [one.name for one in there if not one.may_know(task.function)]
@@ -289,7 +288,7 @@ class Explanations(Waits, Integrity):
     # -- who is before it --------------------
 
     def _busy(self, task: TaskView, working: list[WorkerView], now: datetime) -> list[Sentence]:
-        """All slots are taken, or somebody is nearer to one."""
+        """Explain that all slots are in use, and which tasks are ahead."""
         broken = [one for worker in working for one in cannot_start(worker)]
         if len(broken) == len(working):
             return broken
@@ -325,7 +324,7 @@ class Explanations(Waits, Integrity):
             )
 
     def _of_clocks(self, task: TaskView, workers: list[WorkerView]) -> list[Sentence]:
-        """Where a clock is wrong, "in an hour" may mean now."""
+        """Report clock errors: with a wrong clock, "in an hour" may mean now."""
         serving = [one for one in workers if one.alive and one.serves(task.application, task.group)]
         return [
             *(trouble for worker in serving for trouble in of_time(worker)),
@@ -383,7 +382,7 @@ _UNMET = {
 
 
 def _of_odd(task: TaskView) -> Explanation:
-    """One whose status somebody wrote by hand, or left out."""
+    """Explain a task whose status was written by hand, or is missing."""
     state = Sentence("it has no status: no worker takes it")
     if task.status:
         words = 'its status is "{status}", which is none: no worker takes it'

@@ -1,7 +1,7 @@
-"""What goes wrong, where, and how often? Failed runs, grouped by where they failed.
+"""Failed runs, grouped by the place or the reason of the failure.
 
-I own the groups. I call blame to read tracebacks. I never write. However much has failed, I look at
-the newest for a moment only, and say how many these were.
+Reads only the newest failed runs, within a time limit, and reports how many these were. Does not
+write.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STATUSES = (RunStatus.FAILED, RunStatus.TIMEOUT, RunStatus.STOPPED)
 
 
 class _RunColumns(NamedTuple):
-    """Columns of a run, as the driver gives them."""
+    """Columns of a run, as the driver returns them."""
 
     id: int
     task_id: int
@@ -41,7 +41,7 @@ class _RunColumns(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A run that failed, and how its task stands now."""
+    """A failed run, with the current state of its task."""
 
     run_id: int
     task_id: int
@@ -78,7 +78,7 @@ class FailureGroup:
 
     @property
     def where(self) -> Sentence | None:
-        """``sales.py, line 31, in report``; None where no place is known."""
+        """The place, as ``sales.py, line 31, in report``; None if it is unknown."""
         if not self.file:
             return None
         name = re.split(r"[\\/]", self.file)[-1]
@@ -88,7 +88,7 @@ class FailureGroup:
 
 @dataclass(frozen=True)
 class Failures:
-    """Groups, those of the latest failure first; made of so many runs, ``is_all`` or the newest."""
+    """Groups, the latest failure first, from ``runs`` runs; ``is_all`` if these are all."""
 
     groups: list[FailureGroup]
     runs: int
@@ -97,7 +97,7 @@ class Failures:
 
     @property
     def sentence(self) -> Sentence:
-        """How much was looked at."""
+        """How many runs were read."""
         told = (
             "All {runs} failed runs of the last {days} days."
             if self.is_all
@@ -107,12 +107,12 @@ class Failures:
 
 
 class FailedRuns(Source):
-    """Failed runs by where they failed."""
+    """Failed runs by place or reason."""
 
     def failures(
         self, days: int = DAYS, most: int = NEWEST_RUNS, seconds: float = SECONDS
     ) -> Failures:
-        """What failed in these days, of the newest ``most`` runs as many as there is time for."""
+        """Return the failures of these days: as many of the newest ``most`` runs as time allows."""
         found, is_all = self._newest(days, most)
         members: dict[str, list[Failed]] = {}
         blamed: dict[str, ParsedTraceback] = {}
@@ -129,12 +129,13 @@ class FailedRuns(Source):
         return Failures(groups, min(seen, len(found)), is_all and seen >= len(found), days)
 
     def failed_like(self, key: str, days: int = DAYS) -> FailureGroup | None:
-        """The group of that key, as it is now."""
+        """Return the group with that key, as it is now."""
         groups = self.failures(days).groups
         return next((group for group in groups if group.key == key), None)
 
     def _newest(self, days: int, most: int) -> tuple[list[Failed], bool]:
-        """Newest first, and whether these are all; each kind is read from an index, in order."""
+        """Return the runs, newest first, and whether these are all; each status is read in index
+        order."""
         since = self.now() - timedelta(days=days)
         kinds = [self._of_status(one, since, most) for one in _STATUSES]
         runs = [run for kind in kinds for run in kind if _is_failure(run)]
@@ -183,7 +184,7 @@ class FailedRuns(Source):
 
 @lru_cache(maxsize=500)
 def _read(text: str) -> ParsedTraceback:
-    """Most are alike, and to read one takes longer than to fetch it."""
+    """Parse a traceback, with a cache: most are alike, and parsing takes longer than reading."""
     return blame(text)
 
 
@@ -192,7 +193,7 @@ def _is_failure(run: _RunColumns) -> bool:
 
 
 def _readable(row: _RunColumns) -> _RunColumns:
-    """The row with words for texts, whatever a hand has written there."""
+    """Return the row with valid texts, whatever was written by hand."""
     text = row_values.text
     return row._replace(
         status=text(row.status) or "",
@@ -207,12 +208,12 @@ def _moment(value: Any) -> datetime | None:
 
 
 def _what(run: Failed, told: ParsedTraceback) -> str:
-    """The error, or the reason where the run was ended from outside, wherever it was then."""
+    """Return the error, or the reason if the run was ended from outside."""
     if run.outcome == Outcome.FAILED and told.kind:
         return told.kind
     if run.outcome == Outcome.FAILED and not run.reason:
         return told.message or Sentence("no reason is known")
-    if run.reason_code == ReasonCode.WORKER_DIED:  # whichever it was
+    if run.reason_code == ReasonCode.WORKER_DIED:  # whichever worker it was
         return Sentence("its worker died")
     return run.reason or run.outcome
 
@@ -224,7 +225,7 @@ def _key(run: Failed, told: ParsedTraceback) -> str:
 
 
 def _group(key: str, runs: list[Failed], told: ParsedTraceback) -> FailureGroup:
-    """``runs`` from the latest to the first, ``told`` is what is known of the latest."""
+    """Make a group of ``runs``, latest first; ``told`` is the traceback of the latest."""
     latest = runs[0]
     return FailureGroup(
         key=key,

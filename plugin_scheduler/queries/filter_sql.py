@@ -1,7 +1,6 @@
-"""Which rows does a filter mean, and which index leads to them?
+"""SQL conditions of a filter, and the index that finds its rows.
 
-I own the conditions. I call dialects, and the filter's words. I never write, and never decide how
-far to look: `tasks` walks.
+Does not write, and does not decide how far to search: `tasks` scans.
 """
 
 from __future__ import annotations
@@ -17,15 +16,18 @@ from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.queries.base import Source
 from plugin_scheduler.queries.task_filter import TIMES, Filter
 
-MANY = 10_000  # more are neither counted nor sorted
+MANY = 10_000  # larger results are neither counted nor sorted
 
 
 class Matching(Source):
-    """A filter as conditions over ``scheduler_task``."""
+    """A filter as conditions on ``scheduler_task``."""
 
     def _matching(self, wanted: Filter, step: Any) -> Any:
-        """All of the conditions, for the rows of a step: these are found by their ids. No index is
-        of use then, and none must be tried, or the step would sort what that has of all tasks."""
+        """Return all conditions, for the rows of a step.
+
+        The rows are found by their ids. No other index may be used, or the step would sort all its
+        rows.
+        """
         conditions = [
             *self._words(wanted),
             *self._switches(wanted),
@@ -64,7 +66,8 @@ class Matching(Source):
             yield column <= wanted.until
 
     def _texts(self, wanted: Filter) -> Iterator[Any]:
-        """Arguments that nobody is shown cannot be guessed by searching for them, either."""
+        """Search the texts. Secret arguments are excluded, so that they cannot be guessed by
+        searching."""
         if not wanted.text:
             return
         task, texts = self._task, _as_stored(wanted.text)
@@ -73,7 +76,7 @@ class Matching(Source):
         yield query | self._in_output(texts) if wanted.in_output else query
 
     def _in_output(self, texts: list[str]) -> Any:
-        """In the latest run of each task, so that one that ran a million times costs no more."""
+        """Search the latest run of each task only, so that a million runs cost no more."""
         run = self._run
         query = _in_any((run.run_output, run.traceback), texts[:1])
         query |= _in_any((run.run_result,), texts)
@@ -84,7 +87,7 @@ class Matching(Source):
     # -- the short way, where an index knows it --------------------
 
     def _few(self, wanted: Filter) -> list[int] | None:
-        """The ids of all that may match, where an index says that these are few."""
+        """Return the ids of all possible matches, if an index shows that they are few."""
         for query in self._by_index(wanted):
             ids = self._numbers(query, limitby=(0, MANY + 1), orderby_on_limitby=False)
             if len(ids) <= MANY:
@@ -105,7 +108,7 @@ class Matching(Source):
         yield task.id > 0
 
     def _is_narrow(self, wanted: Filter) -> bool:
-        """Does it ask for more than the indexes know?"""
+        """Return True if the filter uses more than the indexes contain."""
         more = (wanted.function, wanted.text, wanted.since, wanted.until, wanted.enabled)
         several = sum(map(bool, (wanted.status or wanted.group, wanted.worker, wanted.repeating)))
         asks = any(one is not None for one in more) or wanted.repeating is False
@@ -116,7 +119,7 @@ class Matching(Source):
 
 
 def _as_stored(text: str) -> list[str]:
-    """As it is, and as JSON has it, where that differs."""
+    """Return the text as it is, and in JSON form if that differs."""
     return list(dict.fromkeys((text, json.dumps(text)[1:-1])))
 
 

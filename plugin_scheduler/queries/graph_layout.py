@@ -1,8 +1,6 @@
-"""Where does each task of a job stand in a drawing? Columns from left to right, rows with few
-crossings.
+"""Layout of a job's graph: columns from left to right, rows with few crossings.
 
-I own the places. I call graph for the layers. I never read the database, and know tasks by their
-ids only.
+Does not access the database; tasks are known by their ids only.
 """
 
 from __future__ import annotations
@@ -15,25 +13,25 @@ from typing import NamedTuple
 from plugin_scheduler.core.errors import DependencyCycle
 from plugin_scheduler.scheduling import dependency_order
 
-TALLEST = 24  # a layer with more is folded into several columns
-SWEEPS = 6  # there and back; after a few nothing gets better
-MOST_PASSING = 2000  # places that are kept free for lines; beyond, lines go straight
+TALLEST = 24  # a larger layer is folded into several columns
+SWEEPS = 6  # in both directions; more sweeps do not improve the result
+MOST_PASSING = 2000  # places that are kept free for lines; beyond that number, lines are straight
 
 Edge = tuple[int, int]
-#: A task, or a line that passes a layer on its way: who waits, for whom, and which layer.
+#: A task, or a line through a layer: the waiting task, the other task, and the layer.
 Key = int | tuple[int, int, int]
 
 
 class NodePosition(NamedTuple):
-    """A place in the drawing; rows are centred, so that half ones occur."""
+    """A place in the drawing; rows are centred, so half rows occur."""
 
     column: int
     row: float
 
 
 class Drawing(NamedTuple):
-    """The place of each task; those that a line passes which is longer than to the next layer, from
-    left to right; and the rings that keep their tasks waiting for ever."""
+    """The place of each task; the places that longer lines pass, from left to right; and the cycles
+    whose tasks wait for ever."""
 
     places: dict[int, NodePosition]
     ways: dict[Edge, list[NodePosition]]
@@ -41,12 +39,12 @@ class Drawing(NamedTuple):
 
 
 def drawing(ids: Iterable[int], edges: Iterable[Edge]) -> Drawing:
-    """Places for tasks; an edge is (who waits, for whom), as in `graph`.
+    """Return places for tasks; an edge is (waiting task, other task), as in `dependency_order`.
 
-    Who waits stands to the right of all that it waits for, where no ring forbids it.
+    A task is to the right of all that it waits for, unless there is a cycle.
 
     >>> drawing([1, 2, 3], [(3, 1), (3, 2)]).places
-    {1: Place(column=0, row=-0.5), 2: Place(column=0, row=0.5), 3: Place(column=1, row=0.0)}
+    {1: NodePosition(column=0, row=-0.5), 2: NodePosition(column=0, row=0.5), 3: NodePosition(...)}
     """
     names, links = list(dict.fromkeys(ids)), {(one, other) for one, other in edges if one != other}
     layers, rings = _layers(names, links)
@@ -57,7 +55,8 @@ def drawing(ids: Iterable[int], edges: Iterable[Edge]) -> Drawing:
 
 
 def _layers(names: list[int], links: set[Edge]) -> tuple[list[list[int]], list[tuple[int, ...]]]:
-    """Layers in the order of ids; of each ring one edge is passed over, and the ring told."""
+    """Return the layers in the order of ids; one edge of each cycle is ignored, and the cycle
+    returned."""
     left, rings = set(links), list[tuple[int, ...]]()
     while True:
         try:
@@ -77,7 +76,7 @@ def _layers(names: list[int], links: set[Edge]) -> tuple[list[list[int]], list[t
 def _with_passing(
     layers: list[list[int]], links: set[Edge]
 ) -> tuple[list[list[Key]], dict[Edge, list[Key]]]:
-    """The layers with a place for each line that passes one, so that it crosses no task there."""
+    """Add a place to each layer that a line passes, so that the line crosses no task there."""
     found: list[list[Key]] = [list(layer) for layer in layers]
     level = {one: number for number, layer in enumerate(layers) for one in layer}
     passing: dict[Edge, list[Key]] = {}
@@ -94,7 +93,7 @@ def _with_passing(
 
 
 def _friends(links: set[Edge], passing: Mapping[Edge, list[Key]]) -> Mapping[Key, list[Key]]:
-    """Who is to stand near whom: what a line joins, piece by piece."""
+    """Return the neighbours of each piece: what a line connects."""
     found: dict[Key, list[Key]] = defaultdict(list)
     for one, other in sorted(links):
         chain: list[Key] = [other, *passing.get((one, other), []), one]
@@ -105,7 +104,7 @@ def _friends(links: set[Edge], passing: Mapping[Edge, list[Key]]) -> Mapping[Key
 
 
 def _ordered(layers: list[list[Key]], friends: Mapping[Key, list[Key]]) -> list[list[Key]]:
-    """Each layer's pieces near those that they are joined with: the usual sweeps by mean place."""
+    """Place the pieces of each layer near their neighbours: the usual sweeps by mean position."""
     for sweep in range(SWEEPS):
         there = range(1, len(layers)) if sweep % 2 == 0 else range(len(layers) - 2, -1, -1)
         for number in there:

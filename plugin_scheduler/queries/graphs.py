@@ -1,7 +1,6 @@
-"""What waits for what? The tasks around one task, or those of a job, as a drawing.
+"""Dependency graphs: the tasks around one task, or those of a job, as a drawing.
 
-I own how far a graph is followed: what lies beyond is said, not shown. I call columns for the
-places. I never write.
+Limits how far a graph is followed, and reports when more is left out. Does not write.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from plugin_scheduler.queries.base import Source
 
 MOST_TASKS = 500
 MOST_EDGES = 5 * MOST_TASKS
-MOST_STEPS = 100  # from the task that was asked for
-MOST_LOOKED_AT = 2000  # dependencies, the newest, from which jobs are listed
+MOST_STEPS = 100  # from the requested task
+MOST_LOOKED_AT = 2000  # newest dependencies from which jobs are listed
 
 
 @dataclass(frozen=True)
 class Node:
-    """A task in a drawing. ``deleted`` is one that somebody waits for and that is gone; its id is
-    negative, and nobody's."""
+    """A task in a drawing. ``deleted``: the task is gone, but another task waits for it; its id is
+    negative and artificial."""
 
     id: int
     name: str
@@ -40,8 +39,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """``after`` waits for ``before``. ``on_failure`` is what becomes of it when that one fails.
-    ``via`` are places that the line passes on its way, so that it crosses no task."""
+    """``after`` waits for ``before``. ``on_failure`` is what happens to it when that one fails.
+    ``via`` are places that the line passes, so that it crosses no task."""
 
     before: int
     after: int
@@ -53,8 +52,8 @@ class Edge:
 
 @dataclass(frozen=True)
 class Graph:
-    """Tasks and what waits for what. ``cut`` says that there are more; each of ``rings`` is a way
-    from a task back to itself, whose tasks wait for ever."""
+    """Tasks and their dependencies. ``cut``: there are more. Each of ``rings`` is a cycle, whose
+    tasks wait for ever."""
 
     nodes: list[Node]
     edges: list[Edge]
@@ -64,7 +63,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Job:
-    """Tasks that wait for each other under one name, counted by their status."""
+    """Tasks that depend on each other under one name, counted by status."""
 
     name: str
     tasks: int
@@ -75,19 +74,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Jobs:
-    """The newest first; where ``more``, older dependencies were not looked at."""
+    """The newest first; ``more``: older dependencies were not read."""
 
     items: list[Job]
     more: bool
 
 
 class Graphs(Source):
-    """Jobs, and the tasks that wait for each other."""
+    """Jobs, and tasks that depend on each other."""
 
     def jobs(self, most: int = MOST_LOOKED_AT) -> Jobs:
-        """The jobs that the newest dependencies belong to.
+        """Return the jobs of the newest dependencies.
 
-        >>> browser.jobs().items[0]
+        >>> queries.jobs().items[0]
         Job(name='make a book', tasks=3, edges=2, newest=7, by_status={'COMPLETED': 3})
         """
         rows = self._edges(self._deps.id > 0, most + 1)
@@ -100,9 +99,9 @@ class Graphs(Source):
         return Jobs(items, len(rows) > most)
 
     def graph_of(self, task_id: int, most: int = MOST_TASKS) -> Graph:
-        """All that waits for a task, all that it waits for, and so on.
+        """Return all tasks that a task waits for, or that wait for it, directly or indirectly.
 
-        >>> [node.name for node in browser.graph_of(7).nodes]
+        >>> [node.name for node in queries.graph_of(7).nodes]
         ['print pages', 'bind']
         """
         seen = set(self._statuses_of({task_id}))
@@ -120,7 +119,7 @@ class Graphs(Source):
         return self._drawing_of(seen, list(found.values())[:MOST_EDGES], cut)
 
     def graph_of_job(self, name: str, most: int = MOST_TASKS) -> Graph:
-        """The tasks of a job; of a large one, the newest."""
+        """Return the tasks of a job; of a large one, the newest."""
         rows = self._edges(self._deps.job_name == name, MOST_EDGES + 1)
         seen: set[int] = set()
         known = self._statuses_of({one for row in rows for one in _ends(row)})
@@ -135,7 +134,7 @@ class Graphs(Source):
     # -- what is read --------------------
 
     def _edges(self, query: Any, limit: int) -> list[Any]:
-        """The newest."""
+        """Return the newest dependencies."""
         return self._some_edges(query, limit, orderby=~self._deps.id)
 
     def _some_edges(self, query: Any, limit: int, **options: Any) -> list[Any]:
@@ -143,7 +142,7 @@ class Graphs(Source):
         return self._read_rows(query, self._deps.ALL, **options)
 
     def _around(self, ids: set[int]) -> list[Any]:
-        """What these wait for, and what waits for them: each from its index."""
+        """Return the dependencies of these tasks in both directions, each from its index."""
         deps, rows = self._deps, []
         for some in batches(sorted(ids)):
             for end in (deps.task_parent, deps.task_child):
@@ -151,7 +150,7 @@ class Graphs(Source):
         return rows
 
     def _statuses_of(self, ids: Collection[int]) -> dict[int, str]:
-        """The status of those that are there and this app's."""
+        """Return the status of those tasks that exist and belong to this app."""
         task = self._task
         return {row.id: row.status for row in self._tasks_by_id(ids, task.id, task.status)}
 
@@ -192,7 +191,7 @@ def _ends(row: Any) -> list[int]:
 
 
 def _drawn(rows: list[Any], found: dict[int, Any]) -> Iterator[Edge]:
-    """Between tasks that are drawn; and from those that were deleted, to what waits for them."""
+    """Yield edges between drawn tasks, and from deleted ones to the tasks that wait for them."""
     for row in rows:
         before = row.task_child or -row.id
         if row.task_parent in found and (before in found or before < 0):

@@ -1,6 +1,6 @@
-"""Rows that are not as they should be: a status that is none, ids that end, orphans.
+"""Rows with faults: an invalid status, ids that run out, orphans.
 
-Every question is bounded: so many rows are looked at, and no more.
+Every query is bounded: it reads a limited number of rows.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from plugin_scheduler.models.ids import Ids, ids_of
 from plugin_scheduler.queries.capped_counts import Counting
 
 MOST = 1_000  # rows of one kind
-MOST_PAIRS = 10_000  # of the newest rows that are looked up in another table
+MOST_PAIRS = 10_000  # newest rows that are looked up in another table
 #: Without an order, so that the database reads no more rows than these.
 _ANY: dict[str, Any] = {"limitby": (0, MOST), "orderby_on_limitby": False}
-USED = 0.5  # part of all ids from which on it is told
+USED = 0.5  # used share of all ids from which on it is reported
 
 
 @dataclass(frozen=True)
 class Odd:
-    """Tasks whose status is none: "" stands for NULL. ``first`` is the id of one of them."""
+    """Tasks with an invalid status: "" stands for NULL. ``first`` is the id of one of them."""
 
     status: str
     tasks: int
@@ -35,21 +35,22 @@ class Odd:
 
 @dataclass(frozen=True)
 class Left:
-    """How the ids of a table stand; ``ends`` is when the last one is used at the present rate."""
+    """The ids left in a table; ``ends`` is when the last one is used at the present rate."""
 
     ids: Ids
     ends: datetime | None
 
 
 class Integrity(Counting):
-    """What nothing in the tables should be."""
+    """Faults in the tables."""
 
     def odd_statuses(self) -> list[Odd]:
-        """Tasks of this app that no worker takes and no list shows, by their status."""
+        """Return this app's tasks with an invalid status, which no worker claims and no list
+        shows."""
         status, known = self._task.status, sorted(TaskStatus.ALL)
         gaps = [status == None, status < known[0], status > known[-1]]
         gaps += [(status > low) & (status < high) for low, high in itertools.pairwise(known)]
-        # Gap by gap, so that the database goes along its index, where nearly always is nothing.
+        # Gap by gap, so that the database uses its index; the gaps are nearly always empty.
         selects = [
             str(self._set(gap & self._mine())._select(status, self._task.id, **_ANY)).rstrip("; ")
             for gap in gaps
@@ -61,7 +62,7 @@ class Integrity(Counting):
         return [Odd(word, len(ids), min(ids)) for word, ids in sorted(found.items())]
 
     def ids_left(self) -> Iterator[Left]:
-        """The tables whose ids end, have ended, or cannot go on."""
+        """Yield the tables whose ids run out, have run out, or cannot continue."""
         for one in ids_of(self._db, "scheduler_task", "scheduler_run"):
             if one.is_behind or one.are_used_up:
                 yield Left(one, None)
@@ -69,7 +70,7 @@ class Integrity(Counting):
                 yield Left(one, self._end_of(one))
 
     def _end_of(self, ids: Ids) -> datetime | None:
-        """By the ids that were used between the oldest row that is kept and the newest."""
+        """Estimate the end from the ids used between the oldest kept row and the newest."""
         table = self._db[ids.table]
         dated = table.start_time != None
         ends = [
@@ -86,7 +87,7 @@ class Integrity(Counting):
         return _later(now, left)
 
     def runs_without_task(self) -> int:
-        """How many of the newest runs belong to no task."""
+        """Count how many of the newest runs belong to no task."""
         return self._count(
             f"SELECT r.id FROM (SELECT id, task_id FROM scheduler_run ORDER BY id DESC LIMIT "
             f"{MOST_PAIRS}) AS r LEFT JOIN scheduler_task AS t ON t.id = r.task_id "
@@ -94,7 +95,7 @@ class Integrity(Counting):
         )
 
     def dependencies_without_task(self) -> int:
-        """How many of the newest dependencies lead from or to no task, where a task waits."""
+        """Count how many of the newest open dependencies lead from or to no task."""
         return self._count(
             "SELECT d.id FROM (SELECT id, task_parent, task_child FROM scheduler_task_deps "
             f"WHERE can_visit = 'F' ORDER BY id DESC LIMIT {MOST_PAIRS}) AS d "
@@ -107,14 +108,14 @@ class Integrity(Counting):
         return int(self._answer(f"SELECT COUNT(*) FROM ({rows}) AS found")[0][0])
 
     def held_without_worker(self, alive: set[str]) -> dict[str, int]:
-        """Tasks in the hands of workers that are not alive, by worker; "" where none is named."""
+        """Count tasks held by workers that are not alive, by worker; "" if no worker is named."""
         held = self._task.status.belongs(TaskStatus.HELD) & self._mine()
         rows = self._told(held, [self._task.assigned_worker_name], **_ANY)
         names = Counter(str(name or "") for (name,) in rows)
         return {name: number for name, number in sorted(names.items()) if name not in alive}
 
     def unreadable(self) -> list[int]:
-        """Waiting tasks whose row has a value that is none of its column's type: their ids."""
+        """Return the ids of waiting tasks that have a value of the wrong type."""
         waiting = self._task.status.belongs(TaskStatus.WAITING) & self._mine()
         ids = {int(one) for (one,) in self._told(waiting, [self._task.id], **_ANY)}
         these = (self._task.id > 0) & self._among(self._task.id, ids)
@@ -122,7 +123,8 @@ class Integrity(Counting):
         return sorted(ids - {row.id for row in some})
 
     def condemned(self) -> list[int]:
-        """Tasks that FAILED because their row could not be read: ids, among some thousands."""
+        """Return the ids of tasks that FAILED because their row was unreadable, among some
+        thousands."""
         failed = (self._task.status == TaskStatus.FAILED) & self._mine()
         fields, how = [self._task.id, self._task.reason_code], {**_ANY, "limitby": (0, MOST_PAIRS)}
         found = self._told(failed, fields, **how)

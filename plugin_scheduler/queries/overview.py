@@ -1,6 +1,6 @@
-"""How do things stand? Counting, what runs now, who works, and what somebody should look at.
+"""The overview: counts, running tasks, workers and warnings.
 
-I own the overview. I call counting and warnings. I never write.
+Does not write.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from plugin_scheduler.queries.capped_counts import Amounts, GroupedCounts
 from plugin_scheduler.queries.views import FunctionCount, GroupCount, RunningNow, WorkerView
 from plugin_scheduler.queries.warnings import Notice, Warnings
 
-MANY = 100  # rows of what runs now
+MANY = 100  # running tasks that are listed
 DUE, LATE, FAILED = "due", "late", "failed"
 A_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Of all groups together; of those that ``capped`` names there are more. ``failed`` are runs of
+    """The totals of all groups; those that ``capped`` names are lower bounds. ``failed``: runs of
     the last day."""
 
     waiting: int
@@ -36,7 +36,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Overview:
-    """Everything at a glance."""
+    """The contents of the overview."""
 
     at: datetime
     application: str
@@ -49,11 +49,13 @@ class Overview:
 
 
 class Overviews(Warnings):
-    """Everything at a glance."""
+    """The overview."""
 
     def overview(self) -> Overview:
-        """Counting, what runs now, who works, and what somebody should look at. However many tasks
-        there are, it takes but a moment: of a kind not more than some thousands are counted."""
+        """Return counts, running tasks, workers and warnings.
+
+        Fast with any number of tasks: of each kind at most some thousands are counted.
+        """
         now, workers = self.now(), self.workers()
         standing = {
             (status, group): self.standing(status, group)
@@ -79,7 +81,7 @@ class Overviews(Warnings):
     def _running(self, now: datetime) -> list[RunningNow]:
         task, run = self._task, self._run
         its_run = run.id == task.run_id
-        its_run.ignore_common_filters = True  # a join has its own
+        its_run.ignore_common_filters = True  # a join has its own filter
         rows = self._read_rows(
             (task.status == TaskStatus.RUNNING) & self._mine(),
             task.ALL,

@@ -1,9 +1,8 @@
-"""How far is a run, and how long will it take? From what it told, or from what it printed.
+"""The progress of a run, and its remaining time.
 
-I own how progress is read: `progress()` first, else the last line of the output, where it is a
-percentage (web2py's ``!clear!50%``) or a progress bar as tqdm and its like draw them. I call
-sentences. I never ask a database or a clock: the row and the time are handed to
-me.
+Progress comes from `progress()`, or from the last line of the output if that is a percentage
+(web2py's ``!clear!50%``) or a progress bar of tqdm or a similar library. Does not access the
+database or the clock: the caller passes the row and the time.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from typing import Any
 
 from plugin_scheduler.core.i18n import Sentence
 
-TAIL = 2000  # characters at the end of an output that are worth looking at
+TAIL = 2000  # characters at the end of an output that are examined
 WIDEST = 400  # characters of a line
-LONGEST = 120  # characters of a bar's words
-#: What terminals obey instead of showing it: colours, cursor moves, titles, links.
+LONGEST = 120  # characters of a bar's text
+#: Control sequences of terminals: colours, cursor moves, titles, links.
 ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]"
     r"|\][^\x07\x1b]*(?:\x07|\x1b\\|$)"
@@ -32,14 +31,14 @@ _TQDM = re.compile(
     rf"(?:(?P<words>.*?): )? *{_NUMBER}\|.*\| *(?P<count>[^ |/]+/[^ |]+) "
     r"\[[\d:]+<(?P<left>[\d:?]{1,16})(?:, *(?P<pace>[^\]]*))?\]"
 )
-_ENDLESS = re.compile(r"(?:.*?: )?\d\S* \[[\d:]+, [^\]]*\]")  # a bar that knows no end
+_ENDLESS = re.compile(r"(?:.*?: )?\d\S* \[[\d:]+, [^\]]*\]")  # a bar without a known end
 _PERCENT = re.compile(_NUMBER)
 _BAR = re.compile(r"[\[|(]? ?[█▓▒░━╸╺■#=>▏▎▍▌▋▊▉-]{3,}")
 
 
 @dataclass(frozen=True)
 class ProgressView:
-    """``share`` from 0 to 1, None where it is not known; ``left`` in seconds, None likewise."""
+    """``share`` is from 0 to 1, ``left`` in seconds; None if unknown."""
 
     share: float | None = None
     words: str = ""
@@ -52,12 +51,12 @@ class ProgressView:
 def headway(
     progress: Any, output: str, started: datetime | None, now: datetime | None
 ) -> ProgressView:
-    """How far a run is, by its row's ``progress`` and the end of its output.
+    """Return the progress of a run, from its row's ``progress`` and the end of its output.
 
     >>> headway({"at": 3, "of": 12, "text": "third picture"}, "", started, started + minute)
-    Headway(share=0.25, words='third picture (3 of 12)', left=180.0)
+    ProgressView(share=0.25, words='third picture (3 of 12)', left=180.0)
     >>> headway(None, "resize:  45%|████▌     | 45/100 [00:03<00:04, 13.1it/s]", started, now)
-    Headway(share=0.45, words='resize (45/100, 13.1it/s)', left=4.0)
+    ProgressView(share=0.45, words='resize (45/100, 13.1it/s)', left=4.0)
     """
     spent = (now - started).total_seconds() if now and started else 0.0
     if isinstance(progress, dict):
@@ -66,7 +65,7 @@ def headway(
 
 
 def last_line(output: str) -> str:
-    """What a terminal would show in its last line that is not empty."""
+    """Return the last nonempty line that a terminal would show."""
     text = ESCAPES.sub("", output[-TAIL:])
     lines = [line.strip() for line in re.split(r"[\r\n]", text)]
     return next((line[:WIDEST] for line in reversed(lines) if line), "")
@@ -92,7 +91,7 @@ def _printed(line: str, spent: float) -> ProgressView:
     if _ENDLESS.match(line):
         return ProgressView(words=line[:LONGEST])
     found, bar = _PERCENT.search(line), _BAR.search(line)
-    if found and (bar or not found.start()):  # "disk is 93% full" is no progress
+    if found and (bar or not found.start()):  # "disk is 93% full" is not progress
         share = _share(found["percent"])
         words = line[: bar.start()] if bar and found.start() else line[found.end() :]
         if share is not None:
@@ -111,14 +110,14 @@ def _share(percent: str) -> float | None:
 
 
 def _left(share: float, spent: float) -> float | None:
-    """By what it took until here; in the beginning that is anybody's guess."""
+    """Estimate the remaining seconds from the time spent; unreliable in the beginning."""
     if share >= 1:
         return 0.0
     return spent * (1 - share) / share if share > 0 and spent > 0 else None
 
 
 def _seconds(clock: str) -> float | None:
-    """``01:02:03``; ``?`` where a bar does not know it itself."""
+    """Parse ``01:02:03`` into seconds; None for ``?``, which a bar shows if it does not know."""
     if "?" in clock:
         return None
     seconds = 0
@@ -128,13 +127,13 @@ def _seconds(clock: str) -> float | None:
 
 
 def as_number(value: Any) -> float | None:
-    """A finite number; None for anything else."""
+    """Return a finite number; None for anything else."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    with contextlib.suppress(OverflowError):  # a whole number too large for that
+    with contextlib.suppress(OverflowError):  # an integer too large for a float
         return float(value) if is_number and math.isfinite(value) else None
     return None
 
 
 def plain_number(number: float) -> str:
-    """A number as people write it: ``225,297`` and ``0.25``, never ``1e+06``."""
+    """Format a number for people: ``225,297`` and ``0.25``, never ``1e+06``."""
     return f"{number:,.0f}" if number == int(number) else f"{number:,.2f}"

@@ -1,7 +1,6 @@
-"""Runs: one with its details, what it printed piece by piece, and those of a task.
+"""Runs: one with its details, its output in pieces, and the runs of a task.
 
-I own what of a run is read when: outputs and results may be large, and are read where somebody
-looks at them. I call sight for the looks of a row. I never write.
+Outputs and results may be large, and are read only when they are displayed. Does not write.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from plugin_scheduler.queries.views import RunView
 
 PIECE = 1 << 17  # characters of output that are read at once
 RESULT = 1 << 16  # characters of a result that are shown
-COMPARED = 1 << 15  # characters of output that are compared as a whole; of longer ones, samples
+COMPARED = 1 << 15  # characters of output that are compared as a whole; longer outputs are sampled
 SAMPLES, SAMPLE = 16, 256
 GLIMPSE = 200  # characters of a result in a list
 LARGE = ("run_output", "run_result")
@@ -30,9 +29,9 @@ LARGE = ("run_output", "run_result")
 
 @dataclass(frozen=True)
 class RunDetail(RunView):
-    """A run without its output, which may be large: `Runs.output` gives that piece by piece.
+    """A run without its output, which may be large: `Runs.output` returns that in pieces.
 
-    Of a result longer than ``RESULT`` only the beginning is there, as text (``result_cut``).
+    Of a result longer than ``RESULT`` only the beginning is included, as text (``result_cut``).
     """
 
     printed: int
@@ -42,7 +41,7 @@ class RunDetail(RunView):
 
 @dataclass(frozen=True)
 class RunPage:
-    """Newest first; ``older`` is the ``before`` of the page that follows, None on the last."""
+    """Newest first; ``older`` is the ``before`` of the next page, None on the last."""
 
     items: list[RunView]
     older: int | None
@@ -50,8 +49,8 @@ class RunPage:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of an output, from character ``start`` on. ``marker`` is for the next question;
-    ``fresh`` says that it takes the place of all that was read before."""
+    """A part of an output, from character ``start`` on. ``marker`` is for the next request.
+    ``fresh``: the piece replaces all that was read before."""
 
     text: str
     start: int
@@ -61,15 +60,15 @@ class Piece:
 
     @property
     def end(self) -> int:
-        """Where the next piece begins."""
+        """The start of the next piece."""
         return self.start + len(self.text)
 
 
 class Runs(Source):
-    """Runs of this app's tasks."""
+    """The runs of this app's tasks."""
 
     def run(self, run_id: int) -> RunDetail | None:
-        """A run with all but its output; None where this app has none of that number."""
+        """Return a run without its output; None if this app has no such run."""
         run = self._run
         size, length = self._size(run.run_output), self._size(run.run_result)
         columns = [run[name] for name in run.fields if name not in LARGE]
@@ -91,7 +90,7 @@ class Runs(Source):
         )
 
     def run_ids(self, run_id: int, task_id: int) -> tuple[int | None, int | None]:
-        """The runs of a task before and after one: older, newer."""
+        """Return the runs of a task before and after one: older, newer."""
         run, of_task = self._run, self._run.task_id == task_id
         older, newer = run.id.max(), run.id.min()
         before = self._set(of_task & (run.id < run_id)).select(older).first()
@@ -99,8 +98,8 @@ class Runs(Source):
         return before[older], after[newer]
 
     def runs(self, task_id: int, before: int | None = None, limit: int = 20) -> RunPage:
-        """A page of a task's runs, newest first, without what they printed; of a result, the
-        beginning as text."""
+        """Return a page of a task's runs, newest first, without output; results are cut, as
+        text."""
         run = self._run
         query = run.task_id == task_id
         if before is not None:
@@ -119,7 +118,7 @@ class Runs(Source):
         return [_glimpse(row.scheduler_run, row[shown]) for row in rows if not row.get("odd")]
 
     def latest_run(self, task_id: int) -> RunView | None:
-        """The newest run of a task whose row is kept, with all that it left."""
+        """Return the newest run of a task whose row is kept, with its output and result."""
         of_task, newest = self._run.task_id == task_id, ~self._run.id
         rows = self._read_rows(of_task, self._run.ALL, orderby=newest, limitby=(0, 1))
         return views.run_view(rows[0]) if rows else None
@@ -127,13 +126,13 @@ class Runs(Source):
     # -- what it printed --------------------
 
     def output(self, run_id: int, after: int = 0, marker: str = "") -> Piece | None:
-        """What a run of this app printed from character ``after`` on.
+        """Return what a run of this app printed from character ``after`` on.
 
-        Output may be cut, or cleared by ``!clear!``: then the ``marker`` of the piece before does
-        not fit any more, and the end of what is there now comes, to take the place of all.
+        Output may be cut, or cleared by ``!clear!``: then the ``marker`` of the previous piece does
+        not match, and the end of the current output is returned, which replaces all earlier pieces.
 
-        >>> first = browser.output(7)
-        >>> more = browser.output(7, first.end, first.marker)
+        >>> first = queries.output(7)
+        >>> more = queries.output(7, first.end, first.marker)
         """
         run, text = self._of_app(run_id), self._run.run_output
         size = self._size(text)
@@ -151,11 +150,11 @@ class Runs(Source):
         return Piece(tail, start, total, here, fresh=True)
 
     def whole_output(self, run_id: int) -> str | None:
-        """All that a run of this app printed and that was kept."""
+        """Return the complete stored output of a run of this app."""
         return self._whole(run_id, self._run.run_output)
 
     def whole_result(self, run_id: int) -> str | None:
-        """A result as it is stored, however large."""
+        """Return a result as it is stored, of any size."""
         return self._whole(run_id, self._run.run_result)
 
     def _whole(self, run_id: int, field: Any) -> str | None:
@@ -163,7 +162,8 @@ class Runs(Source):
         return (row_values.text(rows[0][field.name]) or "") if rows else None
 
     def _read(self, run: Any, part: slice, *lengths: int) -> tuple[str, ...]:
-        """A part of an output, and for each length the marker of so much of its beginning."""
+        """Return a part of an output, and for each length the marker of that much of its
+        beginning."""
         text = self._run.run_output
         places = [[text[one] for one in _samples(length)] for length in lengths]
         columns = {str(one): one for some in places for one in some}
@@ -175,7 +175,7 @@ class Runs(Source):
         return (found[str(text[part])], *markers)
 
     def _headway(self, row: Any, printed: int) -> ProgressView:
-        """Of a run at work; of one that ended nobody asks how far it is."""
+        """Return the progress of a running run; empty for one that has ended."""
         if row.status != RunStatus.RUNNING:
             return ProgressView()
         end = ""
@@ -193,7 +193,7 @@ class Runs(Source):
 
 
 def _samples(length: int) -> Iterator[slice]:
-    """Parts of a beginning that tell it from another one: all of it, where it is short."""
+    """Yield parts that identify a beginning: all of it, if it is short."""
     if length <= COMPARED:
         yield slice(0, length)
         return

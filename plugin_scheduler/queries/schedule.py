@@ -1,7 +1,6 @@
-"""What will run when? Tasks that repeat, tasks that wait for their time, and a calendar of both.
+"""Schedules: tasks that repeat, tasks that wait for their time, and a calendar of both.
 
-I own which tasks are looked at, and never more than a page can show: what is left out is said. I
-call forecast for all that lies ahead. I never write.
+Reads no more tasks than a page can show, and reports how many are left out. Does not write.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ from plugin_scheduler.scheduling import forecast
 MOST_REPEATING = 200
 MOST_ONE_OFF = 1000
 MOST_COUNTED = 10_000
-MOST_GROUPS, MOST_LEVELS = 50, 100  # of the claim's index, which is walked for one-off tasks
+MOST_GROUPS, MOST_LEVELS = 50, 100  # of the claim's index, which is searched for one-off tasks
 
 
 class Schedules(Source):
-    """Tasks that repeat, and what will run when."""
+    """Tasks that repeat, and a forecast of runs."""
 
     def repeating(self, limit: int = MOST_REPEATING) -> Repeats:
-        """Tasks that still repeat, each with its schedule in words and its next five runs.
+        """Return tasks that still repeat, each with its schedule in words and its next five runs.
 
-        >>> browser.repeating().items[0].words
+        >>> queries.repeating().items[0].words
         'every 5 minutes'
         """
         now, (rows, left_out) = self.now(), self._repeating(limit)
@@ -54,9 +53,9 @@ class Schedules(Source):
         return Repeats(now, items, left_out, self._ended_repeating())
 
     def one_offs(self, since: datetime, until: datetime, limit: int = MOST_ONE_OFF) -> OneOffs:
-        """The first tasks that run once and are due in [since, until), in the order of time."""
+        """Return the first tasks that run once and are due in [since, until), in order of time."""
         groups = self.groups_with(TaskStatus.QUEUED, MOST_GROUPS)
-        levels = self._due.all_levels(groups, since)  # in each tasks lie by their time
+        levels = self._due.all_levels(groups, since)  # within each level, tasks are ordered by time
         firsts = [
             self._in_level(self._due.within(level.group, level.words), since, until, limit + 1)
             for level in levels[:MOST_LEVELS]
@@ -68,11 +67,11 @@ class Schedules(Source):
     # -- the calendar --------------------
 
     def next_hours(self, hours: int = 24, most: int = MOST_ONE_OFF) -> Hours:
-        """What will run in the next hours, instant by instant, the nearest first.
+        """Return the runs of the next hours, the nearest first.
 
-        Tasks that wait for others are only counted, since nobody knows when those will end.
+        Tasks that wait for others are only counted, since the end of those is unknown.
 
-        >>> browser.next_hours(24).lanes[0].dots[0]
+        >>> queries.next_hours(24).lanes[0].dots[0]
         datetime.datetime(2026, 5, 1, 9, 0)
         """
         now = self.now()
@@ -85,9 +84,9 @@ class Schedules(Source):
         return Hours(now, until, lanes, *plan.limits)
 
     def next_days(self, days: int = 30, most: int = MOST_ONE_OFF) -> Days:
-        """How much will run today and on the days that follow, task by task.
+        """Return the number of runs of today and the following days, by task.
 
-        >>> browser.next_days(30).totals[0]
+        >>> queries.next_days(30).totals[0]
         288
         """
         now = self.now()
@@ -112,9 +111,9 @@ class Schedules(Source):
     # -- what is read --------------------
 
     def _repeating(self, limit: int) -> tuple[list[Any], Capped]:
-        """Rows in the order of their index, and how many more there are."""
+        """Return rows in index order, and how many more there are."""
         task = self._task
-        # Said by what it is not: an index over the status would lead through all that waits.
+        # Negated, because an index on the status would lead through all waiting tasks.
         query = self._forever_or_often() & ~task.status.belongs(TaskStatus.ENDED) & self._mine()
         order = task.repeats | task.id
         rows = self._rows(task, query, task.ALL, orderby=order, limitby=(0, limit + 1))
@@ -125,10 +124,10 @@ class Schedules(Source):
         return rows[:limit], Capped(min(more, MOST_COUNTED), more > MOST_COUNTED)
 
     def _forever_or_often(self) -> Any:
-        return self._task.repeats != 1  # in the words of its index, so that it is used
+        return self._task.repeats != 1  # as in its index, so that the index is used
 
     def _ended_repeating(self, limit: int = 20) -> list[TaskView]:
-        """Those that were to repeat for ever, and ended badly; the newest first."""
+        """Return tasks that should repeat for ever but ended badly, newest first."""
         task = self._task
         query = self._forever_or_often() & (task.repeats == 0)
         others = set(TaskStatus.ALL) - set(TaskStatus.ENDED_BADLY)
@@ -137,7 +136,7 @@ class Schedules(Source):
         return _views(rows)
 
     def _that_wait(self, tasks: Iterable[TaskView | OneOff]) -> set[int]:
-        """The ids of those that wait for others."""
+        """Return the ids of those that wait for others."""
         deps, ids = self._deps, [one.id for one in tasks]
         found: set[int] = set()
         for some in batches(ids):
@@ -153,14 +152,14 @@ class Schedules(Source):
         return found
 
     def _in_level(self, level: Any, since: datetime, until: datetime, limit: int) -> list[Any]:
-        """Time, as the driver gives it, and id of the first of these."""
+        """Return the time, as the driver returns it, and the id of the first of these tasks."""
         task = self._task
         query = level & (task.next_run_time >= since) & (task.next_run_time < until)
         query &= (task.repeats == 1) & (task.enabled == True) & self._mine()
         query &= (task.stop_time == None) | (task.stop_time > task.next_run_time)
         when = task.next_run_time
         rows = self._told(query, [when, task.id], orderby=when, limitby=(0, limit))
-        return sorted(tuple(row) for row in rows)  # by their ids, too, where times are the same
+        return sorted(tuple(row) for row in rows)  # tasks with equal times are ordered by id
 
     def _one_offs_of(self, ids: list[int]) -> list[OneOff]:
         task, found = self._task, []
@@ -172,6 +171,7 @@ class Schedules(Source):
 
 
 def _views(rows: Iterable[Any]) -> list[TaskView]:
-    """What a row that was edited by hand lacks must not keep the others from being shown."""
+    """Make views; a row that lacks values because it was edited by hand must not hide the
+    others."""
     views = [views.task_view(row) for row in rows]
     return [replace(one, period=one.period or 0, repeats=one.repeats or 0) for one in views]

@@ -1,7 +1,6 @@
-"""How does it look, what will run? The views of schedules and calendars, and how they are made.
+"""The views of schedules and calendars, and how they are made.
 
-I own the views and what is drawn together. I call forecast, recurrence and sight. I never ask a
-database or a clock: tasks and the time are handed to me.
+Does not access the database or the clock: the caller passes the tasks and the time.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from plugin_scheduler.scheduling.forecast import Band
 
 
 class Capped(NamedTuple):
-    """A number that nobody counted further than this."""
+    """A number that was not counted any further."""
 
     number: int
     or_more: bool
@@ -25,7 +24,7 @@ class Capped(NamedTuple):
 
 @dataclass(frozen=True)
 class Repeating:
-    """A task that repeats: its schedule in words, and what comes next."""
+    """A task that repeats: its schedule in words, and its next runs."""
 
     task: TaskView
     words: str
@@ -38,8 +37,8 @@ class Repeating:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Tasks that still repeat, for ever first; ``left_out`` are not among the items. ``ended`` are
-    some that were to repeat for ever and do not any more."""
+    """Tasks that still repeat, those without end first; ``left_out`` counts those that are missing.
+    ``ended`` are some that should repeat for ever but have ended."""
 
     at: datetime
     items: list[Repeating]
@@ -49,7 +48,7 @@ class Repeats:
 
 @dataclass(frozen=True)
 class OneOff:
-    """A task that runs once, when its time comes."""
+    """A task that runs once, at its time."""
 
     id: int
     name: str
@@ -60,7 +59,7 @@ class OneOff:
 
 @dataclass(frozen=True)
 class OneOffs:
-    """The first of them; where ``more``, others are due after the last item."""
+    """The first one-off tasks; ``more``: others are due after the last item."""
 
     items: list[OneOff]
     more: bool
@@ -68,8 +67,8 @@ class OneOffs:
 
 @dataclass(frozen=True)
 class ScheduleRow:
-    """A row of the drawing: a task, or (where ``task_id`` is None) all one-off tasks of a function.
-    ``ids`` has a task for each dot then."""
+    """A row of the drawing: a task, or, if ``task_id`` is None, all one-off tasks of a function.
+    Then ``ids`` has a task for each dot."""
 
     task_id: int | None
     name: str
@@ -82,7 +81,7 @@ class ScheduleRow:
 
 @dataclass(frozen=True)
 class Hours:
-    """The next hours, drawn; the lane with the nearest instant first."""
+    """The next hours as a drawing; the row with the nearest run first."""
 
     since: datetime
     until: datetime
@@ -95,7 +94,7 @@ class Hours:
 
 @dataclass(frozen=True)
 class Share:
-    """How often a task, or a function's one-off tasks, run on each day of a calendar."""
+    """The number of runs of a task, or of a function's one-off tasks, on each day of a calendar."""
 
     task_id: int | None
     name: str
@@ -106,7 +105,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Days:
-    """The next days, counted: ``totals`` has a number for each day."""
+    """The next days as numbers: ``totals`` has one for each day."""
 
     since: datetime
     days: list[date]
@@ -119,7 +118,7 @@ class Days:
 
 
 class Plan(NamedTuple):
-    """What a calendar is made from."""
+    """The data for a calendar."""
 
     tasks: list[TaskView]
     one_offs: OneOffs
@@ -129,14 +128,14 @@ class Plan(NamedTuple):
 
     @property
     def limits(self) -> tuple[Capped, bool, datetime | None, int]:
-        """What is not shown: repeating tasks, one-off ones after a time, those that wait."""
+        """What is not shown: repeating tasks, one-off tasks after a time, tasks that wait."""
         more = self.one_offs.more
         until = self.found[-1].due if more and self.found else None
         return self.left_out, more, until, self.waiting
 
 
 def in_words(task: TaskView) -> str:
-    """A task's schedule as a person would say it."""
+    """Return a task's schedule in words."""
     return recurrence.in_words(period=task.period, repeats=task.repeats, cronline=task.cronline)
 
 

@@ -1,7 +1,6 @@
-"""Which tasks does a person want to see, in which order, and what do they get?
+"""Filters for tasks, the orders of a list, positions in it, and the resulting page.
 
-I own the filter, the orders of a list, places in it, and the page that comes out. I call the words.
-I never ask a database.
+Does not access the database.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from plugin_scheduler.core import row_values
 from plugin_scheduler.core.i18n import Sentence
 
 NEWEST, OLDEST = "newest", "oldest"
-_LAST = "~"  # behind every digit and letter
+_LAST = "~"  # sorts after every digit and letter
 _DOWN = str.maketrans("0123456789", "9876543210")
-_HALF = 10**12  # beyond every priority
+_HALF = 10**12  # larger than every priority
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which tasks: every part that is given must hold. And which page of them.
+    """A filter for tasks, and a page of the result. A task must match every part that is given.
 
-    ``text`` is looked for in name, function, uuid and arguments, and with ``in_output`` in what the
-    latest run printed, gave or raised, too. ``since`` and ``until`` bound the column ``time``.
-    ``after`` asks for what follows a place in the list, ``before`` for what precedes it.
+    ``text`` is searched in name, function, uuid and arguments; with ``in_output`` also in the
+    output, result and traceback of the latest run. ``since`` and ``until`` limit the column
+    ``time``. ``after`` requests what follows a position in the list, ``before`` what precedes it.
 
     >>> Filter(status=("FAILED",), text="invoice", sort="last run", limit=50)
     """
@@ -48,12 +47,12 @@ class Filter:
     limit: int = 20
 
 
-#: The columns that can be bounded.
+#: The columns that can be limited.
 TIMES = ("start_time", "next_run_time", "last_run_time")
 
 
 class PagePosition(NamedTuple):
-    """Where a task stands in a list: by its key, which is text, then by its id."""
+    """The position of a task in a list: by its key, a text, then by its id."""
 
     key: str
     id: int
@@ -63,17 +62,17 @@ class PagePosition(NamedTuple):
 
 
 def place_of(cursor: str | int | None) -> PagePosition | None:
-    """A place from its text; None for what is none.
+    """Parse a position; return None for an invalid one.
 
     >>> place_of("17~2026-01-31 12:00:00")
-    Place(key='2026-01-31 12:00:00', id=17)
+    PagePosition(key='2026-01-31 12:00:00', id=17)
     """
     number, _, key = str(cursor or "").partition("~")
     return PagePosition(key, int(number)) if number.isdecimal() and len(number) < 19 else None
 
 
 class Sort(NamedTuple):
-    """An order that no index gives: the columns it needs, and a key made of them."""
+    """An order that no index provides: the columns it needs, and a key made of them."""
 
     columns: tuple[str, ...]
     key: Callable[..., str]
@@ -106,9 +105,11 @@ ORDERS = (NEWEST, OLDEST, *SORTS)
 
 @dataclass(frozen=True)
 class Listing:
-    """A page of tasks. ``after`` and ``before`` are the filter's for the pages beside it, None
-    where there is none; ``sort`` is the order that it has. ``looked_to`` is the id as far as
-    which it was searched, where time was up before the page was full: more is found ``after`` it.
+    """A page of tasks.
+
+    ``after`` and ``before`` are the filter's values for the adjacent pages, None if there is none.
+    ``sort`` is the actual order. ``looked_to`` is the last id that was searched, if the time was
+    over before the page was full: more is found ``after`` it.
     """
 
     items: list[Any]
@@ -121,9 +122,9 @@ class Listing:
 
 @dataclass(frozen=True)
 class CappedCount:
-    """How many there are; ``more`` where that is as many as were counted, and not all.
+    """A count; ``more``: counting stopped at this number.
 
-    >>> str(Count(10000, more=True))
+    >>> str(CappedCount(10000, more=True))
     '10,000+'
     """
 

@@ -1,8 +1,7 @@
-"""Tasks: a filter goes in, a page comes out, in time.
+"""Lists of tasks: a filter and a page, within a time limit.
 
-I own the paging. I call sight for the looks of a row. I never write. Whatever is asked for, of
-however many tasks, I read for a moment only: what I found by then is the page, and it says how far
-I came.
+Whatever the filter, and however many tasks there are, a query reads only for a limited time. The
+page holds what was found by then, and says how far the search came. Does not write.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from plugin_scheduler.queries.views import TaskView
 
 LARGEST_ID = 2**63 - 1
 PAGE_SECONDS, COUNT_SECONDS = 0.13, 0.05
-TO_SORT = 0.6  # of the time for a page; where there are too many, it is read unsorted after that
-FIRST, FIRST_WITH_TEXT, FIRST_WITH_OUTPUT = 2000, 500, 100  # ids of a first step
+TO_SORT = 0.6  # share of the time for a page; with too many tasks, the rest is used unsorted
+FIRST, FIRST_WITH_TEXT, FIRST_WITH_OUTPUT = 2000, 500, 100  # ids of the first step
 
 
 class Some(NamedTuple):
-    """What a walk found, in its order; ``is_all`` where it came to its end."""
+    """The result of a scan, in its order; ``is_all`` if the scan was completed."""
 
     rows: list[tuple[Any, ...]]
     reached: int
@@ -44,25 +43,25 @@ class Some(NamedTuple):
 
 
 class Ground(NamedTuple):
-    """Where tasks are looked for: from one id to another, or the few that an index knows."""
+    """The ids to search: a range, or the few that an index returned."""
 
     low: int
     high: int
     few: list[int] | None
 
     def span(self, down: bool, low: int = 0, high: int = LARGEST_ID) -> Span:
-        """All of it, or a part."""
+        """Return all of it, or a part."""
         whole = Span(max(low, self.low), min(high, self.high), down)
         return whole if self.few is None else Few(self.few, whole)
 
 
 class TaskQueries(Matching):
-    """Lists of tasks, and one task."""
+    """Lists of tasks, and single tasks."""
 
     def tasks(
         self, wanted: Filter, seconds: float = PAGE_SECONDS, ground: Ground | None = None
     ) -> Listing:
-        """A page of the tasks that ``wanted`` describes, with what is found in that time."""
+        """Return a page of the tasks that match ``wanted``, as far as found in that time."""
         if wanted.sort not in (NEWEST, OLDEST, *SORTS):
             raise BadTask(f"sort={wanted.sort!r}: one of {', '.join((NEWEST, OLDEST, *SORTS))}")
         ground = ground or self.ground(wanted)
@@ -70,14 +69,14 @@ class TaskQueries(Matching):
         return way(wanted, seconds, ground)
 
     def listed(self, wanted: Filter) -> tuple[Listing, CappedCount]:
-        """A page, and how many there are on all pages."""
+        """Return a page, and the number of tasks on all pages."""
         ground = self.ground(wanted)
         return self.tasks(wanted, ground=ground), self.count(wanted, ground=ground)
 
     def count(
         self, wanted: Filter, seconds: float = COUNT_SECONDS, ground: Ground | None = None
     ) -> CappedCount:
-        """How many tasks ``wanted`` describes, on whichever page: so many, or more than so many."""
+        """Return how many tasks match ``wanted`` on all pages, exactly or as a lower bound."""
         span = (ground or self.ground(wanted)).span(down=True)
         number, total = self._task.id.count(), 0
         for size in self._pace(wanted, seconds).steps():
@@ -90,36 +89,36 @@ class TaskQueries(Matching):
     def ids(
         self, wanted: Filter, above: int, upto: int, most: int, seconds: float = PAGE_SECONDS
     ) -> tuple[list[int], int | None]:
-        """Ids from above one to another, rising, at most so many; and the id as far as which was
-        looked, None where that was the last."""
+        """Return at most ``most`` ids after ``above`` up to ``upto``, ascending, and the last id
+        that was searched; None if the search is complete."""
         span = self.ground(wanted).span(down=False, low=above + 1, high=upto)
         some = self._walk(wanted, span, most, seconds)
         ids = [row[0] for row in some.rows]
         return ids, None if some.is_all else ids[-1] if len(ids) == most else some.reached
 
     def some(self, ids: Sequence[int]) -> list[TaskView]:
-        """Those of this app's tasks that have these ids, and can be read; in their order."""
+        """Return those of this app's tasks with these ids that are readable, in their order."""
         return self._read_all(ids)[0]
 
     def newest_id(self) -> int:
-        """The highest id of all tasks, 0 where there is none."""
+        """Return the highest id of all tasks, 0 if there are none."""
         return self._told(self._task.id > 0, [self._task.id.max()])[0][0] or 0
 
     def task(self, ref: int | str) -> TaskView | None:
-        """The task with that id or uuid; None when this app has none."""
+        """Return the task with that id or uuid; None if this app has none."""
         named = self._task.uuid == str(ref)
         if str(ref).isdecimal() and len(str(ref)) < 20 and int(ref) <= LARGEST_ID:
             named |= self._task.id == int(ref)
         rows = self._read_rows(named & self._mine(), self._task.ALL)
-        rows.sort(key=lambda task: task.uuid == str(ref))  # an id goes before a uuid of digits
+        rows.sort(key=lambda task: task.uuid == str(ref))  # an id precedes a uuid of digits
         if rows and rows[0].get("odd"):
             raise BadTask(unreadable(TASK_UNREADABLE, ref, rows[0]))
         return views.task_view(rows[0]) if rows else None
 
     def ground(self, wanted: Filter) -> Ground:
-        """Where to look for these; who asks for a page and a count finds it out but once."""
+        """Return the ids to search; a page and its count share the result."""
         task_id = self._task.id
-        # Two questions: asked for both at once, SQLite reads the whole table.
+        # Two queries: with one for both, SQLite reads the whole table.
         [(lowest,)] = self._told(task_id > 0, [task_id.min()])
         return Ground(lowest or 1, self.newest_id(), self._few(wanted) if lowest else [])
 
@@ -170,7 +169,8 @@ class TaskQueries(Matching):
         )
 
     def _unsorted(self, wanted: Filter, seconds: float, ground: Ground) -> Listing:
-        """The cursors of one order mean nothing in another one, but for their ids."""
+        """Return an unsorted page. Cursors of one order are useless in another one, except for
+        their ids."""
         why = Sentence(
             "These are the newest first: there are too many to sort them by {sort}. "
             "A narrower filter helps.",
@@ -184,7 +184,7 @@ class TaskQueries(Matching):
     def _walk(
         self, wanted: Filter, span: Span, most: int, seconds: float, columns: Sequence[str] = ()
     ) -> Some:
-        """The first ``most`` that match, or as many as are found in that time."""
+        """Return the first ``most`` matches, or as many as are found in that time."""
         task_id, rows = self._task.id, list[tuple[Any, ...]]()
         fields = [task_id, *(self._task[name] for name in columns)]
         order = ~task_id if span.down else task_id
@@ -201,7 +201,8 @@ class TaskQueries(Matching):
         return Pace(self._clock, seconds, FIRST_WITH_OUTPUT if wanted.in_output else first)
 
     def _read_all(self, ids: Sequence[int]) -> tuple[list[TaskView], list[Sentence]]:
-        """The tasks with these ids, in their order; and what cannot be read, in words."""
+        """Return the tasks with these ids, in their order, and sentences on those that are
+        unreadable."""
         found, notes = dict[int, TaskView](), list[Sentence]()
         query = self._task.id.belongs(list(ids)) & self._mine()
         for row in self._read_rows(query, self._task.ALL) if ids else []:
@@ -213,7 +214,7 @@ class TaskQueries(Matching):
 
 
 def _stretch(places: Sequence[PagePosition], wanted: Filter) -> tuple[int, int]:
-    """From where to where a page of sorted places goes."""
+    """Return the start and the end of a page of sorted positions."""
     back, start = place_of(wanted.before), place_of(wanted.after)
     if back is not None:
         last = sum(place < back for place in places)

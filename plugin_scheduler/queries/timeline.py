@@ -1,10 +1,10 @@
-"""Who did what when, and who was idle? Runs as bars, worker by worker.
+"""The timeline: runs as bars, by worker, and the idle time of workers.
 
-I own which runs are read: the newest, from the index over status and start, so that a million
-stored ones cost nothing. I never write.
+Reads the newest runs through the index on status and start, so that a million stored runs cost
+nothing. Does not write.
 
-Of runs that began before the window and ended in it those are found that are among the last
-`LOOK_BACK` of their status that began before it.
+Runs that began before the window and ended in it are found if they are among the last `LOOK_BACK`
+of their status that began before it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Bar:
-    """A run. ``stop`` is the present for one that runs; ``lane`` keeps bars of the same worker
-    apart that overlap. Fractions of ``start`` are a guess."""
+    """A run. ``stop`` is the present for a run in execution. ``lane`` separates overlapping bars of
+    one worker. Fractions of ``start`` are an estimate."""
 
     run_id: int
     task_id: int
@@ -56,8 +56,8 @@ class Bar:
 
 @dataclass(frozen=True)
 class WorkerTimeline:
-    """A worker. ``known`` is False for one whose row is gone; ``busy`` is the share of its slots
-    that was at work since it came, and counts runs that were not kept, too."""
+    """A worker. ``known`` is False if its row is gone. ``busy`` is the used share of its slots
+    since its start, and includes runs that were not kept."""
 
     worker: str
     known: bool
@@ -71,7 +71,7 @@ class WorkerTimeline:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Workers and their runs. Where ``cut``, runs that began before ``shown_since`` are missing."""
+    """Workers and their runs. ``cut``: runs that began before ``shown_since`` are missing."""
 
     since: datetime
     until: datetime
@@ -82,7 +82,7 @@ class Timeline:
 
 
 class _Worked(NamedTuple):
-    """What the metrics tell of a worker."""
+    """The metrics of a worker."""
 
     runs: int
     seconds: float
@@ -92,9 +92,9 @@ class Timelines(Source):
     """Runs as bars."""
 
     def timeline(self, seconds: int = 3600, most: int = MOST_RUNS) -> Timeline:
-        """What each worker ran in the last seconds.
+        """Return the runs of each worker in the last seconds.
 
-        >>> [(row.worker, row.busy) for row in browser.timeline(900).rows]
+        >>> [(row.worker, row.busy) for row in queries.timeline(900).rows]
         [('web1', 0.25), ('web2', 0.0)]
         """
         now = self.now()
@@ -107,7 +107,7 @@ class Timelines(Source):
         worked = self._metrics_by_worker(seconds)
         names = sorted({*workers, *bars})
         found = [
-            # What was counted minute by minute is of all the time, bars may be of less.
+            # The metrics cover the whole time, bars may cover less.
             _row(
                 name,
                 bars.get(name, []),
@@ -124,7 +124,7 @@ class Timelines(Source):
     # -- what is read --------------------
 
     def _at_work_since(self, since: datetime, limit: int) -> list[Any]:
-        """Runs that were at work in the window, the newest start first."""
+        """Return the runs that were in execution in the window, the newest start first."""
         run, found = self._run, []
         for status in RunStatus.ALL:
             query = run.status == status
@@ -145,7 +145,7 @@ class Timelines(Source):
         return [row for row in rows if row.start_time]
 
     def _bars_by_worker(self, rows: list[Any], now: datetime) -> dict[str, list[Bar]]:
-        """By worker; the runs of this app's tasks, each in a lane where it overlaps no other."""
+        """Return the runs of this app's tasks by worker, each in a lane without overlap."""
         names = self._tasks_of({row.task_id for row in rows})
         found: dict[str, list[Bar]] = defaultdict(list)
         ends: dict[str, list[datetime]] = defaultdict(list)
@@ -167,7 +167,7 @@ class Timelines(Source):
         return found
 
     def _metrics_by_worker(self, seconds: int) -> dict[str, _Worked]:
-        """By worker, from the minutes' metrics: those count runs that were not kept."""
+        """Return the minute metrics by worker; they include runs that were not kept."""
         metric, minute = self._db.scheduler_metric, int(self._dialect.epoch() // 60)
         query = (metric.epoch_minute > minute - seconds // 60) & (metric.epoch_minute <= minute)
         if self.application:
@@ -183,10 +183,12 @@ class Timelines(Source):
 
 
 def begin_in_lane(ends: list[datetime], start: datetime, length: timedelta) -> tuple[int, datetime]:
-    """The first lane that is free, and when the run began there. ``ends`` has each lane's end.
+    """Return the first free lane, and the start of the run there; ``ends`` holds the end of each
+    lane.
 
-    Tables keep whole seconds: what began at 09:00:00 may have begun up to a second later, when a
-    lane had become free. So a hundred quick runs of one second need no hundred lanes.
+    Tables store whole seconds: a run that began at 09:00:00 may have begun up to a second later,
+    when a lane had become free. So a hundred runs of less than a second do not need a hundred
+    lanes.
 
     >>> ends = []
     >>> begin_in_lane(ends, nine, hour), begin_in_lane(ends, nine, hour)
@@ -206,7 +208,8 @@ def begin_in_lane(ends: list[datetime], start: datetime, length: timedelta) -> t
 
 
 def _stop(row: Any) -> datetime | None:
-    """None for a run at work. Its duration is more exact than its stop_time of whole seconds."""
+    """Return the end; None for a run in execution. The duration is more exact than stop_time, which
+    has whole seconds."""
     if row.status == RunStatus.RUNNING:
         return None
     if row.duration is not None:
@@ -264,7 +267,7 @@ def _busy(
     now: datetime,
     slots: int,
 ) -> float:
-    """From 0 to 1."""
+    """Return the used share, from 0 to 1."""
     begun = worker.first_heartbeat if worker and worker.first_heartbeat else since
     there = (now - max(begun, since)).total_seconds()
     if there <= 0:
@@ -279,7 +282,7 @@ def _within(bars: Iterable[Bar], since: datetime, now: datetime) -> Iterator[flo
 
 
 def _unkept_seconds(bars: list[Bar], worked: _Worked | None) -> float:
-    """The seconds of runs that ended, and of which no row was kept."""
+    """Return the seconds of ended runs without a row."""
     if worked is None:
         return 0.0
     kept = sum(one.seconds for one in bars if one.status != RunStatus.RUNNING)

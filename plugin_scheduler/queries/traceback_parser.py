@@ -1,7 +1,7 @@
-"""Which line is to blame? A traceback's text goes in, the place and the error come out.
+"""Parse tracebacks: return the error, and the line that caused it.
 
-I own how such texts are read: Python's tracebacks, also chained and of groups, and the dumps that a
-run leaves which had to be killed. I call nobody. I never open a file: all I know is the text.
+Reads Python's tracebacks, also chained ones and groups, and the stack dumps of killed runs. Opens
+no files: only the text is used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FRAME = re.compile(r'  File "(.+?)", line (\d+)(?:, in (.+)| in (.+))?$')
 _ANY_FRAME = re.compile(r'^  File ".+?", line \d+, in ', re.MULTILINE)
 _ERROR = re.compile(r"([^\W\d][\w.<>]*)(?:: ?(.*))?", re.DOTALL)
 _FATAL = re.compile(r"^(Fatal Python error): (.+)$", re.MULTILINE)
-#: Code that nobody of the app wrote: Python's own, what was installed, and ours.
+#: Code that is not the app's: Python's own, installed packages, and this package.
 _FOREIGN = re.compile(
     r"[\\/](?:site|dist)-packages[\\/]|[\\/]lib(?:64)?[\\/]python\d|^<frozen |"
     r"[\\/]plugin_scheduler[\\/]",
@@ -26,7 +26,7 @@ _FOREIGN = re.compile(
 
 @dataclass(frozen=True)
 class Frame:
-    """One call on the way to the error; ``own`` for the app's own code."""
+    """One call on the way to the error; ``own`` for the app's code."""
 
     file: str
     line: int
@@ -37,7 +37,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class ParsedTraceback:
-    """What went wrong and where: the innermost line of the app's own code, else the innermost."""
+    """The error and its place: the innermost line of the app's own code, else the innermost
+    line."""
 
     kind: str = ""
     message: str = ""
@@ -49,12 +50,12 @@ class ParsedTraceback:
 
     @property
     def place(self) -> str:
-        """``tasks.py:7`` with the whole path; empty where the text tells of no place."""
+        """The place as ``tasks.py:7`` with the full path; empty if it is unknown."""
         return f"{self.file}:{self.line}" if self.file else ""
 
 
 def blame(text: str | None) -> ParsedTraceback:
-    """Read a traceback; of a text that is none, the first line is the message.
+    """Parse a traceback; for any other text, the first line is the message.
 
     >>> found = blame(run.traceback)
     >>> found.kind, found.message, found.place, found.code
@@ -62,20 +63,20 @@ def blame(text: str | None) -> ParsedTraceback:
     """
     text = (text or "").replace("\r\n", "\n").strip("\n")
     heads = list(_HEAD.finditer(text))
-    if heads:  # of several the last came out; the others led to it
+    if heads:  # the last of several was raised; the others led to it
         block = text[heads[-1].end() + 1 :]
         return _of_traceback(_unboxed(block) if heads[-1][1] else block)
     dump = _DUMP_HEAD.search(text)
     if dump is not None:
         return _of_dump(text, dump)
-    headless = _ANY_FRAME.search(text)  # only the end of long ones is kept
+    headless = _ANY_FRAME.search(text)  # long tracebacks are cut at the beginning
     if headless is not None:
         return _of_traceback(text[headless.start() :])
     return ParsedTraceback(message=_first_line(text))
 
 
 def _of_traceback(block: str) -> ParsedTraceback:
-    """Frames are indented; the first line that is not tells the error."""
+    """Parse indented frames, and the error in the first line that is not indented."""
     lines = block.split("\n")
     end = next((at for at, line in enumerate(lines) if line and line[0] != " "), len(lines))
     error = _ERROR.fullmatch("\n".join(lines[end:]).strip())
@@ -87,7 +88,7 @@ def _of_traceback(block: str) -> ParsedTraceback:
 
 
 def _of_dump(text: str, head: re.Match[str]) -> ParsedTraceback:
-    """What faulthandler wrote: the newest call comes first."""
+    """Parse the output of faulthandler: the newest call comes first."""
     fatal = _FATAL.search(text)
     kind, message = (fatal[1], fatal[2]) if fatal else ("", text.partition(";")[0])
     if not fatal and len(message) > head.start():
@@ -116,7 +117,7 @@ def _frames(lines: list[str]) -> Iterator[Frame]:
 
 
 def _unboxed(block: str) -> str:
-    """A group's own lines, without the lines in front of them and without its members."""
+    """Return the lines of a group itself, without their margin and without its members."""
     mine = block.partition("\n  +-")[0].split("\n")
     return "\n".join(line[4:] if line.startswith("  | ") else line for line in mine)
 

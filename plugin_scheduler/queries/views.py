@@ -1,8 +1,7 @@
-"""How does a row look to a person? Plain views of tasks, runs and workers, and spans in words.
+"""Views of tasks and runs for display, and durations in words.
 
-I own the views and the facts decided on them (may it be stopped?); those of workers are in
-`presence`. I call values and the words. I never ask a database or a clock: a row and the time are
-handed to me.
+Includes derived facts (can it be stopped?); views of workers are in `worker_view`. Does not access
+the database or the clock: the caller passes the row and the time.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class TaskView:
     can_requeue: bool
 
 
-#: What is called otherwise in the table.
+#: Names that differ in the table.
 _COLUMNS = {
     "application": "application_name",
     "name": "task_name",
@@ -70,7 +69,7 @@ _COLUMNS = {
     "group": "group_name",
     "worker": "assigned_worker_name",
 }
-#: What a worker takes a number for that is missing.
+#: Values that a worker uses for missing numbers.
 _NUMBERS = {
     "priority": 0,
     "times_run": 0,
@@ -97,9 +96,9 @@ _FACTS = ("has_secrets", "can_stop", "can_requeue")
 
 
 def task_view(row: Any) -> TaskView:
-    """A row of ``scheduler_task``; what old rows, written by web2py, lack is filled in.
+    """Make a view of a row of ``scheduler_task``; fill in what rows of web2py lack.
 
-    Whoever shows a task shows this, so here is the one place where secret arguments become dots.
+    All displays of tasks use this view: it is the only place where secret arguments are masked.
     """
     names = [name for name in TaskView.__dataclass_fields__ if name not in _FACTS]
     found = {name: row[_COLUMNS.get(name, name)] for name in names}
@@ -141,15 +140,15 @@ class RunView:
 
     @property
     def word(self) -> str:
-        """The one word for its state: its outcome, where it has ended."""
+        """The state in one word: the outcome, if the run has ended."""
         return self.outcome or self.status
 
 
 def run_view(row: Any) -> RunView:
-    """A row of ``scheduler_run``."""
+    """Make a view of a row of ``scheduler_run``."""
     text, start, stop = row_values.text, *map(row_values.moment, (row.start_time, row.stop_time))
     duration = None if row.duration is None else row_values.number(row.duration)
-    if duration is None and start and stop:  # written by web2py
+    if duration is None and start and stop:  # a row of web2py
         duration = (stop - start).total_seconds()
     status, reason_code = text(row.status) or "", text(row.reason_code)
     return RunView(
@@ -181,9 +180,9 @@ def _decoded(text: str | None) -> Any:
 
 @dataclass(frozen=True)
 class GroupCount:
-    """How many tasks of a group stand where; ``late`` were due a lease ago and still wait.
+    """The tasks of a group by status; ``late`` were due a lease ago and still wait.
 
-    Of those that ``capped`` names there may be more: they were not counted to the end.
+    Those that ``capped`` names are lower bounds.
     """
 
     group: str
@@ -195,7 +194,7 @@ class GroupCount:
 
 @dataclass(frozen=True)
 class FunctionCount:
-    """Tasks of one function that wait and that run, and its runs that failed in the last day."""
+    """A function's waiting and running tasks, and its failed runs of the last day."""
 
     function: str
     waiting: int
@@ -206,7 +205,7 @@ class FunctionCount:
 
 @dataclass(frozen=True)
 class RunningNow:
-    """A task that a runner is at."""
+    """A task in execution."""
 
     task: TaskView
     since: datetime | None
@@ -215,7 +214,7 @@ class RunningNow:
 
 
 def span(seconds: float) -> Sentence:
-    """A length of time in words, no more precise than a person cares for.
+    """Return a duration in words, no more precise than necessary.
 
     >>> span(0.0125), span(40), span(11100)
     ('12 ms', '40 s', '3 h 5 min')
@@ -240,7 +239,7 @@ def span(seconds: float) -> Sentence:
 
 
 def quantity(number: int, noun: str, more: bool = False) -> Sentence:
-    """``1 task``, ``2 tasks``; with ``more`` the number was not counted to the end.
+    """Return ``1 task`` or ``2 tasks``; with ``more`` the number is a lower bound.
 
     >>> quantity(10000, "task", more=True)
     '10,000+ tasks'
@@ -250,29 +249,29 @@ def quantity(number: int, noun: str, more: bool = False) -> Sentence:
 
 
 def amount(number: int, more: bool = False) -> str:
-    """``10,000+`` where there are more than were counted."""
+    """Return ``10,000+`` if there are more than were counted."""
     return f"{number:,}+" if more else f"{number:,}"
 
 
 def plain(view: Any) -> dict[str, Any]:
-    """A view as a dict of plain values, times as they are."""
+    """Return a view as a dict of plain values, with times unchanged."""
     return dataclasses.asdict(view)
 
 
 def command(application: str, group: str) -> str:
-    """The command that starts a worker for a group.
+    """Return the command that starts a worker for a group.
 
     >>> command("shop", "mail")
     'scheduler.py -K shop:mail'
     """
-    if application in ("", "standalone"):  # no app: whoever asks knows the database and the file
+    if application in ("", "standalone"):  # no app: the user knows the database and the file
         return f"scheduler.py -u ... -t ... -g {shlex.quote(group)}"
     where = application if group == "main" else f"{application}:{group}"
     return f"scheduler.py -K {shlex.quote(where)}"
 
 
 def call(task: TaskView, most: int) -> str:
-    """How a task would be written in Python; its arguments are cut after so many characters.
+    """Return a task as a Python call; long arguments are cut.
 
     >>> call(task, 60)
     'send_mail("ann@example.com", copies=2)'
@@ -287,6 +286,6 @@ def call(task: TaskView, most: int) -> str:
         TypeError,
         AttributeError,
         RecursionError,
-    ):  # edited by hand: shown as it is
+    ):  # edited by hand: shown unchanged
         text = f"{task.args}, {task.vars}"
     return f"{task.function}({text if len(text) <= most else text[: most - 3] + '...'})"

@@ -1,6 +1,6 @@
-"""What does a task wait for, and what has it at work? The rows around one task.
+"""The rows around one task: the tasks it waits for, and its run.
 
-I own what is said of the tasks that one waits for. I call counting. I never write.
+Does not write.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MOST_NAMED = 5
 
 
 class Waits(Counting):
-    """Reading around one task."""
+    """Rows around one task."""
 
     def waits_of(self, task: TaskView) -> Iterator[Sentence]:
-        """For what it waits, and what will become of it where that did not end well."""
+        """Yield what the task waits for, and what happens if that ended badly."""
         deps, child = self._deps, self._task
         pending = (deps.task_parent == task.id) & (deps.can_visit == False)
         its_child = child.id == deps.task_child
-        its_child.ignore_common_filters = True  # a join has its own
+        its_child.ignore_common_filters = True  # a join has its own filter
         rows = self._read_rows(
             pending,
             deps.on_failure,
@@ -41,12 +41,12 @@ class Waits(Counting):
             yield Sentence("it waits for {number} more", number=number)
 
     def run_of(self, task: TaskView) -> RunView | None:
-        """The run that its row names, where it is kept."""
+        """Return the run that the task's row names, if it is kept."""
         rows = self._read_rows(self._run.id == task.run_id, self._run.ALL) if task.run_id else []
         return views.run_view(rows[0]) if rows else None
 
     def held_by_each(self, workers: Sequence[str]) -> dict[str, list[Any]]:
-        """The tasks in the hands of each of these workers, up to a bound."""
+        """Return the tasks that each of these workers holds, up to a limit."""
         task = self._task
         held = task.status.belongs(TaskStatus.HELD) & task.assigned_worker_name.belongs(workers)
         columns = (task.id, task.task_name, task.function_name, task.assigned_worker_name)
@@ -74,7 +74,7 @@ def _waits(child: Any, on_failure: str | None) -> Sentence:
 
 
 def _fate(on_failure: str | None) -> Sentence:
-    """What the ticker will make of it."""
+    """Return what the leader will do with the task."""
     if on_failure == OnChildFailure.RUN:
         return Sentence('it will run all the same (on_failure="run")')
     if on_failure == OnChildFailure.WAIT:

@@ -1,6 +1,6 @@
-"""What should somebody look at? Warnings in words, each with the page that shows more.
+"""Warnings of the overview and of workers, each with the page that shows more.
 
-I own the warnings of the overview, and what workers complain of. I call counting. I never write.
+Does not write.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from plugin_scheduler.queries.integrity import MOST, Integrity, Left, Odd
 from plugin_scheduler.queries.views import FunctionCount, WorkerView, amount, quantity, span
 from plugin_scheduler.system.clock import alike, is_zone, own_zone
 
-SKEWED = 2.0  # seconds by which a clock may be off before anybody is told
-CLAIM_FAILURES = 2  # in a row, from which on they are told; one may be a deadlock
-DEATHS_FOR = timedelta(days=1)  # for so long the overview tells of workers that died
+SKEWED = 2.0  # seconds of clock error without a warning
+CLAIM_FAILURES = 2  # consecutive failures that cause a warning; one may be a deadlock
+DEATHS_FOR = timedelta(days=1)  # time for which the overview shows workers that died
 DEATHS_SHOWN = 3
 TASKS, WORKERS, HISTORY = "tasks", "workers", "history"
-#: How grave it is: work is not done, something should be looked at, worth to know.
+#: Severity: work is not done; needs attention; for information.
 ERROR, WARNING, NOTE = "error", "warning", "note"
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A warning, and which page shows more of it under which filter. Scripts go by its ``code``."""
+    """A warning, and the page and filter that show more. Scripts use its ``code``."""
 
     code: str
     sentence: Sentence
@@ -40,7 +40,7 @@ class Notice:
 
 
 def exit_code(severities: Iterable[str]) -> int:
-    """What a command says to scripts: 2 where there is an error, 1 a warning, 0 neither."""
+    """Return the exit code of a command: 2 for an error, 1 for a warning, else 0."""
     return max((_CODES.get(one, 0) for one in severities), default=0)
 
 
@@ -48,7 +48,7 @@ _CODES = {ERROR: 2, WARNING: 1}
 
 
 class Warnings(Integrity):
-    """What is not as it should be."""
+    """Faults that need attention."""
 
     def warnings(
         self,
@@ -57,7 +57,7 @@ class Warnings(Integrity):
         functions: Iterable[FunctionCount],
         now: datetime,
     ) -> Iterator[Notice]:
-        """``due`` are tasks by application and group."""
+        """Yield all warnings; ``due`` are tasks by application and group."""
         yield from _unserved_groups(due, workers)
         yield from self._silent(workers)
         yield from self._deaths(now)
@@ -71,7 +71,7 @@ class Warnings(Integrity):
             yield Notice("zone_here", trouble)
 
     def of_ids(self) -> Iterator[Notice]:
-        """Ids that end, have ended, or cannot go on."""
+        """Yield warnings about ids that run out, have run out, or cannot continue."""
         return map(_of_ids, self.ids_left())
 
     def _silent(self, workers: list[WorkerView]) -> Iterator[Notice]:
@@ -89,7 +89,7 @@ class Warnings(Integrity):
                 yield Notice("worker_silent", Sentence(words, **silence))
 
     def _deaths(self, now: datetime) -> Iterator[Notice]:
-        """Workers that died lately: their rows are gone, the history knows them."""
+        """Yield workers that died recently: their rows are gone, the history knows them."""
         history = self._db.scheduler_history
         query = history.did.belongs([event.value for event in DEATHS])
         query &= (history.noted_at > now - DEATHS_FOR) & (history.who == SCHEDULER)
@@ -128,8 +128,8 @@ class Warnings(Integrity):
             )
 
     def known_names(self, workers: Iterable[WorkerView]) -> frozenset[str]:
-        """The functions that somebody can run: what the workers that are alive have loaded, or
-        else what this program knows; empty where nobody tells."""
+        """Return the functions that can be run: those that living workers have loaded, else those
+        that this program knows; empty if unknown."""
         mine = [one for one in workers if one.alive and one.works_for(self.application)]
         if not mine or not all(one.tasks and len(one.tasks) >= one.tasks_total for one in mine):
             return self._known
@@ -209,7 +209,7 @@ def _of_ids(left: Left) -> Notice:
 
 
 def no_more_ids(ids: Ids) -> Sentence | None:
-    """Why no row can be added to a table, with the cure; None where one can."""
+    """Explain why no row can be added to a table, with the remedy; None if one can."""
     if ids.is_behind:
         return Sentence(
             "no row can be added to {table}: its sequence {sequence} is behind id {id}, as after a "
@@ -231,7 +231,7 @@ def no_more_ids(ids: Ids) -> Sentence | None:
 def lack_of_workers(
     workers: Iterable[WorkerView], application: str, group: str
 ) -> tuple[Sentence, Sentence] | None:
-    """Why nobody takes tasks of an app's group, and what helps; None where somebody does."""
+    """Explain why no worker claims tasks of an app's group, with the remedy; None if one does."""
     workers = list(workers)
     serving = [one for one in workers if one.alive and one.serves(application, group)]
     if any(one.takes_work for one in serving):
@@ -255,12 +255,12 @@ def _what_wakes(serving: list[WorkerView], application: str, group: str) -> Sent
 
 
 def troubles(workers: Iterable[WorkerView]) -> Iterator[Sentence]:
-    """What the workers that are alive complain of."""
+    """Yield the troubles of living workers."""
     return (notice.sentence for notice in notices_of(workers))
 
 
 def notices_of(workers: Iterable[WorkerView]) -> Iterator[Notice]:
-    """As `troubles`, with codes."""
+    """Yield the `troubles` as notices with codes."""
     for worker in workers:
         if worker.odd:
             yield Notice(
@@ -301,14 +301,14 @@ def notices_of(workers: Iterable[WorkerView]) -> Iterator[Notice]:
 
 
 def first_of(names: list[str], most: int = 5) -> list[str | Sentence]:
-    """The first of them, and how many there are besides."""
+    """Return the first names, and the number of the others."""
     if len(names) <= most:
         return list(names)
     return [*names[:most], Sentence("{number} more", number=len(names) - most)]
 
 
 def cannot_start(worker: WorkerView) -> Iterator[Sentence]:
-    """A runner that does not come up runs nothing."""
+    """Report a worker whose runners do not start: it runs no tasks."""
     if worker.boot_error:
         yield Sentence(
             "worker {worker} could not start a runner: {why}",
@@ -318,7 +318,7 @@ def cannot_start(worker: WorkerView) -> Iterator[Sentence]:
 
 
 def cannot_claim(worker: WorkerView) -> Iterator[Sentence]:
-    """A worker whose claims fail takes nothing."""
+    """Report a worker whose claims fail: it gets no tasks."""
     if worker.claim_error and worker.claim_failures >= CLAIM_FAILURES:
         yield Sentence(
             "worker {worker} cannot take tasks, its last {number} tries failed: {error}; "
@@ -330,7 +330,7 @@ def cannot_claim(worker: WorkerView) -> Iterator[Sentence]:
 
 
 def of_time(worker: WorkerView) -> Iterator[Sentence]:
-    """Clock and time zone of a worker."""
+    """Report faults of a worker's clock and time zone."""
     if abs(worker.clock_skew) >= SKEWED:
         yield Sentence(
             "worker {worker}: the clock of {host} is {time} ahead of the database's "
@@ -352,7 +352,7 @@ def of_time(worker: WorkerView) -> Iterator[Sentence]:
 
 
 def elsewhere(workers: Iterable[WorkerView], zone: str | None, now: float) -> Iterator[Sentence]:
-    """Where whoever looks keeps other times than the workers do."""
+    """Report a time zone here that differs from the workers'."""
     here = zone or own_zone()
     there = next((one.time_zone for one in workers if one.alive and one.time_zone), None)
     if there and is_zone(there) and not alike(here, there, now):

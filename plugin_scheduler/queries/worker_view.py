@@ -1,8 +1,7 @@
-"""Which worker is there, and how is it? A worker's row as a person looks at it.
+"""The view of a worker for display.
 
-I own the view of a worker, and whether it is alive and takes work. I call the words. I never ask a
-database or a clock: a row and the time are handed to me. What somebody has put into the row by hand
-is no error of mine.
+Includes whether the worker is alive and accepts tasks. Does not access the database or the clock:
+the caller passes the row and the time. Tolerates rows that were edited by hand.
 """
 
 from __future__ import annotations
@@ -66,36 +65,37 @@ class WorkerView:
     tasks: list[str]
     tasks_total: int
     unknown_functions: list[str]
-    odd: str = ""  # what of its row cannot be read
+    odd: str = ""  # the unreadable parts of its row
 
     def may_know(self, function: str) -> bool:
-        """False where its row says that it does not know the function."""
+        """Return False if the worker's row says that it does not know the function."""
         is_listed = function in self.tasks
         return is_listed or not self.tasks or len(self.tasks) < self.tasks_total
 
     @property
     def takes_work(self) -> bool:
-        """True for one that is alive and was not told to rest or to leave."""
+        """True if the worker is alive, and not disabled or told to leave."""
         resting = (WorkerStatus.DISABLED, *WorkerStatus.LEAVING)
         return self.alive and self.status not in resting
 
     def works_for(self, application: str) -> bool:
-        """True when it serves that app, perhaps among others; for "", of any worker."""
+        """Return True if the worker serves that app, perhaps among others; for "", always."""
         return not application or self.application in ("", application)
 
     def serves(self, application: str, group: str) -> bool:
-        """True when tasks of that app and group are meant for it (among others)."""
+        """Return True if tasks of that app and group are meant for this worker, among others."""
         mine = application == self.application or application.startswith(self.application + "/")
         return group in self.groups and (mine or not self.application)
 
 
 def worker_view(row: Any, now: datetime, epoch: float, foreign_lease: float) -> WorkerView:
-    """A row of ``scheduler_worker``; web2py's have no lease and are judged by their last beat."""
+    """Make a view of a row of ``scheduler_worker``. Rows of web2py have no lease: their last
+    heartbeat decides."""
     stats, beat = _stats(row.worker_stats), moment(row.last_heartbeat)
     beaten = (now - beat).total_seconds() if beat else 0.0
     lease, lease_until = _lease(stats.get("sleep")), number(row.lease_until)
     if lease_until:
-        # By the lease, for it is the same instant in every time zone.
+        # By the lease, which is the same instant in every time zone.
         alive, silent = lease_until > epoch, epoch - (lease_until - lease)
     else:
         alive, silent = beat is not None and beaten < foreign_lease, beaten
@@ -113,7 +113,7 @@ def worker_view(row: Any, now: datetime, epoch: float, foreign_lease: float) -> 
     )
 
 
-#: Facts of a worker by their kind; where one is of another kind it counts as not told.
+#: Facts of a worker by type; a fact of another type counts as missing.
 _TEXTS = ("host", "boot_error", "time_zone", "zone_trouble", "wake_up_trouble")
 _WORDS = ("application", "version", "python", "database")
 _COUNTS = ("total", "errors", "queue", "cpus", "memory", "runner_deaths", "database_errors")
@@ -122,7 +122,7 @@ _LISTS = ("tasks", "unknown_functions", "running")
 
 
 def _stats(value: Any) -> dict[str, Any]:
-    """Old tables keep them as text, and somebody may have put there what is no JSON."""
+    """Return the stored facts. Old tables store them as text, which may be invalid JSON."""
     try:
         value = json.loads(value) if isinstance(value, str) else value
     except (ValueError, RecursionError):
@@ -150,7 +150,7 @@ def _facts(stats: dict[str, Any]) -> dict[str, Any]:
 
 
 def _claims(stats: dict[str, Any]) -> dict[str, Any]:
-    """What its last claim met."""
+    """Return the result of the worker's last claim."""
     failing = stats.get("last_claim_error")
     failing = failing if isinstance(failing, dict) else {}
     return {
@@ -162,7 +162,7 @@ def _claims(stats: dict[str, Any]) -> dict[str, Any]:
 
 
 def _odd(columns: Mapping[str, str], stats: dict[str, Any]) -> str:
-    """The columns and facts that cannot be read, each with the reason; "" for a row in order."""
+    """Return the unreadable columns and facts, each with the reason; "" for a valid row."""
     found = [f"{name}: {why}" for name, why in columns.items()]
     of_number = (*_COUNTS, *_NUMBERS, "tasks_total", "slots", "load", "pid")
     kinds: dict[str, Any] = dict.fromkeys((*_TEXTS, *_WORDS, "started_at"), str)

@@ -1,7 +1,6 @@
-"""Who works, and at what? Workers with what each of their slots is at now.
+"""Workers, and what each of their slots runs now.
 
-I own which workers are this app's. I call runs for how far one is, and warnings for what a worker
-complains of. I never write.
+Does not write.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from plugin_scheduler.queries.runs import Runs
 from plugin_scheduler.queries.views import WorkerView
 from plugin_scheduler.queries.warnings import troubles
 
-MOST = 200  # runs at work that are looked at
+MOST = 200  # running runs that are read
 
 
 @dataclass(frozen=True)
 class AtWork:
-    """What a slot is at; ``seconds`` since it began."""
+    """A run in a slot; ``seconds`` since it began."""
 
     run_id: int
     task_id: int
@@ -36,8 +35,8 @@ class AtWork:
 
 @dataclass(frozen=True)
 class WorkerCard:
-    """A worker of this app; what it runs for other apps is only counted. ``troubles`` are
-    sentences, as long as it lives."""
+    """A worker of this app; its runs for other apps are only counted. ``troubles`` are sentences
+    about a living worker."""
 
     worker: WorkerView
     at_work: list[AtWork]
@@ -47,19 +46,19 @@ class WorkerCard:
 
 @dataclass(frozen=True)
 class Staff:
-    """The workers of this app, and how many live that work for other apps alone."""
+    """The workers of this app, and the number of living workers that serve only other apps."""
 
     members: list[WorkerCard]
     others: int
 
 
 class Workforce(Runs):
-    """Workers, and what they are at."""
+    """Workers and their runs."""
 
     def staff(self) -> Staff:
-        """Everybody who works for this app, dead or alive; by name.
+        """Return all workers of this app, alive or dead, by name.
 
-        >>> [(one.worker.name, len(one.at_work)) for one in browser.staff().members]
+        >>> [(one.worker.name, len(one.at_work)) for one in queries.staff().members]
         [('w1', 2)]
         """
         workers = self.workers()
@@ -80,7 +79,7 @@ class Workforce(Runs):
         )
 
     def _foreign(self, ids: list[int]) -> list[int]:
-        """Of runs at work those of other apps."""
+        """Return those of the running runs that belong to other apps."""
         if not (ids and self.application):
             return []
         run, task = self._run, self._task
@@ -89,7 +88,7 @@ class Workforce(Runs):
         return [row.id for part in parts for row in part]
 
     def _at_work(self, ids: list[int]) -> dict[int, tuple[str, AtWork]]:
-        """Runs of this app that are still at work, with their worker's name."""
+        """Return this app's runs that are still running, with their worker's name."""
         if not ids:
             return {}
         run, task, now = self._run, self._task, self.now()
@@ -118,6 +117,6 @@ class Workforce(Runs):
 
 
 def _runs_of(worker: WorkerView) -> list[int]:
-    """By its row; somebody may have put there what is no number."""
+    """Return the ids in the worker's row, which may contain invalid values."""
     found = [one.get("run") for one in worker.running if isinstance(one, dict)]
     return [number for number in found if isinstance(number, int)]
