@@ -1,7 +1,7 @@
-"""Find driver connections that do not belong to a DAL, and end their open transactions.
+"""Find driver connections that do not belong to a DAL, and roll back their open transactions.
 
-A task or a library may use a driver directly. Such a connection is its owner's; but a transaction
-that is still open when the run ends holds locks, so it is rolled back, as at the end of a process.
+A task or a library may use a driver directly. Its connections are left open, but a transaction that
+is open when the run ends holds locks. It is rolled back, as at the end of a process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from plugin_scheduler.database.dialects.mysql import IN_TRANSACTION
 from plugin_scheduler.database.sessions import HERE
 
-#: By module and class: is a transaction open, as far as this end knows?
+#: Module and class of a connection to a function that returns True for an open transaction, as far
+#: as the client knows.
 _KINDS: dict[tuple[str, str], Callable[[Any], bool]] = {
     ("sqlite3", "Connection"): lambda connection: connection.in_transaction,
     ("psycopg2.extensions", "connection"): lambda connection: (
@@ -29,23 +30,23 @@ _KINDS: dict[tuple[str, str], Callable[[Any], bool]] = {
 
 
 class BareConnections:
-    """Those of this process."""
+    """The bare connections of this process."""
 
     def __init__(self, inherited: Sequence[Any] = ()) -> None:
-        """``inherited``: those that were found before this process was forked."""
+        """``inherited`` are the connections found before this process was forked."""
         self._inherited = list(inherited)
         self._found: list[Any] = []
-        self._next_file = -2  # so that the first run looks for those of a spawned process
+        self._next_file = -2  # so that the first run searches, also in a spawned process
 
     def end_transactions(self) -> list[str]:
-        """Roll back what is open; why this process must go where that does not work."""
+        """Roll back open transactions; return the errors, after which the process must end."""
         file = _next_file()
-        if file != self._next_file:  # files were opened and not closed: connections may be new
+        if file != self._next_file:  # a file was left open: there may be new connections
             self._next_file = file
             self._found = find()
         if not self._found and not self._inherited:
             return []
-        found = self._found  # none is kept open longer than its owner does
+        found = self._found  # drop connections without another reference
         self._found = [found[at] for at in range(len(found)) if sys.getrefcount(found[at]) > _ALONE]
         del found
         ended = [_end(connection) for connection in (*self._inherited, *self._found)]
@@ -53,7 +54,7 @@ class BareConnections:
 
 
 def find() -> list[Any]:
-    """Every open driver connection of this process that no DAL has opened in this thread."""
+    """Return the driver connections of this process that no DAL has opened in this thread."""
     known = {id(session.connection) for session in HERE.open.values()}
     tests: dict[type, Any] = {}
     found = []
@@ -67,7 +68,7 @@ def find() -> list[Any]:
 
 
 def _test_of(kind: type) -> Any:
-    """How to ask a connection of this class, or of one below it."""
+    """Return the test for connections of this class, from the class or one of its bases."""
     for base in kind.__mro__:
         if (base.__module__, base.__name__) in _KINDS:
             return _KINDS[base.__module__, base.__name__]
@@ -80,18 +81,18 @@ def _end(connection: Any) -> str | None:
     try:
         if not is_open(connection):
             return None
-    except Exception:  # each driver's own: it is closed
+    except Exception:  # driver-specific error: the connection is closed
         return None
     try:
         connection.rollback()
-    except Exception as error:  # it is not to be used in this thread, or is broken
+    except Exception as error:  # wrong thread, or a broken connection
         return f"{name} was left in a transaction that cannot be rolled back: {error}"
     sys.stderr.write(f"{name} was left in a transaction: rolled back\n")
     return None
 
 
 def _next_file() -> int:
-    """The number that the next file would get: it changes when one is left open."""
+    """Return the next free file descriptor: it changes when a file is left open."""
     try:
         file = os.dup(0)
     except OSError:

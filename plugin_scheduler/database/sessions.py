@@ -1,11 +1,11 @@
-"""Notice what a run does to its databases' connections, and end each of them well.
+"""Track the database connections of a run, and clean them up after it.
 
-A runner installs hooks in pydal once. From then on every connection that pydal opens in a thread is
-known as a `Session`, whoever made the DAL and wherever. A session notes statements that outlive
-their transaction (SET, PRAGMA, temporary tables) and transactions that the database has rolled back
-by itself, so that a later COMMIT, which would commit nothing or half, is refused.
+A runner installs hooks in pydal once. From then on, every connection that pydal opens in a thread
+has a `Session`, whichever code created the DAL. A session records statements with effects beyond
+their transaction (SET, PRAGMA, temporary tables). It also records transactions that the database
+has rolled back by itself: a later COMMIT, which would lose some or all changes, is refused.
 
-Only statements that go through pydal are seen; those of a bare driver connection are not.
+Only statements that go through pydal are tracked, not those of a bare driver connection.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pydal.connection import ConnectionPool
 from plugin_scheduler.core.errors import CommitFailed, StoreUnavailable
 from plugin_scheduler.database.dialects import close_connection, kind_of_adapter
 
-#: First six characters of statements about rows: most of them leave nothing in the session.
+#: First six characters of statements on rows, most of which do not change the session.
 _ABOUT_ROWS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE"))
-#: What such a statement calls where it leaves something all the same.
+#: Functions in such statements that do change the session.
 _CALLS = ("set_config(", "pg_advisory_lock", "pg_try_advisory_lock", "get_lock(", "GET_LOCK(")
 _TOUCHES = re.compile(
     r"(?:^|;)\s*(?:PRAGMA|ATTACH|DETACH|LISTEN|PREPARE|DECLARE|LOAD|USE|RESET|DISCARD|HANDLER"
@@ -39,7 +39,7 @@ REASON_LIMIT = 300  # characters
 
 
 class Session:
-    """One open connection of a DAL, in the thread that opened it."""
+    """An open connection of a DAL, in the thread that opened it."""
 
     __slots__ = (
         "adapter",
@@ -65,25 +65,25 @@ class Session:
         self.failed_commit: str | None = None
 
     def failed(self, error: Exception, was_open: bool) -> None:
-        """A statement failed; ``was_open``: in the middle of a transaction."""
+        """Record a failed statement; ``was_open`` is True inside a transaction."""
         self.error = self.error or _line_of(error)
         self.reads_only = self.reads_only or self.kind.is_read_only(error)
         if was_open and self.kind.has_lost(self.connection, error):
             self.lost = self.lost or _line_of(error)
 
     def notice(self, statement: str) -> None:
-        """A statement went through that may be about more than rows."""
+        """Record a successful statement that may change the session."""
         if _ENDS.match(statement):
             self.begin_anew()
         elif _TOUCHES.search(statement) or _calls_something(statement):
             self.touched = True
 
     def begin_anew(self) -> None:
-        """What is done from now on belongs to another transaction."""
+        """Reset the state: a new transaction begins."""
         self.error = self.lost = self.failed_commit = None
 
     def check(self) -> None:
-        """CommitFailed where a commit would not keep all that was done."""
+        """Raise `CommitFailed` if a commit would lose changes."""
         if self.lost:
             raise CommitFailed(
                 f"the database rolled the transaction back because of an error that the task "
@@ -96,33 +96,37 @@ class Session:
             )
 
     def commit(self) -> None:
-        """That the connection was lost is no error where nothing was open in it, so that a task
-        which did not need its database does not fail over its restart."""
+        """Commit. A lost connection without an open transaction is not an error.
+
+        A task that did not use its database must not fail because the database was restarted.
+        """
         idle = self.kind.is_idle(self.connection)
         if idle and self.kind.is_remote:
             return
         try:
             self.adapter.db.commit()
-        except Exception:  # each driver raises its own kind
+        except Exception:  # driver-specific
             if not idle:
                 raise
             self.close()
 
     def rollback(self) -> None:
-        """A connection that cannot even do that is thrown away."""
+        """Roll back; close the connection if that fails."""
         try:
             self.adapter.db.rollback()
-        except Exception:  # each driver raises its own kind; the next run connects anew
+        except Exception:  # driver-specific; the next run opens a new connection
             self.close()
 
     def renew_if_broken(self) -> None:
-        """Have the next query open another connection where the server has closed this one, or lets
-        it only read, or where it leads to a file that is not there any more."""
+        """Close an unusable connection, so that the next query opens a new one.
+
+        The server may have closed the connection or made it read-only, or its file was replaced.
+        """
         try:
             self.gone = None
             moved = self.kind.has_moved(self.place)
         except StoreUnavailable as error:
-            self.gone = error  # told when it is used; another connection would make an empty file
+            self.gone = error  # raised on use; a new connection would create an empty file
             return
         if moved or self.reads_only or self.kind.is_broken(self.connection):
             self.close()
@@ -132,12 +136,12 @@ class Session:
 
 
 class _Here(threading.local):
-    """The sessions of each thread. Those of another thread end with it."""
+    """The sessions of each thread; they end with their thread."""
 
     def __init__(self) -> None:
         self.open: dict[int, Session] = {}
         self.uncommitted: list[str] = []
-        #: By DAL of the app: tables that runs have defined; True for those of earlier runs.
+        #: DAL of the app to the tables that runs have defined; True for tables of earlier runs.
         self.tables: dict[int, dict[str, bool]] = {}
 
 
@@ -145,22 +149,22 @@ HERE = _Here()
 
 
 class Sessions:
-    """What this thread's runs have open."""
+    """The sessions of the runs in this thread."""
 
     def __init__(self) -> None:
-        """Every DAL that is open now belongs to the app; others belong to a run."""
+        """Take every DAL that is open now as the app's; DALs opened later belong to a run."""
         self._known = [db._adapter for db in open_dals()]
         self._known_ids = {id(adapter) for adapter in self._known}
         self._count = _count_dals()
         HERE.tables = {id(adapter.db): {} for adapter in self._known}
 
     def refresh(self) -> None:
-        """Have a run begin with connections that work."""
+        """Renew broken connections before a run."""
         for session in list(HERE.open.values()):
             session.renew_if_broken()
 
     def commit(self) -> None:
-        """Commit in every database, or in none where it is known before that one cannot."""
+        """Commit in every database; in none if one commit is known to fail."""
         if HERE.uncommitted:
             raise CommitFailed(HERE.uncommitted[0])
         for session in HERE.open.values():
@@ -169,13 +173,15 @@ class Sessions:
             session.commit()
 
     def rollback(self) -> None:
-        """Undo what is not committed, in every database."""
+        """Roll back in every database."""
         for session in list(HERE.open.values()):
             session.rollback()
 
     def tidy(self) -> None:
-        """After the end of the transactions: close connections that the run has changed, and all
-        that belongs to DALs which it has made."""
+        """Clean up after the transactions have ended.
+
+        Closes connections whose session the run has changed, and the DALs that the run created.
+        """
         if HERE.uncommitted:
             HERE.uncommitted = []
         for session in list(HERE.open.values()):
@@ -193,21 +199,23 @@ class Sessions:
                 tables.update(dict.fromkeys(tables, True))
 
     def close_idle_connections(self) -> None:
-        """Close connections to servers until they are needed again."""
+        """Close connections to servers; the next query opens them again."""
         for session in list(HERE.open.values()):
             if session.kind.is_remote:
                 session.close()
 
 
 def open_dals() -> list[Any]:
-    """Every DAL that was made in this thread and not closed for good."""
+    """Return every DAL of this thread that is not closed."""
     groups = getattr(THREAD_LOCAL, "_pydal_db_instances_", {})
     return [db for group in list(groups.values()) for db in group if hasattr(db, "_adapter")]
 
 
 def disconnect_all() -> None:
-    """Close every connection of this thread, also those made before the hooks, so that none is
-    inherited by a forked process."""
+    """Close every connection of this thread, so that a forked process inherits none.
+
+    Includes connections opened before the hooks were installed.
+    """
     for session in list(HERE.open.values()):
         session.close()
     for db in open_dals():
@@ -220,14 +228,14 @@ def _count_dals() -> int:
 
 
 def _forget(db: Any) -> None:
-    """Close a DAL as it closes itself, but without the commit."""
+    """Close a DAL like its own `close`, but without the commit."""
     close_connection(db)
-    with contextlib.suppress(Exception):  # it is in no state to be closed
+    with contextlib.suppress(Exception):  # the DAL may be unusable
         db.close()
 
 
 def _line_of(error: BaseException) -> str:
-    with contextlib.suppress(Exception):  # any driver's, or a user's
+    with contextlib.suppress(Exception):  # the error may come from a driver or from user code
         lines = str(error).strip().splitlines()
         return f"{type(error).__name__}: {lines[0] if lines else ''}"[:REASON_LIMIT]
     return type(error).__name__
@@ -237,7 +245,7 @@ def _line_of(error: BaseException) -> str:
 
 
 def install() -> None:
-    """Put the hooks into pydal, once in a process."""
+    """Install the hooks in pydal, once per process."""
     if not hasattr(ConnectionPool, "_plugin_scheduler_hooks"):
         ConnectionPool._plugin_scheduler_hooks = True
         ConnectionPool.set_connection = _set_connection(ConnectionPool.set_connection)
@@ -250,7 +258,7 @@ def install() -> None:
 
 def _set_connection(plain: Callable[..., Any]) -> Callable[..., Any]:
     def set_connection(self: Any, connection: Any, run_hooks: bool = False) -> None:
-        HERE.open.pop(id(self), None)  # what the app's own hooks say is not the run's doing
+        HERE.open.pop(id(self), None)  # statements of the app's own connection hooks do not count
         plain(self, connection, run_hooks)
         if connection:
             HERE.open[id(self)] = Session(self, connection)
@@ -262,7 +270,7 @@ def _close(plain: Callable[..., Any]) -> Callable[..., Any]:
     def close(self: Any, action: Any = "commit", really: bool = True) -> None:
         session = HERE.open.get(id(self))
         plain(self, action, really)
-        if session is not None and session.failed_commit:  # pydal does not tell of it
+        if session is not None and session.failed_commit:  # pydal hides the error
             HERE.uncommitted.append(session.failed_commit)
 
     return close
@@ -334,7 +342,7 @@ def _rollback(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _define_table(plain: Callable[..., Any]) -> Callable[..., Any]:
-    """A table that an earlier run has defined may be defined anew, as in a new process."""
+    """Let a run define a table that an earlier run has defined, as in a new process."""
 
     def define_table(self: Any, tablename: str, *fields: Any, **options: Any) -> Any:
         tables = HERE.tables.get(id(self))
@@ -350,7 +358,7 @@ def _define_table(plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _drop_references(db: Any, tablename: str) -> None:
-    """Of a table that is about to be defined anew, from the tables that it refers to."""
+    """Remove the back references to a table that is about to be redefined."""
     for table in db:
         for name in ("_referenced_by", "_referenced_by_list"):
             fields = getattr(table, name, [])

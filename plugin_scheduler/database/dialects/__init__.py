@@ -1,7 +1,8 @@
-"""How does this database say it? One dialect a database, and the little that all of them share.
+"""Database dialects, and functions that choose one.
 
-I own what is not portable: begin, lock, now, indexes, which errors pass, and pydal's internals.
-I call pydal. I never know what a task is.
+A dialect contains what is not portable: beginning a transaction, row locks, the database's clock,
+indexes, classification of errors, and access to pydal's internals. A dialect does not decide
+anything about tasks.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ _DIALECTS: dict[str, type[Dialect]] = {"sqlite": SQLite, "postgres": Postgres, "
 
 
 def dialect_for(db: Any, clock: Clock, settings: Settings) -> Dialect:
-    """The dialect of an open database; the plain one for those that have none of their own."""
+    """Return the dialect of an open database; the base dialect for other databases."""
     return _kind_of(db)(db, clock, settings)
 
 
 def driver_args(uri: str, given: Mapping[str, Any] | None, settings: Settings) -> dict[str, Any]:
-    """The driver's options for the engine's own connection: the app's, but for how long it waits.
+    """Return the driver options of the engine's own connection: the app's, with short timeouts.
 
-    pydal writes its own defaults into the app's options, and an app may be patient for its tasks'
-    sake: a worker must not be, or it would not hear its runners meanwhile.
+    pydal writes its defaults into the app's options, and an app may use long timeouts for its
+    tasks. A worker must not: it would not read messages of its runners meanwhile.
     """
     scheme = uri.partition("://")[0].partition(":")[0].rstrip("0123456789")
     options = _DIALECTS.get(scheme, Dialect).connection_options(settings)
     theirs = dict(given or {})
-    if "client_flag" in options:  # a set of flags: ours are needed, the app's are wanted
+    if "client_flag" in options:  # a bit set: combine the engine's flags with the app's
         options["client_flag"] |= int(theirs.get("client_flag") or 0)
     return {**theirs, **options}
 
 
 def require_file(uri: str, folder: str | None) -> None:
-    """FileRemoved where a SQLite database has no file: pydal would make an empty one."""
+    """Raise `FileRemoved` if a SQLite database has no file: pydal would create an empty one."""
     scheme, _, path = uri.partition("://")
     if scheme == SQLite.name:
         path = os.path.abspath(os.path.join(folder or "", path))
@@ -49,7 +50,7 @@ def require_file(uri: str, folder: str | None) -> None:
 
 
 def kind_of_adapter(adapter: Any) -> type[Dialect]:
-    """The dialect of what a pydal adapter is connected to."""
+    """Return the dialect class of a pydal adapter."""
     return _DIALECTS.get(adapter.dbengine, Dialect)
 
 
@@ -57,8 +58,8 @@ def _kind_of(db: Any) -> type[Dialect]:
     return kind_of_adapter(db._adapter)
 
 
-#: What drivers say of a database that is away, starting, full or locked; in small letters. Where a
-#: connection fails there is no dialect to ask yet, and pydal passes on nothing but the text.
+#: Driver messages, in lower case, for a database that is down, starting, full or locked. When a
+#: connection fails there is no dialect yet, and pydal passes on only the text.
 _NOT_NOW = (
     "is locked",
     "connection refused",
@@ -91,7 +92,7 @@ _OF_DRIVERS = {"OperationalError", "InterfaceError", "InternalError", "DatabaseE
 
 
 def is_passing(error: BaseException) -> bool:
-    """True where a database could not be used now, and may be later: not for a wrong password."""
+    """Return True for a transient failure of a database; a wrong password is not transient."""
     while True:
         kinds = {kind.__name__ for kind in type(error).__mro__}
         words = str(error).lower()
@@ -105,20 +106,20 @@ def is_passing(error: BaseException) -> bool:
 
 
 def close_connection(db: Any) -> None:
-    """Close this thread's connection for real, and those that wait in the pool.
+    """Close this thread's connection and the connections in the pool.
 
-    A forked process must not find a connection that its parent opened: libpq and SQLite both
-    break when two processes speak through one handle.
+    A forked process must not inherit an open connection: libpq and SQLite both break when two
+    processes use one handle.
     """
     hang_up(db._adapter)
 
 
 def is_on_a_server(db: Any) -> bool:
-    """True where a connection is something that others may be short of."""
+    """Return True for a database server, whose number of connections is limited."""
     return _kind_of(db).is_remote
 
 
 def is_idle(db: Any) -> bool:
-    """True where it is certain that no transaction is open on this thread's connection."""
+    """Return True if certainly no transaction is open on this thread's connection."""
     connection = open_connection(db._adapter)
     return connection is None or _kind_of(db).is_idle(connection)

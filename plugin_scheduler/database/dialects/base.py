@@ -1,7 +1,7 @@
-"""What the engine asks of a database, said in the words that every database understands.
+"""The base dialect: the interface to a database, with portable default implementations.
 
-I own the contract, and an answer for databases without a dialect of their own: compare-and-set
-makes a claim safe everywhere, row locks only make it faster. I call pydal.
+The defaults work with databases without a dialect of their own: compare-and-set makes a claim safe
+everywhere, row locks only make it faster.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 READS_ONLY = " (this session may only read, as at a replica; a new one is opened)"
 _TEXTS = ("string", "text")
-CONFLICT_TRIES = 5  # a deadlock has one victim each time, and the others get through
-CONFLICT_PAUSE = 0.01  # seconds, more with each try
+CONFLICT_TRIES = 5  # each deadlock has one victim, and the other transactions succeed
+CONFLICT_PAUSE = 0.01  # seconds, multiplied by the number of the attempt
 
 
 class Dialect(Sayings):
-    """One open connection to one database."""
+    """An open connection to a database."""
 
     name = "any"
-    #: As people call it, and how to ask for its version.
+    #: The display name of the database, and the query for its version.
     title = version_query = ""
-    #: Can rows be locked, and locked ones be skipped? Then a claim takes what nobody else takes.
+    #: True if SKIP LOCKED works: concurrent claims then take different tasks.
     locks_rows = False
-    #: Does a transaction that was begun for writing keep all others from it?
+    #: True if a write transaction locks the whole database against other writers.
     holds_all = False
-    #: Does a connection lead to a server, that can have only so many?
+    #: True for a database server, whose number of connections is limited.
     is_remote = False
-    #: Is the database itself at the other end of a connection, as far as is known, and nothing that
-    #: may go away alone?
+    #: True if the connection leads to the database itself, and not to a pooler or proxy, as far as
+    #: is known.
     is_direct = True
 
-    #: Does it read but one entry of an index where the highest below something is asked for?
+    #: True if a query for the highest value below a limit reads only one index entry.
     steps_down = True
-    #: Does it know that rows WHERE x IS NULL need not be sorted by x, whatever else they are by?
+    #: True if the planner knows that rows WHERE x IS NULL need not be sorted by x.
     nulls_are_alike = True
 
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
@@ -62,29 +62,29 @@ class Dialect(Sayings):
 
     @classmethod
     def connection_options(cls, settings: Settings) -> dict[str, Any]:
-        """What the driver is told for the engine's own connection, whatever the app tells it."""
+        """Return driver options of the engine's own connection, which override the app's."""
         return {}
 
     # -- time --------------------
 
     def now(self) -> datetime:
-        """The time by which tasks are due: naive, in the zone of the tables."""
+        """Return the time for due tasks: naive, in the zone of the tables."""
         return self._clock.at(self.epoch(), self.zone)
 
     def epoch(self) -> float:
-        """The time by which workers live and die: seconds since 1970."""
+        """Return the time for heartbeats and leases: seconds since 1970."""
         return self._clock.epoch()
 
     @property
     def skew(self) -> float:
-        """Seconds by which this machine's clock is ahead of the database's."""
+        """Seconds by which this machine's clock is ahead of the database's clock."""
         return 0.0
 
     # -- transactions --------------------
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing; StoreUnavailable where the same may work later."""
+        """Run a write transaction; raise `StoreUnavailable` for a transient failure."""
         with self.errors():
             try:
                 self._be_connected()
@@ -97,7 +97,7 @@ class Dialect(Sayings):
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Read, and leave no transaction open behind it."""
+        """Run a read-only transaction, and roll it back."""
         with self.errors():
             try:
                 self._be_connected()
@@ -108,7 +108,7 @@ class Dialect(Sayings):
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Tell passing troubles from mistakes."""
+        """Convert transient driver errors to `StoreUnavailable`; pass on all others."""
         try:
             yield
         except Exception as error:
@@ -117,56 +117,61 @@ class Dialect(Sayings):
             if not (reads_only or passes):
                 raise
             words = f"{type(error).__name__}: {str(error).strip()}{self.hint(error)}"
-            if reads_only:  # others may reach the server that has taken over
+            if reads_only:  # a new connection may reach the server that has taken over
                 self.hang_up()
                 raise StoreUnavailable(words + READS_ONLY) from error
             raise self.kind_of(error)(words, for_all=self.down_for_all(error)) from error
 
     def begin(self) -> None:
-        """Start a transaction that will write."""
+        """Begin a write transaction."""
 
     def commit(self) -> None:
-        """End it, and keep what it wrote."""
+        """Commit the transaction."""
         self.db.commit()
 
     def begin_reading(self) -> None:
-        """Start one that will only read: it must not wait for long, either."""
+        """Begin a read-only transaction; it must not wait long for locks, either."""
 
     def select(self, query: Any, fields: Sequence[Any], lock: str = "", **options: Any) -> Any:
-        """Rows; ``lock`` asks to "wait" for rows that others write, to "skip" those, or to "look"
-        for the others, keeping nobody from the same. Where rows cannot be locked, compare-and-set
-        finds out later."""
+        """Return rows.
+
+        ``lock`` is "wait" to wait for rows locked by others, "skip" to skip them, or "look" to skip
+        them and take only a shared lock. Without row locks, compare-and-set detects conflicts
+        later.
+        """
         return self.db(query).select(*fields, cacheable=True, **options)
 
     def rows(
         self, query: Any, fields: Sequence[Any], lock: str = "", **options: Any
     ) -> list[tuple[Any, ...]]:
-        """As `select`, but as the driver gives them."""
+        """Return rows like `select`, but as the driver returns them."""
         return list(self.db.executesql(self.db(query)._select(*fields, **options)))
 
     def parsed(self, field: Any, value: Any) -> Any:
-        """A single value, as a select gives it."""
+        """Convert a single driver value as a select does."""
         return self.db._adapter.parse_value(value, field._itype, field.type)
 
     def as_stored(self, field: Any) -> Any:
-        """A column that the driver makes nothing else of."""
+        """Return an expression for a column whose values the driver does not convert."""
         return field
 
     def any_text(self) -> contextlib.AbstractContextManager[None]:
-        """Inside, text that is in no encoding can be read, too."""
+        """Return a context manager in which text with an invalid encoding can be read."""
         return contextlib.nullcontext()
 
     def characters(self, field: Any) -> Any:
-        """The length of a text as an expression: in characters, as parts of it are counted."""
+        """Return an expression for the length of a text in characters."""
         return field.len()
 
     def by_id(self, field: Any) -> Any:
-        """A column in a condition on rows that are to be found by their ids, not by an index on
-        it. Most databases know by themselves which is shorter."""
+        """Return a column for a condition that must not use the column's index.
+
+        The rows are to be found by their ids. Most databases choose the better index themselves.
+        """
         return field
 
     def about(self) -> dict[str, Any]:
-        """What a worker says of its connection in its row."""
+        """Return the connection details for the worker's row."""
         return {
             "clock_skew": round(self.skew, 1),
             "direct": self.is_direct,
@@ -175,7 +180,7 @@ class Dialect(Sayings):
         }
 
     def version(self) -> str:
-        """The database by name and version, as far as it tells."""
+        """Return the name and version of the database, where available."""
         if not self.version_query:
             return str(self.db._adapter.dbengine)
         told = str(self.db.executesql(self.version_query)[0][0])
@@ -183,34 +188,34 @@ class Dialect(Sayings):
         return f"{title} {re.split('[ -]', told)[0]}"
 
     def pause(self, seconds: float) -> None:
-        """Let others through."""
+        """Wait, to let other transactions proceed."""
         self._clock.sleep(seconds)
 
     # -- connection --------------------
 
     def _be_connected(self) -> None:
-        """pydal opens a connection when it needs one: each new one is made fit first."""
+        """Prepare the connection if pydal has opened a new one."""
         connection = self.db._adapter.connection
         if connection is not self._connection:
             self.prepare_connection()
             self._connection = connection
 
     def prepare_connection(self) -> None:
-        """Make a new connection fit for the engine's work."""
+        """Set the session parameters of a new connection."""
 
     def rollback(self) -> None:
-        """End whatever transaction is open."""
+        """Roll back the open transaction, if any."""
         self.db.rollback()
 
     def hang_up(self) -> None:
-        """Close the connection and those in the pool; the next query opens another."""
+        """Close the connection and those in the pool; the next query opens a new one."""
         self._connection = None
         hang_up(self.db._adapter)
 
     def _roll_back(self) -> None:
         try:
             self.rollback()
-        except Exception:  # the connection is gone: the next query opens a new one
+        except Exception:  # the connection is lost: the next query opens a new one
             self._drop_connection()
 
     def _drop_connection(self) -> None:
@@ -220,7 +225,7 @@ class Dialect(Sayings):
     # -- errors --------------------
 
     def is_transient(self, error: Exception) -> bool:
-        """True for an error that says: not now."""
+        """Return True for a transient error."""
         driver = self.db._adapter.driver
         kinds = tuple(
             kind
@@ -230,8 +235,10 @@ class Dialect(Sayings):
         return bool(kinds) and isinstance(error, kinds)
 
     def blames_values(self, error: Exception) -> bool:
-        """True for an error that belongs to the values of a row, not to the connection: the same
-        statement with other values would work. It must end with that row."""
+        """Return True for an error caused by the values of a row, not by the connection.
+
+        The same statement with other values would work: the error must affect that row only.
+        """
         driver = self.db._adapter.driver
         kinds = (getattr(driver, name, None) for name in ("DataError", "IntegrityError"))
         of_driver = tuple(kind for kind in kinds if isinstance(kind, type))
@@ -239,50 +246,57 @@ class Dialect(Sayings):
 
     @classmethod
     def is_read_only(cls, error: Exception) -> bool:
-        """True where the session may only read. It stays so for as long as it is open, also where
-        the database can be written again at the same address, as after a failover."""
+        """Return True for an error that says that the session is read-only.
+
+        The session stays read-only while it is open, even if the database at the same address
+        accepts writes again, as after a failover.
+        """
         return False
 
     def kind_of(self, error: Exception) -> type[StoreUnavailable]:
-        """Conflict where the database chose this transaction as the victim, Locked where somebody
-        holds a row for too long."""
+        """Return the class for a transient error.
+
+        `Conflict` if the database chose this transaction as a deadlock victim, `Locked` if another
+        transaction held a row lock for too long.
+        """
         return StoreUnavailable
 
     def down_for_all(self, error: Exception) -> bool:
-        """True where nobody can write to the database now, so that nobody takes our tasks."""
+        """Return True if no client can write to the database, so that no worker takes our tasks."""
         return False
 
     def hint(self, error: Exception) -> str:
-        """What a person could look at, as the end of the sentence."""
+        """Return a hint for the operator, to append to the error message."""
         return ""
 
     def lock_holders(self) -> set[int] | None:
-        """The processes of this machine that keep everybody else from writing; None where the
-        system does not tell."""
+        """Return the local processes that block all writers; None where unknown."""
         return set()
 
-    # -- news, indexes, limits --------------------
+    # -- notifier, indexes, limits --------------------
 
     def doorbell(self) -> Notifier:
-        """What tells that somebody wrote something."""
+        """Return the notifier of this database."""
         return Silent()
 
     def prepare_tables(self, indexes: Any) -> list[str]:
-        """Make the indexes (and what else helps) that are not there yet; what could not be made."""
+        """Create missing indexes and other optional objects; return what could not be created."""
         for table, name, columns, *_ in indexes:
-            with contextlib.suppress(Exception):  # "exists already" differs from driver to driver
+            with contextlib.suppress(Exception):  # "already exists" is driver-specific
                 self.db[table].create_index(name, *(self.db[table][column] for column in columns))
                 self.db.commit()
                 continue
             self._roll_back()
         return []
 
-    # -- letters --------------------
+    # -- character sets --------------------
 
     @property
     def narrow(self) -> tuple[str, ...]:
-        """Codecs of what is narrower than Unicode in this database, or on the way there.
-        Asked once; for most databases there is none."""
+        """Codecs of the columns and connections that cannot hold all of Unicode.
+
+        Queried once; most databases have none.
+        """
         if self._narrow is None:
             self._narrow = self._ask_encoding()
         return self._narrow
@@ -291,18 +305,18 @@ class Dialect(Sayings):
         return ()
 
     def letters_beyond(self, text: str) -> list[str]:
-        """Letters of a text that this database cannot hold."""
+        """Return the characters of a text that this database cannot store."""
         if text.isascii() or not letters_beyond(text, self.narrow):
             return []
-        self._narrow = None  # a worker widens small tables, so it may be another one by now
+        self._narrow = None  # a worker may have converted the tables since
         return letters_beyond(text, self.narrow)
 
     def storable(self, text: str) -> str:
-        """A text with escapes in the place of letters that this database cannot hold."""
+        """Escape the characters of a text that this database cannot store."""
         return text if text.isascii() else escaped(text, self.narrow)
 
     def escape_letters(self, tables: Iterable[str]) -> None:
-        """From now on, write what these tables cannot hold as escapes."""
+        """Escape unstorable characters in all later writes to these tables."""
         self._narrow = None
         if not self.narrow:
             return
@@ -314,69 +328,74 @@ class Dialect(Sayings):
         return escaped(value, self.narrow) if isinstance(value, str) else value
 
     def check_size(self, text: str | None) -> None:
-        """ValueError for a text that the database cannot take."""
+        """Raise ``ValueError`` for a text that is too large for the database."""
 
     # -- the app's own connection --------------------
 
     @classmethod
     def place_of(cls, adapter: Any) -> Any:
-        """What a connection that is opened now leads to, where that may change beneath it."""
+        """Return the identity of the database behind a connection, where it may change."""
         return None
 
     @classmethod
     def has_moved(cls, place: Any) -> bool:
-        """True where a new connection would lead to another place; StoreUnavailable where there is
-        none."""
+        """Return True if a new connection would lead to another database.
+
+        Raises `StoreUnavailable` if there is no database any more.
+        """
         return False
 
     @classmethod
     def is_broken(cls, connection: Any) -> bool:
-        """True for a connection that the server has closed, as far as this end knows."""
+        """Return True if the server has closed the connection, as far as the client knows."""
         return False
 
     @classmethod
     def is_idle(cls, connection: Any) -> bool:
-        """True where it is certain that no transaction is open on a connection."""
+        """Return True if certainly no transaction is open on a connection."""
         return False
 
-    #: True where an error may end a transaction without a word.
+    #: True if an error may silently end a transaction.
     may_lose = False
 
     @classmethod
     def is_aborted(cls, connection: Any) -> bool:
-        """True where COMMIT would roll back, because a statement failed."""
+        """Return True if COMMIT would roll back because a statement failed."""
         return False
 
     @classmethod
     def has_lost(cls, connection: Any, error: Exception) -> bool:
-        """True where this error of a statement has ended the transaction that it was part of."""
+        """Return True if this error has ended the transaction of the statement."""
         return False
 
 
 def let_go(adapter: Any, action: str | None) -> None:
-    """Close this thread's connection for real after a last action; the next query opens another."""
-    with contextlib.suppress(Exception):  # a broken connection cannot even be closed
+    """Close this thread's connection after a last action; the next query opens a new one."""
+    with contextlib.suppress(Exception):  # closing a broken connection may fail
         adapter.close(action, really=True)
-    with contextlib.suppress(Exception):  # where that failed half-way, pydal would keep it
+    with contextlib.suppress(Exception):  # if closing failed, pydal would keep the connection
         adapter.set_connection(None)
 
 
 def hang_up(adapter: Any) -> None:
-    """Close this thread's connection for real, and those that wait in the pool."""
+    """Close this thread's connection and the connections in the pool."""
     let_go(adapter, "rollback")
     while pooled := ConnectionPool.POOLS.get(adapter.uri):
-        with contextlib.suppress(Exception):  # a broken one is closed by being dropped
+        with contextlib.suppress(Exception):  # a broken connection is closed when it is dropped
             pooled.pop().close()
 
 
 def open_connection(adapter: Any) -> Any:
-    """This thread's connection, where there is one: pydal's property would open it."""
+    """Return this thread's connection or None, without opening one as pydal's property does."""
     return getattr(THREAD_LOCAL, adapter._connection_uname_, None)
 
 
 def retry_on_conflict(method: Method) -> Method:
-    """Do a transaction again that the database ended for another's sake (a deadlock): the method
-    of somebody with a ``_dialect``, which can be called twice with the same arguments."""
+    """Retry a method when the database chose its transaction as a deadlock victim.
+
+    The object must have a ``_dialect``, and the method must allow a second call with the same
+    arguments.
+    """
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **options: Any) -> Any:

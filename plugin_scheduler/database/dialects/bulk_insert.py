@@ -1,7 +1,6 @@
-"""Many rows in few statements, with each value as pydal itself would write it.
+"""Build INSERT statements with many rows, with each value in pydal's notation.
 
-I own the way from rows to the words of an INSERT. I call pydal's adapter, and keep what it said of
-values that come again and again. I execute nothing.
+Caches the literals of repeated values. Executes no statements.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ Row = dict[str, Any]
 Item = TypeVar("Item")
 
 ROWS = 500  # in one statement
-CHARACTERS = 250_000  # in one statement: at most 1 MB, which every server takes
-KEPT = 1000  # values of one type
+CHARACTERS = 250_000  # in one statement: at most 1 MB, which every server accepts
+KEPT = 1000  # cached values of one type
 SHORT = 64  # characters
-#: What is equal is written alike; but for times, where the zone must be the same, too.
+#: Types whose equal values have equal literals; aware datetimes with equal values may differ.
 PLAIN = frozenset((bool, int, str, datetime, type(None)))
-#: What no database writes as it is.
+#: Characters that must be escaped in a literal.
 _SPECIAL = re.compile(r"['\\\x00]").search
 
 
 def fits(table: Any, rows: Sequence[Row]) -> bool:
-    """May rows go past pydal's own insert? Not where an app has a hand in it."""
+    """Return True if rows may bypass pydal's insert: the app has no callbacks on the table."""
     hooks = (*table._before_insert, *table._after_insert)
     if hasattr(table, "_on_insert_error") or not all(map(is_pydals, hooks)):
         return False
@@ -43,31 +42,31 @@ def _is_simple(field: Any) -> bool:
 
 
 def is_pydals(function: Any) -> bool:
-    """Nothing, or what pydal gives each table and each time: the former looks for uploads only."""
+    """Return True for None or one of pydal's own callbacks, which only handle uploads and times."""
     return function is None or getattr(function, "__module__", "").startswith("pydal.")
 
 
 class Literals:
-    """Rows as texts; ``read`` makes of pydal's literal what the driver shall be given."""
+    """Converts rows to literals; ``read`` converts a literal to a value for the driver."""
 
     def __init__(self, adapter: Any, read: Callable[[str], Any] | None = None) -> None:
         self._adapter, self._read = adapter, read
         self._kept: dict[str, dict[tuple[type, Any], Any]] = {}
 
     def columns(self, table: Any, rows: Sequence[Row]) -> dict[str, list[Any]]:
-        """Each column's values from row to row, in the order of `insert_into`."""
+        """Return the values of each column, in the order of `insert_into`."""
         return {
             name: self._column(getattr(table, name), [row[name] for row in rows])
             for name in rows[0]
         }
 
     def rows(self, table: Any, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-        """A tuple for each row, in the order of `insert_into`."""
+        """Return a tuple for each row, in the order of `insert_into`."""
         return list(zip(*self.columns(table, rows).values(), strict=True))
 
     def _column(self, field: Any, values: list[Any]) -> list[Any]:
         kept = self._kept.setdefault(field.type, {})
-        if len(values) == 1 or len(set(map(id, values))) == 1:  # left out by all, say
+        if len(values) == 1 or len(set(map(id, values))) == 1:  # for example, a default
             return [self._known(kept, values[0], field)] * len(values)
         if field.type in ("string", "text") and field.filter_in is None:
             return [self._text(kept, value, field) for value in values]
@@ -101,7 +100,7 @@ class Literals:
 
 
 def is_plain(value: Any) -> bool:
-    """True for a short value of which nothing but type and equality counts."""
+    """Return True for a short value whose literal depends only on its type and value."""
     kind = type(value)
     if kind is str:
         return len(value) <= SHORT
@@ -109,13 +108,13 @@ def is_plain(value: Any) -> bool:
 
 
 def insert_into(table: Any, rows: Sequence[Row]) -> str:
-    """The beginning of the statement; "VALUES" or "SELECT" follows."""
+    """Return the beginning of an INSERT, before VALUES or SELECT."""
     columns = ", ".join(getattr(table, name)._rname for name in rows[0])
     return f"INSERT INTO {table._rname} ({columns}) "
 
 
 def values(texts: Iterable[tuple[str, ...]], most: int = ROWS) -> Iterator[str]:
-    """Rows in brackets after "VALUES", as many as a statement may hold."""
+    """Yield VALUES clauses, each with as many rows as a statement may contain."""
     bracketed = map("({})".format, map(", ".join, texts))
     return (f"VALUES {', '.join(some)}" for some in portions(bracketed, len, most))
 
@@ -123,7 +122,7 @@ def values(texts: Iterable[tuple[str, ...]], most: int = ROWS) -> Iterator[str]:
 def portions(
     items: Iterable[Item], length: Callable[[Item], int], most: int | None = None
 ) -> Iterator[list[Item]]:
-    """As many as one statement may hold, by their characters and number: large ones go alone."""
+    """Split items into portions for one statement each, by length and number."""
     some: list[Item] = []
     size = 0
     for item in items:
@@ -138,24 +137,24 @@ def portions(
 
 
 def characters(row: Sequence[Any]) -> int:
-    """Of all texts of a row."""
+    """Return the total length of the texts of a row."""
     return sum(len(value) for value in row if isinstance(value, str))
 
 
 def ids_where(table: Any, key: str) -> str:
-    """The beginning of a question for pairs of id and key, up to the key."""
+    """Return the beginning of a query for pairs of id and key, up to the condition on the key."""
     name = table[key]._rname
     return f"SELECT {table._id._rname}, {name} FROM {table._rname} WHERE {name}"
 
 
 def ids_of(pairs: Sequence[tuple[int, str]], rows: Sequence[Row], key: str) -> list[int]:
-    """The rows' ids, of pairs of id and key in any order."""
+    """Return the ids of rows, from pairs of id and key in any order."""
     found = {str(value): int(row_id) for row_id, value in pairs}
     return [found[str(row[key])] for row in rows]
 
 
 def batches(items: Sequence[Any], size: int = ROWS) -> Iterator[Sequence[Any]]:
-    """A few at a time."""
+    """Split items into batches."""
     for start in itertools.count(0, size):
         if start >= len(items):
             return

@@ -1,8 +1,8 @@
-"""What is said past pydal's select, insert and update: the same statement again and again, several
-questions at once, many rows at once.
+"""SQL that bypasses pydal's select, insert and update.
 
-I own the ways of saying it that every database understands; a dialect says it in a better one. I
-call pydal's adapter. I never begin or end a transaction.
+Covers prepared statements, several queries in one statement, and many rows in one statement. The
+implementations here are portable; dialects override them with faster ones. Does not begin or end
+transactions.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from plugin_scheduler.database.dialects.bulk_insert import Literals, batches, fi
 from plugin_scheduler.database.dialects.bulk_insert import values as in_brackets
 from plugin_scheduler.database.dialects.sql_template import Holes, Statement, listed
 
-#: Writes a statement, with holes for its values.
+#: Builds a statement, with placeholders for its values.
 Write = Callable[[Holes], str]
 
 POINT = "scheduler_before_insert"  # the name of a savepoint
-MOST_PARTS = 60  # of a UNION: SQLite takes 500, and one of dozens is not slower than two
+MOST_PARTS = 60  # of a UNION: SQLite allows 500; one statement with dozens is as fast as two
 
 
 def among(field: Any, ids: Collection[int]) -> Any:
-    """`field.belongs(ids)`; pydal looks at each number of a long list for long."""
+    """Return `field.belongs(ids)` without pydal's slow conversion of each number."""
     return Query(field.db, _in_list, field, listed(ids))
 
 
@@ -36,7 +36,7 @@ def _in_list(field: Any, numbers: str, **_: Any) -> str:
 
 
 class Question(NamedTuple):
-    """Is there a row of that kind?"""
+    """A query for the existence of a row."""
 
     query: Any
     field: Any
@@ -44,7 +44,7 @@ class Question(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A select that is asked once for each row of values, which stand in its holes."""
+    """A select that runs once for each row of values, which replace its placeholders."""
 
     text: str
     holes: Sequence[str]
@@ -58,8 +58,11 @@ class Ask(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What `update_many` writes: ``same`` to all rows, ``columns`` to each row its own of ``rows``,
-    behind its id. What is the same need not be said, nor read by a server, for each row."""
+    """The changes of `update_many`.
+
+    ``same`` applies to all rows. Each of ``rows`` has an id and the values of ``columns``. Values
+    that all rows share are sent to the server only once.
+    """
 
     same: dict[str, Any]
     columns: list[str]
@@ -77,28 +80,30 @@ class Changes(NamedTuple):
 
 
 class Taken(Exception):
-    """Another row has the key of one that was to be inserted; nothing was inserted."""
+    """Raised when a row with the key of a new row exists; nothing was inserted."""
 
 
 class Sayings:
-    """A part of each dialect."""
+    """Base class of the dialects: bulk statements."""
 
     db: Any
     _narrow: tuple[str, ...] | None
     _storable: Callable[[Any], Any]
-    #: Can the answer to a question be a column of another one?
+    #: True if a scalar subquery may be a column of a select.
     asks_at_once = False
-    #: How a select with an order and a limit stands in a UNION; "" where nobody has tried.
+    #: The form of a select with an order and a limit inside a UNION; "" where unknown.
     part = ""
-    #: Does VALUES take many rows?
+    #: True if VALUES may have many rows.
     inserts_at_once = False
     _statements: dict[str, Statement]
 
     def exist(
         self, name: str, write: Callable[[Holes], Sequence[Question]], **values: Any
     ) -> list[bool]:
-        """Is there a row that answers each question? In one statement, kept under its name, where
-        the database takes questions in the place of columns."""
+        """Return for each question whether a row exists.
+
+        Uses one statement, cached under its name, if the database allows subqueries as columns.
+        """
         if self.asks_at_once:
             return [
                 found is not None
@@ -122,13 +127,13 @@ class Sayings:
         return str(self.db(query)._select(field, left=left, **options)).rstrip("; ")
 
     def ask(self, name: str, write: Write, **values: Any) -> list[tuple[Any, ...]]:
-        """Rows, by a statement that is written once and kept under its name."""
+        """Return rows of a statement that is built once and cached under its name."""
         return list(self.db.executesql(*self._words(name, write, values)) or ())
 
     def run(self, name: str, write: Write, **values: Any) -> int:
-        """As `ask`, for a statement that changes rows; how many."""
+        """Run a cached statement that changes rows; return their number."""
         sql, given = self._words(name, write, values)
-        # Not by `executesql`, which looks for rows besides, and so forgets how many were changed.
+        # Not `executesql`, which also fetches rows and so loses the row count.
         self.db._adapter.execute(sql, *([given] if given else []))
         return int(self.db._adapter.cursor.rowcount)
 
@@ -140,12 +145,12 @@ class Sayings:
 
     @property
     def _mark(self) -> str:
-        """What stands for a value, in the driver's language."""
+        """The driver's placeholder for a value."""
         paramstyle = getattr(self.db._adapter.driver, "paramstyle", "format")
         return "?" if paramstyle == "qmark" else "%s"
 
     def execute(self, sql: str, values: Sequence[Any]) -> None:
-        """A statement in which {} stand for ``values``; times are whole seconds, as pydal's."""
+        """Run a statement with {} for each value; times are cut to whole seconds, as in pydal."""
         whole = [one.replace(microsecond=0) if isinstance(one, datetime) else one for one in values]
         if self._narrow:
             whole = [self._storable(one) for one in whole]
@@ -154,26 +159,32 @@ class Sayings:
     def update_many(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], only: str
     ) -> None:
-        """Write ``columns`` of many rows; each of ``rows`` begins with its id. ``only`` is a
-        condition in SQL that a row must meet."""
+        """Write ``columns`` of many rows; each of ``rows`` begins with its id.
+
+        ``only`` is an SQL condition that a row must meet.
+        """
         changes = ", ".join(f"{column} = {{}}" for column in columns)
         where = f"WHERE id = {{}} AND {only}"
         for row_id, *values in rows:
             self.execute(f"UPDATE {table} SET {changes} {where}", (*values, row_id))
 
     def insert_many(self, table: Any, rows: Sequence[dict[str, Any]], key: str) -> list[int]:
-        """Insert rows (each a dict with every column) into a table of pydal's; their ids, in the
-        same order. No two rows have the same ``key``, which is the name of a column."""
-        ids = table.bulk_insert(rows)  # 0 where a callback of the app's refused them
+        """Insert rows (dicts with every column) into a pydal table; return their ids in order.
+
+        ``key`` is the name of a column that is unique among the rows.
+        """
+        ids = table.bulk_insert(rows)  # 0 if a callback of the app refused the row
         return [int(row_id) for row_id in ids] if ids else [0] * len(rows)
 
     def insert_new(self, table: Any, rows: Sequence[dict[str, Any]], key: str) -> list[int]:
-        """As `insert_many`, where another session may have inserted the same key meanwhile. Taken
-        says so then, and the caller's transaction goes on as if nothing had been asked."""
+        """Insert like `insert_many`, while another session may insert the same key.
+
+        Raises `Taken` in that case; the caller's transaction continues unchanged.
+        """
         has_point = self._begins_point()
         try:
             ids = self.insert_many(table, rows, key)
-        except Exception as error:  # each driver has its own kind for: the key is taken
+        except Exception as error:  # the error for a duplicate key is driver-specific
             if not _is_taken(error, key) or not (has_point or len(rows) == 1):
                 raise
             if has_point:
@@ -185,11 +196,11 @@ class Sayings:
         return ids
 
     def _begins_point(self) -> bool:
-        """Set a savepoint; False where there is no transaction that it could be in."""
+        """Set a savepoint; return False if there is no transaction."""
         return False
 
     def insert_all(self, table: Any, rows: Sequence[dict[str, Any]]) -> None:
-        """As `insert_many`, where nobody asks for the ids."""
+        """Insert rows like `insert_many`, without returning ids."""
         if not rows:
             return
         if not self.inserts_at_once or not fits(table, rows):
@@ -199,19 +210,21 @@ class Sayings:
         for some in in_brackets(zip(*columns.values(), strict=True)):
             self.db.executesql(insert_into(table, rows) + some)
 
-    # -- rows by their ids: what a lock is taken on, and nothing else (ARCHITECTURE.md, "Locks")
+    # -- rows by id: only these are locked, nothing else (ARCHITECTURE.md, "Locks")
 
     def hold(
         self, table: Any, ids: Collection[int], fields: Sequence[Any], only: Any = None
     ) -> list[Any]:
-        """Read rows as they are now, in the order of their ids, and keep others from changing them
-        until the transaction ends. Locks no other row, and no gap between rows."""
+        """Read and lock rows in the order of their ids, until the transaction ends.
+
+        Locks no other row, and no gap between rows.
+        """
         return [
             row for some in batches(sorted(ids)) for row in self._hold(table, some, fields, only)
         ]
 
     def _hold(self, table: Any, ids: Sequence[int], fields: Sequence[Any], only: Any) -> list[Any]:
-        # A write that changes nothing is what every database understands.
+        # An update without a change locks rows in every database.
         column = table.status._rname
         where = f"{table._id._rname} IN ({listed(ids)})"
         self.db.executesql(f"UPDATE {table._rname} SET {column} = {column} WHERE {where}")
@@ -219,9 +232,11 @@ class Sayings:
         return list(rows)
 
     def change(self, table: Any, ids: Collection[int], only: Any = None, **columns: Any) -> int:
-        """Update rows by their ids, where they meet the condition ``only``; how many. The app's own
-        callbacks of the table are called, as by pydal's `update`. Of many rows, `hold` the locks
-        before: an update takes them in an order of its own."""
+        """Update rows by id, if they meet the condition ``only``; return their number.
+
+        Calls the app's callbacks on the table, like pydal's `update`. For several rows, call `hold`
+        first: an update locks rows in any order.
+        """
         parts = batches(sorted(ids))
         return sum(self._change(self._those(table, some, only), columns) for some in parts)
 
@@ -233,8 +248,10 @@ class Sayings:
         return self.db(mine if only is None else mine & only, ignore_common_filters=True)
 
     def unheld(self, table: Any, ids: Collection[int]) -> set[int]:
-        """Of these rows those that no other transaction holds, held for this one; it never waits.
-        Where rows cannot be passed over, all that are there."""
+        """Lock the rows that no other transaction has locked, without waiting; return their ids.
+
+        Without SKIP LOCKED, returns all existing rows.
+        """
         return {
             int(row_id)
             for some in batches(sorted(ids))
@@ -245,13 +262,17 @@ class Sayings:
         return self._locking(self.by_key(self._those(table, ids, None)._select(table.id)), "skip")
 
     def by_key(self, sql: str) -> str:
-        """A statement about rows that it names by their ids, so that the database finds them by
-        these and by no other index. Most databases know by themselves which is shorter."""
+        """Make a statement find its rows by the primary key and by no other index.
+
+        Most databases choose the better index themselves.
+        """
         return sql
 
     def passing_over(self, update: str, ids: Collection[int], many: bool) -> str:
-        """An update of tasks by their ids that passes over those that others hold, where there is a
-        way to say that in the same statement. Of one task alone, it may wait for its row."""
+        """Make an update of tasks by id skip locked rows, if one statement can express that.
+
+        An update of a single task may wait for its row.
+        """
         return self.by_key(update)
 
     @functools.cached_property
@@ -259,11 +280,11 @@ class Sayings:
         return Literals(self.db._adapter)
 
     def delete_rows(self, table: str, ids: Sequence[int], only: str) -> None:
-        """Delete rows by their ids, and what else refers to them stays as it is."""
+        """Delete rows by id, without cascading to rows that refer to them."""
         self.db.executesql(f"DELETE FROM {table} WHERE id IN ({listed(ids)}) AND {only}")
 
     def rows_of_all(self, asks: Sequence[Ask], lock: str = "") -> list[tuple[Any, ...]]:
-        """The rows of several selects, in no order: by one question where there is a way."""
+        """Return the rows of several selects, unordered; in one statement if possible."""
         parts = [part for ask in asks for part in self._parts(ask, lock)]
         rows: list[tuple[Any, ...]] = []
         at_once = MOST_PARTS if self.part else 1
@@ -281,8 +302,10 @@ class Sayings:
         return sql
 
     def group_after(self, status: str, group: str | None = None) -> str | None:
-        """One step in the claim's index: the group that comes next among tasks of a status. (To
-        ask for all of them, DISTINCT, reads all of that index.)"""
+        """Return the next group among tasks of a status: one step in the claim index.
+
+        A DISTINCT query for all groups would read the whole index.
+        """
         task = self.db.scheduler_task
         query = (task.status == status) & (task.group_name > (group or ""))
         rows = self.db(query, ignore_common_filters=True)
@@ -290,7 +313,7 @@ class Sayings:
         return row.group_name if row else None
 
     def literal(self, value: Any, kind: str) -> str:
-        """A value of one of pydal's types, as it stands in a statement."""
+        """Return the SQL literal of a value of a pydal type."""
         return str(self.db._adapter.represent(value, kind))
 
 

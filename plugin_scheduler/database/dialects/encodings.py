@@ -1,7 +1,7 @@
-"""Find the letters that a database cannot hold, and write them as escapes.
+"""Find the characters that a database cannot store, and escape them.
 
-Each column or connection with a narrow character set is known by a Python codec. A database that
-holds every character has none, and then nothing is looked at.
+Each column or connection with a limited character set is represented by a Python codec. A database
+that stores every character has none, and no text is checked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import codecs
 import re
 from collections.abc import Iterable
 
-#: MySQL's name for the characters of the first plane alone.
+#: MySQL's name for the characters of the Basic Multilingual Plane.
 FIRST_PLANE = "utf8mb3"
 ASCII = "ascii"
 _BEYOND = re.compile("[\U00010000-\U0010ffff]")
@@ -19,7 +19,7 @@ _ALIASES = {"utf8": FIRST_PLANE, "ucs2": FIRST_PLANE, "latin1": "cp1252"}
 
 
 def codecs_of_mysql(charsets: Iterable[str]) -> tuple[str, ...]:
-    """The codecs of MySQL's narrow character sets; ASCII for one that Python does not know.
+    """Return the codecs of MySQL's limited character sets; ASCII for one unknown to Python.
 
     >>> codecs_of_mysql(["utf8mb4", "utf8", "latin1", "dec8"])
     ('ascii', 'cp1252', 'utf8mb3')
@@ -36,7 +36,7 @@ def _is_known(name: str) -> bool:
 
 
 def escaped(text: str, narrow: Iterable[str]) -> str:
-    r"""A text that all of these codecs can hold, with escapes in the place of other letters.
+    r"""Escape the characters that one of these codecs cannot encode.
 
     >>> print(escaped("caf\xe9 \U0001f600", ["cp1252"]))
     café \U0001f600
@@ -52,7 +52,7 @@ def escaped(text: str, narrow: Iterable[str]) -> str:
 
 
 def letters_beyond(text: str, narrow: Iterable[str]) -> list[str]:
-    r"""Letters that one of these codecs cannot hold, each once.
+    r"""Return the characters that one of these codecs cannot encode, without duplicates.
 
     >>> letters_beyond("caf\xe9 \U0001f600\U0001f600", ["ascii"])
     ['é', '😀']

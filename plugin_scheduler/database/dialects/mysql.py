@@ -1,6 +1,6 @@
-"""MySQL and MariaDB: row locks that are skipped where the server knows how, and a probe as bell.
+"""Dialect of MySQL and MariaDB: session settings, indexes, error codes and limits.
 
-I own their settings, indexes, errors and limits. I call pydal and its driver.
+Uses SKIP LOCKED where the server supports it. The notifier polls a cheap query.
 """
 
 from __future__ import annotations
@@ -34,42 +34,42 @@ from plugin_scheduler.models import CLAIM_INDEX, TABLES
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_news
 
-IN_TRANSACTION = 1  # the server's flag for that
-FOUND_ROWS = 2  # the drivers' flag for: an update counts the rows it found, changed or not
-ANSWER_WITHIN = 3  # seconds at least; with a longer lease a third of it
+IN_TRANSACTION = 1  # SERVER_STATUS_IN_TRANS
+FOUND_ROWS = 2  # CLIENT.FOUND_ROWS: an update counts the rows it found, changed or not
+ANSWER_WITHIN = 3  # seconds, minimum of the read timeout; with a longer lease a third of it
 TABLES_WITHIN = 600  # seconds for a change of a large table
-TABLE_LOCK_S = 10  # seconds to wait for somebody who has looked at a table and not committed
-#: pydal makes texts of 512 characters, an index may have 3072 bytes: so much of a name must do.
+TABLE_LOCK_S = 10  # seconds to wait for transactions that have read the table
+#: pydal's text columns have 512 characters, an index key at most 3072 bytes: index prefixes.
 PREFIXES = {"status": 16, "group_name": 100, "assigned_worker_name": 200}
-NOTHING_IN_A_TABLE = 10_000  # rows; below that a change of a column takes no time
+NOTHING_IN_A_TABLE = 10_000  # rows; ALTER TABLE is fast below this
 
-#: Deadlock, changed since it was read (MariaDB), lock wait timeout.
-DEADLOCK = 1213  # its victim loses all of its transaction
+#: Deadlock, row changed since it was read (MariaDB), lock wait timeout.
+DEADLOCK = 1213  # rolls back the whole transaction of the victim
 _KINDS: dict[int, type[StoreUnavailable]] = {DEADLOCK: Conflict, 1020: Conflict, 1205: Locked}
-_TABLE_AWAY = (1146, 1054)  # no such table or column: somebody is at work on the tables
+_TABLE_AWAY = (1146, 1054)  # no such table or column: a migration is running
 _TOO_LARGE = 1153
 _OPTION_PREVENTS = 1290  # --read-only, --super-read-only, and others
 _READ_ONLY = (1792, 1836)  # a read-only transaction, by default; read-only mode
-#: Wrong, too long or too large values, no JSON, violated constraints, errors raised by triggers.
+#: Wrong, too long or too large values, invalid JSON, violated constraints, errors of triggers.
 _OF_VALUES = (_TOO_LARGE, 1118, 1264, 1265, 1292, 1300, 1366, 1406, 1644, 3140, 3141, 3819, 4025)
 _DOWN = (1053,)  # shutting down
-_LOST = 2013  # the connection, in the middle of a question
-_REFUSED = ("Connection refused", "[Errno 2]")  # the latter: no such socket
+_LOST = 2013  # connection lost during a query
+_REFUSED = ("Connection refused", "[Errno 2]")  # Errno 2: no such socket
 _NO_INDEX = 1176
 _BY_KEY = "FORCE INDEX (PRIMARY)"
 _TABLE = re.compile(r"(?:^UPDATE| FROM) `?scheduler_\w+`?")
 _UPDATE = re.compile(r"^UPDATE `?scheduler_task`? SET")
-ALL_ROWS = 1_000_000  # with a limit, MySQL keeps the locked rows of a derived table apart
-_EXISTS = (1061,)  # another worker was quicker
+ALL_ROWS = 1_000_000  # a LIMIT makes MySQL materialize the derived table of locked rows
+_EXISTS = (1061,)  # another worker created the index first
 
 
 class MySQL(Server):
-    """MySQL and MariaDB, by any driver that pydal has."""
+    """MySQL and MariaDB, with any driver that pydal supports."""
 
     name = "mysql"
     title, version_query = "MySQL", "SELECT VERSION()"
     part = "({})"
-    steps_down = False  # it may begin at the index's end, and pass over all that is in between
+    steps_down = False  # it may scan from the end of the index
     clock_query = "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) / 1000000"
 
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
@@ -84,7 +84,7 @@ class MySQL(Server):
             "read_timeout": seconds,
             "write_timeout": seconds,
             "client_flag": FOUND_ROWS,
-            "autocommit": True,  # we say where a transaction begins: most questions need none
+            "autocommit": True,  # explicit BEGIN: most queries need no transaction
         }
 
     def prepare_connection(self) -> None:
@@ -98,12 +98,12 @@ class MySQL(Server):
         )
         self.locks_rows, self._packet = skips_locked_rows(version), int(packet)
         self.look_words = "LOCK IN SHARE MODE" if "MariaDB" in version else "FOR SHARE"
-        # The default holds gaps between rows, too, and so makes deadlocks where none need be.
+        # The default level also locks gaps between rows, which causes needless deadlocks.
         self.db.executesql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        # Not only rows: who changes a table keeps readers out of it, too, by default for a year.
+        # Also for metadata locks: ALTER TABLE blocks readers, and the default timeout is a year.
         self.db.executesql("SET SESSION innodb_lock_wait_timeout=1, lock_wait_timeout=1")
-        # When this worker is cut off or put to sleep in the middle of a transaction, its locks must
-        # not outlast its lease by much. A connection that is in use is never silent for so long.
+        # If this worker is cut off or suspended during a transaction, its locks must not outlast
+        # its lease by much. A connection in use is never idle for that long.
         self.db.executesql(f"SET SESSION wait_timeout={math.ceil(self._settings.lease)}")
         self.db.executesql("SET NAMES utf8mb4")
 
@@ -123,8 +123,7 @@ class MySQL(Server):
         news = " UNION ALL ".join([f"SELECT {first}", *[f"SELECT {other}"] * (len(rows) - 1)])
         changes = [f"{table}.{column} = news.{column}" for column in own]
         changes += [f"{table}.{column} = {{}}" for column in same]
-        # Row by row, by the key: where the server chose to read the whole table instead, it would
-        # wait for rows that somebody holds.
+        # Row by row by primary key: a full table scan would wait for rows that others have locked.
         straight = f"({news}) AS news STRAIGHT_JOIN {table} FORCE INDEX (PRIMARY)"
         self.execute(
             f"UPDATE {straight} ON {table}.id = news.id SET {', '.join(changes)} WHERE {only}",
@@ -146,8 +145,8 @@ class MySQL(Server):
         return ids_of(pairs, rows, key)
 
     def by_key(self, sql: str) -> str:
-        # By another index, or from end to end of a small table, it would lock rows that are not
-        # asked for, and above READ COMMITTED (an app's usual level) the gaps between rows, too.
+        # By another index, or by a scan of a small table, it would lock other rows, and above
+        # READ COMMITTED (the usual level of apps) also the gaps between rows.
         return _TABLE.sub(rf"\g<0> {_BY_KEY}", sql, count=1)
 
     def passing_over(self, update: str, ids: Collection[int], many: bool) -> str:
@@ -164,7 +163,7 @@ class MySQL(Server):
     def _change(self, rows: Any, columns: Mapping[str, Any]) -> int:
         table = self.db._adapter.get_table(rows.query)
         if not all(map(is_pydals, (*table._before_update, *table._after_update))):
-            # One by one is by their ids, too, and the app's callbacks are called.
+            # Single updates also use the primary key, and call the app's callbacks.
             ids = [row.id for row in rows.select(table.id)]
             return sum(self._those(table, [one], rows.query).update(**columns) or 0 for one in ids)
         self.db._adapter.execute(self.by_key(rows._update(**columns)))
@@ -179,18 +178,18 @@ class MySQL(Server):
         return True
 
     def delete_rows(self, table: str, ids: Sequence[int], only: str) -> None:
-        # By the key, as above.
+        # By primary key, as above.
         keyed = f"{table} FROM {table} FORCE INDEX (PRIMARY)"
         self.db.executesql(f"DELETE {keyed} WHERE id IN ({listed(ids)}) AND {only}")
 
     def group_after(self, status: str, group: str | None = None) -> str | None:
-        # An index over the first characters of names has no order that SELECT could use.
+        # SELECT cannot use the order of an index with prefixes.
         edge = f"{self.literal(status, 'string')}, {self.literal(group or '', 'string')}"
         step = f"HANDLER claim_steps READ {CLAIM_INDEX} > ({edge}) LIMIT 1"
         self.db.executesql("HANDLER scheduler_task OPEN AS claim_steps")
         try:
             found = self.db.executesql(step, as_dict=True)
-        except Exception as error:  # each driver's own
+        except Exception as error:  # driver-specific
             if _number(error) != _NO_INDEX:
                 raise
             return super().group_after(status, group)
@@ -199,7 +198,7 @@ class MySQL(Server):
         return found[0]["group_name"] if found and found[0]["status"] == status else None
 
     def _believes_proxies(self) -> bool:
-        """May a proxy tell the server whose port it is to see?"""
+        """Return True if a proxy may tell the server the client's port (PROXY protocol)."""
         asked = "SHOW VARIABLES LIKE 'proxy_protocol_networks'"
         return any(networks for _, networks in self.db.executesql(asked))
 
@@ -240,7 +239,7 @@ class MySQL(Server):
         return _KINDS.get(_number(error), StoreUnavailable)
 
     def says_goodbye(self, error: Exception) -> bool:
-        # In brackets the driver says what else happened: a reset, silence. None: it was closed.
+        # The driver adds other causes in brackets, such as a reset or a timeout; none means closed.
         closed = _number(error) == _LOST and "(" not in str(error.args[-1])
         return closed or _number(error) in _DOWN
 
@@ -254,20 +253,22 @@ class MySQL(Server):
     def line_of(cls, connection: Any) -> Any:
         return getattr(connection, "_sock", None)
 
-    # -- doorbell --------------------
+    # -- notifier --------------------
 
     def doorbell(self) -> Notifier:
         return Probe(self._news, self._clock)
 
     def _news(self) -> object:
-        """New tasks and orders to workers: answered from the primary key, and a small table. Tasks
-        that others change are found by the full looks."""
+        """Query new tasks and worker commands, by the primary key and from a small table.
+
+        Changed tasks are found by the regular polling.
+        """
         orders = "SELECT GROUP_CONCAT(status ORDER BY id) FROM scheduler_worker"
         try:
             with self.reading():
                 return self.db.executesql(f"SELECT MAX(id), ({orders}) FROM scheduler_task")[0]
         except StoreUnavailable:
-            return object()  # let the query that follows find out what is the matter
+            return object()  # a change: the next query will raise the error
 
     # -- tables --------------------
 
@@ -275,13 +276,13 @@ class MySQL(Server):
         missing = self._missing(indexes)
         if not missing:
             return []
-        self.db.commit()  # having looked at a table is a hold on it: what follows would wait for us
+        self.db.commit()  # release the metadata lock, for which the statements below would wait
         refused = []
         with contextlib.closing(self._patient_connection()) as connection:
             for what, statement in missing:
                 try:
                     connection.cursor().execute(statement)
-                except Exception as error:  # each driver's own; a worker works without, slower
+                except Exception as error:  # driver-specific; the object is not essential
                     if _number(error) not in _EXISTS:
                         refused.append((what, str(error.args[-1])))
         return lacks(refused)
@@ -295,8 +296,11 @@ class MySQL(Server):
         ]
 
     def _narrow_texts(self) -> list[tuple[str, str]]:
-        """pydal makes tables that cannot hold every character (no emoji). Small ones are widened;
-        in a large one that takes its time, so it is left to its owner."""
+        """Return statements that convert small tables to utf8mb4.
+
+        pydal creates tables that cannot store every character (no emoji). Converting a large table
+        takes long, so it is left to the administrator.
+        """
         names = ", ".join(f"'{table}'" for table in TABLES)
         query = (
             "SELECT DISTINCT table_name FROM information_schema.columns "
@@ -324,7 +328,7 @@ class MySQL(Server):
         return connection
 
     def characters(self, field: Any) -> Any:
-        # pydal's way to call a function of one column; its `len` counts bytes here
+        # pydal's `len` counts bytes here; `aggregate` calls a function of one column
         return Expression(self.db, field._dialect.aggregate, field, "CHAR_LENGTH", "integer")
 
     # -- the app's own connection --------------------
@@ -334,16 +338,16 @@ class MySQL(Server):
         socket = getattr(connection, "_sock", None)
         if socket is not None and not has_news(socket):
             return False
-        # The server said something while nobody asked, or the driver does not let us look.
+        # The server sent data without a query, or the driver hides its socket.
         try:
             connection.ping(False)
-        except Exception:  # each driver's own
+        except Exception:  # driver-specific
             return True
         return False
 
     @classmethod
     def is_idle(cls, connection: Any) -> bool:
-        # As the server said with its last answer; not every driver keeps that.
+        # The status in the server's last response; not every driver keeps it.
         status = getattr(connection, "server_status", None)
         is_open = getattr(connection, "open", False)
         return bool(is_open and status is not None and not status & IN_TRANSACTION)
@@ -354,17 +358,17 @@ class MySQL(Server):
     def has_lost(cls, connection: Any, error: Exception) -> bool:
         if _number(error) == DEADLOCK:
             return True
-        # A lock that was not to be had may end the whole transaction or the statement alone, as
-        # the server is configured; an error does not say which, the next answer does.
+        # A lock timeout rolls back the transaction or only the statement, depending on the server's
+        # configuration. The error does not tell which; the next response does.
         try:
             connection.ping(False)
-        except Exception:  # each driver's own: the connection is gone, and the transaction with it
+        except Exception:  # driver-specific: the connection is lost, and the transaction with it
             return True
         return hasattr(connection, "server_status") and cls.is_idle(connection)
 
 
 def skips_locked_rows(version: str) -> bool:
-    """MySQL since 8.0, MariaDB since 10.6.
+    """Return True for a version with SKIP LOCKED: MySQL from 8.0, MariaDB from 10.6.
 
     >>> [skips_locked_rows(version) for version in ("10.11.6-MariaDB", "5.7.44", "8.4.0")]
     [True, False, True]

@@ -1,7 +1,8 @@
-"""Read rows of which some may have been written by hand, so that one odd value spoils no other.
+"""Read rows that may contain invalid values, for example after edits by hand.
 
-A select of pydal's fails as a whole where one value cannot be read: a time that is none, JSON that
-is none, text in no encoding. Here such a value is None, and its row says which one that was.
+A pydal select fails as a whole if one value cannot be parsed: an invalid time, invalid JSON, text
+with an invalid encoding. The functions here return None for such a value and record its column in
+the row.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from plugin_scheduler.database.dialects.bulk_sql import among
 
 
 def read_rows(dialect: Dialect, query: Any, *fields: Any, **options: Any) -> list[Any]:
-    """Rows as pydal's select gives them. Where one cannot be read, each has ``odd``: the columns
-    that are None because of that, with the reason."""
+    """Return rows like pydal's select.
+
+    If a row cannot be parsed, every row has an attribute ``odd``: its invalid columns, which are
+    None, with the reason.
+    """
     found = dialect.db(query, ignore_common_filters=True)
     try:
         rows = list(found.select(*fields, **options))
         if not any(map(_has_bytes, rows)):
             return rows
-    except Exception as error:  # each driver and parser has its own kind
+    except Exception as error:  # specific to drivers and parsers
         if dialect.is_transient(error):
             raise
     options.pop("cacheable", None)
@@ -34,10 +38,10 @@ def read_rows(dialect: Dialect, query: Any, *fields: Any, **options: Any) -> lis
 
 
 def hold_rows(dialect: Dialect, table: Any, ids: Collection[int], *fields: Any) -> list[Any]:
-    """As `Dialect.hold`, with ``odd`` where a row cannot be read."""
+    """Lock rows like `Dialect.hold`; with ``odd`` if a row cannot be parsed."""
     try:
         return dialect.hold(table, ids, fields)
-    except Exception as error:  # each driver and parser has its own kind
+    except Exception as error:  # specific to drivers and parsers
         if dialect.is_transient(error):
             raise
     dialect.hold(table, ids, [table.id])
@@ -51,16 +55,16 @@ def hold_rows(dialect: Dialect, table: Any, ids: Collection[int], *fields: Any) 
 def read_raw(
     dialect: Dialect, found: Any, columns: Sequence[Any], options: Mapping[str, Any]
 ) -> list[tuple[Any, ...]]:
-    """Rows of a set as the driver gives them, or as they are stored where it cannot."""
+    """Return the rows of a set as driver values, or as stored if the driver cannot convert them."""
     rows = dialect.db.executesql(found._select(*columns, **options))
-    if rows is None:  # pydal's answer where the driver could not give them
+    if rows is None:  # pydal returns None if the driver failed
         plain = [dialect.as_stored(one) if isinstance(one, Field) else one for one in columns]
         return ask(dialect, found._select(*plain, **options))
     return list(rows)
 
 
 def ask(dialect: Dialect, sql: str) -> list[tuple[Any, ...]]:
-    """What the driver answers to a SELECT; also where a text is in no encoding."""
+    """Return the driver's rows of a SELECT, also if a text has an invalid encoding."""
     found = dialect.db.executesql(sql)
     if found is None:
         with dialect.any_text():
@@ -69,7 +73,7 @@ def ask(dialect: Dialect, sql: str) -> list[tuple[Any, ...]]:
 
 
 def _has_bytes(row: Any) -> bool:
-    """SQLite takes bytes for text."""
+    """Return True if a row contains bytes: SQLite accepts bytes in text columns."""
     return any(
         isinstance(value, bytes) or (isinstance(value, Row) and _has_bytes(value))
         for value in row.values()
@@ -77,7 +81,7 @@ def _has_bytes(row: Any) -> bool:
 
 
 def _columns(given: Any) -> list[Any]:
-    """The single columns of what a select is given: a table, all of it, or one column."""
+    """Return the columns of an argument of select: a table, ``ALL`` or a single column."""
     if isinstance(given, SQLALL):
         given = given._table
     return list(given) if isinstance(given, Table) else [given]
@@ -94,11 +98,11 @@ def _row(dialect: Dialect, columns: list[Any], values: Any) -> Row:
         try:
             value = dialect.parsed(column, value)
             value = row_values.text(value) if isinstance(value, bytes) else value
-        except Exception as error:  # each parser has its own kind
+        except Exception as error:  # specific to the parser
             odd[column.name] = str(error) or type(error).__name__
             value = None
         tables.setdefault(str(column._table), {})[column.name] = value
     rows = {name: Row(odd=odd, **found) for name, found in tables.items()}
-    if len(rows) == 1 and not extra:  # as pydal does it
+    if len(rows) == 1 and not extra:  # like pydal
         return next(iter(rows.values()))
     return Row(odd=odd, _extra=Row(extra), **rows)

@@ -1,6 +1,6 @@
-"""PostgreSQL: row locks that are skipped, and notifications in the writer's own transaction.
+"""Dialect of PostgreSQL: session settings, triggers, error codes and LISTEN/NOTIFY.
 
-I own its settings, its triggers, its errors and its doorbell. I call pydal and psycopg2.
+Uses SKIP LOCKED. Triggers notify workers in the transaction of the writer.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from plugin_scheduler.models import TABLES
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_news
 
-LOCK_MS = 500  # the worker's loop must go on: output, deadlines and signals do not wait
-DDL_LOCK_MS = 10_000  # at start there is time
+LOCK_MS = 500  # the main loop must continue: output, deadlines and signals do not wait
+DDL_LOCK_MS = 10_000  # DDL runs at startup, where waiting is acceptable
 KNOWS_USER_TIMEOUT = 120_000  # libpq 12
-ONE_AT_A_TIME = 7_307_202_611  # a number for pg_advisory_xact_lock that others will hardly use
+ONE_AT_A_TIME = 7_307_202_611  # an arbitrary key for pg_advisory_xact_lock
 
-#: Every run changes its task's row four times: without a broom the table grows and slows down.
+#: Four updates per run bloat the table unless it is vacuumed often.
 AUTOVACUUM_OPTIONS = {
     "scheduler_task": "autovacuum_vacuum_scale_factor=0.02, autovacuum_analyze_scale_factor=0.05",
     "scheduler_run": "autovacuum_vacuum_scale_factor=0.05, autovacuum_analyze_scale_factor=0.05",
@@ -43,14 +43,14 @@ SHARED = (
     "give workers an address that leads to the server itself"
 )
 MUTE = "triggers of the scheduler's tables are missing or disabled (may this role make them?)"
-#: Above that level, who loses a race gets an error instead of the row as it is now.
+#: Above this level, the loser of a race gets an error instead of the current row.
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 MEETINGS = 5  # a busy pooler may keep two connections apart for a while
 
 _OURS = "({})".format(", ".join(f"to_regclass('{table}')" for table in TABLES))
 
 FULL_ROWS = 100  # in one statement
-#: How pydal's types are told of what stands in a list of values.
+#: Casts of pydal's types in a VALUES list.
 _TOLD = {
     "string": "",
     "text": "",
@@ -64,28 +64,28 @@ _TOLD = {
 _KINDS: dict[str, type[StoreUnavailable]] = {"40001": Conflict, "40P01": Conflict, "55P03": Locked}
 _READ_ONLY = "25006"
 _UNICODE, _NO_ENCODING = "UTF8", "SQL_ASCII"
-_TABLE_AWAY = ("42P01", "42703")  # undefined table or column: somebody is at work on the tables
-#: Data exceptions, violated constraints, limits of a statement, errors raised by triggers.
+_TABLE_AWAY = ("42P01", "42703")  # undefined table or column: a migration is running
+#: Data exceptions, violated constraints, statement limits, errors raised by triggers.
 _OF_VALUES = ("22", "23", "54", "P0")
 _DOWN = ("57P01", "57P02", "57P03")  # shutting down, crashed, starting up
 _DOWN_WORDS = "the database system is"  # shutting down, or not yet accepting connections
-_REFUSED = ("Connection refused", "No such file or directory")  # the latter: its socket
+_REFUSED = ("Connection refused", "No such file or directory")  # the latter: no such socket
 
 
 class Postgres(Server):
-    """PostgreSQL, by psycopg2."""
+    """PostgreSQL, with psycopg2."""
 
     name = "postgres"
     title, version_query = "PostgreSQL", "SHOW server_version"
     nulls_are_alike = False
     part = "SELECT * FROM ({}) AS part"
-    #: Nobody changes an id: rows that refer to a task may be written meanwhile.
+    #: Ids never change, so rows that refer to a task may be written meanwhile.
     hold_words = "FOR NO KEY UPDATE"
     clock_query = "SELECT extract(epoch FROM clock_timestamp())"
 
     @classmethod
     def connection_options(cls, settings: Settings) -> dict[str, Any]:
-        """Notice a dead network within seconds instead of a quarter of an hour."""
+        """Detect a dead network within seconds instead of 15 minutes."""
         import psycopg2.extensions
 
         seconds = patience(settings)
@@ -114,10 +114,10 @@ class Postgres(Server):
             self._ear = None
         if connection.encoding != _UNICODE:
             connection.set_client_encoding(_UNICODE)
-        self.db.commit()  # the isolation is that of transactions which begin later
-        # We say ourselves where a transaction begins: most questions need none.
+        self.db.commit()  # the isolation level applies to later transactions only
+        # Explicit BEGIN: most queries need no transaction.
         connection.set_session(autocommit=True)
-        if self.is_direct:  # what else would be set for other people's sessions, too
+        if self.is_direct:  # behind a pooler, settings would affect sessions of other clients
             connection.set_session(isolation_level="READ COMMITTED")
             self.db.executesql(self._limits("SET", LOCK_MS))
 
@@ -126,19 +126,19 @@ class Postgres(Server):
 
     def begin_reading(self) -> None:
         if not self.is_direct:
-            self.begin()  # who changes a table keeps readers out of it, too
+            self.begin()  # sets lock_timeout: ALTER TABLE blocks readers, too
 
     def _begin(self, words: str) -> None:
         ear_has_left = self._ear is not None and self._ear.is_left()
         self.db.executesql(words)
-        if ear_has_left:  # and the server answers all the same: it was that connection alone
+        if ear_has_left:  # the server still answers: only that connection was closed
             self._ear = None
 
     def _limits(self, how: str, lock_ms: int) -> str:
-        """For one transaction only, where the session is also other people's, behind a pooler.
+        """Return statements that set the timeouts, for the session or for one transaction.
 
-        When this worker is cut off or put to sleep in the middle, its locks must not outlast its
-        lease.
+        Behind a pooler, other clients share the session. If this worker is cut off or suspended
+        during a transaction, its locks must not outlast its lease.
         """
         silent_ms = int(self._settings.lease * 1000)
         return (
@@ -153,7 +153,7 @@ class Postgres(Server):
         self._end("ROLLBACK", super().rollback)
 
     def _end(self, word: str, by_driver: Callable[[], None]) -> None:
-        """On an app's connection the driver keeps count of transactions, on a worker's we do."""
+        """End a transaction: by the driver on an app's connection, by SQL in autocommit mode."""
         connection = self.db._adapter.connection
         if not connection.autocommit:
             by_driver()
@@ -187,7 +187,7 @@ class Postgres(Server):
             return update
         named = f"id IN ({listed(ids)})"
         free = self._locking(f"SELECT id FROM scheduler_task WHERE {named} ORDER BY id", "skip")
-        # An array is read once. A subquery would be joined, which takes four times as long.
+        # An array is evaluated once. A subquery would be joined, which takes four times as long.
         return update.replace(f"scheduler_task.{named}", f"scheduler_task.id = ANY (ARRAY({free}))")
 
     def _begins_point(self) -> bool:
@@ -198,7 +198,7 @@ class Postgres(Server):
         return True
 
     def _parts(self, ask: Ask, lock: str) -> list[str]:
-        """Planned once, and not for each row of values: that takes longer than to read it."""
+        """Return one LATERAL query, planned once: planning per row takes longer than execution."""
         if len(ask.rows) == 1:
             return super()._parts(ask, lock)
         names = [f"value{number}" for number, _ in enumerate(ask.holes)]
@@ -207,11 +207,11 @@ class Postgres(Server):
         given = f"(VALUES {rows}) AS given ({', '.join(names)})"
         return [f"SELECT each_one.* FROM {given} CROSS JOIN LATERAL ({each}) AS each_one"]
 
-    # -- letters --------------------
+    # -- character sets --------------------
 
     def _ask_encoding(self) -> tuple[str, ...]:
-        # The server tells its encoding when it is connected to. pydal tells it that UTF-8 follows,
-        # but the driver goes on with the server's, which fails for most letters.
+        # The server reports its encoding on connect. pydal sets the client encoding to UTF-8, but
+        # the driver still uses the server's encoding, which fails for most characters.
         import psycopg2.extensions
 
         connection = self.db._adapter.connection
@@ -232,7 +232,7 @@ class Postgres(Server):
 
         if getattr(error, "pgcode", None) in _TABLE_AWAY:
             return True
-        nameless = type(error) is psycopg2.DatabaseError  # libpq had no words for a lost connection
+        nameless = type(error) is psycopg2.DatabaseError  # a lost connection, without a message
         return nameless or super().is_transient(error)
 
     def blames_values(self, error: Exception) -> bool:
@@ -244,7 +244,7 @@ class Postgres(Server):
         return getattr(error, "pgcode", None) == _READ_ONLY
 
     def hang_up(self) -> None:
-        if self._ear is not None:  # it leads to the same server
+        if self._ear is not None:  # the LISTEN connection leads to the same server
             self._ear.close()
             self._ear = None
         super().hang_up()
@@ -259,7 +259,7 @@ class Postgres(Server):
         return self.says_goodbye(error) or _DOWN_WORDS in str(error)
 
     def is_refusal(self, error: Exception) -> bool:
-        words = str(error)  # a line for each address that was tried
+        words = str(error)  # one line for each address tried
         refused = sum(words.count(refusal) for refusal in _REFUSED)
         return 0 < refused >= words.count("failed:")
 
@@ -268,18 +268,18 @@ class Postgres(Server):
         return None if connection is None or connection.closed else connection
 
     def has_left(self) -> bool:
-        # Where a question was under way, the driver does not tell how its connection ended. But the
-        # server hangs up on all of them, and that which listens asks nothing.
+        # During a query, the driver does not tell how its connection ended. But a server that shuts
+        # down closes all connections, and the LISTEN connection runs no query.
         ear_is_left = self._ear is not None and self._ear.is_left()
         return super().has_left() or (self.is_direct and ear_is_left)
 
-    # -- doorbell --------------------
+    # -- notifier --------------------
 
     def doorbell(self) -> Notifier:
         return Listener(self._open_ear, self._ring, lambda: self._pid, CHANNEL, self._clock)
 
     def _open_ear(self) -> ListenConnection:
-        """A second connection, which only listens."""
+        """Open a second connection, used only for LISTEN."""
         adapter = self.db._adapter
         connection = adapter.driver.connect(**{**adapter.driver_args, "async_": True})
         ear = ListenConnection(connection, self._clock, patience(self._settings))
@@ -290,21 +290,23 @@ class Postgres(Server):
         return ear
 
     def _is_shared(self, ear: ListenConnection) -> bool:
-        """Does a pooler lend the ear a session for each transaction? To LISTEN there would make
-        others hear, for ever, what is meant for us."""
+        """Return True if a pooler assigns the connection a session for each transaction.
+
+        LISTEN would then deliver our notifications to other clients permanently.
+        """
         if _pid_of(ear.ask) == ear.pid:
-            return False  # the server itself said who it is: nobody is in between
+            return False  # the server's own pid: no pooler in between
         return any(self._meet(ear) for _ in range(MEETINGS))
 
     def _meet(self, ear: ListenConnection) -> bool:
-        """Do two connections of ours get the same session, or one of them two sessions?"""
+        """Return True if our two connections share a session, or one of them changes sessions."""
         before = _pid_of(ear.ask)
         with self.reading():
             between = _pid_of(self.db.executesql)
         return before == between or before != _pid_of(ear.ask)
 
     def _ring(self, channel: str) -> str | None:
-        """Ring our own bell; why others would not."""
+        """Notify our own channel; return a message if the triggers of writers are missing."""
         names = ", ".join(f"'{name}'" for name in NEEDED)
         there = f"tgrelid IN {_OURS} AND tgname IN ({names}) AND tgenabled <> 'D'"
         count = f"(SELECT count(*) FROM pg_trigger WHERE {there})"
@@ -321,13 +323,13 @@ class Postgres(Server):
         for what, statements in missing:
             try:
                 self._make(statements)
-            except Exception as error:  # no right to, or somebody holds the table: works without
+            except Exception as error:  # no privilege, or the table is locked: not essential
                 self._roll_back()
                 refused.append((what, str(error).strip().splitlines()[0]))
         return lacks(refused)
 
     def _missing(self, indexes: Any) -> list[tuple[str, list[str]]]:
-        """What is not there, with its statements. Asked first: even IF NOT EXISTS takes a lock."""
+        """Return missing objects with their DDL. Queried first: even IF NOT EXISTS takes a lock."""
         found = self._names(
             "SELECT relname FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid "
             f"WHERE indrelid IN {_OURS} AND indisvalid"
@@ -349,7 +351,7 @@ class Postgres(Server):
         return {row[0] for row in self.db.executesql(query)}
 
     def _make(self, statements: list[str]) -> None:
-        """In one transaction, and no two workers at once."""
+        """Run DDL in one transaction, one worker at a time."""
         self.db.executesql(f"BEGIN; {self._limits('SET LOCAL', DDL_LOCK_MS)}")
         self.db.executesql(f"SELECT pg_advisory_xact_lock({ONE_AT_A_TIME})")
         for statement in statements:
@@ -364,8 +366,8 @@ class Postgres(Server):
             return True
         if not has_news(connection):
             return False
-        # The server said something while nobody asked: news that were listened to, or goodbye.
-        with contextlib.suppress(Exception):  # each driver's own
+        # The server sent data without a query: a notification, or the end of the connection.
+        with contextlib.suppress(Exception):  # driver-specific
             heard = len(connection.notifies)
             connection.poll()
             return bool(connection.closed or len(connection.notifies) == heard)
@@ -373,7 +375,7 @@ class Postgres(Server):
 
     @classmethod
     def is_idle(cls, connection: Any) -> bool:
-        return bool(connection.info.transaction_status == 0)  # as known here, nobody is asked
+        return bool(connection.info.transaction_status == 0)  # the client's state, without a query
 
     @classmethod
     def is_aborted(cls, connection: Any) -> bool:
@@ -381,7 +383,7 @@ class Postgres(Server):
 
 
 def _pid_of(ask: Callable[[str], Any]) -> int:
-    """The number of the session that answers."""
+    """Return the backend pid of the session."""
     return int(ask("SELECT pg_backend_pid()")[0][0])
 
 
@@ -392,8 +394,11 @@ def _index(table: str, name: str, columns: tuple[str, ...], condition: str = "")
 
 
 def _selects(table: Any, columns: dict[str, list[str]]) -> Iterator[str]:
-    """Rows for an INSERT. What is the same in all of them is said once, so that the server has much
-    less to read; what differs must then be told of which type it is, where text does not do."""
+    """Yield the rows of an INSERT.
+
+    Values that all rows share are written once, which makes the statement much shorter. Differing
+    values then need a cast to their type, unless they are text.
+    """
     differing = {name: column for name, column in columns.items() if len(set(column)) > 1}
     if not differing or any(table[name].type not in _TOLD for name in differing):
         yield from values(zip(*columns.values(), strict=True), FULL_ROWS)

@@ -1,8 +1,8 @@
-"""PostgreSQL's triggers: who writes a row, by whatever program, rings the bell when he commits.
+"""Triggers of PostgreSQL that notify workers when any program commits a relevant change.
 
-I own their text. Only what a worker must hear of rings: work that may be claimed, orders, requests
-to stop or to see what is printed, and ends that others wait for. A worker's own way through the
-tables (claimed, started, completed) does not, since each ring wakes every worker up.
+Relevant changes are: tasks that may be claimed, worker commands, requests to stop a run or to watch
+its output, and final states that other tasks wait for. A worker's routine changes (claimed,
+started, completed) do not notify, because each notification wakes every worker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ END $$
 
 
 def _trigger(name: str, table: str, event: str, condition: str) -> tuple[str, str]:
-    """Its statements: there is no OR REPLACE before PostgreSQL 14."""
+    """Return the statements of a trigger; CREATE OR REPLACE needs PostgreSQL 14."""
     return (
         f"DROP TRIGGER IF EXISTS {name} ON {table}",
         f"CREATE TRIGGER {name} AFTER {event} ON {table} "
@@ -39,7 +39,7 @@ _NOW = "extract(epoch FROM clock_timestamp())"
 _PLAN = ("status", "enabled", "next_run_time", "stop_time", "group_name", "priority")
 _BAD = ", ".join(f"'{status}'" for status in TaskStatus.ENDED if status != TaskStatus.COMPLETED)
 
-#: Without it nobody misses anything: watching is noticed a moment later.
+#: Optional: without this trigger, watching starts a moment later.
 DISPENSABLE = "scheduler_run_watch"
 
 #: Name to statements.
@@ -60,7 +60,7 @@ TRIGGERS = {
             "UPDATE",
             f"NEW.stop_requested = 'T' AND {_changed('stop_requested')}",
         ),
-        # Who begins to watch, not who goes on; the column is empty where a worker made the row.
+        # Only when watching starts, not when it is extended; the column is NULL in new rows.
         (
             DISPENSABLE,
             "scheduler_run",
@@ -82,5 +82,5 @@ TRIGGERS = {
     )
 }
 
-#: Without these a worker would not hear of its work.
+#: Triggers without which a worker is not notified of its work.
 NEEDED = tuple(name for name in TRIGGERS if name != DISPENSABLE)

@@ -1,8 +1,6 @@
-"""What database servers have in common: a clock of their own, and rows that can be locked.
+"""Base dialect of database servers: the server's clock, row locks, and detection of outages.
 
-I own the reading of the server's clock, the claim's lock, the look at a silent connection, and what
-a refusal means. I call pydal, past its select where SKIP LOCKED is asked for: it knows no word for
-that.
+Bypasses pydal's select for SKIP LOCKED, which pydal does not support.
 """
 
 from __future__ import annotations
@@ -16,18 +14,20 @@ from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_hung_up, port_of
 
 CLOCK_GOOD_FOR = 10.0  # seconds after which the server's clock is read again
-SLEPT = 1.0  # seconds that this machine's clocks may disagree about the time since then
-LONG_TRIP = 1.0  # seconds; an answer that took longer says little about the time
+SLEPT = 1.0  # seconds by which wall and monotonic time may differ since the last reading
+LONG_TRIP = 1.0  # seconds; a slower response is an inaccurate reading
 
 
 def patience(settings: Settings) -> float:
-    """Seconds to wait for a silent server: much less than a lease, so that a worker that cannot
-    reach its database still hears its runners."""
+    """Return the seconds to wait for a server that does not respond.
+
+    Much less than a lease, so that a worker without a database still reads its runners' messages.
+    """
     return max(1.0, min(3.0, settings.lease / 4))
 
 
 def lacks(refused: Iterable[tuple[str, str]]) -> list[str]:
-    """What could not be made, and why: those of one reason together."""
+    """Describe the objects that could not be created, grouped by reason."""
     reasons: dict[str, list[str]] = {}
     for what, why in refused:
         reasons.setdefault(why, []).append(what)
@@ -35,25 +35,25 @@ def lacks(refused: Iterable[tuple[str, str]]) -> list[str]:
 
 
 class ClockReading(NamedTuple):
-    """The server's clock as it was read: one value, since an app's threads share it."""
+    """A reading of the server's clock: one immutable value, since an app's threads share it."""
 
-    ahead: float  #: of this machine's steady clock
-    at: float  #: by the steady clock
-    wall: float  #: by the other one
+    ahead: float  #: server time minus monotonic time
+    at: float  #: monotonic time of the reading
+    wall: float  #: wall time of the reading
     skew: float
 
 
 class Server(Dialect):
-    """A database on a machine that need not be this one."""
+    """A database server, on this machine or another one."""
 
-    #: Seconds since 1970 by the server's clock.
+    #: Query for the server's time in seconds since 1970.
     clock_query = ""
     asks_at_once = True
     inserts_at_once = True
     locks_rows = True
-    #: To hold rows for a look, which others may do at the same time.
+    #: Shared row lock, for reading.
     look_words = "FOR SHARE"
-    #: To hold rows that are to be changed.
+    #: Exclusive row lock, for rows that will be changed.
     hold_words = "FOR UPDATE"
     is_remote = True
 
@@ -63,21 +63,24 @@ class Server(Dialect):
         self.is_direct = self._has_hung_up = False
 
     def epoch(self) -> float:
-        """The server's clock, carried on by this machine's steady one: hosts whose clocks differ
-        agree on what is due and who is dead, also when somebody sets a clock."""
+        """Return the server's time, extrapolated with the monotonic clock.
+
+        Hosts with different clocks then agree on due tasks and lapsed leases, also when a system
+        clock is changed.
+        """
         reading = self._reading
         if reading is None or self._is_stale(reading):
             reading = self._read()
         return self._clock.monotonic() + reading.ahead
 
     def _is_stale(self, reading: ClockReading) -> bool:
-        """True after a while, or where this machine slept (its steady clock stands still then)."""
+        """Return True for an old reading, or after a suspend (the monotonic clock then stops)."""
         since = self._clock.monotonic() - reading.at
         by_the_wall = self._clock.epoch() - reading.wall
         return since > CLOCK_GOOD_FOR or abs(by_the_wall - since) > SLEPT
 
     def _read(self) -> ClockReading:
-        """Not in a transaction of our own: an app asks for the time in the middle of its own."""
+        """Read the server's clock, without a transaction: an app may be inside its own."""
         before = self._clock.monotonic()
         with self.errors():
             answer = float(self.db.executesql(self.clock_query)[0][0])
@@ -85,7 +88,7 @@ class Server(Dialect):
         trip, old = now - before, self._reading
         ahead = answer - (before + now) / 2
         if old is not None and trip > LONG_TRIP and abs(ahead - old.ahead) <= trip / 2:
-            ahead = old.ahead  # the old reading was the better one, and nothing speaks against it
+            ahead = old.ahead  # the old reading is more accurate and still consistent
         wall = self._clock.epoch()
         self._reading = ClockReading(ahead, now, wall, wall - now - ahead)
         return self._reading
@@ -94,7 +97,7 @@ class Server(Dialect):
     def skew(self) -> float:
         return self._reading.skew if self._reading else 0.0
 
-    # -- is it down, or are we kept out? --------------------
+    # -- distinguish a server outage from a blocked connection --------------------
 
     def _be_connected(self) -> None:
         line = self.line_of(self._connection) if self.is_direct else None
@@ -104,39 +107,43 @@ class Server(Dialect):
 
     @classmethod
     def line_of(cls, connection: Any) -> Any:
-        """Where a connection can be looked at; None where its driver hides that, or closed it."""
+        """Return the socket of a connection; None if the driver hides or has closed it."""
         return None
 
     def met(self, port: int | None, same_session: bool) -> None:
-        """A new connection was made. The server itself is at its other end, and no pooler or proxy
-        that might go away alone, where it sees the port (None: a Unix socket) and the number of the
-        session that we see."""
+        """Record a new connection.
+
+        It leads to the server itself, and not to a pooler or proxy, if server and client see the
+        same port (None for a Unix socket) and the same session number.
+        """
         self._has_hung_up = False
         line = self.line_of(self.db._adapter.connection)
         same_port = line is not None and port_of(line) == (port or 0)
         self.is_direct = same_session and same_port
 
     def down_for_all(self, error: Exception) -> bool:
-        """The server says so; or it refuses us after it had hung up. A refusal alone may be that of
-        a firewall or proxy which keeps out only us."""
+        """Return True if the server reports a shutdown, or refuses a connection after closing one.
+
+        A refusal alone may come from a firewall or proxy that blocks only this client.
+        """
         if self.says_goodbye(error):
             self._has_hung_up = self.is_direct
         return self.is_said_to_all(error) or (self.is_refusal(error) and self.has_left())
 
     def has_left(self) -> bool:
-        """True where the server itself, and nobody in between, has closed our connection."""
+        """Return True if the server itself, not a pooler or proxy, has closed our connection."""
         return self._has_hung_up
 
     def says_goodbye(self, error: Exception) -> bool:
-        """True where the server ended a connection in the middle of a question."""
+        """Return True if the server closed the connection during a query."""
         return False
 
     def is_said_to_all(self, error: Exception) -> bool:
-        """True where these are the server's own words, and it serves nobody now."""
+        """Return True for an error by which the server reports that it serves no client."""
         return False
 
     def is_refusal(self, error: Exception) -> bool:
-        """True where nobody listens at the server's address."""
+        """Return True if no process listens at the server's address."""
         return False
 
     # -- locks --------------------

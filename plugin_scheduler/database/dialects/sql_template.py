@@ -1,7 +1,7 @@
-"""Statements that pydal writes once, to be said many times with other values.
+"""Statement templates: SQL that pydal builds once, executed many times with other values.
 
-To write a statement takes pydal ten times as long as SQLite takes to carry it out. So what the hot
-path says is written once, with holes in the place of values. I own the holes. I call nobody.
+pydal takes ten times as long to build a statement as SQLite takes to execute it. So statements of
+the hot path are built once, with placeholders instead of values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FIRST_NUMBER, _FIRST_TIME = 73_000_000, datetime(1900, 1, 1)
 
 
 class Holes:
-    """What stands for values while a statement is written: nothing that anybody means."""
+    """Placeholders for values while a statement is built: values that do not occur otherwise."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
@@ -31,7 +31,7 @@ class Holes:
         return _FIRST_NUMBER + self._place(name)
 
     def numbers(self, name: str) -> list[int]:
-        """For a list, in brackets."""
+        """Return a placeholder for a list of numbers."""
         return [self.number(name)]
 
     def _place(self, name: str) -> int:
@@ -40,7 +40,7 @@ class Holes:
         return self._names.index(name)
 
     def parts(self, sql: str) -> list[str]:
-        """Texts and names of holes in turn; it begins and ends with a text."""
+        """Split SQL into alternating texts and placeholder names; first and last are texts."""
         parts, at = [], 0
         for found in _HOLE.finditer(sql):
             text, time, number = found.groups()
@@ -50,15 +50,17 @@ class Holes:
 
 
 class Statement:
-    """One statement, ready to be said."""
+    """A statement template."""
 
     def __init__(self, sql: str, holes: Holes, mark: str) -> None:
-        """``mark`` stands for a value in the driver's language: ? or %s."""
+        """``mark`` is the driver's placeholder for a value: ? or %s."""
         parts = holes.parts(sql.rstrip("; "))
         self._texts, self._names, self._mark = parts[::2], parts[1::2], mark
 
     def filled(self, values: Mapping[str, Any]) -> tuple[str, list[Any] | None]:
-        """What the driver is given. Numbers are written into the text, times as pydal writes them.
+        """Return SQL and values for the driver.
+
+        Numbers become part of the SQL; times are formatted as in pydal.
 
         >>> hole = Holes()
         >>> sql = f"who = '{hole.text('name')}' AND id IN ({hole.number('ids')})"
@@ -70,7 +72,7 @@ class Statement:
             for value in map(values.__getitem__, self._names)
             if isinstance(value, (str, datetime))
         ]
-        doubled = self._mark == "%s" and given  # a sign of its own, where values follow
+        doubled = self._mark == "%s" and given  # with values, the driver interprets %
         texts = [text.replace("%", "%%") for text in self._texts] if doubled else self._texts
         words = [texts[0]]
         for name, text in zip(self._names, texts[1:], strict=True):
@@ -80,6 +82,6 @@ class Statement:
 
 
 def listed(numbers: int | Collection[int]) -> str:
-    """As SQL writes them; nothing but numbers. Where there is none, one that no row has."""
+    """Return integers as an SQL list; for an empty list "0", an id that no row has."""
     some = numbers if isinstance(numbers, Collection) else [numbers]
     return ",".join(map(str, map(int, some))) or "0"

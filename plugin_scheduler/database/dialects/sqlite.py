@@ -1,6 +1,6 @@
-"""SQLite: one writer at a time, so take the write lock first and never wait for it long.
+"""Dialect of SQLite: pragmas, write lock, and detection of replaced files.
 
-I own its pragmas and its doorbell. I call pydal and sqlite3.
+SQLite has one writer at a time: a transaction takes the write lock first, with a short timeout.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.file_locks import holders_of
 
 LOGS = ("-wal", "-shm")
-BUSY_MS = 500  # the worker's loop must go on: output, deadlines and signals do not wait
+BUSY_MS = 500  # the main loop must continue: output, deadlines and signals do not wait
 
 
 Identity = tuple[int, int] | None
 
 
 class DatabaseFile(NamedTuple):
-    """A path, and which file was there."""
+    """A path, and the identity of the file there."""
 
     path: str
     identity: Identity
 
 
 class FileRemoved(StoreUnavailable):
-    """There is no file at the database's path, so that nobody can write to it."""
+    """Raised when the database file does not exist, so that no client can write to it."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"its file was removed: {path}", for_all=True)
 
 
 class SQLite(Dialect):
-    """The file beside the app."""
+    """A SQLite database file."""
 
     name = "sqlite"
     title, version_query = "SQLite", "SELECT sqlite_version()"
@@ -72,12 +72,12 @@ class SQLite(Dialect):
     def prepare_connection(self) -> None:
         self.db.executesql(f"PRAGMA busy_timeout={BUSY_MS}")
         if self._settings.sqlite_wal:
-            # Readers and the writer stop blocking each other. The mode stays with the file, so it
-            # is asked first: switching needs a moment without any other connection.
+            # In WAL mode, readers and the writer do not block each other. The mode is stored in the
+            # file, so it is queried first: switching fails while another connection is open.
             if self.db.executesql("PRAGMA journal_mode")[0][0] != "wal":
                 with contextlib.suppress(sqlite3.OperationalError):
                     self.db.executesql("PRAGMA journal_mode=WAL")
-            # In this mode NORMAL loses nothing when a process dies (see docs on durability).
+            # In WAL mode, NORMAL loses nothing when a process dies (see docs on durability).
             if self.db.executesql("PRAGMA journal_mode")[0][0] == "wal":
                 self.db.executesql("PRAGMA synchronous=NORMAL")
         self._note_logs()
@@ -86,7 +86,7 @@ class SQLite(Dialect):
         self.db.executesql("BEGIN IMMEDIATE TRANSACTION")
 
     def _hold(self, table: Any, ids: Sequence[int], fields: Sequence[Any], only: Any) -> list[Any]:
-        # There is one lock for all rows, which the first write takes; this one writes nothing.
+        # One lock covers all rows, and the first write takes it; this write changes no row.
         self.db.executesql(f"UPDATE {table._rname} SET id = id WHERE 0")
         rows = self._those(table, ids, only).select(*fields, orderby=table.id, cacheable=True)
         return list(rows)
@@ -106,11 +106,11 @@ class SQLite(Dialect):
     def insert_many(self, table: Any, rows: Sequence[dict[str, Any]], key: str) -> list[int]:
         try:
             bound = self._literals.rows(table, rows) if fits(table, rows) else []
-        except ValueError:  # something that only pydal can say
+        except ValueError:  # an SQL expression, which needs pydal's insert
             bound = []
         if not bound:
             return super().insert_many(table, rows, key)
-        # One text whatever the values are: the driver keeps it, and does not read it again.
+        # The SQL does not depend on the values, so that the driver can cache the statement.
         sql = f"{insert_into(table, rows)}VALUES ({', '.join('?' * len(bound[0]))})"
         if len(rows) == 1:
             self.db.executesql(sql, placeholders=bound[0])
@@ -125,8 +125,8 @@ class SQLite(Dialect):
 
     def _begins_point(self) -> bool:
         connection = self.db._adapter.connection
-        # Python begins a transaction before it writes, and a savepoint outside of one would be a
-        # transaction of its own, which ends with it.
+        # Python begins a transaction only before a write. A savepoint outside a transaction would
+        # start its own transaction, which ends with the savepoint.
         if connection.isolation_level is not None and not connection.in_transaction:
             self.db.executesql("BEGIN")
         self.db.executesql(f"SAVEPOINT {POINT}")
@@ -171,15 +171,17 @@ class SQLite(Dialect):
         return bool(here != place.identity)
 
     def _be_connected(self) -> None:
-        # pydal would make an empty file where there is none.
+        # pydal would create a missing file.
         if self.has_moved(self._place) or self._logs_moved:
             self.hang_up()
             self._place = self.place_of(self.db._adapter)
         super()._be_connected()
 
     def _note_logs(self) -> None:
-        """The files beside the database. Where they are replaced or removed, new connections share
-        nothing with this one."""
+        """Record the log files of the database.
+
+        If they are replaced or removed, new connections share nothing with this one.
+        """
         self._logs_moved = False
         paths = [f"{self._place.path}{end}" for end in LOGS] if self._place else []
         found = {path: identity_of(path) for path in paths}
@@ -190,7 +192,7 @@ class SQLite(Dialect):
             super().rollback()
 
     def _is_news(self) -> bool:
-        """For the doorbell: is there another file, or none?"""
+        """Return True if the file was replaced or removed, for the notifier."""
         logs = self._logs.items()
         self._logs_moved |= any(identity_of(path) != identity for path, identity in logs)
         try:
@@ -203,11 +205,11 @@ class SQLite(Dialect):
         return isinstance(error, sqlite3.OperationalError) and "readonly database" in str(error)
 
     def is_transient(self, error: Exception) -> bool:
-        unreadable = "Could not decode" in str(error)  # a text in a row that is no UTF-8
+        unreadable = "Could not decode" in str(error)  # a text in a row is not UTF-8
         return isinstance(error, sqlite3.OperationalError) and not unreadable
 
     def down_for_all(self, error: Exception) -> bool:
-        return True  # who holds the lock keeps everybody out
+        return True  # the holder of the lock blocks all writers
 
     def hint(self, error: Exception) -> str:
         if "locked" not in str(error):
@@ -220,7 +222,7 @@ class SQLite(Dialect):
     def lock_holders(self) -> set[int] | None:
         if self._place is None:
             return None
-        path = self._place.path  # not asked of the database: that would open a connection
+        path = self._place.path  # a query for the path would open a connection
         return holders_of([path, f"{path}-shm", f"{path}-wal"])
 
     def doorbell(self) -> Notifier:
@@ -248,12 +250,12 @@ class SQLite(Dialect):
 
     @classmethod
     def has_lost(cls, connection: Any, error: Exception) -> bool:
-        # A full disk, an error of the disk, a constraint with ON CONFLICT ROLLBACK.
+        # A full disk, a disk error, or a constraint with ON CONFLICT ROLLBACK.
         return not connection.in_transaction
 
 
 def identity_of(path: str) -> Identity:
-    """Which file is there; None for none."""
+    """Return the identity of the file at a path; None if there is none."""
     try:
         found = os.stat(path)
     except OSError:
@@ -262,12 +264,12 @@ def identity_of(path: str) -> Identity:
 
 
 def _stored(value: Any) -> Any:
-    """Times are texts here, as pydal writes them."""
+    """Convert times to text, as pydal does."""
     return str(value)[:19] if isinstance(value, datetime) else value
 
 
 def _meant(literal: str) -> Any:
-    """What a literal stands for; ValueError where that is more than a value.
+    """Return the value of a literal; raises ``ValueError`` for an expression.
 
     >>> [_meant(literal) for literal in ("NULL", "7", "'it''s'")]
     [None, 7, "it's"]

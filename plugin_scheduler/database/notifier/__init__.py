@@ -1,6 +1,7 @@
-"""Is there news? A doorbell shortens waits; polling gives correctness.
+"""Notifiers tell the main loop about changes in the database.
 
-I own the contract and the bell that never rings. I call nobody.
+This module contains the interface and a notifier for databases without notifications. Notifications
+shorten waits; correctness depends on polling.
 """
 
 from __future__ import annotations
@@ -9,41 +10,41 @@ import math
 
 
 class Notifier:
-    """Asked again and again by the worker's loop; may have a file that wakes the loop up."""
+    """Polled by the main loop; may have a file descriptor that wakes up the loop."""
 
-    #: seconds between two looks
+    #: Seconds between two polls.
     interval = 0.5
-    #: how news come now, for people
+    #: The current method, for display.
     way = "polling"
-    #: the monotonic time at which `test` has something to do
+    #: The monotonic time of the next call of `test`.
     next_test = math.inf
-    #: why they come more slowly than they should; None when all is well
+    #: Why notifications are delayed; None if all is well.
     trouble: str | None = None
 
     def rung(self) -> bool:
-        """True when something was written since the last look."""
+        """Return True if something was written since the last call."""
         raise NotImplementedError
 
     def fileno(self) -> int:
-        """A file that becomes readable when it is worth a look; -1 where there is none."""
+        """Return a descriptor that becomes readable on a change; -1 if there is none."""
         return -1
 
     def heed(self) -> None:
-        """That file became readable: look more often for a moment."""
+        """Handle a readable descriptor."""
 
     def test(self) -> None:
-        """Make sure, now and then, that it would ring."""
+        """Test periodically that notifications arrive."""
 
     def about(self) -> dict[str, str | None]:
-        """What its worker says of it in its row."""
+        """Return the details for the worker's row."""
         return {"wake_up": self.way, "wake_up_trouble": self.trouble}
 
     def close(self) -> None:
-        """Let go of that file."""
+        """Close the descriptor."""
 
 
 class Silent(Notifier):
-    """For databases that tell nothing: look every half second."""
+    """Notifier of databases without notifications: reports a change at every poll."""
 
     def rung(self) -> bool:
         return True

@@ -1,6 +1,6 @@
-"""A doorbell for databases that tell nothing: one cheap question, asked often while things happen.
+"""Notifier that polls a cheap query, more often while the database changes.
 
-I own the pauses between two questions. The dialect hands me the question.
+The dialect provides the query; this module decides the interval.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from plugin_scheduler.database.notifier import Notifier
 from plugin_scheduler.system.clock import Clock
 
-BRISK = 0.03  # seconds between two questions after news
-CALM = 1.8  # seconds between two questions when nothing happens: an idle worker is to cost little
-GROWTH = 1.15  # from brisk to calm in ten seconds
-FULL_LOOK = 0.5  # seconds at most between two rings until then: not all news change the answer
+BRISK = 0.03  # seconds between two queries after a change
+CALM = 1.8  # seconds between two queries without changes: an idle worker must cost little
+GROWTH = 1.15  # factor per query: from BRISK to CALM in ten seconds
+FULL_LOOK = 0.5  # seconds between forced reports until then: the query does not see every change
 
 
 class Probe(Notifier):
-    """Rings when the answer is another one than the last time."""
+    """Reports a change when the result of the query differs from the previous one."""
 
     def __init__(self, ask: Callable[[], object], clock: Clock) -> None:
         self._ask, self._clock = ask, clock

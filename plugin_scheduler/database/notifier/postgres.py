@@ -1,10 +1,10 @@
-"""PostgreSQL's doorbell: a connection that listens, and notices when it has gone deaf.
+"""Notifier of PostgreSQL: a LISTEN connection that is tested periodically.
 
-A connection that only listens cannot tell silence from death: the network may have swallowed it,
-or a pooler may have given its LISTEN to somebody else. So the worker rings its own bell now and
-then, through its other connection, on a channel that nobody else hears. When that is not heard in
-time the ear is replaced, and until it hears again the worker looks twice a second. I own both ends
-of that. I call psycopg2, and never wait for long: a server may be silent, or a pooler busy.
+A connection that only listens cannot distinguish silence from failure: the network may be dead, or
+a pooler may have assigned its LISTEN to another client. So the worker periodically sends a
+notification through its other connection, on a private channel. If it does not arrive in time, the
+LISTEN connection is replaced, and the worker polls twice a second until notifications arrive again.
+No call blocks for long: a server may not respond, or a pooler may be busy.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from plugin_scheduler.database.notifier import Notifier
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.socket_state import has_hung_up
 
-TEST_EVERY = 4.0  # seconds between two rings of one's own
-HEARD_WITHIN = 2.0  # seconds until one's own ring must have been heard
-SELDOM = 60.0  # seconds at most between two tries to get an ear that hears
-POLL = 0.5  # seconds between two looks while it is not
+TEST_EVERY = 4.0  # seconds between two test notifications
+HEARD_WITHIN = 2.0  # seconds within which a test notification must arrive
+SELDOM = 60.0  # maximum seconds between two attempts to get a working LISTEN connection
+POLL = 0.5  # seconds between two polls while notifications do not arrive
 DEAF = "notifications do not arrive (a dead network?)"
 
 
 class ListenConnection:
-    """A connection that hears; one of psycopg2's that does not wait (``async_``)."""
+    """A LISTEN connection: an asynchronous connection of psycopg2 (``async_``)."""
 
     def __init__(self, connection: Any, clock: Clock, patience: float) -> None:
         self._connection, self._clock, self._patience = connection, clock, patience
@@ -36,7 +36,7 @@ class ListenConnection:
         self._wait()
 
     def ask(self, query: str) -> list[Any]:
-        """One query; the rows it answers."""
+        """Run a query and return its rows."""
         with self._connection.cursor() as cursor:
             cursor.execute(query)
             self._wait()
@@ -44,7 +44,7 @@ class ListenConnection:
 
     def _wait(self) -> None:
         until = self._clock.monotonic() + self._patience
-        while events := self._connection.poll():  # 0 is done, 1 and 2 are read and write, as below
+        while events := self._connection.poll():  # 0: done; 1, 2: read, write, as in selectors
             left = until - self._clock.monotonic()
             with selectors.DefaultSelector() as selector:
                 selector.register(self._connection, events)
@@ -54,15 +54,15 @@ class ListenConnection:
 
     @property
     def pid(self) -> int:
-        """Who answers, as was said when it connected."""
+        """The backend pid, as reported on connect."""
         return int(self._connection.get_backend_pid())
 
     def fileno(self) -> int:
         return int(self._connection.fileno())
 
     def hear(self) -> list[Any]:
-        """What came since the last call, with ``channel`` and ``pid`` of who rang."""
-        self.is_left()  # afterwards nothing can be seen any more
+        """Return the notifications since the last call, with ``channel`` and sender's ``pid``."""
+        self.is_left()  # before poll: a closed connection has no socket to inspect
         self._connection.poll()
         if self._connection.closed:
             raise ConnectionError("closed by the server")
@@ -70,22 +70,22 @@ class ListenConnection:
         return heard
 
     def is_left(self) -> bool:
-        """True where the server has hung up, now or before this end was closed."""
+        """Return True if the server has closed the connection, now or before this end did."""
         if not self._left and not self._connection.closed:
             self._left = has_hung_up(self._connection)
         return self._left
 
     def close(self) -> None:
-        """Without another word to the server: where it is silent, an answer may never come."""
-        with contextlib.suppress(Exception):  # a broken connection cannot even be closed
+        """Close without a query: a server that does not respond would block it."""
+        with contextlib.suppress(Exception):  # closing a broken connection may fail
             self._connection.close()
 
 
 class Listener(Notifier):
-    """Rings when somebody else's transaction wrote what a worker must hear of.
+    """Reports a change when another session has notified workers.
 
-    ``open_ear`` connects, ``ring`` rings on a channel and tells why writers would not ring,
-    ``own_pid`` is who writes for this worker.
+    ``open_ear`` opens a LISTEN connection. ``ring`` notifies a channel and returns a message if the
+    triggers of writers are missing. ``own_pid`` returns the pid of this worker's own session.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Listener(Notifier):
         self._open_ear, self._ring, self._own_pid = open_ear, ring, own_pid
         self._channel, self._clock = channel, clock
         self._own_channel = f"{channel}_{secrets.token_hex(6)}"
-        # A file of its own that stays the same while the connections behind it come and go.
+        # A descriptor that stays the same while the connections behind it change.
         self._files = selectors.DefaultSelector()
         self._ear: ListenConnection | None = None
         self._ear_file = -1
@@ -127,7 +127,7 @@ class Listener(Notifier):
 
     @property
     def interval(self) -> float:  # type: ignore[override]
-        if self._rung:  # heard beside a test: the file does not tell of it again
+        if self._rung:  # arrived during a test: the descriptor is no longer readable
             return 0.0
         return POLL if self._is_in_doubt() or self.fileno() < 0 else math.inf
 
@@ -142,12 +142,12 @@ class Listener(Notifier):
             return
         try:
             heard = self._ear.hear()
-        except Exception as error:  # whatever the driver raises for a connection that is gone
+        except Exception as error:  # driver-specific error of a lost connection
             self._lose_ear(str(error))
             return
         for news in heard:
             if news.channel == self._own_channel:
-                self._rung |= not self._hears  # what was written before this ear was not heard
+                self._rung |= not self._hears  # earlier changes were missed
                 self._hears, self._deaf = True, None
                 self._asked_at, self._deaf_ears = None, 0
             elif news.pid != self._own_pid():
@@ -162,14 +162,14 @@ class Listener(Notifier):
         return rung
 
     def test(self) -> None:
-        """Ring, if it is time; and replace an ear that did not hear the last ring."""
+        """Send a test notification when due; replace a connection that missed the last one."""
         self.heed()
         now = self._clock.monotonic()
         if self._asked_at is not None and now >= self._asked_at + HEARD_WITHIN:
             self._lose_ear(DEAF)
         if now < self._ring_at:
             return
-        # Behind a pooler no ear will ever do, so try less and less often.
+        # Behind a pooler no connection ever works, so the interval grows.
         self._ring_at = now + min(TEST_EVERY * 2 ** max(0, self._deaf_ears - 1), SELDOM)
         if self._ear is None:
             self._get_ear()
@@ -190,11 +190,14 @@ class Listener(Notifier):
                 self._ear.ask(f'LISTEN "{channel}"')
             self._ear_file = self._ear.fileno()
             self._files.register(self._ear_file, selectors.EVENT_READ)
-        except Exception as error:  # as above
+        except Exception as error:  # driver-specific
             self._lose_ear(str(error))
 
     def _lose_ear(self, why: str) -> None:
-        """Something may have been missed, so look at once. The first loss is made good at once."""
+        """Drop the connection and report a change, since notifications may have been missed.
+
+        The first lost connection is replaced at once.
+        """
         self._deaf = next(iter(why.strip().splitlines()), DEAF)
         if self._deaf_ears == 0:
             self._ring_at = 0.0
@@ -205,7 +208,7 @@ class Listener(Notifier):
     def _drop_ear(self) -> None:
         ear, self._ear = self._ear, None
         if ear is not None:
-            # By its number: a connection that is lost has none any more.
+            # By the stored number: a lost connection has no descriptor any more.
             with contextlib.suppress(KeyError, ValueError):
                 self._files.unregister(self._ear_file)
             ear.close()

@@ -1,9 +1,9 @@
-"""SQLite's doorbell: ``PRAGMA data_version`` changes with each commit of another connection.
+"""Notifier of SQLite: ``PRAGMA data_version`` changes with each commit of another connection.
 
-It costs a few microseconds, works in every journal mode, and hears a row edited by hand too. But
-to wake up and ask, many times a second, costs an idle machine more than the asking: so the kernel
-is asked to tell when the database's files are written, where it can (Linux), and the question is
-then asked at once. I call sqlite3, past pydal.
+The query takes a few microseconds, works in every journal mode, and detects edits by hand. But
+waking up many times a second costs an idle machine more than the query. So on Linux, inotify tells
+when the files of the database are written, and the query runs at once. Uses sqlite3 directly, not
+pydal.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 
 from plugin_scheduler.database.notifier import Notifier
 
-POLL = 0.04  # seconds between two looks where the kernel tells nothing
-SAFETY = 0.25  # seconds between two looks where it does; network file systems tell nothing
-ALERT = (*(0.0,) * 2, *(0.0002,) * 10, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)  # in turn
+POLL = 0.04  # seconds between two polls without inotify
+SAFETY = 0.25  # seconds between two polls with inotify, which misses network file systems
+ALERT = (*(0.0,) * 2, *(0.0002,) * 10, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)  # pauses
 
 
 class DataVersion(Notifier):
-    """Rings for every commit that this connection did not make."""
+    """Reports a change for every commit of another connection."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class DataVersion(Notifier):
         path: str,
         is_moved: Callable[[], bool],
     ) -> None:
-        """``is_moved`` tells whether another file, or none, is at that path by now."""
+        """``is_moved`` returns True if the file at the path was replaced or removed."""
         self._connection, self._is_moved = connection, is_moved
         self._seen = self._version()
         self._name = os.path.basename(path)
@@ -47,8 +47,10 @@ class DataVersion(Notifier):
         return int(self._watch.fileno()) if self._watch else -1
 
     def heed(self) -> None:
-        """A file was written. The commit becomes visible a moment after that, when its pages are
-        safe on the disk, so look again and again for a tenth of a second."""
+        """Poll repeatedly for a tenth of a second after a file was written.
+
+        The commit becomes visible a moment later, when its pages are on disk.
+        """
         written = {event.name for event in self._watch.read(timeout=0)}
         if any(name.startswith(self._name) for name in written):  # the file, its journal or log
             self._pauses = list(ALERT)
@@ -61,7 +63,7 @@ class DataVersion(Notifier):
                 return True
             version = self._version()
         except sqlite3.Error:
-            return True  # let the query that follows find out what is the matter
+            return True  # the next query will raise the error
         rung, self._seen = version != self._seen, version
         return rung
 
@@ -72,12 +74,12 @@ class DataVersion(Notifier):
     def _version(self) -> int:
         connection = self._connection()
         if connection is None:
-            return -1  # it is opened anew by the query that follows
+            return -1  # the next query opens a new connection
         return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _watch(folder: str) -> Any:
-    """The kernel's news of files written in a folder; None where there are none to be had."""
+    """Return an inotify watch for writes in a folder; None if not available."""
     if not sys.platform.startswith("linux"):
         return None
     from inotify_simple import INotify, flags
@@ -85,6 +87,6 @@ def _watch(folder: str) -> Any:
     try:
         watch = INotify(nonblocking=True)
         watch.add_watch(folder, flags.MODIFY)
-    except OSError:  # no more watches allowed, or a file system without any
+    except OSError:  # the limit of watches is reached, or the file system has none
         return None
     return watch
