@@ -1,12 +1,12 @@
-"""What a person does to many tasks at once: stop, requeue, run now, delete, ...
+"""Actions on many tasks at once: stop, requeue, run now, delete, ...
 
-I own these acts: for which tasks each is meant, why the others are skipped, and the steps in which
-"all that match" are gone through. I call browse, the journal and the scheduler's own verbs. I never
-commit: a step is one transaction, which whoever asked for it ends.
+Defines for each action which tasks it applies to, why other tasks are skipped, and the steps in
+which "all matching tasks" are processed. Never commits: a step is one transaction, which the caller
+ends.
 
-None of them takes a task away from a worker but a stop, which asks, and a delete: a worker ends the
-run of a task that is gone. Whether it is enabled, its priority and its group count when it is
-claimed, so a task that runs is left in peace by these, and they hold for its next run.
+Only two actions affect a task that a worker holds: a stop, which is a request, and a delete, after
+which the worker ends the run. Whether a task is enabled, its priority and its group matter when it
+is claimed: a change does not affect the current run, only the next one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST = 500  # tasks in a step
 
 
 class Skip(Enum):
-    """Why an act leaves a task as it is."""
+    """The reason why an action leaves a task unchanged."""
 
     ENDED = "ended"
     NOT_ENDED = "not_ended"
@@ -44,7 +44,7 @@ class Skip(Enum):
 
     @property
     def sentence(self) -> Sentence:
-        """In words."""
+        """The reason in words."""
         return SKIPS[self]
 
 
@@ -63,17 +63,17 @@ SKIPS: Mapping[Skip, Sentence] = {
 
 @dataclass(frozen=True)
 class Acted:
-    """To how many tasks it was done, and how many were skipped for which reason."""
+    """The number of changed tasks, and of skipped ones by reason."""
 
     done: int
     skipped: Mapping[Skip, int]
 
     def plus(self, other: Acted) -> Acted:
-        """Both together."""
+        """Return the sum of both."""
         return Acted(self.done + other.done, Counter(self.skipped) + Counter(other.skipped))
 
     def sentence(self, name: str) -> Sentence:
-        """What came of it, in words."""
+        """Return the result in words."""
         done = Sentence(ACTS[name].said, number=f"{self.done:,}")
         if not self.skipped:
             return done
@@ -87,27 +87,28 @@ class Acted:
 
 @dataclass(frozen=True)
 class BatchStep:
-    """A part of what a filter means; ``at`` is where the next one begins, None after the last."""
+    """One step through the tasks of a filter; ``at`` is the start of the next one, None after the
+    last."""
 
     acted: Acted
     at: int | None
 
 
 class Act(NamedTuple):
-    """``skips`` says why a task is none of its, None for one that is; ``do`` does it to many,
-    and ``done`` is the condition that those meet then to which it was done."""
+    """One action. ``skips`` returns why a task is skipped, None if it is not. ``do`` changes many
+    tasks, and ``done`` is the condition that changed tasks meet."""
 
     said: str
     skips: Callable[[TaskView, datetime, Any], Skip | None]
     do: Callable[[Acts, list[int], Any], object]
     done: Callable[[Acts, Any], Any]
-    column: str = ""  # that it writes a given value to
+    column: str = ""  # the column that it writes a given value to
 
 
 class Acts:
-    """What somebody does to tasks of a scheduler.
+    """The actions of one person on the tasks of a scheduler.
 
-    >>> acts = Acts(scheduler, Browser.of(scheduler), journal, "ann")
+    >>> acts = Acts(scheduler, Queries.of(scheduler), journal, "ann")
     >>> acts.act("stop", [3, 4, 5]).sentence("stop")
     'Stopped, or told to stop: 2. Skipped: 1; has ended (1).'
     """
@@ -117,7 +118,7 @@ class Acts:
         self._browser, self._journal, self._who = browser, journal, who
 
     def act(self, name: str, ids: Sequence[int], value: Any = None) -> Acted:
-        """Do it to these, at most `MOST`."""
+        """Apply an action to these tasks, at most `MOST`."""
         act = self._named(name, ids)
         value = self._checked(act, value)
         fit, skipped = self._sorted_out(act, dict.fromkeys(ids), value)
@@ -130,8 +131,11 @@ class Acts:
         return Acted(len(done), dict(skipped))
 
     def _do(self, act: Act, ids: list[int], value: Any) -> list[int]:
-        """The tasks that are changed. They are read afterwards: each write is guarded, so that
-        tasks that changed since they were looked at are left as they are."""
+        """Apply the action; return the changed tasks.
+
+        They are read afterwards: each write is guarded, so that tasks that changed since they were
+        read stay unchanged.
+        """
         act.do(self, ids, value)
         changed = self.task.id.belongs(ids) & act.done(self, value)
         found = {row.id for row in self._set(changed).select(self.task.id)}
@@ -142,10 +146,10 @@ class Acts:
     def act_on_matching(
         self, name: str, wanted: Filter, above: int, upto: int, value: Any = None
     ) -> BatchStep:
-        """Do it to the next of those that match, from above one id to another.
+        """Apply an action to the next matching tasks, from ``above`` up to the id ``upto``.
 
-        Ids only rise, and the last one is told at the start: so nothing is done twice or left out,
-        whether the act makes tasks match no more, and whatever is queued meanwhile.
+        Ids only increase, and the last one is set at the start. So no task is processed twice or
+        left out, even if the action ends the match, and whatever is queued meanwhile.
         """
         ids, at = self._browser.ids(wanted, above, upto, MOST)
         return BatchStep(self.act(name, ids, value), at)
@@ -158,7 +162,7 @@ class Acts:
         return ACTS[name]
 
     def _checked(self, act: Act, value: Any) -> Any:
-        """The value as its column takes it; BadTask in words where it does not."""
+        """Return the validated value; raise BadTask if its column does not accept it."""
         if not act.column:
             return None
         column = self.task[act.column]
@@ -172,7 +176,7 @@ class Acts:
     def _sorted_out(
         self, act: Act, ids: Mapping[int, None], value: Any
     ) -> tuple[list[int], Counter[Skip]]:
-        """Those it is meant for, and how many it is not, by reason."""
+        """Return the tasks that the action applies to, and the number of the others by reason."""
         now, skipped = self.scheduler.now(), Counter[Skip]()
         tasks = self._browser.some(list(ids))
         fit = []
@@ -186,7 +190,7 @@ class Acts:
             skipped[Skip.GONE] = len(ids) - len(tasks)
         return fit, skipped
 
-    # -- how it is done: to those that still stand where they stood --------------------
+    # -- changes, guarded by the status that was read --------------------
 
     def write(self, ids: list[int], guard: Any, **columns: Any) -> int:
         dialect = self.scheduler._dialect
@@ -200,7 +204,7 @@ class Acts:
         return int(self.scheduler.requeue(self.task.id.belongs(ids)))
 
     def run_now(self, ids: list[int], _: Any) -> int:
-        """What waits becomes due; what has ended runs again."""
+        """Make waiting tasks due, and requeue ended ones."""
         now, queued = self.scheduler.now(), self.task.status == TaskStatus.QUEUED
         done = self.write(ids, queued & (self.task.next_run_time > now), next_run_time=now)
         done += self.write(ids, queued & (self.task.next_run_time == None), next_run_time=now)
@@ -221,10 +225,10 @@ class Acts:
     def set_group(self, ids: list[int], value: Any) -> int:
         return self.write(ids, self.task.id > 0, group_name=value)
 
-    # -- to which it was done --------------------
+    # -- conditions of changed tasks --------------------
 
     def are_stopped(self, _: Any) -> Any:
-        """Those that waited are stopped, those that run are told to."""
+        """Waiting tasks are stopped, running tasks are requested to stop."""
         run = self.scheduler.db.scheduler_run
         told = self._set((run.stop_requested == True) & (run.status == RunStatus.RUNNING))
         runs = self.task.id.belongs(told._select(run.task_id))
@@ -259,7 +263,7 @@ class Acts:
         return self.scheduler.db(query, ignore_common_filters=True)
 
 
-# -- whom it is meant for ------------------------------------------------------------------------
+# -- which tasks are skipped ----------------------------------------------------------------------
 
 
 def _is_over(task: TaskView) -> bool:

@@ -1,7 +1,7 @@
-"""What may be changed in a task that waits, and what makes another one like it?
+"""Edit a waiting task, and copy the columns of a task.
 
-I own both. I call queueing for the checks, which are those of a new task. I never commit, and never
-change what somebody else changed since it was looked at.
+The checks are those of a new task. Never commits, and never overwrites a change that was made since
+the caller read the task.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from plugin_scheduler.database.dialects.base import Dialect
     from plugin_scheduler.operations.enqueue import Draft, Form
 
-#: What a person may say of a task; all else is for the scheduler to write.
+#: The columns that a user may set; the scheduler writes all others.
 EDITABLE = (
     "task_name",
     "function_name",
@@ -51,9 +51,9 @@ EDITABLE = (
     "on_failure",
     "sync_output",
 )
-#: Of another task like it these are not the same.
+#: Columns that are not copied to another task.
 OWN = ("start_time", "next_run_time", "stop_time")
-#: What is checked against what: an error of the one may come from another.
+#: Columns that are checked together: an error of one may come from another.
 TOGETHER = {
     "stop_time": {"stop_time", "start_time"},
     "prevent_drift": {"prevent_drift", "period", "cronline"},
@@ -66,7 +66,7 @@ CHANGED = Sentence("was changed meanwhile: look at the task as it is now, and tr
 
 
 class Editing:
-    """The part of a scheduler that changes tasks."""
+    """The methods of a scheduler that change tasks."""
 
     db: Any
 
@@ -83,14 +83,14 @@ class Editing:
     def edit_task(
         self, ref: Any, shown: Mapping[str, Any] | None = None, **columns: Unpack[ChangedTask]
     ) -> Row:
-        """Change columns of a task that waits; what is given is checked as by `queue_task`.
+        """Change columns of a waiting task; the values are checked as by `queue_task`.
 
-        ``shown`` is what the caller saw in the columns: what was given as it was shown is no change
-        of the caller's, and where a column that he changed holds something else by now, nothing is
-        written and its error says so. A new cronline or start_time sets next_run_time, where that
-        is not given, too. Answers with ``id``, ``uuid``, ``errors``, and ``changed``: a dict of
-        column to what it held and holds now, with dots for secrets. Does not commit. BadTask for a
-        task that does not wait, NotFound where there is none.
+        ``shown`` holds the values that the caller saw. A value equal to the one shown is not a
+        change. If a column that the caller changed holds another value by now, nothing is written,
+        and its error says so. A new cronline or start_time also sets next_run_time, unless that is
+        given. Returns ``id``, ``uuid``, ``errors``, and ``changed``: a dict of column to old and
+        new value, with secrets masked. Does not commit. Raises BadTask if the task does not wait,
+        and NotFound if it does not exist.
 
         >>> scheduler.edit_task(17, priority=5).changed
         {'priority': [0, 5]}
@@ -119,9 +119,10 @@ class Editing:
         return Row(id=row.id, uuid=row.uuid, errors={}, changed=_told(current, changes))
 
     def like_task(self, ref: Any) -> dict[str, Any]:
-        """The columns of a task, as `queue_task` takes them, to queue another one like it: from
-        now on, and under a uuid of its own. Its secrets are among them. NotFound where there is
-        none.
+        """Return the columns of a task in the form that `queue_task` takes, to queue a similar one.
+
+        The new task starts from now on, with a uuid of its own. Secrets are included. Raises
+        NotFound if the task does not exist.
 
         >>> scheduler.queue_task(**{**scheduler.like_task(17), "args": "[5]"})
         """
@@ -150,7 +151,7 @@ class Editing:
     def _checked(
         self, row: Any, current: Mapping[str, Any], given: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Columns to write, and what is wrong with those that were given."""
+        """Return the columns to write, and the errors of the given ones."""
         if not given:
             return {}, {}
         whole, follows = {**current, "uuid": row.uuid, **given}, {"secret"}
@@ -158,12 +159,12 @@ class Editing:
             whole["secret"] = _still_secret(current)
         if "next_run_time" not in given and (given.get("cronline") or given.get("start_time")):
             whole["next_run_time"] = None
-            whole["start_time"] = given.get("start_time")  # a new line counts from now on
+            whole["start_time"] = given.get("start_time")  # a new schedule counts from now on
             follows |= {"start_time", "next_run_time"}
         form = self._form()
         form.free_uuids = {row.uuid}
         draft = self._draft(form, None, (), {}, whole)
-        if "secret" in draft.errors:  # nobody can tell what it means: it stays as it is
+        if "secret" in draft.errors:  # its meaning is unknown: leave it unchanged
             follows.discard("secret")
         errors = {
             name: error
@@ -178,7 +179,7 @@ class Editing:
         return {name: draft.columns.get(name) for name in names}, errors
 
     def _write(self, row: Any, current: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-        """Only where the task still waits, with what was read in these columns."""
+        """Write if the task still waits and these columns hold the values that were read."""
         task = self.db.scheduler_task
         query = (task.id == row.id) & (task.status == TaskStatus.QUEUED)
         for name in changes:
@@ -187,7 +188,7 @@ class Editing:
 
 
 def _still_secret(current: Mapping[str, Any]) -> Any:
-    """The list with each argument that it hides now: other names must not make places visible."""
+    """Return the list with each hidden argument: other names must not reveal other arguments."""
     try:
         own = redaction.listed(current["secret"])
     except BadTask:
@@ -196,7 +197,7 @@ def _still_secret(current: Mapping[str, Any]) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A column's value as a form has it, so that what was shown can be told from what is.
+    """Return a column's value as text in a form, to compare it with the value shown.
 
     >>> as_text(None), as_text(True), as_text(datetime(2026, 1, 31, 9))
     ('', 'true', '2026-01-31T09:00:00')
@@ -213,7 +214,7 @@ def as_text(value: Any) -> str:
 
 
 def _told(current: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What each column held and holds now, without what was secret, or is from now on."""
+    """Return the old and new value of each column, without old or new secrets."""
     told = []
     for columns in (current, {**current, **changes}):
         shown = _discreet(columns, current["secret"])
@@ -222,6 +223,6 @@ def _told(current: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, l
 
 
 def _discreet(columns: Mapping[str, Any], secret: Any) -> dict[str, Any]:
-    """The columns as they are shown."""
+    """Return the columns as displayed."""
     args, pvars = redaction.masked(columns["args"] or "[]", columns["vars"] or "{}", secret)
     return {**columns, "args": args, "vars": pvars}

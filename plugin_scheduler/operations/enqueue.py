@@ -1,7 +1,7 @@
-"""Make rows of what is asked for: the checks and defaults behind `queue_task`.
+"""Checks and defaults behind `queue_task`.
 
-Whatever the caller gives becomes a validated row, or an error for each field that is wrong, the
-same on every database. Nothing is written here.
+Turns the caller's values into a validated row, or into an error for each invalid field, with the
+same result on every database. Does not write.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TIMES = ("start_time", "next_run_time", "stop_time")
 FLAGS = ("enabled", "broadcast", "prevent_drift")
 _YES_OR_NO = dict.fromkeys(("true", "t", "yes", "on", "1"), True)
 _YES_OR_NO |= dict.fromkeys(("false", "f", "no", "off", "0"), False)
-#: Columns that the scheduler alone writes.
+#: Columns that only the scheduler writes.
 SCHEDULERS_OWN = (
     "times_run",
     "times_failed",
@@ -42,13 +42,12 @@ SCHEDULERS_OWN = (
 )
 _TWICE = Sentence("is the uuid of another task that is queued together with this")
 _UNUSUAL = {*SCHEDULERS_OWN, *FLAGS, "status"}
-#: What makes each task the one that it is: of no use as a default for all.
+#: Columns that identify one task, and so cannot be defaults for all.
 NO_DEFAULTS = ("function_name", "uuid", "args", "vars", "pargs", "pvars", "immediate")
 
 
 class Form:
-    """What the tasks of one call have in common: the moment, and what is said of columns that are
-    left out."""
+    """The common state of all tasks of one call: the time, and the values of columns left out."""
 
     def __init__(
         self,
@@ -62,12 +61,12 @@ class Form:
         self._now, self._moment = now, None
         self.errors: dict[str, str] = {}
         self.defaults: dict[str, Any] = {}
-        self.varying: list[str] = []  # for each task its default is to be asked for
-        self.free_uuids: set[str] = set()  # no row has them
-        self.uuids: set[Any] = set()  # of the tasks so far
-        self._names: dict[Any, str] = {}  # of functions
+        self.varying: list[str] = []  # columns with a callable default, evaluated for each task
+        self.free_uuids: set[str] = set()  # uuids that no row has
+        self.uuids: set[Any] = set()  # uuids of the tasks so far
+        self._names: dict[Any, str] = {}  # names of functions
         self._calls: dict[str, Call | None] = {}
-        #: Columns that a caller may give, and of which only their validators are asked.
+        #: Columns that a caller may set and that need only their validators.
         self.usual = self.checks.keys() - _UNUSUAL
         for name, check in self.checks.items() if has_defaults else ():
             self._set_default(name, check)
@@ -78,26 +77,27 @@ class Form:
         return self._moment
 
     def name_of(self, function: Any) -> str:
-        """The name that a function is queued by; BadTask as `Catalog.name_of`."""
+        """Return the name under which a function is queued; raise BadTask as `Catalog.name_of`
+        does."""
         try:
             return self._names[function]
         except KeyError:
             name = self._names[function] = self.catalog.name_of(function)
             return name
-        except TypeError:  # it has no hash
+        except TypeError:  # not hashable
             return self.catalog.name_of(function)
 
     def call(self, name: str) -> Call | None:
-        """As `Catalog.call`."""
+        """Return the same as `Catalog.call`."""
         if name not in self._calls:
             self._calls[name] = self.catalog.call(name)
         return self._calls[name]
 
     def time(self, name: str, value: Any) -> tuple[Any, Any]:
-        """A time as the scheduler's, naive; and what is wrong with it."""
+        """Return a time as naive scheduler time, and the error, if any."""
         try:
             value, error = self.checks[name].ask(self._naive(value))
-            return self._naive(value), error  # a text may have become a time
+            return self._naive(value), error  # the validator may have parsed a text
         except (OverflowError, ValueError):
             what = "is not in the years 1 to 9999 of the scheduler's time zone"
             return value, Sentence(what)
@@ -121,15 +121,15 @@ class Form:
 
 
 class Draft:
-    """One task to be: its columns, and what is wrong with them."""
+    """One new task: its columns, and their errors."""
 
     def __init__(self, form: Form) -> None:
         self._form = form
         self.columns: dict[str, Any] = {}
         self.errors: dict[str, str] = {}
-        self._sure: dict[str, type] = {}  # columns, and what need not be asked about them
-        self.names_itself = False  # its uuid is the caller's
-        self._asked: set[str] = set()  # columns of which nothing need be asked any more
+        self._sure: dict[str, type] = {}  # columns, and the validators that they need not pass
+        self.names_itself = False  # the caller gave its uuid
+        self._asked: set[str] = set()  # columns that are validated already
 
     def fill(
         self,
@@ -138,7 +138,7 @@ class Draft:
         pvars: Mapping[str, Any],
         columns: Mapping[str, Any],
     ) -> Draft:
-        """Take the caller's words; web2py's rules for what is left out."""
+        """Set the caller's values, with web2py's rules for those left out."""
         given = dict(columns)
         function = given.pop("function_name", None) or function or ""
         name = function if isinstance(function, str) else self._name(function)
@@ -146,7 +146,7 @@ class Draft:
         secret = [declared.get("secret"), given.pop("secret", None)]
         given = {**declared, **given}
         given.pop("secret", None)
-        # `args` and `vars` are JSON text already, and win over `pargs` and `pvars`
+        # `args` and `vars` are JSON text already, and override `pargs` and `pvars`
         pargs = self._json("args", given.pop("args", None), pargs, "pargs")
         pvars = self._json("vars", given.pop("vars", None), pvars, "pvars")
         self.columns.update(
@@ -167,7 +167,8 @@ class Draft:
         return self
 
     def declare(self, name: str, function: Any, columns: Mapping[str, Any]) -> dict[str, str]:
-        """What is wrong with columns that all tasks of a function shall have; asks no database."""
+        """Return the errors of columns declared for all tasks of a function, without the
+        database."""
         self.columns = {one: value for one, value in columns.items() if one != "secret"}
         for one in self.columns.keys() & NO_DEFAULTS:
             self.errors[one] = Sentence("belongs to one task: give it to queue_task")
@@ -179,7 +180,7 @@ class Draft:
             self.errors["secret"] = error.args[0]
         self._set_times()
         self._check_names()
-        # Against a declared start only: an app must load also when the stop_time has passed.
+        # Against a declared start only: an app must load also after the stop_time has passed.
         self._check_together(self.columns.get("start_time"))
         self._validate()
         return self.errors
@@ -194,7 +195,7 @@ class Draft:
     def _check_call(
         self, name: str, call: Call, pargs: Sequence[Any], pvars: Mapping[str, Any]
     ) -> None:
-        """Would Python call the function with these?"""
+        """Check whether Python could call the function with these arguments."""
         if self.errors and self.errors.keys() & {"args", "vars", "function_name"}:
             return
         if "args" not in self._sure:
@@ -220,7 +221,7 @@ class Draft:
         return name
 
     def _json(self, column: str, text: str | None, value: Any, what: str) -> Any:
-        """The value as a list or a dict, which is what its text says where that is not given."""
+        """Return the value as a list or a dict, and store it as JSON unless its text is given."""
         try:
             value = _listed(value) if column == "args" else _named(value)
             self.columns[column] = text or json_codec.encode(value, what)
@@ -231,8 +232,7 @@ class Draft:
         return value
 
     def _set_secret(self, name: str, given: Sequence[Any]) -> None:
-        """What the function's author calls secret, and what the caller does: neither makes the
-        other visible."""
+        """Combine the function's secrets and the caller's: neither makes the other visible."""
         if not any(one or one == 0 for one in given):
             return
         try:
@@ -261,7 +261,7 @@ class Draft:
             columns["next_run_time"] = start
 
     def _set_time(self, name: str, value: Any) -> None:
-        """Times are validated here already: what follows compares them, and counts from them."""
+        """Validate a time early: later steps compare it and count from it."""
         self._asked.add(name)
         self.columns[name], error = self._form.time(name, value)
         if error:
@@ -273,7 +273,7 @@ class Draft:
             return
         try:
             first = recurrence.first_run_time(start_time=start, cronline=cronline)
-        except ValueError as error:  # none in the years that there are
+        except ValueError as error:  # no such time within the supported years
             what, after = "has no time after {start}: {why}", f"{start:%Y-%m-%d %H:%M}"
             self.errors["cronline"] = Sentence(what, start=after, why=error.args[0])
         else:
@@ -296,7 +296,7 @@ class Draft:
                 self._set_flag(name, value)
 
     def _set_flag(self, name: str, value: Any) -> None:
-        """Yes or no; no database decides what another value means."""
+        """Set a boolean; databases differ on what other values mean."""
         known = _YES_OR_NO.get(str(value).lower()) if isinstance(value, (int, str)) else None
         if known is not None:
             self.columns[name] = known
@@ -305,7 +305,7 @@ class Draft:
             self.errors[name] = Sentence(what, value=f"{value!r:.40}")
 
     def _check_together(self, start: Any) -> None:
-        """Settings that cannot work together are refused here, where they can still be mended."""
+        """Refuse settings that cannot work together, while the caller can still correct them."""
         columns = self.columns
         stop = columns.get("stop_time")
         are_fit = not self.errors.keys() & {"start_time", "stop_time"}
@@ -345,7 +345,7 @@ def _no_column(near: Sequence[str], names: Sequence[str]) -> Sentence:
 
 
 def _is_clean(text: str) -> bool:
-    """Of another text as a name the function's own column tells."""
+    """Return True for valid text; the function's own column reports invalid text."""
     return json_codec.flaw_of(text) is None
 
 
@@ -354,7 +354,7 @@ def _are_times(*values: Any) -> bool:
 
 
 def _stored(text: Any) -> Any:
-    """What is behind JSON; whether it is what it should be is for its validator to say."""
+    """Decode JSON, or return None; the validators check the result."""
     try:
         return json_codec.decode(text)
     except (ValueError, TypeError, RecursionError):
@@ -370,7 +370,7 @@ def _listed(pargs: Any) -> list[Any]:
 
 
 def _named(pvars: Any) -> dict[str, Any]:
-    if not hasattr(pvars, "keys"):  # a Row is no Mapping, but has them
+    if not hasattr(pvars, "keys"):  # a Row is not a Mapping, but has keys
         what = "{name} must be a dict of arguments, not {kind} {value}"
         kind = type(pvars).__name__
         raise BadTask(Sentence(what, name="pvars", kind=kind, value=repr(pvars)))

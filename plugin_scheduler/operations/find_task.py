@@ -1,6 +1,6 @@
-"""Questions to the tables: web2py's `task_status`, and why a task does not run.
+"""Find tasks: web2py's `task_status`, and the reasons why a task does not run.
 
-I own which task is meant by an id, uuid, Query or Row. I call browse. I never write.
+Resolves an id, uuid, Query or Row to a task. Does not write.
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
 
 
 class Questions(Home):
-    """The part of a scheduler that is asked for tasks."""
+    """The methods of a scheduler that read tasks."""
 
     _dialect: Dialect
 
     def _set(self, query: Any) -> Any:
-        """Rows of ours are never hidden by a filter that the app adds to all its tables."""
+        """Return a set of rows, without filters that the app adds to all its tables."""
         return self.db(query, ignore_common_filters=True)
 
     def task_status(self, ref: Any, output: bool = False) -> Row | None:
-        """The newest task that ``ref`` (id, uuid, Query or Row) means; None when there is none.
+        """Return the newest task that ``ref`` (id, uuid, Query or Row) matches; None if there is
+        none.
 
-        With ``output`` its newest run comes along: ``.scheduler_task``, ``.scheduler_run`` (all
+        With ``output`` its newest run is included: ``.scheduler_task``, ``.scheduler_run`` (all
         fields None before the first run) and ``.result``, decoded. web2py's book, "task_status".
 
-        What was written by hand and cannot be read is None, and ``.odd`` has the reason by column.
+        Values that were written by hand and cannot be read are None; ``.odd`` has the reasons by
+        column.
         """
         task, run = self.db.scheduler_task, self.db.scheduler_run
         query, newest = self._query(ref), {"orderby": ~task.id, "limitby": (0, 1)}
         if not output:
             return next(iter(read_rows(self._dialect, query, task.ALL, **newest)), None)
         runs = run.task_id == task.id
-        runs.ignore_common_filters = True  # a join has its own
+        runs.ignore_common_filters = True  # a join has its own filter
         newest |= {"left": run.on(runs), "orderby": ~task.id | ~run.id}
         for row in read_rows(self._dialect, query, task.ALL, run.ALL, **newest):
             row.result = _result_of(row)
@@ -48,12 +50,12 @@ class Questions(Home):
         return None
 
     def explain(self, ref: Any) -> Explanation:
-        """Why a task does not run; ``ref`` as for `task_status`. NotFound where there is none,
-        BadTask where its row cannot be read.
+        """Explain why a task does not run; ``ref`` as for `task_status`.
 
-        ``state`` is a sentence on how it stands, ``reasons`` what hinders it, the most telling
-        first; ``checks`` has each condition of the claim, ``met`` or not, with a sentence. Of one
-        that runs or has ended, ``state`` says since when, and how.
+        ``state`` is a sentence on the status, ``reasons`` the obstacles, the most important first.
+        ``checks`` has each condition of the claim, ``met`` or not, with a sentence. For a task that
+        runs or has ended, ``state`` says since when, and how. Raises NotFound if there is no such
+        task, and BadTask if its row cannot be read.
 
         >>> scheduler.explain(7).reasons
         ['no live worker serves group "gpu"; start one: scheduler.py -K shop:gpu']
@@ -67,8 +69,8 @@ class Questions(Home):
         return browser.explain(views.task_view(row))
 
     def _ids(self, ref: Any) -> list[int]:
-        """The ids of the tasks that ``ref`` means. They are read without a lock: what is to be
-        locked is found by its id, and no row besides."""
+        """Return the ids of the tasks that ``ref`` matches. Read without a lock: rows are locked by
+        their ids, and no others."""
         task = self.db.scheduler_task
         return sorted({row.id for row in self._set(self._query(ref)).select(task.id)})
 
@@ -80,7 +82,7 @@ class Questions(Home):
             row = ref.get("scheduler_task") or ref
             return task.id == row["id"]
         if isinstance(ref, int) and not isinstance(ref, bool):
-            return task.id == (int(ref) if ref.bit_length() < 64 else 0)  # which no task has
+            return task.id == (int(ref) if ref.bit_length() < 64 else 0)  # no task has this id
         if isinstance(ref, str):
             return task.uuid == ref if json_codec.flaw_of(ref) is None else task.id == 0
         kind = type(ref).__name__
@@ -88,7 +90,7 @@ class Questions(Home):
 
 
 def _result_of(row: Any) -> Any:
-    """What the run of a row returned; None, with a reason in ``odd``, for what is no JSON."""
+    """Return a run's result; None, with a reason in ``odd``, for invalid JSON."""
     try:
         return json_codec.decode(row.scheduler_run.run_result)
     except (TypeError, ValueError) as error:

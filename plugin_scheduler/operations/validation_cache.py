@@ -1,7 +1,7 @@
-"""Is a value fit for its column? Asked again only where the answer may be another one.
+"""A cache of validation results for the columns of the task table.
 
-I own what the validators of the task table said: what those accepted that go by the value alone is
-remembered from call to call. I call them and the table. I write nothing.
+Remembers from call to call what was accepted by validators that depend only on the value. Does not
+write.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from plugin_scheduler.scheduling.cron import IS_CRONLINE
 KEPT = 1000  # values of one column
 SHORT = 64  # characters
 PLAIN = frozenset((bool, int, str, type(None)))
-#: They go by nothing but the value. (To be heard of, another one is put in their place: what was
-#: changed inside of one is not seen.)
+#: Validators that depend only on the value. (To change one, replace it: a change inside a validator
+#: is not detected.)
 LASTING = {IS_CRONLINE, IS_DATETIME, IS_GROUP_NAME, IS_INT_IN_RANGE, IS_JSON_OF, IS_LENGTH}
 LASTING |= {IS_NOT_EMPTY, IS_SECRET, IS_STORABLE, IS_TEXT, IS_TIME, IS_WHOLE, Validator}
 
@@ -44,8 +44,10 @@ Answer = tuple[Any, Any]
 
 
 class ColumnValidation:
-    """One column, and what its validators said. In py4web they are a request's own: this is about
-    those that were there when it was made."""
+    """One column, and the results of its validators.
+
+    In py4web, validators belong to one request: the object uses those present at its creation.
+    """
 
     def __init__(self, field: Any) -> None:
         self.field = field
@@ -55,11 +57,11 @@ class ColumnValidation:
         self._known: dict[tuple[type, Any], Answer] = {}
 
     def holds(self) -> bool:
-        """Is it still good in another call?"""
+        """Return True if the results are still valid in another call."""
         return self._lasts and _validators_of(self.field) == self._validators
 
     def ask(self, value: Any) -> Answer:
-        """The value as it is to be stored, or as it was given and what is wrong with it."""
+        """Return the value to store, or the given value and its error."""
         kind = type(value)
         if not self._keeps or kind not in PLAIN or (kind is str and len(value) > SHORT):
             return self._validate(value)
@@ -77,11 +79,12 @@ class ColumnValidation:
     def _validate(self, value: Any) -> Answer:
         try:
             return _answer(self.field.validate(value))
-        except (ValueError, OverflowError) as error:  # a number that Python writes no text of, say
+        except (ValueError, OverflowError) as error:  # a number too long to convert, say
             return value, Sentence("cannot be read: {why}", why=str(error))
 
     def ask_but(self, sure: type, value: Any) -> Answer:
-        """As `ask`, where what one kind of validator would say is known: it takes the value."""
+        """Do the same as `ask`, without one kind of validator, which is known to accept the
+        value."""
         for validator in self._validators:
             if type(validator) is not sure:
                 value, error = validator(value, None)
@@ -91,14 +94,14 @@ class ColumnValidation:
 
 
 class Checks:
-    """All columns of one table."""
+    """The validation of all columns of a table."""
 
     def __init__(self, table: Any) -> None:
         self.table = table
         self._last = {field.name: ColumnValidation(field) for field in table if field.name != "id"}
 
     def begin(self) -> dict[str, ColumnValidation]:
-        """The checks of one call, in which nobody changes validators."""
+        """Return the validations for one call, during which validators do not change."""
         checks = {
             name: check if check.holds() else ColumnValidation(check.field)
             for name, check in self._last.items()
@@ -113,7 +116,7 @@ def _answer(answer: Answer) -> Answer:
 
 
 def _said(error: Any) -> str:
-    """As text; a sentence stays one, so that it can be said in the reader's language."""
+    """Return the error as text; a sentence stays one, so that it can be translated."""
     return error if isinstance(error, Sentence) else str(error)
 
 

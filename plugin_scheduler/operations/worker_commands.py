@@ -1,7 +1,6 @@
-"""Orders to workers: web2py's `disable`, `resume`, `terminate`, `kill` and `get_workers`.
+"""Commands to workers: web2py's `disable`, `resume`, `terminate`, `kill` and `get_workers`.
 
-I own the rows that an order changes. I call store to read them: a worker reads its row, and obeys
-within a second. I never commit.
+A command changes the row of a worker, which reads it within a second. Never commits.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from plugin_scheduler.core.types import RunStatus, WorkerStatus
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.store.workers import read_workers
 
-WATCH = 15.0  # seconds for which somebody counts as looking
+WATCH = 15.0  # seconds for which a view of a run counts
 
 
 class Orders:
-    """The part of a scheduler that speaks to workers."""
+    """The methods of a scheduler that send commands to workers."""
 
     db: Any
     settings: Settings
@@ -28,7 +27,7 @@ class Orders:
 
     if TYPE_CHECKING:
 
-        def _set(self, query: Any) -> Any: ...  # as in `questions`
+        def _set(self, query: Any) -> Any: ...  # as in `find_task`
 
     def disable(
         self,
@@ -36,10 +35,10 @@ class Orders:
         limit: int | None = None,
         worker_name: str | None = None,
     ) -> int:
-        """Put workers to rest: they finish what they run and take nothing new; how many.
+        """Pause workers: they finish their tasks and take no new ones. Returns how many.
 
-        By ``worker_name``, or those that serve ``group_names`` (default: the scheduler's own), at
-        most ``limit`` a group. web2py's book, "Managing processes".
+        Selects workers by ``worker_name``, or those that serve ``group_names`` (default: the
+        scheduler's own), at most ``limit`` in each group. web2py's book, "Managing processes".
         """
         kept = (WorkerStatus.DISABLED, *WorkerStatus.LEAVING)
         return self._order(WorkerStatus.DISABLED, kept, group_names, limit, worker_name)
@@ -50,7 +49,7 @@ class Orders:
         limit: int | None = None,
         worker_name: str | None = None,
     ) -> int:
-        """Wake disabled workers up; arguments as for `disable`."""
+        """Resume disabled workers; arguments as for `disable`."""
         kept = [status for status in WorkerStatus.ALL if status != WorkerStatus.DISABLED]
         return self._order(WorkerStatus.ACTIVE, kept, group_names, limit, worker_name)
 
@@ -60,7 +59,7 @@ class Orders:
         limit: int | None = None,
         worker_name: str | None = None,
     ) -> int:
-        """Have workers finish what they run, then leave; arguments as for `disable`."""
+        """Let workers finish their tasks, then exit; arguments as for `disable`."""
         kept = WorkerStatus.LEAVING
         return self._order(WorkerStatus.TERMINATE, kept, group_names, limit, worker_name)
 
@@ -70,15 +69,15 @@ class Orders:
         limit: int | None = None,
         worker_name: str | None = None,
     ) -> int:
-        """Have workers leave at once; what they run is given back; arguments as for `disable`."""
+        """Stop workers at once; their tasks are given back; arguments as for `disable`."""
         kept = (WorkerStatus.KILL,)
         return self._order(WorkerStatus.KILL, kept, group_names, limit, worker_name)
 
     def watch_run(self, run_id: int) -> int:
-        """Somebody looks at a run: for the next seconds its worker saves what it prints as it
-        comes, whatever its ``sync_output``; 0 when it is not running.
+        """Let the worker of a run save its output as it is printed, for the next seconds.
 
-        To be said again every few seconds for as long as somebody looks.
+        This applies whatever the task's ``sync_output``. Call it again every few seconds while the
+        output is displayed. Returns 0 if the run is not running.
         """
         task, run = self.db.scheduler_task, self.db.scheduler_run
         at_work = (run.id == run_id) & (run.status == RunStatus.RUNNING)
@@ -107,13 +106,13 @@ class Orders:
         for group in names(group_names) or self.settings.group_names:
             serves = worker.group_names.contains(group) & open_to_it
             rows = self._set(serves).select(worker.id, worker.group_names, orderby=worker.id)
-            # SQLite looks for "mail" without regard to case, and finds "Mail" too
+            # SQLite ignores case in the search for "mail", and finds "Mail" too
             ids.update([row.id for row in rows if group in row.group_names][:limit])
         self._dialect.hold(worker, ids, [worker.id])
         return self._dialect.change(worker, ids, status=status)
 
     def get_workers(self, only_ticker: bool = False) -> dict[str, Row]:
-        """Registered workers by name, each with its columns; only the leading one on request."""
+        """Return registered workers by name, each with its columns; on request only the leader."""
         worker = self.db.scheduler_worker
         query = worker.is_ticker == True if only_ticker else worker.id > 0
         columns = ("status", "first_heartbeat", "last_heartbeat", "group_names", "is_ticker")
@@ -124,7 +123,7 @@ class Orders:
 
 
 def names(given: str | Sequence[str] | None) -> list[str]:
-    """One name or several, as a list."""
+    """Return one name or several as a list."""
     if given is None:
         return []
     return [given] if isinstance(given, str) else list(given)
