@@ -1,7 +1,7 @@
 """Checks of an installation: the database, the tables, the workers and this machine.
 
-Every check reads only, and looks at a bounded number of rows. A check that fails (no right to ask,
-a statement that takes too long) is a finding of its own, and the others go on.
+Every check is read-only, and reads a limited number of rows. A check that fails (no permission, a
+statement that takes too long) is a finding of its own, and the others go on.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CHECKS: tuple[Check, ...] = (
     *workers.CHECKS,
     *machine.CHECKS,
 )
-#: What can be asked before old tables are brought up to date.
+#: Checks that work before old tables are upgraded.
 OF_OLD_TABLES: tuple[Check, ...] = (*database.CHECKS, *tables.OF_OLD, *machine.CHECKS)
 _GRAVEST_FIRST = ("error", "warning", "note")
 
 
 def examine(exam: Exam) -> list[Finding]:
-    """What all checks find, the gravest first."""
+    """Return the findings of all checks, the most severe first."""
     checks = OF_OLD_TABLES if exam.lacks else CHECKS
     found = list(itertools.chain.from_iterable(_carried_out(check, exam) for check in checks))
     return sorted(found, key=lambda one: _GRAVEST_FIRST.index(one.severity))
@@ -39,7 +39,7 @@ def _carried_out(check: Check, exam: Exam) -> list[Finding]:
     try:
         with exam.bounded():
             return list(check(exam))
-    except Exception as error:  # each driver's own; a finding tells it
+    except Exception as error:  # any exception of a driver; reported as a finding
         lines = str(error).strip().splitlines() or [type(error).__name__]
         name = check.__name__.replace("_", " ")
         return [finding("not_checked", f"{name} could not be checked: {lines[0]}")]

@@ -11,7 +11,7 @@ from plugin_scheduler.queries.warnings import SKEWED
 
 
 def clock(exam: Exam) -> Iterator[Finding]:
-    """This machine's clock against the database's."""
+    """Compare this machine's clock with the database's."""
     exam.dialect.epoch()
     skew = exam.dialect.skew
     if abs(skew) >= SKEWED:
@@ -21,7 +21,7 @@ def clock(exam: Exam) -> Iterator[Finding]:
 
 
 def journal_mode(exam: Exam) -> Iterator[Finding]:
-    """SQLite: readers and the writer should not block each other."""
+    """Check SQLite's journal mode: readers and the writer should not block each other."""
     if exam.kind == "sqlite" and exam.settings.sqlite_wal:
         [[mode]] = exam.ask("PRAGMA journal_mode")
         if mode != "wal":
@@ -30,7 +30,7 @@ def journal_mode(exam: Exam) -> Iterator[Finding]:
 
 
 def isolation(exam: Exam) -> Iterator[Finding]:
-    """What apps' transactions get by default; the workers' own are READ COMMITTED."""
+    """Check the default isolation of apps' transactions; those of workers are READ COMMITTED."""
     if exam.kind == "postgres":
         [[level]] = exam.ask("SELECT current_setting('default_transaction_isolation')")
         if level != "read committed":
@@ -47,7 +47,7 @@ def isolation(exam: Exam) -> Iterator[Finding]:
 
 
 def writable(exam: Exam) -> Iterator[Finding]:
-    """A replica, a server that is closed for writing, a file without the right to write."""
+    """Detect a replica, a read-only server, or a file without write permission."""
     closed = ""
     if exam.kind == "postgres":
         [[is_replica, is_closed]] = exam.ask(

@@ -1,4 +1,4 @@
-"""Findings of the doctor: a stable code, how grave it is, a sentence, and a cure."""
+"""Findings of the doctor: a stable code, a severity, a sentence, and a remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = 5  # seconds for a statement
 
 _UPGRADE = "scheduler.py upgrade"
 _RESTART = "restart the worker"
-#: For each code how grave it is, and its cure. Scripts go by the codes: none gets another meaning.
+#: The severity and the remedy of each code. Scripts use the codes: never change a code's meaning.
 CODES: Mapping[str, tuple[str, str]] = {
     # The database
     "clock_here": (WARNING, "synchronise the clocks (NTP); the database's clock counts"),
@@ -98,7 +98,7 @@ CODES: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be."""
+    """One fault of the installation."""
 
     code: str
     severity: str
@@ -112,12 +112,12 @@ def finding(code: str, sentence: str) -> Finding:
 
 
 def of_notice(notice: Notice) -> Finding:
-    """A warning of the overview, with its cure."""
+    """Make a finding of a warning of the overview, with its remedy."""
     return Finding(notice.code, notice.severity, str(notice.sentence), CODES[notice.code][1])
 
 
 class Exam:
-    """What the checks look at. What several of them ask is asked once."""
+    """The data for the checks. Data that several checks need is read once."""
 
     def __init__(
         self, db: Any, browser: Queries, settings: Settings, lacks: Sequence[Lack] = ()
@@ -127,7 +127,7 @@ class Exam:
 
     @property
     def kind(self) -> str:
-        """ "sqlite", "postgres", "mysql", or another one that is not known here."""
+        """The database: "sqlite", "postgres", "mysql", or another name."""
         return self.dialect.name
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
@@ -147,7 +147,7 @@ class Exam:
 
     @contextlib.contextmanager
     def bounded(self) -> Iterator[None]:
-        """No statement takes long, and no transaction stays open."""
+        """Limit the duration of statements, and leave no transaction open."""
         try:
             self._limit()
             yield

@@ -1,4 +1,4 @@
-"""Checks of this machine: temporary folders, and how many files a process may open."""
+"""Checks of this machine: temporary folders, and the limit of open files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from plugin_scheduler.queries.views import quantity
 from plugin_scheduler.system.private_files import private_folder, temporary_path
 
 ROOM = 100_000_000  # bytes
-DESCRIPTORS = 256  # a worker has some twenty, and a few for each runner; tasks have their own
-#: Folders of earlier versions, which nothing removes any more.
+DESCRIPTORS = 256  # a worker has about twenty, and a few for each runner; tasks have their own
+#: Folders of earlier versions, which are never removed.
 LEFT = "plugin-scheduler-*"
 
 
 def temporary_folder(exam: Exam) -> Iterator[Finding]:
-    """Large arguments, results and what tasks write go there."""
+    """Check the temporary folder, which holds large arguments, results and files of tasks."""
     try:
         with private_folder() as folder:
             free = shutil.disk_usage(folder).free
@@ -32,7 +32,7 @@ def temporary_folder(exam: Exam) -> Iterator[Finding]:
 
 
 def leftovers(exam: Exam) -> Iterator[Finding]:
-    """Of workers that died."""
+    """Find folders of dead workers of earlier versions."""
     found = glob.glob(os.path.join(temporary_path(), LEFT))
     if found:
         number = quantity(len(found), "folder")
@@ -40,7 +40,7 @@ def leftovers(exam: Exam) -> Iterator[Finding]:
 
 
 def descriptors(exam: Exam) -> Iterator[Finding]:
-    """Those that this user's processes may open."""
+    """Check how many files this user's processes may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= soft < DESCRIPTORS:
         yield finding("descriptors_few", f"a process of this user may open only {soft} files")

@@ -1,4 +1,4 @@
-"""Checks of the scheduler's tables: ids, indexes, rows that belong to nothing, sizes."""
+"""Checks of the scheduler's tables: ids, indexes, orphaned rows, sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = 10  # ids in a sentence
 
 
 def columns(exam: Exam) -> Iterator[Finding]:
-    """Tables of an older version of this package, or of web2py; or none."""
+    """Find tables of an older version of this package, or of web2py; or none."""
     if sum(lack.is_missing for lack in exam.lacks) == len(TABLES):
         yield finding("tables_missing", "the database has no tables of the scheduler")
     elif exam.lacks:
@@ -29,19 +29,19 @@ def columns(exam: Exam) -> Iterator[Finding]:
 
 
 def ids(exam: Exam) -> Iterator[Finding]:
-    """How many are left, and whether the next one is free."""
+    """Check how many ids are left, and whether the next one is free."""
     return exam.told("sequence_behind", "ids_used_up", "ids_running_out")
 
 
 def widths(exam: Exam) -> Iterator[Finding]:
-    """Columns that end with 32 bits."""
+    """Find columns that are limited to 32 bits."""
     narrow = [one.name for one in narrow_columns(exam.db)]
     if narrow:
         yield finding("ids_narrow", f"ids have 32 bits in {', '.join(narrow)}")
 
 
 def indexes(exam: Exam) -> Iterator[Finding]:
-    """Those that workers make at their start."""
+    """Check the indexes that workers create at their start."""
     if exam.kind == "any":
         return
     there = found_indexes(exam.db)
@@ -55,12 +55,12 @@ def indexes(exam: Exam) -> Iterator[Finding]:
 
 
 def statuses(exam: Exam) -> Iterator[Finding]:
-    """Tasks with a status that is none."""
+    """Find tasks with an invalid status."""
     return exam.told("status_odd")
 
 
 def orphans(exam: Exam) -> Iterator[Finding]:
-    """Rows that belong to no row of another table."""
+    """Find rows that belong to no row of another table."""
     if number := exam.browser.runs_without_task():
         yield finding("runs_without_task", f"{quantity(number, 'run')} without a task")
     if number := exam.browser.dependencies_without_task():
@@ -69,7 +69,7 @@ def orphans(exam: Exam) -> Iterator[Finding]:
 
 
 def held_tasks(exam: Exam) -> Iterator[Finding]:
-    """ASSIGNED or RUNNING, by a worker that is not alive."""
+    """Find tasks that are ASSIGNED or RUNNING at a worker that is not alive."""
     alive = {one.name for one in exam.workers if one.alive}
     for name, number in exam.browser.held_without_worker(alive).items():
         whose = f"worker {name}, which is not alive" if name else "no worker"
@@ -78,7 +78,7 @@ def held_tasks(exam: Exam) -> Iterator[Finding]:
 
 
 def rows(exam: Exam) -> Iterator[Finding]:
-    """Values that are none of their column's type."""
+    """Find values of the wrong type."""
     if unreadable := exam.browser.unreadable():
         words = f"waiting {_tasks(unreadable)} cannot be read"
         yield finding("rows_unreadable", words)
@@ -93,7 +93,7 @@ def _tasks(numbers: list[int]) -> str:
 
 
 def sizes(exam: Exam) -> Iterator[Finding]:
-    """Tables that grow with the work: by an estimate of the server's, or counted up to a limit."""
+    """Find large tables: by an estimate of the server, or counted up to a limit."""
     for table in GROWING:
         number = _rows_of(exam, table)
         if number >= LARGE:
@@ -114,6 +114,6 @@ def _rows_of(exam: Exam, table: str) -> int:
     return int(exam.ask(sql)[0][0] or 0)
 
 
-#: What can be asked of tables of any version.
+#: Checks that work with tables of any version.
 OF_OLD = (columns, widths)
 CHECKS = (columns, ids, widths, indexes, statuses, orphans, held_tasks, rows, sizes)

@@ -1,4 +1,4 @@
-"""Checks of the work and of the workers: what waits in vain, who is silent, mixed versions."""
+"""Checks of workers and waiting tasks: tasks without a worker, silent workers, mixed versions."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _OF_TIME = ("worker_time", "zone_here")
 
 
 def work(exam: Exam) -> Iterator[Finding]:
-    """What waits in vain."""
+    """Find tasks that wait in vain."""
     return exam.told(*_OF_WORK)
 
 
 def workers(exam: Exam) -> Iterator[Finding]:
-    """What is wrong with them, as the overview tells it."""
+    """Return the faults of workers from the overview."""
     if not any(one.alive for one in exam.workers):
         yield finding("no_worker", "no worker is alive")
     yield from exam.told(*_OF_WORKERS)
 
 
 def clocks_and_zones(exam: Exam) -> Iterator[Finding]:
-    """Those of the workers."""
+    """Return the faults of workers' clocks and time zones."""
     return exam.told(*_OF_TIME)
 
 
 def versions(exam: Exam) -> Iterator[Finding]:
-    """Workers that differ in the version of this package or of Python."""
+    """Find workers that differ in the version of this package or of Python."""
     alive = [one for one in exam.workers if one.alive]
     kinds: tuple[tuple[str, Callable[[WorkerView], str]], ...] = (
         ("this package", lambda one: one.version),
