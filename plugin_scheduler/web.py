@@ -1,7 +1,6 @@
-"""The way from an app to its pages.
+"""Web pages: defines `Scheduler.enable`, which mounts the pages into an app.
 
-I own `Scheduler.enable`. I call controllers, and only when an app asks for its pages: py4web is
-needed for them, and for nothing else.
+Imports the controllers only when an app enables its pages, because only they need py4web.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from plugin_scheduler.database.dialects.base import Dialect
 
 
 class Pages:
-    """The part of a scheduler that has web pages."""
+    """The methods of a scheduler that concern web pages."""
 
     if TYPE_CHECKING:
         now: Callable[[], datetime]
@@ -30,13 +29,13 @@ class Pages:
     ) -> None:
         """Mount the management pages into the py4web app that calls this, at ``/<app>/scheduler``.
 
-        Closed by default: whoever is logged in to py4web's dashboard is let in. ``policy`` lets in
-        users of the app's ``auth``, too: it is given the user as a dict, and answers with a role
-        (``"view"``, ``"act"`` or ``"admin"``), or with None for whom the pages do not exist. Call
-        it after `auth.enable`, once, where the app is loaded. ``trusted_proxies`` are the addresses
-        or networks of reverse proxies: what those say of scheme and host is believed, as every
-        change must come from the origin of the pages. ConfigError where only a policy is given, or
-        where a proxy is no address.
+        By default only users of py4web's dashboard have access. ``policy`` admits users of the
+        app's ``auth``, too: it receives the user as a dict, and returns a role (``"view"``,
+        ``"act"`` or ``"admin"``), or None to hide the pages. Call it once, after `auth.enable`,
+        when the app is loaded. ``trusted_proxies`` are the addresses or networks of reverse
+        proxies. Their statements on scheme and host are accepted, because every change must come
+        from the origin of the pages. Raises ConfigError for a policy without auth, or for an
+        invalid address of a proxy.
 
         >>> scheduler.enable()
         >>> scheduler.enable(auth=auth, policy=lambda user: "act" if user["id"] == 1 else None)
@@ -45,15 +44,15 @@ class Pages:
         from plugin_scheduler.controllers import mount
 
         if policy is not None:
-            with contextlib.suppress(AttributeError):  # no function: it cannot be taken for a task
+            with contextlib.suppress(AttributeError):  # not a function: it cannot be a task
                 policy.not_a_task = True  # type: ignore[attr-defined]
         mount(self, auth, policy, route, trusted_proxies)
 
     def trouble(self) -> contextlib.AbstractContextManager[None]:
-        """Errors of the database inside become StoreUnavailable, where the same may work later."""
+        """Turn database errors inside into StoreUnavailable, if a retry may succeed."""
         return self._dialect.errors()
 
     def zone(self) -> str | None:
-        """The name of the zone of all times in the tables; None is this machine's."""
-        self.now()  # on a server it is the workers' zone, and asked for now and then
+        """Return the time zone of all times in the tables; None is this machine's."""
+        self.now()  # on a server this is the workers' zone, read from time to time
         return self._dialect.zone
