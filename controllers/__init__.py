@@ -1,7 +1,7 @@
-"""The web pages: py4web actions, mounted into an app by `Scheduler.enable`.
+"""The web pages: py4web actions that `Scheduler.enable` mounts into an app.
 
-I own the list of pages. Each of my modules has the actions of one page; `site` is what all share.
-I call what I am handed, a scheduler, and never import its door.
+Lists the pages. Each module has the actions of one page; `web.routing` is common to all. Receives a
+scheduler as an argument, and never imports its module.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def mount(
     route: str,
     trusted_proxies: Iterable[str] = (),
 ) -> Site:
-    """Make every page an action of the app that is being loaded."""
+    """Register every page as an action of the app that is being loaded."""
     site = Site(scheduler, auth, policy, route.strip("/"), trusted_proxies)
     site.serve_static()
     for page in PAGES:

@@ -1,6 +1,6 @@
-"""Who did what: the page of the journal.
+"""The history page: the audit log.
 
-I call the journal. I never write.
+Does not write.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ROWS = 100
 
 
 def mount(site: Site) -> None:
-    """The history, newest first."""
+    """Register the history page, newest entries first."""
 
     @site.page("history", "history.html")
     def scheduler_history(visit: Visit) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What is done to many tasks at once: those that were picked, or all that fit a filter.
+"""Actions on many tasks at once: selected ones, or all that match a filter.
 
-A script asks for one step after the other and shows how far it is; a form without a script is done
-as far as a request may take. I call acts. I never decide for which tasks an act is meant.
+A script requests one step after the other and shows the progress. A form without a script processes
+as many tasks as one request may take. Does not decide which tasks an action applies to.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.operations.bulk_actions import ACTS, Acted
 from plugin_scheduler.system.clock import SYSTEM
 
-DELETE = "delete"  # for admins, and so at an address of its own
+DELETE = "delete"  # for admins only, so it has an address of its own
 PATIENCE = 5.0  # seconds for a form without a script
-#: Where the value of an act stands in a form.
+#: The form fields that hold the value of an action.
 VALUES = {"set_priority": "priority", "set_group": "group_name"}
 
 
 def mount(site: Site) -> None:
-    """What is done to tasks that exist, and what ends their existence."""
+    """Register the actions on existing tasks, and their deletion."""
 
     @site.change("tasks/act")
     def scheduler_tasks_act(visit: Visit) -> Done:
-        """Do `act` (stop, requeue, run_now, enable, disable, set_priority with `priority`,
-        set_group with `group_name`) to the tasks of `id`, a list; or with `all` to a step of those
-        that fit `query`, a filter as in an address, from above the id `above` up to the id `upto`.
-        Answers with `done`, `skipped` (reasons, each with a number), `upto`, and `above` for the
-        next step, null after the last."""
+        """Apply `act` (stop, requeue, run_now, enable, disable, set_priority with `priority`,
+        set_group with `group_name`) to the tasks of `id`, a list; or, with `all`, to one step of
+        the tasks that match `query`, a filter in the form of an address, from above the id `above`
+        up to the id `upto`. Returns `done`, `skipped` (reasons with numbers), `upto`, and `above`
+        for the next step, null after the last."""
         name = str(visit.given.get("act") or "")
         if name == DELETE:
             raise BadTask(visit.T("To delete has an address of its own."))
@@ -43,7 +43,7 @@ def mount(site: Site) -> None:
 
     @site.change("tasks/delete", role=ADMIN)
     def scheduler_tasks_delete(visit: Visit) -> Done:
-        """Delete tasks with their runs; what is given and answered is that of `tasks/act`."""
+        """Delete tasks with their runs; parameters and result are those of `tasks/act`."""
         return _act(visit, DELETE)
 
 
@@ -67,7 +67,7 @@ def _act(visit: Visit, name: str) -> Done:
 
 
 def _query(visit: Visit) -> dict[str, str]:
-    """The filter that the list had, and only that: which page it was is of no account."""
+    """Return the filter of the list, without its page."""
     text = json_codec.clean(str(visit.given.get("query") or ""))
     try:
         pairs = parse_qsl(text, True, strict_parsing=bool(text), max_num_fields=50)

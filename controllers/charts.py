@@ -1,6 +1,6 @@
-"""How did the work go? The numbers behind the charts, for every page that draws them.
+"""Numbers for charts, for every page that draws them.
 
-I call browse. I never write.
+Does not write.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from plugin_scheduler.system.clock import SYSTEM, instant
 
 
 def mount(site: Site) -> None:
-    """The charts' numbers."""
+    """Register the charts' numbers."""
 
     @site.data("api/charts")
     def scheduler_api_charts(visit: Visit) -> dict[str, Any]:
-        """How the work went in the last ``span`` (hour, day or week), of all or of one
-        ``function``, ``group`` or ``worker``: for each stretch of ``seconds`` how many runs
-        completed and failed, how long they took and how long they were due and waited, on average
-        and at most; null where nothing ran."""
+        """Return the numbers of the last ``span`` (hour, day or week), of all runs or of one
+        ``function``, ``group`` or ``worker``: for each interval of ``seconds`` the completed and
+        failed runs, and their run time and queue time, mean and maximum; null where nothing ran."""
         span = visit.query.get("span") or "hour"
         if span not in SPANS:
             raise BadTask(Sentence("span must be one of {spans}", spans=list(SPANS)))

@@ -1,7 +1,7 @@
-"""Queue a task, edit one that waits, or run one again with other arguments.
+"""Queue a task, edit a waiting one, or run one again with other arguments.
 
-I own these actions, for people and for scripts. I call queue_form for what is shown, queue_read for
-what was sent, and the scheduler for what is done. I never write a row.
+The actions for people and for scripts. `task_form` makes the form, `task_form_parser` reads the
+submitted values, and the scheduler executes the action. Does not write rows itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WRONG = 422
 
 
 def mount(site: Site) -> None:
-    """The form, its actions, and the same for scripts."""
+    """Register the form, its actions, and the same for scripts."""
     _mount_queue(site)
     _mount_edit(site)
     _mount_api(site)
@@ -54,16 +54,16 @@ def _mount_queue(site: Site) -> None:
 
     @site.change("queue", role=ACT)
     def scheduler_queue(visit: Visit) -> Done:
-        """Queue what the form says."""
+        """Queue the task of the form."""
         form = _form_of(visit)
         return _queued(visit, form, _sent(form, visit.given))
 
     @site.change("queue/document", role=ACT)
     def scheduler_queue_document(visit: Visit) -> Done:
-        """What the form says, as `document`, a JSON text; nothing is queued or changed."""
+        """Return the form as `document`, a JSON text; nothing is queued or changed."""
         form = _form_of(visit)
         sent = of_form(form, visit.given, form.stand_ins())
-        if form.texts is None:  # nothing of it was typed here
+        if form.texts is None:  # no argument was entered here
             sent.pargs, sent.pvars = form.masked
         if sent.errors:
             return _wrong(visit, sent.errors)
@@ -80,7 +80,7 @@ def _mount_edit(site: Site) -> None:
 
     @site.change("tasks/<ref>/edit", role=ACT)
     def scheduler_edit(visit: Visit, ref: str) -> Done:
-        """Change what the form changed."""
+        """Save the changes of the form."""
         form = TaskForm(visit, "", visit.task(ref), edits=True)
         _check_waits(form)
         return _edited(visit, form, _sent(form, visit.given))
@@ -89,7 +89,8 @@ def _mount_edit(site: Site) -> None:
 def _mount_api(site: Site) -> None:
     @site.data("api/functions")
     def scheduler_api_functions(visit: Visit) -> dict[str, Any]:
-        """The functions that can be queued, each with its arguments: name, kind, default, help."""
+        """Return the functions that can be queued, each with its arguments: name, kind, default,
+        help."""
         return {"functions": functions(visit)}
 
     @site.change("api/tasks", role=ACT)
@@ -101,12 +102,12 @@ def _mount_api(site: Site) -> None:
 
     @site.data("api/next")
     def scheduler_api_next(visit: Visit) -> dict[str, Any]:
-        """What a schedule means: in words, and when it runs next; `line`, or `every` and `unit`."""
+        """Return a schedule in words, and its next times; `line`, or `every` and `unit`."""
         return _next(visit)
 
 
 def _form_of(visit: Visit) -> TaskForm:
-    """The form that somebody sent: of a new task, one like another, or one that is edited."""
+    """Return the submitted form: of a new task, of a copy, or of an edited task."""
     edited = json_codec.clean(str(visit.given.get("edits") or ""))
     like = edited or json_codec.clean(str(visit.given.get("like") or ""))
     task = visit.task(like) if like else None
@@ -114,7 +115,7 @@ def _form_of(visit: Visit) -> TaskForm:
 
 
 def _check_waits(form: TaskForm) -> None:
-    """A page that cannot be saved is not shown."""
+    """Refuse to show a page that cannot be saved."""
     assert form.task is not None
     form.visit.scheduler.edit_task(form.task.id)
 
@@ -164,8 +165,8 @@ def _edited(visit: Visit, form: TaskForm, sent: ParsedForm) -> Done:
 
 
 def _told(form: TaskForm, sent: ParsedForm, changed: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What was changed. Where a hidden value was typed, all arguments count as changed: else
-    "nothing was changed" would confirm a guess."""
+    """Return the changed columns. If a hidden value was entered, all arguments count as changed:
+    otherwise "nothing was changed" would confirm a guess."""
     if not sent.is_typed or form.task is None:
         return changed
     same = {"args": [form.task.args] * 2, "vars": [form.task.vars] * 2}
@@ -174,7 +175,7 @@ def _told(form: TaskForm, sent: ParsedForm, changed: Mapping[str, Any]) -> Mappi
 
 
 def _shown(visit: Visit) -> dict[str, Any]:
-    """What the form had when it was opened."""
+    """Return the values that the form had when it was opened."""
     try:
         found = json_codec.decode(str(visit.given.get("shown") or "{}"))
     except ValueError:
@@ -190,7 +191,8 @@ def _change(before: Any, after: Any) -> str:
 
 
 def _wrong(visit: Visit, errors: Mapping[str, str]) -> Done:
-    """Nothing was done; which field is why. (A browser without scripts gets it as one text.)"""
+    """Report that nothing was done, with an error for each field. (A browser without scripts gets
+    one text.)"""
     said = {_field_of(name): visit.say(error) for name, error in errors.items()}
     first = "; ".join(f"{name}: {sentence}" for name, sentence in said.items())
     message = visit.T("Nothing was saved. {what}", what=first)
@@ -198,7 +200,7 @@ def _wrong(visit: Visit, errors: Mapping[str, str]) -> Done:
 
 
 def _field_of(name: str) -> str:
-    """The engine's names of what people call otherwise."""
+    """Return the form's name for a column."""
     return {"args": "pargs", "vars": "pvars", "function_name": "function"}.get(name, name)
 
 

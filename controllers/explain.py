@@ -1,7 +1,7 @@
-"""Why is it not running? One task's explanation, for scripts and for the page of the task.
+"""The explanation why a task does not run, as a page and as JSON.
 
-I own its page and its JSON; the partial `views/why.html`, which the page of the task includes, too,
-shows what `Browser.explain` gives. I call browse. I never write.
+The partial `views/why.html`, which the page of the task includes, too, shows the result of
+`Queries.explain`. Does not write.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from plugin_scheduler.controllers.web.routing import Site
 
 
 def mount(site: Site) -> None:
-    """The explanation of a task."""
+    """Register the explanation of a task."""
 
     @site.page("tasks/<ref>/why", "explain.html")
     def scheduler_why(visit: Visit, ref: str) -> dict[str, Any]:
@@ -21,9 +21,9 @@ def mount(site: Site) -> None:
 
     @site.data("api/tasks/<ref>/why")
     def scheduler_api_why(visit: Visit, ref: str) -> dict[str, Any]:
-        """Why a task (by id or uuid) does not run: ``state`` is a sentence on how it stands, ``at``
-        the time it is about, ``reasons`` what hinders it, and ``checks`` each condition that must
-        be met, with ``met`` and a ``sentence``."""
+        """Explain why a task (by id or uuid) does not run: ``state`` is a sentence on its status,
+        ``at`` the time of that, ``reasons`` are the obstacles, and ``checks`` has each condition,
+        with ``met`` and a ``sentence``."""
         seen = visit.browser.explain(visit.task(ref))
         return {
             "id": seen.task.id,

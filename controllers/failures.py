@@ -1,7 +1,4 @@
-"""Failures, grouped by where they happened.
-
-I call browse for the groups, and acts to run again what they ended.
-"""
+"""Failures, grouped by the place where they happened, and requeueing of their tasks."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.operations.bulk_actions import Acted
 from plugin_scheduler.queries.failures import DAYS, FailureGroup, Failures
 
-SPANS = (1, 7, 30)  # days that are offered
+SPANS = (1, 7, 30)  # numbers of days to choose from
 
 
 def mount(site: Site) -> None:
-    """The page, the same for scripts, and "requeue all"."""
+    """Register the page, the same for scripts, and "requeue all"."""
 
     @site.page("failures", "failures.html")
     def scheduler_failures(visit: Visit) -> dict[str, Any]:
@@ -28,16 +25,16 @@ def mount(site: Site) -> None:
 
     @site.data("api/failures")
     def scheduler_api_failures(visit: Visit) -> dict[str, Any]:
-        """Groups of failed runs of the last `days`, the latest first; `runs` is how many were
-        looked at, `is_all` whether these are all."""
+        """Return groups of failed runs of the last `days`, the latest first; `runs` is how many
+        were read, `is_all` whether these are all."""
         found = _found(visit)
         groups = [visit.instants(asdict(group)) for group in found.groups]
         return {"groups": groups, "runs": found.runs, "is_all": found.is_all, "days": found.days}
 
     @site.change("failures/requeue")
     def scheduler_failures_requeue(visit: Visit) -> Done:
-        """Run again the tasks that ended with a failure of the group `key`, of those of the last
-        `days`; answers with `done` and `skipped`."""
+        """Requeue the tasks that ended with a failure of the group `key`, of those of the last
+        `days`; returns `done` and `skipped`."""
         days = _days(visit.given.get("days"))
         group = visit.browser.failed_like(str(visit.given.get("key") or ""), days)
         if group is None:

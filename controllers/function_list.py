@@ -1,6 +1,6 @@
-"""Which functions can be queued? Each with what it takes, for people who choose and for scripts.
+"""The functions that can be queued, with their arguments, for people and for scripts.
 
-I own these descriptions. I call arguments. I never show the default of a secret.
+Never shows the default of a secret argument.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SHORT = 30  # characters of a default
 
 
 def functions(visit: Visit) -> list[dict[str, Any]]:
-    """Every function that can be queued, with what it takes."""
+    """Return every function that can be queued, with its arguments."""
     catalog = visit.scheduler.catalog
     return [
         _about(name, one, catalog.defaults(name).get("secret"))
@@ -27,7 +27,7 @@ def functions(visit: Visit) -> list[dict[str, Any]]:
 
 
 def _call(arguments: list[Argument], secret: set[str]) -> str:
-    """What it takes, in short: ``(to, copies=1, *rest)``."""
+    """Return the arguments in short form: ``(to, copies=1, *rest)``."""
     return f"({', '.join(_in_short(one, one.name in secret) for one in arguments)})"
 
 

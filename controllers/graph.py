@@ -1,7 +1,6 @@
-"""What waits for what: the list of jobs, and the drawing of one, or of what is around a task.
+"""Dependency graphs: the list of jobs, and the drawing of one job or of one task's neighbours.
 
-I call browse for tasks and their places, and turn places into points of a picture. I never decide
-who waits for whom.
+Turns positions of tasks into coordinates of a picture.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from plugin_scheduler.core.types import OnChildFailure, TaskStatus
 from plugin_scheduler.queries.graphs import Edge, Graph, Node
 from plugin_scheduler.queries.progress import headway
 
-# Sizes in the picture's own units, which are pixels where nobody zooms.
+# Sizes in units of the picture, which are pixels without zoom.
 WIDTH, HEIGHT = 172, 46
-ACROSS, DOWN = 236, 64  # from a task to the next
+ACROSS, DOWN = 236, 64  # distance from a task to the next
 MARGIN, ARROW = 24, 5
 LONGEST = 18  # characters of a name
 
-#: What stands before a status: not everybody sees colours.
+#: Signs for statuses, for people who do not see colours.
 SIGNS = {
     TaskStatus.QUEUED: "○",
     TaskStatus.ASSIGNED: "◐",
@@ -34,7 +33,7 @@ SIGNS = {
     TaskStatus.EXPIRED: "■",
 }
 
-#: What becomes of who waits when the other one fails, as templates ask for it.
+#: What happens to a waiting task if the other one fails, as text for templates.
 ON_FAILURE = {
     OnChildFailure.STOP: "is stopped if that fails",
     OnChildFailure.RUN: "runs all the same if that fails",
@@ -43,7 +42,7 @@ ON_FAILURE = {
 
 
 def mount(site: Site) -> None:
-    """The graph."""
+    """Register the graph."""
 
     @site.page("graph", "graph.html")
     def scheduler_graph(visit: Visit) -> dict[str, Any]:
@@ -67,9 +66,9 @@ def mount(site: Site) -> None:
 
     @site.data("api/graph")
     def scheduler_api_graph(visit: Visit) -> dict[str, Any]:
-        """Tasks (``nodes``) and what waits for what (``edges``: ``after`` waits for ``before``),
-        around the ``task`` of that id, or of the ``job`` of that name; without both, the newest
-        jobs with the states of their tasks. ``column`` and ``row`` are places in a drawing."""
+        """Return tasks (``nodes``) and dependencies (``edges``: ``after`` waits for ``before``),
+        around the ``task`` with that id, or of the ``job`` with that name; without both, the newest
+        jobs with the statuses of their tasks. ``column`` and ``row`` are positions in a drawing."""
         task_id, job = visit.number("task"), visit.query.get("job")
         if task_id is None and job is None:
             found = visit.browser.jobs()
@@ -95,7 +94,7 @@ def _graph(visit: Visit, task_id: int | None, job: str | None) -> Graph:
 
 
 class Box(NamedTuple):
-    """A task in the picture; ``share`` is how much of it is done, where it told."""
+    """A task in the picture; ``share`` is its progress, if known."""
 
     node: Node
     x: float
@@ -107,7 +106,7 @@ class Box(NamedTuple):
 
 
 class Line(NamedTuple):
-    """From a task to one that waits for it; ``path`` as SVG has it."""
+    """A line from a task to one that waits for it; ``path`` in SVG form."""
 
     path: str
     kind: str
@@ -115,7 +114,7 @@ class Line(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """All of it, with its size."""
+    """The complete picture, with its size."""
 
     width: float
     height: float
@@ -148,8 +147,8 @@ def _picture(graph: Graph, chosen: int | None) -> Picture:
 
 
 def _line(edge: Edge, places: dict[int, Box], middle: float) -> Line:
-    """From the right side of a task to the left side of another, level at both, and level past
-    those between."""
+    """Draw a line from the right side of a task to the left side of another, horizontal at both
+    ends and past the tasks between them."""
     one, other = places[edge.before], places[edge.after]
     points = [(one.x + WIDTH, one.y + HEIGHT / 2)]
     for place in edge.via:
@@ -162,7 +161,7 @@ def _line(edge: Edge, places: dict[int, Box], middle: float) -> Line:
 
 
 def _curve(start: tuple[float, float], end: tuple[float, float]) -> str:
-    """Through a gap between columns; and level to where the next gap begins."""
+    """Draw a curve through a gap between columns, then a horizontal line to the next gap."""
     (x, top), (until, bottom) = start, end
     bend = (until - x) / 2 if until > x else 60.0
     return f" L{x:g},{top:g} C{x + bend:g},{top:g} {until - bend:g},{bottom:g} {until:g},{bottom:g}"

@@ -1,6 +1,6 @@
-"""How things stand: the page that people land on.
+"""The overview: the start page.
 
-I own which facts the overview shows, and where its warnings lead. I call browse. I never write.
+Does not write.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from plugin_scheduler.queries.overview import MANY
 from plugin_scheduler.queries.views import RunningNow, WorkerView
 from plugin_scheduler.queries.warnings import TASKS
 
-#: Columns of the groups' table, as far as there is such a task.
+#: Columns of the groups' table, if there are such tasks.
 STATUSES = TaskStatus.ALL
 MOST_FUNCTIONS = 100
 
 
 def mount(site: Site) -> None:
-    """The overview, for people and for scripts."""
+    """Register the overview, for people and for scripts."""
 
     @site.page("", "overview.html")
     def scheduler_overview(visit: Visit) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def mount(site: Site) -> None:
 
     @site.data("api/overview")
     def scheduler_api_overview(visit: Visit) -> dict[str, Any]:
-        """How things stand: ``totals``, ``groups`` and ``functions`` with their counts (those that
-        ``capped`` names are but the least it can be), what is ``running``, the ``workers``, and
+        """Return the overview: ``totals``, ``groups`` and ``functions`` with counts (those that
+        ``capped`` names are lower bounds), the ``running`` tasks, the ``workers``, and
         ``warnings``, each with the page (``href``) that shows more."""
         seen = visit.browser.overview()
         return {
@@ -59,7 +59,7 @@ def mount(site: Site) -> None:
 
 
 def _numbers(visit: Visit, seen: Overview) -> list[dict[str, Any]]:
-    """The large ones: a name, how many, where they are listed, and how alarming they are."""
+    """Return the large numbers: name, value, link to a list, and severity."""
     totals = seen.totals
     queued = visit.url("tasks", status=TaskStatus.QUEUED)
     told = (
@@ -91,7 +91,7 @@ def _warning(visit: Visit, one: Notice) -> dict[str, str]:
 
 
 def _running(one: RunningNow) -> dict[str, Any]:
-    """``at`` and ``of`` are what `progress` was told; None where it was not."""
+    """Return a running task; ``at`` and ``of`` are its progress, None if unknown."""
     progress = one.progress if isinstance(one.progress, dict) else {}
     at, of = progress.get("at"), progress.get("of")
     counted = isinstance(at, (int, float)) and isinstance(of, (int, float)) and of > 0
@@ -109,7 +109,7 @@ def _running(one: RunningNow) -> dict[str, Any]:
 
 
 def _worker(one: WorkerView, seen: Overview) -> dict[str, Any]:
-    """``order`` is what somebody told it, where it is not simply at work."""
+    """Return a worker; ``order`` is the last command, if it is not simply active."""
     mine = sum(task.task.worker == one.name for task in seen.running)
     busy = max(mine, len(one.running)) if _may_run_others(one, seen) else mine
     return {
@@ -125,7 +125,7 @@ def _worker(one: WorkerView, seen: Overview) -> dict[str, Any]:
 
 
 def _may_run_others(one: WorkerView, seen: Overview) -> bool:
-    """What it runs is known from its last heartbeat only, where its tasks are another app's, or too
-    many to be listed."""
+    """Return True if other runs of the worker are known only from its heartbeat: its tasks belong
+    to another app, or are too many to be listed."""
     of_us = not seen.application or one.application == seen.application
     return not of_us or len(seen.running) >= MANY

@@ -1,7 +1,6 @@
-"""One run: how far it is, what it prints as it prints it, what became of it and why.
+"""The page of one run: progress, live output, result and failure.
 
-I own the actions of the run page. I call browse, headway's and blame's readings, and the scheduler
-to say that somebody looks. I never stop a run: that is done to its task.
+Does not stop runs: that is an action on the task.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from plugin_scheduler.queries import RunDetail
 from plugin_scheduler.queries.traceback_parser import ParsedTraceback, blame
 from plugin_scheduler.queries.views import TaskView
 
-TRACEBACK = 1 << 16  # characters; a worker stores no longer ones, a person may
+TRACEBACK = 1 << 16  # characters; workers store no longer ones, but users may
 
 
 def mount(site: Site) -> None:
-    """The page of a run, what it is kept up to date with, and its texts to keep."""
+    """Register the page of a run, its live data, and its texts for download."""
     _page(site)
     _data(site)
     _texts(site)
@@ -52,9 +51,9 @@ def _page(site: Site) -> None:
 def _data(site: Site) -> None:
     @site.data("api/runs/<run_id>")
     def scheduler_api_run(visit: Visit, run_id: str) -> dict[str, Any]:
-        """A run: its times, result, how far it is, and what is to blame if it failed. ``outcome``
-        is how it ended, None while it runs; ``status`` has web2py's words; ``reason_code`` is the
-        kind of the ``reason``."""
+        """Return a run: its times, result, progress, and the cause of a failure. ``outcome`` is how
+        it ended, None while it runs; ``status`` has web2py's words; ``reason_code`` is the kind of
+        the ``reason``."""
         run, task = found(visit, run_id)
         return {
             **facts_of(visit, run),
@@ -67,8 +66,9 @@ def _data(site: Site) -> None:
 
     @site.data("api/runs/<run_id>/output")
     def scheduler_api_output(visit: Visit, run_id: str) -> dict[str, Any]:
-        """What a run printed from character `after` on, and how it is by now. With the `marker` of
-        the answer before it is told whether that goes on (`fresh` is false) or begins anew."""
+        """Return what a run printed from character `after` on, and its current state. With the
+        `marker` of the previous answer, `fresh` is false if the text continues that answer, and
+        true if it replaces it."""
         run, _ = found(visit, run_id)
         after = max(0, visit.number("after") or 0)
         piece = visit.browser.output(run.id, after, visit.query.get("marker", ""))
@@ -84,8 +84,8 @@ def _data(site: Site) -> None:
 
     @site.change("runs/<run_id>/watch", role=VIEW)
     def scheduler_watch_run(visit: Visit, run_id: str) -> Done:
-        """Somebody looks: for the next 15 seconds the worker saves what the run prints as it
-        prints it."""
+        """Keep a run's output live: for the next 15 seconds the worker saves the output as it is
+        printed."""
         run, _ = found(visit, run_id)
         watched = bool(visit.scheduler.watch_run(run.id))
         return Done("", to=f"runs/{run.id}", data={"watched": watched})
@@ -104,7 +104,7 @@ def _texts(site: Site) -> None:
 
 
 def found(visit: Visit, run_id: str) -> tuple[RunDetail, TaskView]:
-    """A run of this app and its task; NotFound where there is none."""
+    """Return a run of this app and its task; raise NotFound if there is none."""
     run = visit.browser.run(whole(run_id, "the number of a run"))
     if run is None:
         raise gone(visit)
@@ -121,7 +121,7 @@ def gone(visit: Visit) -> NotFound:
 
 
 def facts_of(visit: Visit, run: RunDetail) -> dict[str, Any]:
-    """What changes while a run is at work, in plain values for scripts."""
+    """Return what changes during a run, in plain values for scripts."""
     running = run.status == RunStatus.RUNNING
     return {
         "id": run.id,
@@ -143,7 +143,7 @@ def facts_of(visit: Visit, run: RunDetail) -> dict[str, Any]:
 
 
 def usual_of(visit: Visit, task: TaskView) -> dict[str, Any] | None:
-    """What runs of the same function take; None where there were none lately."""
+    """Return the usual duration of the function's runs; None if there were none recently."""
     usual = visit.browser.usual(task.function)
     return None if usual is None else vars(usual)
 
@@ -162,7 +162,7 @@ def _seconds(visit: Visit, run: RunDetail) -> float | None:
 
 
 def pretty(run: RunDetail) -> str:
-    """A result to be read by people."""
+    """Return a result as readable text."""
     if run.result_cut or isinstance(run.result, str):
         return json_codec.clean(run.result)
     return json_codec.clean(json.dumps(run.result, indent=2, ensure_ascii=False, default=str))

@@ -1,7 +1,6 @@
-"""What will run when: the next hours drawn, the next days counted, and the tasks that repeat.
+"""The schedule: the next hours as a drawing, the next days as numbers, and the repeating tasks.
 
-I call browse for what lies ahead, and scheduler and journal to put a task on or off. I decide how
-much is drawn, never what will run.
+Also enables and disables tasks. Decides how much is drawn, not what will run.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def mount(site: Site) -> None:
-    """The schedule."""
+    """Register the schedule."""
     _pages(site)
     _data(site)
     _switch(site)
@@ -54,9 +53,9 @@ def _pages(site: Site) -> None:
 def _data(site: Site) -> None:
     @site.data("api/schedule")
     def scheduler_api_schedule(visit: Visit) -> dict[str, Any]:
-        """What will run when: in the next ``hours`` (24) instant by instant; with ``days`` instead
-        so many days, counted. ``lanes`` or ``shares`` has an entry for each task that repeats, and
-        one for all one-off tasks of a function, whose ``task`` is null."""
+        """Return the schedule: the runs of the next ``hours`` (24), or, with ``days``, the number
+        of runs on each of that many days. ``lanes`` or ``shares`` has an entry for each repeating
+        task, and one for all one-off tasks of a function, whose ``task`` is null."""
         days = visit.number("days")
         if days is not None:
             return _days(visit, visit.browser.next_days(_within(days, MOST_DAYS, "days")))
@@ -65,7 +64,8 @@ def _data(site: Site) -> None:
 
     @site.data("api/schedule/repeating")
     def scheduler_api_repeating(visit: Visit) -> dict[str, Any]:
-        """Tasks that still repeat: schedule in words, next five runs, how the last one ended."""
+        """Return tasks that still repeat: schedule in words, next five runs, status of the last
+        one."""
         found = visit.browser.repeating()
         return {
             "tasks": [_repeating(visit, one) for one in found.items],
@@ -76,7 +76,7 @@ def _data(site: Site) -> None:
 def _switch(site: Site) -> None:
     @site.change("schedule/<task_id>/switch", role=ACT)
     def scheduler_schedule_switch(visit: Visit, task_id: str) -> Done:
-        """Put a waiting task on or off: ``enabled`` is "on" or "off"."""
+        """Enable or disable a waiting task: ``enabled`` is "on" or "off"."""
         asked = str(visit.given.get("enabled")).lower()
         if asked not in ("on", "off"):
             raise BadTask(visit.T("enabled must be on or off"))
@@ -104,7 +104,7 @@ def _shared(visit: Visit, calendar: Hours | Days) -> dict[str, Any]:
 
 
 def _by_time(one: Repeating) -> tuple[bool, list[datetime], int]:
-    """The next to run first; at the end who will not run by itself."""
+    """Sort by the next run; tasks that will not run by themselves come last."""
     return not one.following, one.following[:1], one.task.id
 
 
@@ -192,7 +192,7 @@ def _repeating(visit: Visit, one: Repeating) -> dict[str, Any]:
 
 
 def _month(visit: Visit, found: Days) -> dict[str, Any]:
-    """Weeks from Monday to Sunday, and the tasks of the day that was chosen."""
+    """Return weeks from Monday to Sunday, and the tasks of the selected day."""
     cells = [_cell(found, place) for place in range(len(found.days))]
     chosen = _chosen(visit, found)
     padded: list[Any] = [None] * found.days[0].weekday() + cells
@@ -228,7 +228,7 @@ def _cell(found: Days, place: int) -> dict[str, Any]:
 
 
 def _short(number: int) -> str:
-    """A number that fits into a day of a calendar on a telephone."""
+    """Return a number in a form that fits into a calendar on a phone."""
     for size, letter in ((1_000_000, "M"), (1_000, "k")):
         if number >= 10 * size:
             return f"{number // size}{letter}"

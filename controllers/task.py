@@ -1,7 +1,6 @@
-"""One task: what it is, how it stands and why, when it runs next, its runs and all that happened.
+"""The page of one task: its columns, status and explanation, next runs, past runs and history.
 
-I own the actions of the task page. I call browse, acts, the journal and what is foretold. What is
-done to many tasks at once, and deleting, are not mine.
+Actions on many tasks, and deletion, are in `bulk_actions`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ NEXT = 5
 
 
 def mount(site: Site) -> None:
-    """The page of a task, the same for scripts, and its buttons."""
+    """Register the page of a task, the same for scripts, and its buttons."""
     _page(site)
     _data(site)
 
@@ -68,8 +67,8 @@ def _page(site: Site) -> None:
 def _data(site: Site) -> None:
     @site.data("api/tasks/<ref>")
     def scheduler_api_task(visit: Visit, ref: str) -> dict[str, Any]:
-        """A task: its columns, its schedule in words and its next runs, its newest runs, and what
-        it waits for. Secret arguments are dots."""
+        """Return a task: its columns, its schedule in words and its next runs, its newest runs, and
+        its dependencies. Secret arguments are masked."""
         task = visit.task(ref)
         runs = visit.browser.runs(task.id, visit.number("before"), RUNS)
         links = {"waits_for": visit.browser.waits_for, "waited_by": visit.browser.waited_by}
@@ -84,8 +83,8 @@ def _data(site: Site) -> None:
 
     @site.change("tasks/<ref>/act")
     def scheduler_task_act(visit: Visit, ref: str) -> Done:
-        """Do `act` (stop, requeue, run_now, enable, disable) to one task. Answers with `done`, 0
-        where it could not be done; the message says why."""
+        """Apply `act` (stop, requeue, run_now, enable, disable) to one task. Returns `done`, 0 if
+        it was not possible; the message says why."""
         task, name = visit.task(ref), str(visit.given.get("act") or "")
         if name not in BUTTONS:
             raise BadTask(visit.T("There is nothing called {name} to be done.", name=name))
@@ -95,7 +94,7 @@ def _data(site: Site) -> None:
 
 
 def buttons(visit: Visit, task: TaskView) -> list[tuple[str, str, str]]:
-    """What may be done to it now: act, what the button says, and its look."""
+    """Return the possible actions: name, label and style of each button."""
     if not visit.person.can_act:
         return []
     waits = task.status == TaskStatus.QUEUED
@@ -110,14 +109,14 @@ def buttons(visit: Visit, task: TaskView) -> list[tuple[str, str, str]]:
 
 
 def _current(visit: Visit, task: TaskView) -> RunDetail | None:
-    """The run it is at, with how far that is."""
+    """Return the current run, with its progress."""
     if task.status != TaskStatus.RUNNING or task.run_id is None:
         return None
     return visit.browser.run(task.run_id)
 
 
 def _call(task: TaskView) -> list[tuple[str, str]]:
-    """The arguments, each with its name or place; as stored where they cannot be read."""
+    """Return the arguments, each with its name or position; as stored if they are unreadable."""
     try:
         args, kwargs = json.loads(task.args), json.loads(task.vars)
         places = [*((str(number), one) for number, one in enumerate(args, 1)), *kwargs.items()]
@@ -134,5 +133,5 @@ def _short(text: str) -> str:
 
 
 def _without_texts(view: dict[str, Any]) -> dict[str, Any]:
-    """What is large is asked for run by run."""
+    """Remove large values, which are read for single runs only."""
     return {name: value for name, value in view.items() if name not in ("output", "traceback")}

@@ -1,7 +1,7 @@
-"""What does the form of a task show? A field for each argument, and what the columns hold.
+"""The form of a task: a field for each argument, and the values of the columns.
 
-I own the plain values of the template. I call arguments, typed and what a visit gives. I never put
-a secret into a page: its field is empty, and says that what it hides is kept.
+Makes the plain values for the template. A secret is never put into a page: its field is empty, and
+says that the stored value is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from plugin_scheduler.system import clock
 NOW, AT, EVERY, CRON = "now", "at", "every", "cron"
 UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 TIMES = ("start_time", "next_run_time", "stop_time")
-#: How a browser asks for each kind; what is not here is asked for as text.
+#: Input types of browsers by kind; kinds not listed use a text field.
 INPUTS = {
     ArgumentKind.INT: "number",
     ArgumentKind.FLOAT: "number",
@@ -36,14 +36,14 @@ INPUTS = {
     ArgumentKind.TIME: "time",
 }
 EXAMPLES = {ArgumentKind.LIST: '[1, "two"]', ArgumentKind.DICT: '{"a": 1}'}
-#: What is said of the ways to say when; of a task that is edited, behind its next run.
+#: Labels of the ways to set the time; for an edited task, in the second list.
 MODES = ((NOW, "Now"), (AT, "At a time"), (EVERY, "Repeat"), (CRON, "By a cron line"))
 MODES_OF_OLD = ((AT, "Once"), *MODES[2:])
 AREAS = (ArgumentKind.LONG_TEXT, ArgumentKind.LIST, ArgumentKind.DICT)
 
 
 class TaskForm:
-    """The form of a new task, of one like another, or of one that waits and is edited."""
+    """The form of a new task, of a copy, or of a waiting task that is edited."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class TaskForm:
     ) -> None:
         self.visit, self.task, self.edits, self.once = visit, task, edits, once
         self.name = json_codec.clean(task.function if task and not function else function)
-        if task and self.name != json_codec.clean(task.function):  # whose secrets would they be?
+        if task and self.name != json_codec.clean(task.function):  # secrets belong to one function
             what = "task {id} runs {function}: its form is for no other function"
             raise BadTask(Sentence(what, id=task.id, function=task.function))
         catalog = visit.scheduler.catalog
@@ -67,29 +67,29 @@ class TaskForm:
 
     @cached_property
     def arguments(self) -> list[Argument]:
-        """What the function takes; nothing where it is not known here."""
+        """The arguments of the function; empty if it is unknown here."""
         return arguments_of(self.function) if self.function else []
 
     @cached_property
     def original(self) -> dict[str, Any]:
-        """The columns of the task that this is about, secrets and all: for the server's eyes."""
+        """The columns of the task, including secrets: for use on the server only."""
         return self.visit.scheduler.like_task(self.task.id) if self.task else {}
 
     @cached_property
     def before(self) -> tuple[list[Any], dict[str, Any]]:
-        """The task's arguments as they are; empty ones for a new task."""
+        """The task's arguments, unmasked; empty for a new task."""
         return _decoded(self.original.get("args"), []), _decoded(self.original.get("vars"), {})
 
     @cached_property
     def masked(self) -> tuple[list[Any], dict[str, Any]]:
-        """The task's arguments as anybody is shown them."""
+        """The task's arguments as displayed."""
         if self.task is None:
             return [], {}
         return _decoded(self.task.args, []), _decoded(self.task.vars, {})
 
     @cached_property
     def secret(self) -> set[str]:
-        """Names of arguments that nobody is shown, wholly or in part."""
+        """Names of arguments that are hidden, as a whole or in part."""
         found = secret_names(self.arguments, self.declared.get("secret"))
         found |= secret_names(self.arguments, self.original.get("secret"))
         shown = form_values.named(self.arguments, *self.masked) or {}
@@ -97,18 +97,18 @@ class TaskForm:
 
     @cached_property
     def kept(self) -> dict[str, Any]:
-        """Secrets that the task has, by name."""
+        """The secrets that the task has, by name."""
         found = form_values.named(self.arguments, *self.before) or {}
         return {name: value for name, value in found.items() if name in self.secret}
 
     def stand_ins(self) -> dict[str, Any]:
-        """Dots for each secret that is kept, as many as it has arguments in it."""
+        """Return dots for each secret that is kept, as many as its argument has values."""
         gathers = {one.name: one.gathers for one in self.arguments}
         return {name: _dots(gathers[name], value) for name, value in self.kept.items()}
 
     @cached_property
     def texts(self) -> dict[str, str] | None:
-        """What the fields hold; None where the form cannot say what the task was given."""
+        """The contents of the fields; None if the form cannot express the task's arguments."""
         pargs, pvars = self.before
         if not self.task:
             return {}
@@ -117,7 +117,7 @@ class TaskForm:
         return form_values.texts(self.arguments, pargs, pvars)
 
     def fields(self) -> list[dict[str, Any]]:
-        """A field for each argument."""
+        """Return a field for each argument."""
         return [self._field(one) for one in self.arguments]
 
     def _field(self, one: Argument) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class TaskForm:
         }
 
     def _choices(self, one: Argument) -> list[tuple[str, str]]:
-        """What can be chosen: what is sent, and what is shown."""
+        """Return the choices: the value that is sent, and the label."""
         if one.kind == ArgumentKind.BOOL:
             return [(form_values.YES, self.visit.T("yes")), (form_values.NO, self.visit.T("no"))]
         return [(shown, shown) for shown, _ in one.choices]
@@ -153,7 +153,7 @@ class TaskForm:
 
     @cached_property
     def columns(self) -> dict[str, str]:
-        """Every other column, as the text of its field."""
+        """All other columns, as texts for their fields."""
         table, settings = self.visit.scheduler.db.scheduler_task, self.visit.scheduler.settings
         found = {name: table[name].default for name in EDITABLE}
         found |= {"on_failure": settings.on_failure, "task_name": ""}
@@ -168,7 +168,7 @@ class TaskForm:
         return {name: as_text(None if callable(value) else value) for name, value in found.items()}
 
     def when(self) -> str:
-        """Which of the ways to say when it runs."""
+        """Return how the time of the task is set."""
         if self.columns["cronline"]:
             return CRON
         if self.columns["repeats"] != "1":
@@ -176,7 +176,7 @@ class TaskForm:
         return AT if self.edits else NOW
 
     def every(self) -> tuple[str, str]:
-        """The period in its largest unit."""
+        """Return the period in its largest unit."""
         seconds = int(self.columns["period"] or 0)
         for unit, length in reversed(UNITS.items()):
             if seconds and seconds % length == 0:
@@ -184,12 +184,13 @@ class TaskForm:
         return str(seconds), "seconds"
 
     def _how_often(self) -> str:
-        """Nothing where it has no end, or is no matter of this task so far."""
+        """Return the number of repetitions; empty if unlimited, or if the task does not repeat."""
         is_told = self.when() in (EVERY, CRON) and self.columns["repeats"] != "0"
         return self.columns["repeats"] if is_told else ""
 
     def secret_text(self) -> str:
-        """What is secret besides what the function's author calls so; names, and lone places."""
+        """Return the names and positions that are secret besides those that the function
+        declares."""
         try:
             told, places = listed(self.declared.get("secret")), listed(self.columns["secret"])
         except BadTask:
@@ -202,12 +203,14 @@ class TaskForm:
         return ", ".join(str(place) for place in shown if place not in told_places)
 
     def shown(self) -> dict[str, str]:
-        """What the columns hold as they are shown: sent back, so that a late form is found out."""
+        """Return the columns as displayed: the browser returns them, so that an outdated form is
+        detected."""
         assert self.task is not None
         return {**self.columns, "args": self.task.args, "vars": self.task.vars}
 
     def document(self) -> str:
-        """The same as JSON: what `queue_task` takes, or the columns of a task that is edited."""
+        """Return the form as JSON: the arguments of `queue_task`, or the columns of an edited
+        task."""
         columns = {name: _plain(name, text) for name, text in self.columns.items()}
         pargs, pvars = self.masked
         if not self.task:
@@ -231,7 +234,7 @@ class TaskForm:
     def written(
         self, function: str, pargs: list[Any], pvars: dict[str, Any], columns: dict[str, Any]
     ) -> str:
-        """A document that says this."""
+        """Write a document with these values."""
         told = {
             name: as_text(value) if name in TIMES and value else value
             for name, value in columns.items()
@@ -241,25 +244,26 @@ class TaskForm:
         )
 
     def behind(self) -> tuple[list[Any], dict[str, Any]]:
-        """What may stand behind dots, by place and by name, however the task was given it."""
+        """Return the values that dots may stand for, by position and by name, however they were
+        given."""
         return self._either_way(*self.before)
 
     def is_hidden(self, place: Place) -> bool:
-        """True where dots at that place or under that name stand for a value that is not shown."""
+        """Return True if dots at that position or name stand for a hidden value."""
         by_place, by_name = self._either_way(*self.masked)
         if isinstance(place, str):
             return bool(by_name.get(place) == HIDDEN)
         return bool(by_place[place : place + 1] == [HIDDEN])
 
     def count_hidden(self) -> int:
-        """The number of arguments that are not shown."""
+        """Return the number of hidden arguments."""
         pargs, pvars = self.masked
         return [*pargs, *pvars.values()].count(HIDDEN)
 
     def _either_way(
         self, pargs: list[Any], pvars: dict[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Each argument under its place and under its name, where it may be given in both ways."""
+        """Return each argument under its position and under its name, if both are possible."""
         found = form_values.named(self.arguments, pargs, pvars) or {}
         by_place = [one.name for one in self.arguments if not (one.by_name_only or one.gathers)]
         others = [found.get(name, ABSENT) for name in by_place[len(pargs) :]]
@@ -269,7 +273,7 @@ class TaskForm:
     # -- all of it --------------------
 
     def context(self) -> dict[str, Any]:
-        """For the template."""
+        """Return the variables for the template."""
         columns = self.columns
         return {
             "edits": self.edits,
@@ -296,14 +300,14 @@ class TaskForm:
         }
 
     def _groups(self) -> list[str]:
-        """Groups to offer: those that somebody serves, and the scheduler's own."""
+        """Return groups to offer: those that workers serve, and the scheduler's own."""
         served = {name for worker in self.visit.browser.workers() for name in worker.groups}
         own = {*self.visit.scheduler.settings.group_names, "main"}
         return sorted({*served, *own, self.columns["group_name"]} - {""})
 
 
 def form_for(visit: Visit) -> TaskForm | None:
-    """The form that the address asks for; None where no function is chosen yet."""
+    """Return the form that the address requests; None if no function is selected yet."""
     like, function = json_codec.clean(visit.query.get("like", "")), visit.query.get("function", "")
     task = visit.task(like) if like else None
     if task is None and not function:
@@ -315,7 +319,7 @@ def form_for(visit: Visit) -> TaskForm | None:
 
 
 def secret_names(arguments: Sequence[Argument], given: Any) -> set[str]:
-    """The arguments that a list of names and places means; all of them where it is no such list."""
+    """Return the arguments that a list of names and positions selects; all for an invalid list."""
     try:
         found = listed(given)
     except BadTask:
@@ -353,7 +357,7 @@ def _example(one: Argument) -> Any:
 
 
 def _decoded(text: Any, empty: Any) -> Any:
-    """What was given to a task; nothing where its row cannot be read."""
+    """Decode a task's arguments; return the empty value if its row is unreadable."""
     try:
         found = json_codec.decode(text) if text else empty
     except ValueError:
@@ -362,7 +366,7 @@ def _decoded(text: Any, empty: Any) -> Any:
 
 
 def _plain(name: str, text: str) -> Any:
-    """A column's text as JSON has it."""
+    """Return a column's text as a JSON value."""
     if name in ("enabled", "broadcast", "prevent_drift"):
         return text == "true"
     if name == "secret":

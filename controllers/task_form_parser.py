@@ -1,7 +1,7 @@
-"""What did somebody send? The fields of the form, or a JSON document, as columns of a task.
+"""Parse a submitted form or JSON document into columns of a task.
 
-I own the way from there to the arguments of `queue_task` and `edit_task`, with an error for each
-field. I call typed, secrecy and queue_form. I never write, and never repeat a value in an error.
+Returns the arguments of `queue_task` or `edit_task`, with an error for each invalid field. Does not
+write, and never repeats a value in an error.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from plugin_scheduler.operations.edit_task import EDITABLE
 NUMBERS = ("priority", "timeout", "retry_failed", "sync_output", "repeats", "period")
 FLAGS = ("enabled", "broadcast", "prevent_drift")
 NAMES = ("task_name", "group_name", "on_failure", "only_worker")
-LARGEST = 2**31 - 1  # what every database takes as a number
+LARGEST = 2**31 - 1  # largest integer that every database accepts
 YEARS = range(1970, 3000)
-#: What a document may say besides columns.
+#: Members of a document besides columns.
 OF_ARGUMENTS = ("pargs", "pvars")
 OF_CALL = ("function", *OF_ARGUMENTS)
 DOCUMENT = (*OF_CALL, "uuid", *(one for one in EDITABLE if one not in ("args", "vars")))
@@ -34,25 +34,25 @@ DOCUMENT = (*OF_CALL, "uuid", *(one for one in EDITABLE if one not in ("args", "
 
 @dataclass
 class ParsedForm:
-    """What to queue or to write, and what is wrong, by the name of its field."""
+    """The parsed values, and the errors by field name."""
 
     function: str
     pargs: list[Any] = field(default_factory=list)
     pvars: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, Any] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
-    has_arguments: bool = True  # others than the task has
-    filled: list[redaction.Place] = field(default_factory=list)  # where dots stood
-    is_typed: bool = False  # something else than the task has was given for a hidden one
+    has_arguments: bool = True  # they differ from the task's
+    filled: list[redaction.Place] = field(default_factory=list)  # positions of dots
+    is_typed: bool = False  # another value was entered for a hidden one
 
 
 # -- the form ----------------------------------------------------------------------------------
 
 
 def of_form(form: TaskForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -> ParsedForm:
-    """What the fields say; ``kept`` is what those mean that hide something and are empty."""
+    """Parse the form's fields; ``kept`` holds the values of hidden fields that are empty."""
     sent, texts = ParsedForm(form.name), {name: str(value) for name, value in given.items()}
-    if form.texts is None:  # its arguments are shown, and can only be changed as JSON
+    if form.texts is None:  # its arguments are displayed, and can only be changed as JSON
         sent.pargs, sent.pvars = form.before
     else:
         typed_in = {one.name: texts.get(f"arg.{one.name}", "") for one in form.arguments}
@@ -69,7 +69,7 @@ def of_form(form: TaskForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -
 
 
 def _by_name(form: TaskForm, pargs: list[Any], pvars: dict[str, Any]) -> str:
-    """The same text for the same arguments, however they are given."""
+    """Return the same text for the same arguments, however they are given."""
     found = form_values.named(form.arguments, pargs, pvars)
     return json.dumps([pargs, pvars] if found is None else found, sort_keys=True)
 
@@ -109,7 +109,7 @@ def _check_number(sent: ParsedForm, name: str) -> None:
 
 
 def _read_when(sent: ParsedForm, texts: Mapping[str, str], edits: bool) -> None:
-    """The four ways to say when, as columns."""
+    """Parse the four ways to set the time, as columns."""
     columns, mode = sent.columns, texts.get("when", "")
     columns["cronline"] = None
     if mode in (EVERY, CRON):
@@ -145,7 +145,7 @@ def _read_period(sent: ParsedForm, texts: Mapping[str, str]) -> None:
 
 
 def _places(text: str) -> list[Any]:
-    """Names with commas between them; numbers are places."""
+    """Parse names separated by commas; numbers are positions."""
     words = [word.strip() for word in text.split(",")]
     return [int(word) if word.isdecimal() and len(word) < 5 else word for word in words if word]
 
@@ -154,7 +154,7 @@ def _places(text: str) -> list[Any]:
 
 
 def of_text(form: TaskForm, text: str) -> ParsedForm:
-    """What a document says that somebody typed."""
+    """Parse a JSON document that was typed."""
     try:
         document = json_codec.from_json(text)
     except json.JSONDecodeError as error:
@@ -169,7 +169,7 @@ def of_text(form: TaskForm, text: str) -> ParsedForm:
 
 
 def of_document(form: TaskForm, document: Any) -> ParsedForm:
-    """What a document says: `queue_task`'s arguments."""
+    """Parse a document with `queue_task`'s arguments."""
     sent = ParsedForm(form.name)
     if not isinstance(document, dict):
         example = '{"function": "add", "pargs": [3, 4]}'
@@ -182,7 +182,7 @@ def of_document(form: TaskForm, document: Any) -> ParsedForm:
     for name, value in document.items():
         if name not in OF_CALL:
             _read_column(sent, name, value, form.edits)
-    if sent.errors:  # else the scheduler says it
+    if sent.errors:  # otherwise the scheduler reports it
         _check_fit(form, sent)
     return sent
 
@@ -196,7 +196,7 @@ def _function_of(form: TaskForm, document: Mapping[str, Any], sent: ParsedForm) 
 
 
 def _read_call(form: TaskForm, document: Mapping[str, Any], sent: ParsedForm) -> None:
-    """The arguments; dots stand for the secrets of the task that it is like."""
+    """Parse the arguments; dots stand for the secrets of the original task."""
     is_same = form.task is None or sent.function in (form.name, "")
     is_told = "pargs" in document or "pvars" in document
     sent.has_arguments = is_told or not form.edits or not is_same
@@ -254,7 +254,7 @@ def _not_to_be_said(name: str, allowed: tuple[str, ...]) -> Sentence:
 
 
 def _check_fit(form: TaskForm, sent: ParsedForm) -> None:
-    """Tell besides other errors that the function cannot be called with these arguments."""
+    """Report, besides other errors, that the function cannot be called with these arguments."""
     call = form.visit.scheduler.catalog.call(sent.function)
     if call is None or sent.errors.keys() & set(OF_ARGUMENTS):
         return
@@ -269,14 +269,16 @@ def _check_fit(form: TaskForm, sent: ParsedForm) -> None:
 
 
 def columns_of(form: TaskForm, sent: ParsedForm) -> dict[str, Any]:
-    """The columns, where what the task calls secret stays so, wherever its values were put: else
-    who may not see it could."""
+    """Return the columns; the task's secrets stay secret wherever their values were moved.
+
+    Otherwise a user without permission could see them.
+    """
     columns = dict(sent.columns)
-    if form.task is None or sent.function != form.name:  # of another one it has no arguments
+    if form.task is None or sent.function != form.name:  # another function: no common arguments
         return columns
     try:
         given = redaction.listed(columns.get("secret"))
-    except BadTask:  # told where it is queued or written
+    except BadTask:  # reported when the task is queued or written
         return columns
     function = form.functions.get(sent.function)
     own = redaction.carried(form.original, function, sent.pargs, sent.pvars)

@@ -1,6 +1,6 @@
-"""What happened to a task, in the order of time: its runs, what people did, and what is to come.
+"""The history of a task in time order: its runs, user actions, and planned events.
 
-I own the order and the words. I call sight. I am given rows, and ask nobody.
+Works on the rows it receives; does not access the database.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from plugin_scheduler.queries.runs import RunPage
 from plugin_scheduler.queries.views import RunView, TaskView, span
 from plugin_scheduler.store.audit_log import AuditEntry
 
-SLOW = 1.0  # seconds of waiting that are worth a word
+SLOW = 1.0  # seconds of queue time that are worth mentioning
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, or will. ``kind`` is run, person (``who`` did ``text``), plan or
+    """An event of the past or the future. ``kind`` is run, person (``who`` did ``text``), plan or
     coming."""
 
     at: datetime
@@ -33,7 +33,7 @@ class Event:
 
 
 def story(task: TaskView, runs: RunPage, notes: list[AuditEntry]) -> list[Event]:
-    """The newest first; what is to come stands above all."""
+    """Return the events, newest first; future events come before all others."""
     first = runs.items[-1] if runs.items and runs.older is None else None
     events = [*_coming(task), *(_of_run(run, task, run is first) for run in runs.items)]
     events += [_of_note(note) for note in notes if note.at]

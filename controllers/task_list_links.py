@@ -1,6 +1,6 @@
-"""The ways from a page of the list to others: another page, order or filter.
+"""Links from one page of the task list to others: another page, order or filter.
 
-I own these addresses, and what they are called. I never read a table.
+Does not access the database.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from plugin_scheduler.queries import Filter, Listing
 from plugin_scheduler.queries.task_filter import NEWEST, OLDEST
 
 LIMIT = 50  # tasks on a page
-RISING = ("next run", "name")  # orders that begin with the least
-#: In the order in which people think of them; an assigned one is there for a moment, if ever.
+RISING = ("next run", "name")  # orders that begin with the smallest value
+#: In the usual order of interest. ASSIGNED is missing because it lasts only a moment.
 STATUSES = (
     TaskStatus.QUEUED,
     TaskStatus.RUNNING,
@@ -32,7 +32,7 @@ Link = Callable[..., str]
 
 
 def links(visit: Visit, parts: Mapping[str, str], wanted: Filter, page: Listing) -> dict[str, Any]:
-    """All ways that lead on from here."""
+    """Return all links of the page."""
 
     def link(**changes: Any) -> str:
         order = wanted.sort if wanted.sort != NEWEST else ""
@@ -60,7 +60,7 @@ def links(visit: Visit, parts: Mapping[str, str], wanted: Filter, page: Listing)
 
 
 def times(visit: Visit) -> dict[str, str]:
-    """The times that a filter can bound."""
+    """Return the times that a filter can limit."""
     return {
         "next_run_time": visit.T("Next run"),
         "last_run_time": visit.T("Last run"),
@@ -69,7 +69,7 @@ def times(visit: Visit) -> dict[str, str]:
 
 
 def _statuses(wanted: Filter, link: Link) -> Iterator[dict[str, Any]]:
-    """Each with a way to a list with it, or without it where it is there already."""
+    """Return each status with a link that adds it to the filter, or removes it."""
     for one in dict.fromkeys((*STATUSES, *wanted.status)):
         others = [other for other in wanted.status if other != one]
         is_on = one in wanted.status
@@ -78,7 +78,7 @@ def _statuses(wanted: Filter, link: Link) -> Iterator[dict[str, Any]]:
 
 
 def _heads(visit: Visit, current: str, link: Link) -> Iterator[dict[str, Any]]:
-    """The heads of the table; those that sort it, with a way to do so, or to do so no more."""
+    """Return the table's headers; sortable ones have a link that sets or removes the order."""
     heads = (
         (visit.T("Task"), "name", False),
         (visit.T("Status"), "", False),
@@ -96,7 +96,7 @@ def _heads(visit: Visit, current: str, link: Link) -> Iterator[dict[str, Any]]:
 
 
 def _chips(visit: Visit, parts: Mapping[str, str], link: Link) -> Iterator[tuple[str, str]]:
-    """What the list is narrowed by, but for the statuses, each with a way to be without it."""
+    """Return the filter's parts, except the statuses, each with a link that removes it."""
     yes_no = {"yes": visit.T("yes"), "no": visit.T("no")}
     column = times(visit).get(parts.get("time", ""), visit.T("Next run"))
     names = {

@@ -1,7 +1,7 @@
-"""The list of tasks: what fits a filter, page by page.
+"""The list of tasks: the tasks that match a filter, in pages.
 
-I own what a filter is called in an address. I call browse, and `listing` for the ways to other
-pages of the list. I never write: `batch` has what is done to many tasks.
+Defines the names of filters in addresses. Does not write: `bulk_actions` has the actions on many
+tasks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from plugin_scheduler.queries.task_filter import NEWEST, ORDERS, TIMES
 from plugin_scheduler.queries.views import TaskView, plain
 from plugin_scheduler.system import clock
 
-#: The parts of a filter, as they are called in an address.
+#: The parts of a filter, as named in an address.
 PARTS = (
     "status",
     "text",
@@ -37,16 +37,16 @@ PARTS = (
     "enabled",
     "repeating",
 )
-#: What else an address may have: which page of it.
+#: Other parameters of an address: the page.
 PLACES = ("sort", "limit", "after", "before")
 LIMITS = (20, 50, 100, 200)
-LONGEST, SHORT = 400, 70  # characters of a text that is looked for; of a call that is shown
-WHOLE = 5000  # of a value that a script is told
+LONGEST, SHORT = 400, 70  # characters of a search text; of a displayed call
+WHOLE = 5000  # of a value in JSON
 SWITCHES = {"": None, "yes": True, "no": False}
 
 
 def mount(site: Site) -> None:
-    """The page, and the same for scripts."""
+    """Register the page, and the same for scripts."""
 
     @site.page("tasks", "tasks.html")
     def scheduler_tasks(visit: Visit) -> dict[str, Any]:
@@ -67,10 +67,10 @@ def mount(site: Site) -> None:
 
     @site.data("api/tasks")
     def scheduler_api_tasks(visit: Visit) -> dict[str, Any]:
-        """Tasks that fit the filter: `status` (several), `text`, `in_output`, `group`, `function`,
-        `worker`, `since` and `until` of `time`, `enabled`, `repeating`, in the order of `sort`,
-        `limit` of them. The next page is `after`; `looked_to` is the id as far as which was
-        searched, where there was no time for more. Very long arguments are cut."""
+        """Return tasks that match the filter: `status` (several), `text`, `in_output`, `group`,
+        `function`, `worker`, `since` and `until` of `time`, `enabled`, `repeating`, in the order of
+        `sort`, at most `limit`. The next page is `after`; `looked_to` is the last id that was
+        searched, if the time was over. Very long arguments are cut."""
         wanted = _paged(visit, parts_asked(visit))
         return _as_json(visit, *visit.browser.listed(wanted))
 
@@ -79,15 +79,18 @@ def mount(site: Site) -> None:
 
 
 def parts_asked(visit: Visit) -> dict[str, str]:
-    """The parts of the filter that were given, as texts; statuses with commas."""
+    """Return the given parts of the filter, as texts; statuses are separated by commas."""
     given = {name: json_codec.clean(visit.query.get(name, "")).strip() for name in PARTS}
     given["status"] = ",".join(filter(None, visit.several("status")))
     return {name: text for name, text in given.items() if text}
 
 
 def wanted_of(visit: Visit, parts: Mapping[str, str]) -> Filter:
-    """The filter that these mean. What cannot be understood is refused, and never left out: all
-    tasks would fit then, and somebody is about to delete what fits."""
+    """Return the filter of these parts.
+
+    Invalid parts are refused, not ignored: otherwise all tasks would match, and the next action may
+    delete all matches.
+    """
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:
         raise BadTask(visit.T("There is no such filter: {names}", names=", ".join(unknown)))
@@ -131,7 +134,7 @@ def _one_of(visit: Visit, known: tuple[str, ...], text: str) -> str:
 
 
 def _moment(visit: Visit, text: str | None) -> datetime | None:
-    """A time as the tables keep it; one with an offset is brought there."""
+    """Return a time in the zone of the tables; a time with an offset is converted."""
     if not text:
         return None
     try:
@@ -159,7 +162,7 @@ def _choices(visit: Visit) -> dict[str, Any]:
 
 
 def _row(visit: Visit, task: TaskView) -> dict[str, Any]:
-    """A task, and what is said of it besides."""
+    """Return a task, and the texts displayed with it."""
     return {
         "task": task,
         "call": json_codec.clean(views.call(task, SHORT)),

@@ -1,7 +1,4 @@
-"""Who did what when: runs as bars, worker by worker.
-
-I call browse for the runs of a window of time. I never decide which are kept.
-"""
+"""The timeline: runs as bars, by worker."""
 
 from __future__ import annotations
 
@@ -16,13 +13,13 @@ from plugin_scheduler.core.types import RunStatus
 from plugin_scheduler.queries import views
 from plugin_scheduler.queries.timeline import Bar, Timeline, WorkerTimeline
 
-#: Seconds, and what they are called.
+#: Seconds, with their label.
 SPANS = ((900, "15 minutes"), (3600, "1 hour"), (6 * 3600, "6 hours"), (24 * 3600, "24 hours"))
 LISTED = 100
 
 
 def mount(site: Site) -> None:
-    """The timeline."""
+    """Register the timeline."""
 
     @site.page("timeline", "timeline.html")
     def scheduler_timeline(visit: Visit) -> dict[str, Any]:
@@ -43,11 +40,11 @@ def mount(site: Site) -> None:
 
     @site.data("api/timeline")
     def scheduler_api_timeline(visit: Visit) -> dict[str, Any]:
-        """Each worker of the last ``span`` seconds (3600), how ``busy`` it was (from 0 to 1), and
-        its runs as ``bars``; ``outcome`` is how a run ended, None while it runs; ``seconds`` is
-        how long a run took, or has taken until now; ``fraction`` of a second is to be added to
-        ``start`` where it is drawn. Where ``cut``, only runs since ``shown_since`` are told;
-        ``unkept`` runs returned and printed nothing, and were not kept."""
+        """Return each worker of the last ``span`` seconds (3600), how ``busy`` it was (from 0 to
+        1), and its runs as ``bars``. ``outcome`` is how a run ended, None while it runs;
+        ``seconds`` is its duration so far; ``fraction`` of a second is to be added to ``start`` in
+        a drawing. If ``cut``, only runs since ``shown_since`` are included; ``unkept`` runs had no
+        result and no output, and were not kept."""
         return _timeline(visit, visit.browser.timeline(_seconds(visit)))
 
 

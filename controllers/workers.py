@@ -1,7 +1,7 @@
-"""The workers: what each is at and how it is, and orders to them.
+"""The workers: their runs and their state, and commands to them.
 
-I own which orders make sense for whom, and how they are asked for. I call browse to look, and the
-scheduler to order. I never touch a process: a worker reads its row, and obeys.
+Decides which commands are possible for a worker. Does not access processes: a worker reads its row
+and follows it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GIGABYTE = 1e9
 
 
 def mount(site: Site) -> None:
-    """All workers, one of them, and orders to them."""
+    """Register the list of workers, the page of one, and commands to them."""
     _mount_pages(site)
     _mount_orders(site)
 
@@ -53,8 +53,8 @@ def _mount_pages(site: Site) -> None:
 
     @site.data("api/workers")
     def scheduler_api_workers(visit: Visit) -> dict[str, Any]:
-        """Every worker of this app, dead or alive: state or order (``status``), groups, slots and
-        what each is at, load, memory, versions, and ``troubles`` in words."""
+        """Return every worker of this app, alive or dead: status or command (``status``), groups,
+        slots and their runs, load, memory, versions, and ``troubles`` in words."""
         staff = visit.browser.staff()
         return {"workers": [_plain(visit, one) for one in staff.members], "others": staff.others}
 
@@ -62,9 +62,10 @@ def _mount_pages(site: Site) -> None:
 def _mount_orders(site: Site) -> None:
     @site.change("workers/order", role=ADMIN)
     def scheduler_order(visit: Visit) -> Done:
-        """Tell one ``worker``, or all workers of this app that serve a ``group``, to ``disable``
-        (take nothing new), ``resume``, ``terminate`` (finish, then leave) or ``kill`` (leave at
-        once, what runs is given back). ``workers`` are the names of those that were told."""
+        """Send a command to one ``worker``, or to all workers of this app that serve a ``group``:
+        ``disable`` (take no new tasks), ``resume``, ``terminate`` (finish, then exit) or ``kill``
+        (exit at once; running tasks are given back). ``workers`` are the names of those that
+        received it."""
         order, group = str(visit.given.get("order")), visit.given.get("group")
         if order not in ORDERS:
             raise BadTask(Sentence("order must be one of {orders}", orders=list(ORDERS)))
@@ -88,7 +89,7 @@ def _found(visit: Visit, name: str) -> WorkerCard | None:
 
 
 def _told(visit: Visit, order: str, member: WorkerCard, group: Any) -> str | None:
-    """The worker's name, where it was told; None where the order makes no sense for it now."""
+    """Send a command; return the worker's name, or None if the command is not possible now."""
     name = member.worker.name
     if order not in _possible(member) or not getattr(visit.scheduler, order)(worker_name=name):
         return None
@@ -98,7 +99,7 @@ def _told(visit: Visit, order: str, member: WorkerCard, group: Any) -> str | Non
 
 
 def _possible(member: WorkerCard) -> list[str]:
-    """What a worker can be told as it stands."""
+    """Return the commands that a worker can receive now."""
     status = member.worker.status
     if not member.worker.alive or status == WorkerStatus.KILL:
         return []
@@ -122,13 +123,13 @@ def _answer(visit: Visit, order: str, told: list[str]) -> str:
 
 
 def own_page(to: str) -> str:
-    """The page of a worker, whatever a form says; the list of workers for everything else.
+    """Return the page of a worker, validated; the list of workers for anything else.
 
     >>> own_page("workers/host#1"), own_page("workers/../../x"), own_page("workers/%2e%2e/x")
     ('workers/host#1', 'workers', 'workers')
     """
     plain = to
-    while plain != (plain := unquote(plain)):  # encoded twice, too
+    while plain != (plain := unquote(plain)):  # also if encoded twice
         pass
     parts = plain.split("/")
     is_odd = "\\" in plain or not plain.isprintable() or {"", ".", ".."} & set(parts)
@@ -136,7 +137,7 @@ def own_page(to: str) -> str:
 
 
 def _buttons(visit: Visit, orders: list[str], who: str) -> list[dict[str, str]]:
-    """What is offered, and the question before what cannot be undone."""
+    """Return the buttons, with a confirmation for what cannot be undone."""
     T = visit.T
     labels = {
         "resume": T("Resume"),
@@ -159,7 +160,7 @@ def _buttons(visit: Visit, orders: list[str], who: str) -> list[dict[str, str]]:
 
 
 def _card(visit: Visit, member: WorkerCard) -> dict[str, Any]:
-    """A worker as its card shows it."""
+    """Return a worker as displayed on its card."""
     worker = member.worker
     can_order = visit.person.can_admin
     who = visit.T("worker {name}", name=worker.name)
@@ -185,7 +186,7 @@ def _slot(run: AtWork) -> dict[str, Any]:
 
 
 def _meters(visit: Visit, member: WorkerCard) -> list[dict[str, Any]]:
-    """Label, words, and per cent where there is a whole."""
+    """Return label, text, and per cent if there is a maximum."""
     worker = member.worker
     cpus = max(1, worker.cpus)
     meters = [{"label": visit.T("Memory"), "words": _size(worker.memory), "percent": None}]
@@ -200,7 +201,7 @@ def _meters(visit: Visit, member: WorkerCard) -> list[dict[str, Any]]:
 
 
 def _size(size: float) -> str:
-    """Bytes in words.
+    """Return bytes in words.
 
     >>> _size(84_200_000), _size(1_500_000_000)
     ('84 MB', '1.5 GB')
@@ -216,7 +217,7 @@ def _versions(member: WorkerCard) -> str:
 
 
 def _groups(visit: Visit, members: list[WorkerCard]) -> list[dict[str, Any]]:
-    """Each group with its workers that live, and what they can be told together."""
+    """Return each group with its living workers, and the commands they can receive together."""
     alive = [one for one in members if one.worker.alive]
     names = sorted({group for one in alive for group in one.worker.groups})
     return [
@@ -239,7 +240,7 @@ def _group(visit: Visit, name: str, members: list[WorkerCard]) -> dict[str, Any]
 
 
 def _plain(visit: Visit, member: WorkerCard) -> dict[str, Any]:
-    """A worker for scripts."""
+    """Return a worker for scripts."""
     told = views.plain(member.worker)
     times = ("first_heartbeat", "last_heartbeat", "started_at")
     return {

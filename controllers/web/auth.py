@@ -1,7 +1,7 @@
-"""Who is this, and what may he do?
+"""Authentication and roles: who the user is, and what the user may do.
 
-I own roles, and the way from a login to one. I am handed the sessions and never open a database
-but through the app's own ``auth``. Closed by default: whoever I do not know has no role.
+Uses the given sessions, and accesses a database only through the app's own ``auth``. Access is
+denied by default: an unknown user has no role.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from plugin_scheduler.core.errors import ConfigError
 
 VIEW, ACT, ADMIN = "view", "act", "admin"
 ROLES = (VIEW, ACT, ADMIN)
-DASHBOARD = "dashboard"  # the name of whoever is logged in there: it has one password, no users
-#: What a login to py4web's dashboard is worth, by its mode. In demo mode anybody may log in.
+DASHBOARD = "dashboard"  # the dashboard's user: it has one password, and no names
+#: The role of a login to py4web's dashboard, by its mode. In demo mode, login is open to all.
 BY_MODE = {"full": ADMIN, "readonly": VIEW}
 
 Policy = Callable[[Mapping[str, Any]], Any]
@@ -24,13 +24,13 @@ Policy = Callable[[Mapping[str, Any]], Any]
 
 @dataclass(frozen=True)
 class Person:
-    """Whoever looks at the pages: a name for the history, and a role."""
+    """A user of the pages: a name for the history, and a role."""
 
     name: str
     role: str
 
     def may(self, role: str) -> bool:
-        """True for one who has that role or a higher one."""
+        """Return True if the person has that role or a higher one."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
     @property
@@ -43,7 +43,7 @@ class Person:
 
 
 class Door:
-    """Lets in who is logged in to the dashboard, or whom the app's policy gives a role."""
+    """Admits users of the dashboard, and users to whom the app's policy gives a role."""
 
     def __init__(self, dashboard: Any, auth: Any, policy: Policy | None) -> None:
         self._dashboard, self._auth, self._policy = dashboard, auth, policy
@@ -51,7 +51,7 @@ class Door:
             raise ConfigError("policy= says who of auth= may do what: give both")
 
     def person(self) -> Person | None:
-        """Who asks; None for a stranger. Who has two logins is known by the one that may more."""
+        """Return the user, or None for a stranger. With two logins, the higher role counts."""
         known = [one for one in (self._of_policy(), self._of_dashboard()) if one]
         return max(known, key=lambda one: ROLES.index(one.role), default=None)
 
@@ -73,7 +73,7 @@ class Door:
 
 
 def name_of(user: Mapping[str, Any]) -> str:
-    """What a user of the app is called in the history.
+    """Return the name of an app's user in the history.
 
     >>> name_of({"id": 3, "email": "ann@example.com"})
     'ann@example.com'

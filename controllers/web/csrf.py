@@ -1,7 +1,7 @@
-"""Does this request come from a page of ours?
+"""CSRF protection: checks that a request comes from one of these pages.
 
-I own the token and the question of origin. I know nothing of roles. Both must hold for every
-change: the token, because another site cannot read it, and the origin, because a token may leak.
+Every change needs both a token, because another site cannot read it, and the right origin, because
+a token may leak. Does not know about roles.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from plugin_scheduler.core.errors import ConfigError
 
 HEADER, FIELD = "X-Scheduler-Token", "_token"
 PORTS = {"http": 80, "https": 443}
-MAPPED_BITS = 96  # of an IPv6 address, before the IPv4 address that is mapped into it
+MAPPED_BITS = 96  # of an IPv6 address, before the IPv4 address mapped into it
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Refused(Exception):
-    """The request was not made by a page of ours; says what to do."""
+    """The request was not made by one of these pages; the message says what to do."""
 
 
 def token_of(session: Any, name: str) -> str:
-    """The token of this browser and person; a new one where there is none yet."""
+    """Return the token of this browser and person; create one if there is none."""
     if session.get("whose") != name or not session.get("token"):
         session["whose"], session["token"] = name, secrets.token_urlsafe(24)
     return str(session.get("token"))
 
 
 def check(session: Any, headers: Mapping[str, str], given: Mapping[str, Any], own: str) -> None:
-    """Refused where the token is not this browser's, or where another site sent the request;
-    ``own`` is the origin of our pages."""
+    """Raise Refused if the token is not this browser's, or if another site sent the request;
+    ``own`` is the origin of these pages."""
     site = headers.get("Sec-Fetch-Site")
     if site and site != "same-origin":
         raise Refused("This request came from another site.")
@@ -55,7 +55,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def networks(trusted_proxies: Iterable[str]) -> tuple[Network, ...]:
-    """Addresses and networks of proxies; ConfigError for what is none.
+    """Parse addresses and networks of proxies; raise ConfigError for an invalid one.
 
     >>> networks(["127.0.0.1", "10.0.0.0/8"])
     (IPv4Network('127.0.0.1/32'), IPv4Network('10.0.0.0/8'))
@@ -70,7 +70,7 @@ def networks(trusted_proxies: Iterable[str]) -> tuple[Network, ...]:
 
 
 def _as_version_4(network: Network) -> Network:
-    """Of a network of IPv4-mapped addresses (::ffff:10.0.0.0/104) the one that is meant."""
+    """Return the IPv4 network of a network of mapped addresses (::ffff:10.0.0.0/104)."""
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     if mapped is None or network.prefixlen < MAPPED_BITS:
         return network
@@ -78,8 +78,8 @@ def _as_version_4(network: Network) -> Network:
 
 
 def own_origin(environ: Mapping[str, Any], trusted: Iterable[Network] = ()) -> str:
-    """The scheme and host by which the browser reached us. What a request says of that itself
-    (X-Forwarded-Proto, X-Forwarded-Host) counts only where a trusted proxy sent it."""
+    """Return the scheme and host by which the browser reached these pages. Forwarding headers
+    (X-Forwarded-Proto, X-Forwarded-Host) count only if a trusted proxy sent them."""
     scheme = str(environ.get("wsgi.url_scheme") or "http")
     host = str(environ.get("HTTP_HOST") or environ.get("SERVER_NAME") or "")
     if _is_among(str(environ.get("REMOTE_ADDR") or ""), trusted):
@@ -93,29 +93,32 @@ def _is_among(address: str, trusted: Iterable[Network]) -> bool:
         found = ipaddress.ip_address(address)
     except ValueError:
         return False
-    # A socket for both protocols tells addresses of version 4 as ::ffff:127.0.0.1.
+    # A dual-stack socket reports IPv4 addresses as ::ffff:127.0.0.1.
     forms = [found, getattr(found, "ipv4_mapped", None) or found]
     return any(form in network for form in forms for network in trusted)
 
 
 def _nearest(header: Any) -> str:
-    """What the nearest proxy wrote: each adds its own word at the end."""
+    """Return the value of the nearest proxy: each proxy appends its own."""
     return str(header or "").rpartition(",")[2].strip()
 
 
 def _same_origin(headers: Mapping[str, str], own: str) -> bool:
-    """What the browser says of where the request comes from; one who says nothing is no browser
-    that could be misled, but none of our pages either."""
+    """Compare the browser's statement of the origin.
+
+    A client without a statement is not a browser that could be misled, but not one of these pages
+    either.
+    """
     sender = _origin_of(headers.get("Origin") or headers.get("Referer"))
     return sender is not None and sender == _origin_of(own)
 
 
 def _origin_of(address: str | None) -> tuple[str, str, int | None] | None:
-    """Scheme, host and port; None for what is no address of a page."""
+    """Return scheme, host and port; None for an invalid address."""
     try:
         found = urlsplit(address or "")
         port = found.port or PORTS.get(found.scheme)
-    except ValueError:  # no address at all
+    except ValueError:  # an invalid address
         return None
     if found.scheme not in PORTS or not found.hostname:
         return None

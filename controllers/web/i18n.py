@@ -1,7 +1,7 @@
-"""In which language is a page? py4web's translator, fed from one folder for each language.
+"""Translations of the pages: py4web's translator, with one folder for each language.
 
-I own how translations are found: `translations/<language>/<page>.json`, so that the words of a page
-stand together. English is the language of the source; its folder may hold plural forms.
+Files are `translations/<language>/<page>.json`, so that the texts of a page are in one place.
+English is the language of the source; its folder may contain plural forms.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from py4web import Translator
 
 
 class Languages(Translator):
-    """A fixture: picks the reader's language by what the browser says."""
+    """A fixture that selects the language from the browser's request."""
 
     def __init__(self) -> None:
         super().__init__(str(FOLDER / "translations"))
 
     def on_request(self, context: Any) -> None:
-        """Pick the language; English where the browser wants none that we have."""
+        """Select the language; English if none of the requested ones is available."""
         super().on_request(context)
         if self.local.tag is None:
             self.select("en")
 
     def load(self, folder: str) -> None:
-        """Read every language, all files of each."""
+        """Read all files of every language."""
         self.languages = {}
         for place in sorted(path for path in Path(folder).iterdir() if path.is_dir()):
             found: dict[str, dict[str, str]] = {}

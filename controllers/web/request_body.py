@@ -1,7 +1,6 @@
-"""Can the body of a request be read at all?
+"""Check that the body of a request can be read.
 
-I own that question, which is asked before anybody else reads: a session looks into a body, too. I
-know nothing of what is in one.
+The check comes first, because a session reads the body, too. Does not interpret the body.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from py4web import request
 
 
 def is_readable() -> bool:
-    """True for a form, for a JSON object, and for nothing; False for what is not what it says it
-    is, and for more than the server reads into memory."""
+    """Return True for a form, a JSON object, or an empty body; False for a body that does not match
+    its declared type, or that is larger than the server reads into memory."""
     try:
         fields, members = request.forms, request.json
-    except Exception:  # the server's own kinds, for each way of being unreadable
+    except Exception:  # the server has its own exceptions for unreadable bodies
         return False
     return fields is not None and (members is None or isinstance(members, dict))

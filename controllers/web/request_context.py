@@ -1,7 +1,6 @@
 """One request, as an action sees it.
 
-I own the reading of what was asked. I call browse, journal and the helpers of `shown`. I never
-decide whether somebody may: who gets a visit was let in.
+Reads the parameters. Does not check permissions: a visit exists only for an admitted user.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ LARGEST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Done:
-    """What a change came to: a sentence, the page to go on with (``query`` is the end of its
-    address), and facts for scripts.
+    """The result of a change: a sentence, the next page (``query`` is the end of its address), and
+    data for scripts.
 
-    ``status`` is the HTTP status for scripts where nothing, or not all, was done.
+    ``status`` is the HTTP status for scripts if nothing, or not all, was done.
     """
 
     message: str
@@ -43,7 +42,7 @@ class Done:
 
 
 class Visit:
-    """What an action works with: the scheduler, a browser for its tables, who asks, and what for.
+    """The context of an action: the scheduler, its queries, the user, and the request.
 
     >>> visit.query.get("status")
     'FAILED'
@@ -55,23 +54,23 @@ class Visit:
 
     @cached_property
     def browser(self) -> Queries:
-        """For everything that is only looked at."""
+        """The read-only queries."""
         return Queries.of(self.scheduler)
 
     @cached_property
     def journal(self) -> AuditLog:
-        """Where it is kept who did what."""
+        """The audit log."""
         home = self.scheduler
         return AuditLog(home.db, home.now, home.application_name)
 
     @cached_property
     def acts(self) -> Acts:
-        """What this person does to tasks."""
+        """The actions of this person on tasks."""
         return Acts(self.scheduler, self.browser, self.journal, self.person.name)
 
     @cached_property
     def now(self) -> datetime:
-        """The scheduler's time; the same for all that is said of one request."""
+        """The scheduler's time; constant for one request."""
         moment: datetime = self.browser.now()
         return moment
 
@@ -79,11 +78,11 @@ class Visit:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The parameters of the address; the last one where a name is given twice."""
+        """The parameters of the address; the last value if a name occurs twice."""
         return {name: _text(_all(value)[-1]) for name, value in request.query.items()}
 
     def several(self, name: str) -> list[str]:
-        """All values of a parameter of the address."""
+        """Return all values of a parameter of the address."""
         return [_text(value) for value in _all(request.query.get(name, []))]
 
     @cached_property
@@ -97,32 +96,32 @@ class Visit:
         return {name: _text(_all(value)[-1]) for name, value in request.forms.items()}
 
     def listed(self, name: str) -> list[Any]:
-        """A member of the body as a list: a JSON list, or a form's field that is there often."""
+        """Return a member of the body as a list: a JSON list, or a repeated field of a form."""
         if "json" in (request.content_type or ""):
             value = self.given.get(name) or []
             return value if isinstance(value, list) else [value]
         return [_text(value) for value in _all(request.forms.get(name, []))]
 
     def number(self, name: str, default: int | None = None) -> int | None:
-        """A parameter that must be a whole number; BadTask says so where it is none."""
+        """Return a parameter as an integer; raise BadTask if it is not one."""
         text = self.query.get(name, "").strip()
         if not text:
             return default
         return whole(text, name)
 
     def instants(self, view: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of a view as scripts are told them: times as instants."""
+        """Return the values of a view for scripts, with times as instants."""
         return {
             name: self.iso(value) if isinstance(value, datetime) else value
             for name, value in view.items()
         }
 
     def skips(self, acted: Acted) -> dict[str, int]:
-        """Why an act left tasks out, in the reader's language, and how many."""
+        """Return the reasons for skipped tasks, in the reader's language, with numbers."""
         return {self.say(why.sentence): number for why, number in acted.skipped.items()}
 
     def task(self, ref: int | str) -> TaskView:
-        """The task of that id or uuid; NotFound where this app has none."""
+        """Return the task with that id or uuid; raise NotFound if this app has none."""
         found = self.browser.task(ref)
         if found is None:
             raise NotFound(self.T("There is no such task; it may have been deleted."))
@@ -130,7 +129,7 @@ class Visit:
 
 
 def whole(text: Any, name: str) -> int:
-    """A number that a database takes as an id or a count."""
+    """Return an integer that a database accepts as an id or a count."""
     try:
         number = int(str(text))
     except ValueError:
@@ -150,7 +149,7 @@ def _json_body() -> Any:
 
 
 def _all(value: Any) -> list[Any]:
-    """The server gives a list for what is there several times, and else the value itself."""
+    """Return a list: the server returns a single value unless a name is repeated."""
     return value if isinstance(value, list) else [value]
 
 

@@ -1,7 +1,7 @@
-"""How a page is made: `page`, `data` and `change` turn functions into py4web actions.
+"""Routing: `page`, `data` and `change` turn functions into py4web actions.
 
-I own what all pages share, in one place: who is let in, tokens, headers, transactions, errors made
-into messages, and rendering. I call rights, guard, shown and visit. I never read a table.
+Common to all pages: authentication, tokens, headers, transactions, error messages, and rendering.
+Does not read tables.
 
 >>> def mount(site):
 ...     @site.page("tasks", "tasks.html")            # GET; a dict for the template
@@ -35,11 +35,11 @@ from plugin_scheduler.core.errors import NotFound, SchedulerError, StoreUnavaila
 from plugin_scheduler.core.visible_text import visible
 
 DAY = 24 * 3600
-#: Templates whose fields are sent back.
+#: Templates whose fields are submitted.
 FORMS = ("queue.html",)
-LONGEST_FLASH = 600  # characters: it travels in a cookie
+LONGEST_FLASH = 600  # characters, because it is stored in a cookie
 
-#: Pages in the order of the navigation: path, and what it is called.
+#: Pages in the order of the navigation: path and label.
 NAVIGATION = (
     ("", "Overview"),
     ("tasks", "Tasks"),
@@ -90,7 +90,7 @@ class Site:
     # -- the three kinds of actions --------------------
 
     def page(self, path: str, template: str, role: str = VIEW) -> Callable[[Handler], Handler]:
-        """A page for people: GET; the action gives a dict for the template."""
+        """Register a page for people: GET; the action returns a dict for the template."""
 
         def show(person: Person, visit: Visit, answer: Any) -> str:
             return self._render(template, person, visit.shown, answer)
@@ -98,7 +98,7 @@ class Site:
         return self._action(path, "GET", role, show)
 
     def data(self, path: str, role: str = VIEW) -> Callable[[Handler], Handler]:
-        """Facts for scripts: GET; the action gives what becomes JSON."""
+        """Register data for scripts: GET; the action returns a value for JSON."""
 
         def show(person: Person, visit: Visit, answer: Any) -> str:
             return _json(answer)
@@ -106,7 +106,8 @@ class Site:
         return self._action(path, "GET", role, show)
 
     def text(self, path: str, role: str = VIEW) -> Callable[[Handler], Handler]:
-        """A text to keep: GET; the action gives the name of a file, plain, and what is in it."""
+        """Register a text to download: GET; the action returns a plain file name and the
+        content."""
 
         def show(person: Person, visit: Visit, answer: tuple[str, str]) -> str:
             name, text = answer
@@ -117,7 +118,8 @@ class Site:
         return self._action(path, "GET", role, show)
 
     def change(self, path: str, role: str = ACT) -> Callable[[Handler], Handler]:
-        """A change: POST with a token, from a page of ours; the action gives a `Done`."""
+        """Register a change: POST with a token, from one of these pages; the action returns a
+        `Done`."""
 
         def show(person: Person, visit: Visit, answer: Done) -> str:
             if _wants_json():
@@ -131,7 +133,7 @@ class Site:
         return self._action(path, "POST", role, show)
 
     def serve_static(self) -> None:
-        """Scripts and styles. They tell nobody anything, and are the same for all."""
+        """Register scripts and styles, which are public and the same for all users."""
 
         @action(f"{self.route}/static/<name:path>", method="GET")
         def scheduler_static(name: str) -> Any:
@@ -195,7 +197,7 @@ class Site:
     # -- answers --------------------
 
     def _refuse(self) -> str:
-        """What strangers get: always the same, whatever they asked for."""
+        """Answer a stranger: always in the same way, whatever was requested."""
         response.status = 403
         if _wants_json():
             return _json({"error": "not allowed"})
@@ -237,14 +239,14 @@ class Site:
         response.headers["Content-Type"] = "text/html; charset=utf-8"
         folder = str(FOLDER)
         text: str = render(filename=str(FOLDER / template), path=folder, context=context)
-        text = json_codec.clean(text)  # halves of letters are in no encoding
-        # A form must send back what it was given; all other pages are only read.
+        text = json_codec.clean(text)  # half a surrogate pair cannot be encoded
+        # A form must return its values unchanged; all other pages are only read.
         return text if template in FORMS else visible(text, lines=True)
 
 
 @lru_cache
 def script_texts() -> tuple[str, ...]:
-    """Our own words in scripts: their translations go along with each page."""
+    """Return the texts in scripts: each page includes their translations."""
     texts: set[str] = set()
     for path in sorted(STATIC.glob("*.js")):
         texts.update(re.findall(r'\bT\("([^"]+)"', path.read_text("utf-8")))
@@ -262,7 +264,7 @@ def _json(answer: Any) -> str:
 
 
 def _body(visit: Visit) -> dict[str, Any]:
-    """Where a token may be; a body that cannot be read has none."""
+    """Return the body, which may contain a token; an unreadable body has none."""
     try:
         return visit.given
     except SchedulerError:
@@ -270,7 +272,7 @@ def _body(visit: Visit) -> dict[str, Any]:
 
 
 def _cleaned(place: Any) -> Any:
-    """What stands in an address, as every database takes it."""
+    """Return a part of an address in a form that every database accepts."""
     return json_codec.clean(place) if isinstance(place, str) else place
 
 
@@ -281,6 +283,6 @@ def _status_of(error: SchedulerError) -> int:
 
 
 def _words_of(error: SchedulerError) -> str:
-    """A sentence, where it was one, so that it can be translated."""
+    """Return a sentence, if the error has one, so that it can be translated."""
     first = error.args[0] if error.args else None
     return first if isinstance(first, str) else str(error)
