@@ -164,7 +164,7 @@ EVENTS: dict[str, tuple[int, str]] = {
 def log_event(event: str, **facts: object) -> None:
     """Log an event by its name.
 
-    >>> tell("lead_won", worker="web1#4711")
+    >>> log_event("lead_won", worker="web1#4711")
     """
     level, sentence = EVENTS[event]
     if logger.isEnabledFor(level):

@@ -105,7 +105,7 @@ def test_a_server_of_ones_own_goes_away_and_comes_back_with_its_data(own_lab: La
 
 
 def test_a_dialect_is_taken_away_from_new_interpreters_too(tmp_path: Path) -> None:
-    code = "from plugin_scheduler import dialects; print('sqlite' in dialects._DIALECTS)"
+    code = "from plugin_scheduler.database import dialects; print('sqlite' in dialects._DIALECTS)"
     env = {**os.environ, **without_dialect_below("sqlite", tmp_path / "plain")}
     said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert said.stdout == "False\n", said.stderr

@@ -20,7 +20,7 @@ HOLDS = {
 #: Calls of which the answer is lost once: the transaction went through, the caller learns nothing.
 LOSES = {
     "the answer to a claim": ("plugin_scheduler.store.claims", "Claims", "take"),
-    "the answer to a report": ("plugin_scheduler.store.task_reports", "Tasks", "report"),
+    "the answer to a report": ("plugin_scheduler.store.task_reports", "TaskReports", "report"),
     "the answer to a registration": ("plugin_scheduler.store.workers", "Workers", "register"),
 }
 
