@@ -277,7 +277,8 @@ def without_dialect(engine: str) -> Iterator[None]:
 def without_dialect_below(engine: str, folder: Path) -> dict[str, str]:
     """An environment in which the same is true for new interpreters; ``folder`` is to hold it."""
     folder.mkdir(exist_ok=True)
-    code = f"from plugin_scheduler.database import dialects\ndialects._DIALECTS.pop({engine!r}, None)\n"
+    code = "from plugin_scheduler.database import dialects\n"
+    code += f"dialects._DIALECTS.pop({engine!r}, None)\n"
     (folder / "sitecustomize.py").write_text(code)
     before = os.environ.get("PYTHONPATH")
     return {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [before])])}
