@@ -126,7 +126,7 @@ def _sent(form: TaskForm, given: Mapping[str, Any]) -> ParsedForm:
     return of_form(form, given, form.kept)
 
 
-# -- what is done ------------------------------------------------------------------------------
+# -- actions -----------------------------------------------------------------------------------
 
 
 def _queued(visit: Visit, form: TaskForm, sent: ParsedForm) -> Done:
@@ -204,7 +204,7 @@ def _field_of(name: str) -> str:
     return {"args": "pargs", "vars": "pvars", "function_name": "function"}.get(name, name)
 
 
-# -- what a schedule means ---------------------------------------------------------------------
+# -- schedules ---------------------------------------------------------------------------------
 
 
 def _next(visit: Visit) -> dict[str, Any]:

@@ -270,7 +270,7 @@ class TaskForm:
         both = {one.name for one in self.arguments if not (one.by_place_only or one.gathers)}
         return [*pargs, *others], {**{name: found[name] for name in found.keys() & both}, **pvars}
 
-    # -- all of it --------------------
+    # -- the template ------------------
 
     def context(self) -> dict[str, Any]:
         """Return the variables for the template."""

@@ -265,7 +265,7 @@ def _check_fit(form: TaskForm, sent: ParsedForm) -> None:
         sent.errors[f"p{column}"] = Sentence(what, function=sent.function, why=why)
 
 
-# -- what stays secret -------------------------------------------------------------------------
+# -- secrets -----------------------------------------------------------------------------------
 
 
 def columns_of(form: TaskForm, sent: ParsedForm) -> dict[str, Any]:

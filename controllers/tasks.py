@@ -144,7 +144,7 @@ def _moment(visit: Visit, text: str | None) -> datetime | None:
         raise BadTask(visit.T("{given} is no time", given=repr(text)[:80])) from None
 
 
-# -- what the form offers ------------------------------------------------------------------------
+# -- choices of the form -------------------------------------------------------------------------
 
 
 def _choices(visit: Visit) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _choices(visit: Visit) -> dict[str, Any]:
     }
 
 
-# -- from a page to what is shown --------------------------------------------------------------
+# -- rows and JSON -------------------------------------------------------------------------------
 
 
 def _row(visit: Visit, task: TaskView) -> dict[str, Any]:

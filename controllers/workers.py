@@ -81,7 +81,7 @@ def _mount_orders(site: Site) -> None:
         return Done(_answer(visit, order, told), to=own_page(to), data={"workers": told})
 
 
-# -- orders ------------------------------------------------------------------------------------
+# -- commands ----------------------------------------------------------------------------------
 
 
 def _found(visit: Visit, name: str) -> WorkerCard | None:
@@ -156,7 +156,7 @@ def _buttons(visit: Visit, orders: list[str], who: str) -> list[dict[str, str]]:
     ]
 
 
-# -- looks -------------------------------------------------------------------------------------
+# -- display -----------------------------------------------------------------------------------
 
 
 def _card(visit: Visit, member: WorkerCard) -> dict[str, Any]:

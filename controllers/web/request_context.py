@@ -74,7 +74,7 @@ class Visit:
         moment: datetime = self.browser.now()
         return moment
 
-    # -- what was asked --------------------
+    # -- the request --------------------
 
     @cached_property
     def query(self) -> dict[str, str]:

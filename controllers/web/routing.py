@@ -59,7 +59,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-#: Before a session, and with it a language, is known.
+#: Shown before a session, and with it a language, is known.
 UNREADABLE = "The request is not what it says it is, or too long."
 
 Handler = Callable[..., Any]
@@ -142,7 +142,7 @@ class Site:
             answer.headers["Cache-Control"] = f"public, max-age={DAY}"
             return answer
 
-    # -- what happens at each request --------------------
+    # -- handling of a request --------------------
 
     def _action(self, path: str, method: str, role: str, show: Any) -> Callable[[Handler], Handler]:
         def register(handler: Handler) -> Handler:

@@ -88,7 +88,7 @@ class LiveRun:
     # -- ends --------------------
 
     def died(self, how: str, trace: str, now: float) -> Result:
-        """Return the result of a run whose process is gone: killed by the worker, or by itself."""
+        """Return the result of a run whose process is gone: it was killed, or it ended."""
         return Result(
             order=self.order,
             outcome=self.ending or Outcome.DIED,

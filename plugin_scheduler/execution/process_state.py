@@ -8,7 +8,7 @@ cannot be put back is returned as reasons to retire the process.
 from __future__ import annotations
 
 import _locale
-import _signal  # the plain functions: those of `signal` make enums of every number
+import _signal  # the plain functions: those of `signal` convert every number to an enum
 import contextlib
 import decimal
 import gc

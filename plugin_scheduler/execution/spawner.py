@@ -203,7 +203,7 @@ class Spawner:
         if not self.news.boot_failures:
             self.failed()
 
-    # -- the app, loaded anew --------------------
+    # -- reload of the app --------------------
 
     def reload(self) -> bool:
         """Load the app again, beside the current one. Return False if that is not possible, or

@@ -122,6 +122,6 @@ def _import_file(path: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException as error:  # whatever a file raises at import, SystemExit included
+    except BaseException as error:  # a file may raise anything, SystemExit too
         raise explain_failure(f"task file {path}", folder, error) from error
     return module

@@ -127,7 +127,7 @@ class Explanations(Waits, Integrity):
             return _of_odd(task)
         return self._of_ended(task, now)
 
-    # -- one that waits --------------------
+    # -- waiting tasks --------------------
 
     def _of_waiting(self, task: TaskView, now: datetime) -> Explanation:
         workers = self.workers()
@@ -285,7 +285,7 @@ class Explanations(Waits, Integrity):
             others=first_of(others),
         )
 
-    # -- who is before it --------------------
+    # -- tasks ahead of it --------------------
 
     def _busy(self, task: TaskView, working: list[WorkerView], now: datetime) -> list[Sentence]:
         """Explain that all slots are in use, and which tasks are ahead."""
@@ -331,7 +331,7 @@ class Explanations(Waits, Integrity):
             *elsewhere(serving, self._settings.zone, self._dialect.epoch()),
         ]
 
-    # -- one that does not wait --------------------
+    # -- other tasks --------------------
 
     def _of_held(self, task: TaskView, now: datetime) -> Explanation:
         run = self.run_of(task)

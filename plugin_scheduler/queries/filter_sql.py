@@ -84,7 +84,7 @@ class Matching(Source):
         latest.ignore_common_filters = True
         return self._task.run_id.belongs(self._db(latest).nested_select(run.id, correlated=True))
 
-    # -- the short way, where an index knows it --------------------
+    # -- few rows, found by an index --------------------
 
     def _few(self, wanted: Filter) -> list[int] | None:
         """Return the ids of all possible matches, if an index shows that they are few."""

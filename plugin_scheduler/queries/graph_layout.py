@@ -43,8 +43,8 @@ def drawing(ids: Iterable[int], edges: Iterable[Edge]) -> Drawing:
 
     A task is to the right of all that it waits for, unless there is a cycle.
 
-    >>> drawing([1, 2, 3], [(3, 1), (3, 2)]).places
-    {1: NodePosition(column=0, row=-0.5), 2: NodePosition(column=0, row=0.5), 3: NodePosition(...)}
+    >>> drawing([1, 2, 3], [(3, 1), (3, 2)]).places[3]
+    NodePosition(column=1, row=0.0)
     """
     names, links = list(dict.fromkeys(ids)), {(one, other) for one, other in edges if one != other}
     layers, rings = _layers(names, links)

@@ -131,7 +131,7 @@ class Graphs(Source):
         cut = len(rows) > MOST_EDGES or len(seen) < len(known)
         return self._drawing_of(seen, rows[:MOST_EDGES], cut)
 
-    # -- what is read --------------------
+    # -- reading --------------------
 
     def _edges(self, query: Any, limit: int) -> list[Any]:
         """Return the newest dependencies."""

@@ -123,7 +123,7 @@ class Runs(Source):
         rows = self._read_rows(of_task, self._run.ALL, orderby=newest, limitby=(0, 1))
         return views.run_view(rows[0]) if rows else None
 
-    # -- what it printed --------------------
+    # -- output --------------------
 
     def output(self, run_id: int, after: int = 0, marker: str = "") -> Piece | None:
         """Return what a run of this app printed from character ``after`` on.

@@ -108,7 +108,7 @@ class Schedules(Source):
         items = [one for one in one_offs.items if one.id not in waits]
         return Plan(tasks, OneOffs(items, one_offs.more), left_out, len(waits), one_offs.items)
 
-    # -- what is read --------------------
+    # -- reading --------------------
 
     def _repeating(self, limit: int) -> tuple[list[Any], Capped]:
         """Return rows in index order, and how many more there are."""

@@ -122,7 +122,7 @@ class TaskQueries(Matching):
         [(lowest,)] = self._told(task_id > 0, [task_id.min()])
         return Ground(lowest or 1, self.newest_id(), self._few(wanted) if lowest else [])
 
-    # -- by age: as the ids are --------------------
+    # -- by age, which is the order of ids --------------------
 
     def _by_age(self, wanted: Filter, seconds: float, ground: Ground) -> Listing:
         back = place_of(wanted.before)
@@ -149,7 +149,7 @@ class TaskQueries(Matching):
         items, notes = self._read_all(ids)
         return Listing(items, sort=wanted.sort, notes=notes, **more)
 
-    # -- sorted: where there are few enough --------------------
+    # -- sorted, if there are few enough --------------------
 
     def _sorted(self, wanted: Filter, seconds: float, ground: Ground) -> Listing:
         sort = SORTS[wanted.sort]
@@ -179,7 +179,7 @@ class TaskQueries(Matching):
         page = self._by_age(replace(wanted, sort=NEWEST), seconds * TO_SORT, ground)
         return replace(page, notes=(*page.notes, why))
 
-    # -- the way through the tasks --------------------
+    # -- the scan --------------------
 
     def _walk(
         self, wanted: Filter, span: Span, most: int, seconds: float, columns: Sequence[str] = ()

@@ -121,7 +121,7 @@ class Timelines(Source):
         unkept = sum(max(0, row.runs - len(row.bars)) for row in found)
         return Timeline(since, now, found, cut, shown_since, 0 if cut else unkept)
 
-    # -- what is read --------------------
+    # -- reading --------------------
 
     def _at_work_since(self, since: datetime, limit: int) -> list[Any]:
         """Return the runs that were in execution in the window, the newest start first."""

@@ -24,8 +24,11 @@ LONGEST = 60  # characters of a value that cannot be read
 
 @dataclass(frozen=True)
 class WorkerView:
-    """A worker; ``silent_for`` counts from its last heartbeat. ``load`` is the machine's; ``cpu``
-    (per cent of one processor) and ``memory`` (bytes) are those of the worker with its runners."""
+    """A worker for display.
+
+    ``silent_for`` counts from the last heartbeat. ``load`` is the machine's; ``cpu`` (per cent of
+    one processor) and ``memory`` (bytes) are those of the worker with its runners.
+    """
 
     name: str
     status: str

@@ -172,7 +172,7 @@ class Fetcher:
             return 0.0
         return BREATH if self._seconds_of(ahead) >= PLENTY * takers else 0.0
 
-    # -- take --------------------
+    # -- claiming --------------------
 
     def feed(self) -> None:
         """Claim due tasks if runners have room and tasks are likely, and hand them out."""
@@ -276,7 +276,7 @@ class Fetcher:
             chosen.append(task)
         return chosen[: MOST * max(1, self._pool.takers())]
 
-    # -- give --------------------
+    # -- handing out and giving back --------------------
 
     def _hand_out(self) -> None:
         """Hand orders to runners; give back orders that no runner takes soon."""

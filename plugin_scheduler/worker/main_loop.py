@@ -264,7 +264,7 @@ class Supervisor:
         # News that arrived during these calls is handled first.
         return 0.0 if self._pool.has_news() else min(one for one in deadlines if one is not None)
 
-    # -- orders --------------------
+    # -- commands --------------------
 
     def _audit_at(self) -> float:
         """Return when to read commands: soon after a notification, at each heartbeat, and more

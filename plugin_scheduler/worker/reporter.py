@@ -251,7 +251,7 @@ class Reporter:
         for end in ends:
             add(minute, end.order, end.outcome, end.seconds)
 
-    # -- live --------------------
+    # -- live data --------------------
 
     def save_live(self, runs: Sequence[LiveRun]) -> None:
         """Write progress, and output of running tasks with ``sync_output`` or with a viewer."""

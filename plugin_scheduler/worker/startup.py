@@ -1,7 +1,6 @@
-"""From a description of a world to a working worker: load, connect, register.
+"""Start a worker: load the app, connect to the database, register.
 
-I own the order of a worker's start, and turn what goes wrong in it into one line. I call pool,
-store and supervisor. I never parse a command line.
+Reports a failed start in one line. Does not parse command lines.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from plugin_scheduler.worker.registration import identify
 from plugin_scheduler.worker.shutdown import EXIT_NO_DATABASE
 
 LOADING = 120.0  # seconds for an app to be loaded
-ROOM_AGAIN = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds until the system is asked again for a process
+ROOM_AGAIN = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between attempts to create a process
 
 
 class NoRoomForApp(Exception):
