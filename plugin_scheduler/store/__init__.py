@@ -1,11 +1,17 @@
-"""Where is it kept? The engine's only reader and writer of its tables.
+"""The store: all access of the workers to the scheduler's tables.
 
-I own the transactions: a turn of a worker is one of them, a chore is one of them. My parts are
-`rows` (a task's row as a record), `due` (what may be claimed), `claims` (who gets it), `tasks` (its
-way from there to its end), `workers` (who is alive, who leads, what was ordered), `outlook` (is
-there anything to look after), `chores` (what the leader does for all then), `metrics` (how the
-work went) and `events` (what happened to workers). I call dialects and lifecycle. I never decide
-what follows from an outcome, and never see a process.
+One round of a worker's main loop, or one maintenance job, is one transaction. The parts are:
+
+- `task_rows`: rows of tasks as records;
+- `claim_conditions`, `priority_scan`: which tasks may be claimed;
+- `claims`, `bulk`: claiming tasks;
+- `task_reports`, `transitions`: the status of tasks, from the start of a run to its report;
+- `workers`: registration, heartbeats, leader election, commands;
+- `maintenance_checks`, `maintenance`: what the leader does for all workers;
+- `metrics`, `metrics_buffer`: counts of runs;
+- `worker_events`, `audit_log`: the history.
+
+The store does not decide what follows from an outcome, and does not access processes.
 """
 
 from __future__ import annotations
@@ -36,7 +42,7 @@ from plugin_scheduler.system.clock import Clock
 
 
 class Store:
-    """The engine's own connection; the app's one is never used for this."""
+    """The store of one worker, on its own connection; the app's connection is never used."""
 
     def __init__(self, db: Any, settings: Settings, clock: Clock, application: str = "") -> None:
         self.db, self.application = db, application
@@ -49,7 +55,7 @@ class Store:
         self.metrics = Metrics(self.dialect)
         self.events = Events(self.dialect, application)
         self.chores = Maintenance(self.dialect, self.outlook, self.tasks)
-        #: What would help, but could not be made in the database.
+        #: Optional database objects that could not be created.
         self.lacks: list[str] = []
 
     @classmethod
@@ -61,16 +67,16 @@ class Store:
         application: str = "",
         prepares: bool = True,
     ) -> Store:
-        """Connect as the app does, with the app's own arguments; StoreUnavailable names the error.
+        """Connect with the app's arguments; raise `StoreUnavailable` on failure.
 
-        The tables are the app's to make, so nothing is migrated here; what helps the work on them
-        (indexes, triggers) is made if it ``prepares``.
+        The app creates the tables, so nothing is migrated here. Indexes and triggers are created
+        if ``prepares`` is True.
         """
         try:
             require_file(where["uri"], where.get("folder"))
             options = driver_args(where["uri"], where["driver_args"], settings)
             db = DAL(migrate=False, attempts=1, **{**where, "driver_args": options})
-        except RuntimeError as error:  # pydal's word for: cannot connect
+        except RuntimeError as error:  # pydal raises RuntimeError if it cannot connect
             raise StoreUnavailable(str(error)) from error
         try:
             define_tables(db, now=dialect_for(db, clock, settings).now, migrate=False)
@@ -78,7 +84,7 @@ class Store:
             with store.dialect.reading():
                 store.lacks = store.dialect.prepare_tables(INDEXES) if prepares else []
                 store.dialect.escape_letters(TABLES)
-        except BaseException as error:  # a worker that waits for its database tries many times
+        except BaseException as error:  # a worker may retry many times: do not leak connections
             close_connection(db)
             if isinstance(error, RuntimeError):
                 raise StoreUnavailable(str(error)) from error
@@ -86,5 +92,5 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self.db.close()

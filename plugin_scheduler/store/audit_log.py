@@ -1,8 +1,8 @@
-"""Who did what? What people did to tasks and workers, and what happened to workers.
+"""Audit log: actions of people on tasks and workers, and events of workers.
 
-I own the rows of ``scheduler_history`` that people write; workers write theirs in `store.events`. I
-call dialects and values. I never commit: what was done and the note of it are one transaction,
-whoever makes them.
+Writes the rows of ``scheduler_history`` for actions of people; workers write theirs in
+`store.worker_events`. Does not commit: an action and its entry belong to one transaction of the
+caller.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LONGEST = 255  # characters of a name
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """What somebody did to a task or to a worker; ``detail`` says more, in plain values."""
+    """An action on a task or a worker; ``detail`` has more information in plain values."""
 
     at: datetime | None
     who: str
@@ -38,17 +38,17 @@ class AuditEntry:
 
     @property
     def event(self) -> Sentence | None:
-        """What happened to a worker, in words; None for what a person did."""
+        """The description of a worker event; None for the action of a person."""
         return event_sentence(self.who, self.did, self.detail)
 
 
 class AuditLog:
-    """The history of tasks and workers. ``now`` gives the time by which tasks are due.
+    """The history of tasks and workers. ``now`` returns the time used for due tasks.
 
-    >>> journal = Journal(db, scheduler.now)
-    >>> journal.note("ann", "stop", task_id=17)
-    >>> journal.of_task(17)
-    [Note(at=..., who='ann', did='stop', detail={}, task_id=17, worker_name='')]
+    >>> log = AuditLog(db, scheduler.now)
+    >>> log.note("ann", "stop", task_id=17)
+    >>> log.of_task(17)
+    [AuditEntry(at=..., who='ann', did='stop', detail={}, task_id=17, worker_name='')]
     """
 
     def __init__(self, db: Any, now: Callable[[], datetime], application: str = "") -> None:
@@ -63,27 +63,29 @@ class AuditLog:
         worker_name: str = "",
         **detail: Any,
     ) -> None:
-        """Somebody did something to one task, or to one worker."""
+        """Add an entry for one task or one worker."""
         self._insert([self._row(who, did, detail, task_id, worker_name)])
 
     def note_many(self, who: str, did: str, task_ids: Iterable[int], **detail: Any) -> None:
-        """Somebody did the same to many tasks."""
+        """Add an entry for each of several tasks."""
         one = self._row(who, did, detail, None, "")
         self._insert([{**one, "task_id": int(task_id)} for task_id in task_ids])
 
     def of_task(self, task_id: int, limit: int = 50) -> list[AuditEntry]:
-        """What was done to a task, the latest first."""
+        """Return the entries of a task, the latest first."""
         return self._read(self._history.task_id == task_id, limit)
 
     def of_worker(self, name: str, limit: int = 50) -> list[AuditEntry]:
-        """What was done to a worker, the latest first."""
+        """Return the entries of a worker, the latest first."""
         return self._read((self._history.worker_name == name) & self._of_app(), limit)
 
     def latest(
         self, limit: int = 100, before: int | None = None, since: datetime | None = None
     ) -> list[AuditEntry]:
-        """What was done to anything of this app, the latest first; those older than a note's id,
-        and not before a time."""
+        """Return the entries of this app, the latest first.
+
+        Limited to entries older than the id ``before``, and not older than the time ``since``.
+        """
         query = self._of_app()
         if before is not None:
             query &= self._history.id < before
@@ -92,7 +94,7 @@ class AuditLog:
         return self._read(query, limit)
 
     def _of_app(self) -> Any:
-        """Workers that serve every app are of this one, too; without an app, all are."""
+        """Return the condition for this app; it includes workers that serve every app."""
         names = ["", self._application]
         if not self._application:
             return self._history.id > 0
@@ -146,7 +148,7 @@ def _odd(row: Any) -> dict[str, str]:
 
 
 def _plain(detail: dict[str, Any]) -> Any:
-    """As every database keeps it: times as text, and no letters that one of them lacks."""
+    """Convert details to plain JSON values that every database can store."""
     return _clean(json_codec.document(detail)) if detail else None
 
 

@@ -1,8 +1,7 @@
-"""Many tasks in a few statements: the way of all those about which there is nothing unusual.
+"""Start and finish many tasks in a few statements.
 
-I own the shape of these statements. I call dialects, and `move` for each status. I never decide
-what follows from an outcome: only runs whose task is done with them are mine, the others are left
-to `tasks`, one by one.
+This is the fast path for ordinary tasks. Only completed runs that end their task are handled here;
+`task_reports` handles all others one by one. Does not decide what follows from an outcome.
 """
 
 from __future__ import annotations
@@ -28,20 +27,22 @@ NEWEST_RUN = (
     "WHERE scheduler_run.task_id = scheduler_task.id"
 )
 
-#: A run that somebody else has ended, because its worker was thought dead, stays as it is.
+#: A run that another worker has closed, because this worker's lease had lapsed, is not changed.
 STILL_OPEN = f"scheduler_run.status = '{RunStatus.RUNNING}'"
 
 
 class BulkWrites:
-    """Starts and ends of many tasks, inside somebody else's transaction."""
+    """Bulk start and finish of tasks, inside the caller's transaction."""
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
         self._dialect, self._settings, self._db = dialect, settings, dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
 
     def start(self, tasks: Sequence[Task], worker_name: str, now: datetime) -> list[Order]:
-        """Take queued tasks whose rows are held, with a run row for each: what crosses to a runner.
-        What nobody may take any more (edited in the last moment) is left out."""
+        """Claim queued tasks whose rows are locked, and insert their runs; return the orders.
+
+        Tasks that can no longer be claimed (edited at the last moment) are left out.
+        """
         ids = [task.id for task in tasks]
         self._insert_runs(ids, worker_name, now)
         taken = self._dialect.run("start", self._start, ids=ids, worker=worker_name, now=now)
@@ -75,7 +76,7 @@ class BulkWrites:
         )
 
     def _drop_runs_of(self, ids: Sequence[int], worker_name: str) -> None:
-        """Of tasks that were not to be had after all."""
+        """Delete the runs of tasks that could not be claimed."""
         run = self._run
         ours = run.task_id.belongs(ids) & (run.status == RunStatus.RUNNING)
         self._db(ours & (run.worker_name == worker_name)).delete()
@@ -83,8 +84,10 @@ class BulkWrites:
     # -- ends --------------------
 
     def finish(self, reports: Sequence[Report], worker_name: str) -> set[int]:
-        """Store those runs which completed, and were their task's last; their ids. Passes over
-        tasks that others hold."""
+        """Store completed runs that were the last of their tasks; return their ids.
+
+        Skips tasks that other transactions have locked.
+        """
         last = [report for report in reports if _is_plain(report)]
         if not last:
             return set()
@@ -140,12 +143,12 @@ class BulkWrites:
             self.drop_runs(gone)
 
     def drop_runs(self, run_ids: Sequence[int]) -> None:
-        """Runs that are to leave no row."""
+        """Delete runs that leave no row."""
         self._dialect.delete_rows("scheduler_run", run_ids, STILL_OPEN)
 
 
 def leaves_no_row(report: Report, settings: Settings) -> bool:
-    """web2py's rule: what returned nothing, and printed nothing, leaves nothing."""
+    """Return True for a run without result and output, whose row is deleted as in web2py."""
     if settings.discard_results:
         return True
     if settings.keep_empty_runs or report.result not in (None, "null"):

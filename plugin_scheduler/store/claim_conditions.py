@@ -1,7 +1,7 @@
-"""Which tasks are due? The conditions of the claim, each with a name, and the order they go in.
+"""The conditions under which a task may be claimed, each with a name, and the claim order.
 
-I own what makes a task claimable, in one place: the claim, whoever explains why a task does not
-run, and burst mode ask here. I call levels and dialects. I never write.
+This is the only definition of these conditions: used by the claim, by burst mode, and by the
+explanation of why a task does not run. Does not write to the database.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ERA = datetime(2000, 1, 1)
 
 
 class FirstRow(NamedTuple):
-    """What is asked of the first task of each level, or of the first that meets a condition."""
+    """A query on the first task of each level, optionally the first that meets a condition."""
 
     name: str
     answer: Any
@@ -51,12 +51,12 @@ class ClaimConditions:
         self._task, self._deps = self._db.scheduler_task, self._db.scheduler_task_deps
         self._dialect, self._levels = dialect, Levels(dialect)
         self.texts = Texts()
-        #: Stands for the time in such a text.
+        #: Placeholder for the current time in a cached statement.
         self.moment = self._expression(MOMENT, "datetime")
-        #: Stands for the time before which a claim looks for nothing.
+        #: Placeholder for the earliest due time of a limited claim.
         self.since = self._expression(SINCE, "datetime")
         when = self._task.next_run_time
-        #: That of the index, within a level.
+        #: The order of the index within a level.
         priority = self._task.priority
         self.order = when if dialect.nulls_are_alike else priority | when
         self._orders = {NONE: self.order, LEVEL: self.order, BOTTOM: priority}
@@ -66,7 +66,7 @@ class ClaimConditions:
         self._soonest = FirstRow("when?", when, later)
 
     def at(self, now: Any, any_app: bool = False) -> Any:
-        """All conditions at once; of every application's tasks where the ticker asks."""
+        """Combine all conditions; ``any_app`` omits the one on the app, for the leader."""
         query = None
         for name, condition in self.conditions(now).items():
             if any_app and name == OF_THIS_APP:
@@ -75,7 +75,7 @@ class ClaimConditions:
         return query
 
     def conditions(self, now: Any) -> dict[str, Any]:
-        """Each condition of the claim as a query, by name; all of them must hold."""
+        """Return the conditions of the claim as queries, by name; all must hold."""
         task = self._task
         return {
             "queued": task.status == TaskStatus.QUEUED,
@@ -87,7 +87,7 @@ class ClaimConditions:
         }
 
     def conditions_of(self, worker_name: str) -> dict[str, Any]:
-        """What must hold besides for one worker to take a task, by name."""
+        """Return the additional conditions for one worker to claim a task, by name."""
         task = self._task
         meant = (task.only_worker == None) | (task.only_worker.belongs(("", worker_name)))
         return {
@@ -95,26 +95,31 @@ class ClaimConditions:
             FOR_THIS_WORKER: meant,
         }
 
-    # -- the way through the index --------------------
+    # -- scan of the index --------------------
 
     def levels(self, groups: Sequence[str], now: datetime) -> list[Stretch]:
-        """Each group and priority in use that may have something due: a claim reads one stretch of
-        its index for each, and never sorts the backlog."""
+        """Return each group and priority in use that may have due tasks.
+
+        A claim reads one range of its index for each, and never sorts the backlog.
+        """
         return [level for level, is_later in self._first_ones(groups, now) if not is_later]
 
     def all_levels(self, groups: Sequence[str], now: datetime) -> list[Stretch]:
-        """Each group and priority in use."""
+        """Return each group and priority in use."""
         return [level for level, _ in self._first_ones(groups, now)]
 
     def _first_ones(self, groups: Sequence[str], now: datetime) -> list[tuple[Stretch, Any]]:
-        """Levels, and whether the first task of each is later. The database compares, since a time
-        may be one that cannot be read; a task without any time may hide others behind it."""
+        """Return the levels, and whether the first task of each is due later.
+
+        The database compares the times, because a time may be unreadable. A task without a time may
+        hide others behind it.
+        """
         found = list(self._ask(self._is_later, groups, now))
         self._levels.forget_but([level for level, _ in found])
         return found
 
     def soonest(self, groups: Sequence[str], now: datetime) -> list[Any]:
-        """Of each level the time of the first that is not due yet, as the driver gives it."""
+        """Return the time of the first task of each level that is not due yet, as driver value."""
         return [answer for _, answer in self._ask(self._soonest, groups, now)]
 
     def _ask(
@@ -134,7 +139,7 @@ class ClaimConditions:
         how: dict[str, Any] = {"orderby": self._orders[kind], "limitby": (0, 1)}
         query = self.within(group, WORDS[kind])
         if kind == GAP and not self._dialect.steps_down:
-            # Any row will do, and with a choice of statuses it reads that range, and no more.
+            # Any row will do; with two statuses, MySQL reads only that range.
             query = self.within(group, WORDS[kind], (TaskStatus.QUEUED, ""))
             how.update(orderby=None, orderby_on_limitby=False)
         elif kind in (NONE, LEVEL) and question.condition is not None:
@@ -145,7 +150,7 @@ class ClaimConditions:
     def within(
         self, group: str, words: str, statuses: tuple[str, ...] = (TaskStatus.QUEUED,)
     ) -> Any:
-        """Waiting tasks of a stretch of the claim's index."""
+        """Return the condition for queued tasks in a range of the claim index."""
         one, status = len(statuses) == 1, self._task.status
         base = status == statuses[0] if one else status.belongs(statuses)
         return base & (self._task.group_name == group) & Query(self._db, f"({words})")
@@ -153,21 +158,24 @@ class ClaimConditions:
     def _expression(self, text: str, kind: str = "integer") -> Any:
         return Expression(self._db, text, None, None, kind)
 
-    # -- whose, and in which order --------------------
+    # -- app and order --------------------
 
     def of_this_app(self) -> Any:
-        """Several apps may share a database; web2py writes ``app/controller``."""
+        """Return the condition for tasks of this app: several apps may share a database.
+
+        web2py writes ``app/controller``.
+        """
         name = self._task.application_name
         if not self._application:
             return self._task.id > 0
         return (name == self._application) | name.startswith(self._application + "/")
 
     def _waiting(self) -> Any:
-        # Asked for each candidate, from an index: the list of all that wait may be very long.
+        # Evaluated per candidate from an index: the list of all waiting tasks may be very long.
         pending = (self._deps.can_visit == False) & (self._deps.task_parent == self._task.id)
         return self._db(pending).nested_select(self._deps.task_parent, correlated=True)
 
     def rank(self, task: Task) -> tuple[float, int]:
-        """What goes first: the longest waiting, with a head start for priority."""
+        """Return the sort key of a claim: the due time, minus a bonus for the priority."""
         due = ((task.next_run_time or ERA) - ERA).total_seconds()
         return due - self._settings.ageing * task.priority, task.id

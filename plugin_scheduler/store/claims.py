@@ -1,7 +1,6 @@
-"""What is due, and who gets it.
+"""Claim due tasks for a worker.
 
-I own the claim: what is picked of what is due, and the looks ahead that go with it. I call due,
-tasks and dialects. I never see a process.
+Also answers when the next task is due and whether work is left. Does not access processes.
 """
 
 from __future__ import annotations
@@ -25,9 +24,12 @@ Choose = Callable[[Sequence[Task]], list[Task]]
 
 
 class Claim(NamedTuple):
-    """What a claim brought: orders for runs that are written down. ``found``: how many were due, of
-    those that were asked for. ``contended``: others were at the same tasks, there may be more.
-    ``first``: the earliest time at which one of those was due, if the claim was limited."""
+    """The result of a claim.
+
+    ``orders`` are for runs that are stored. ``found`` is the number of due tasks, up to the limit.
+    ``contended`` is True if other workers claimed the same tasks: more may be due. ``first`` is the
+    earliest due time among the tasks of a limited claim.
+    """
 
     orders: list[Order]
     found: int
@@ -36,8 +38,10 @@ class Claim(NamedTuple):
 
 
 class Only(NamedTuple):
-    """What a claim is limited to: tasks of these functions that are due since then. Without
-    functions it is not limited; without a time it begins with the first task."""
+    """The limits of a claim: tasks of these functions, due at or after a time.
+
+    Without functions the claim is not limited; without a time it begins with the first task.
+    """
 
     functions: tuple[str, ...] = ()
     since: datetime | None = None
@@ -47,7 +51,7 @@ ANY = Only()
 
 
 class Claims:
-    """Takes tasks for one worker."""
+    """Claims tasks for one worker."""
 
     def __init__(self, dialect: Dialect, due: ClaimConditions, tasks: TaskReports) -> None:
         self._dialect, self._due, self._tasks, self._rows = dialect, due, tasks, tasks.rows
@@ -63,11 +67,12 @@ class Claims:
         choose: Choose = list,
         only: Only = ANY,
     ) -> Claim:
-        """Start up to ``limit`` tasks due at ``now``, the longest waiting first; priority counts as
-        waiting. ``choose`` picks those that there is room for; ``only`` limits what is read.
+        """Claim up to ``limit`` tasks due at ``now``, in the order of waiting time and priority.
 
-        Where rows can be locked, those that another worker is taking are passed over. Elsewhere the
-        candidates are read without a lock, and the compare-and-set finds out who was quicker.
+        ``choose`` selects those for which there is room; ``only`` limits the tasks that are read.
+
+        With row locks, tasks that another worker is claiming are skipped. Without them, candidates
+        are read without a lock, and compare-and-set detects conflicts.
         """
         if not self._dialect.locks_rows:
             return self._take_unlocked(worker_name, groups, limit, now, choose, only)
@@ -102,7 +107,7 @@ class Claims:
     def is_left(
         self, worker_name: str, groups: Sequence[str], now: datetime, only: Only = ANY
     ) -> bool:
-        """Is there a due task that somebody else has locked at this moment?"""
+        """Return True if a due task is locked by another transaction."""
         if not self._dialect.locks_rows:
             return False
         with self._dialect.reading():
@@ -117,7 +122,7 @@ class Claims:
         only: Only,
         lock: str = "",
     ) -> list[Task]:
-        """Those that come first, each level with ``limit`` of its own."""
+        """Return the first tasks in claim order, up to ``limit`` for each level."""
         levels = self._due.levels(groups, now)
         moment = self._dialect.literal(now, "datetime")
         since = self._dialect.literal(only.since or now, "datetime")
@@ -131,25 +136,25 @@ class Claims:
             return made.replace(MOMENT, moment).replace(SINCE, since)
 
         found = self._rows.read_all(questions(levels, text), lock)
-        if found is None:  # one of them cannot be read: which, and why?
+        if found is None:  # an unreadable row: find it by reading the levels one by one
             due = self._for(worker_name, now, only)
             found = [
                 task
                 for level in levels
                 for task in self._read(level, due, lock, limitby=(0, limit))
             ]
-        each = {task.id: task for task in found}  # names of groups may be the same to a database
+        each = {task.id: task for task in found}  # a database may treat two group names as equal
         return sorted(each.values(), key=self._due.rank)
 
     def _text(self, worker_name: str, kind: str, group: str, limit: int, only: Only) -> str:
-        """Asks for candidates of a stretch of the claim's index."""
+        """Return the query for candidates in a range of the claim index."""
         due = self._for(worker_name, self._due.moment, only)
         query = self._due.within(group, WORDS[kind]) & due
         fields = [self._task[name] for name in Task._fields]
         return str(self._db(query)._select(*fields, orderby=self._due.order, limitby=(0, limit)))
 
     def _for(self, worker_name: str, now: Any, only: Only) -> Any:
-        """What is due, and this worker may take."""
+        """Return the condition for due tasks that this worker may claim."""
         query = self._due.at(now)
         if only.functions:
             query &= self._task.function_name.belongs(only.functions)
@@ -164,8 +169,11 @@ class Claims:
         return self._rows.read(within & query, lock, orderby=self._due.order, **select)
 
     def has_due_work(self, groups: Sequence[str], horizon: float, only: Sequence[str] = ()) -> bool:
-        """Is anything to do, by whichever worker, in the next ``horizon`` seconds? Tells a worker
-        that leaves when idle whether it may: a retry that is on its way keeps it."""
+        """Return True if any worker has work within the next ``horizon`` seconds.
+
+        A worker in burst mode uses this to decide whether to exit; a pending retry keeps it
+        running.
+        """
         task = self._task
         with self._dialect.reading():
             now = self._dialect.now()
@@ -185,7 +193,7 @@ class Claims:
 
     @retry_on_conflict
     def give_up(self, functions: Collection[str], groups: Sequence[str], waited: float) -> int:
-        """Have tasks of unknown functions FAIL that have been due for so many seconds; how many."""
+        """Fail tasks of unknown functions, due for ``waited`` seconds; return their number."""
         task = self._task
         with self._dialect.transaction():
             since = self._dialect.now() - timedelta(seconds=waited)
@@ -194,7 +202,7 @@ class Claims:
             rows = self._dialect.select(late, [task.id, task.function_name], limitby=(0, MOST))
             free = self._tasks.unheld(task, [row.id for row in rows])
             count = 0
-            # A database may take names for the same that differ in their case.
+            # A database may ignore case when it compares names.
             for name in {row.function_name for row in rows} & set(functions):
                 same = [row.id for row in rows if row.function_name == name and row.id in free]
                 why = Reason(ReasonCode.UNKNOWN_FUNCTION, function=name)
@@ -202,18 +210,18 @@ class Claims:
         return count
 
     def next_due(self, groups: Sequence[str], now: datetime) -> datetime | None:
-        """When the next task will be due that is not due at ``now``."""
+        """Return the due time of the next task that is not due at ``now``."""
         with self._dialect.reading():
             try:
                 soonest = [_as_time(when) for when in self._due.soonest(groups, now)]
-            except Exception as error:  # each driver and parser has its own kind
+            except Exception as error:  # specific to drivers and parsers
                 if self._dialect.is_transient(error):
                     raise
                 soonest = self._soonest_readable(groups, now)
         return min(soonest, default=None)
 
     def _soonest_readable(self, groups: Sequence[str], now: datetime) -> list[datetime]:
-        """Level by level, and what cannot be read is noted."""
+        """Read level by level, and record unreadable rows."""
         later = (self._task.next_run_time > now) & (self._task.enabled == True)
         return [
             task.next_run_time
@@ -230,5 +238,5 @@ def _first(found: Sequence[Task], only: Only) -> datetime | None:
 
 
 def _as_time(value: Any) -> datetime:
-    """From what the driver gave; ValueError or TypeError where that is no time."""
+    """Convert a driver value; raise ``ValueError`` or ``TypeError`` for an invalid time."""
     return value if isinstance(value, datetime) else datetime.fromisoformat(value)

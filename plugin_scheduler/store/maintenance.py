@@ -1,7 +1,7 @@
-"""What the leading worker does for all of them, one duty a method, one transaction each.
+"""Maintenance by the leader for all workers: one method and one transaction per job.
 
-I own the chores' queries. I call tasks for moves and lifecycle for what follows. Every write is
-guarded by what it expects to find, so that two leaders would waste work but break nothing.
+Every write checks the state that it expects, so that two concurrent leaders do redundant work but
+no harm.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from plugin_scheduler.scheduling.state_machine import after_fan_out
 from plugin_scheduler.store.maintenance_checks import MaintenanceChecks
 from plugin_scheduler.store.task_reports import TaskReports
 
-#: Rows of one round at most: what is left over has the next one, and no statement takes so long
-#: that the leader could not beat meanwhile.
+#: Rows per round; the rest is left to the next round. No statement may take so long that the leader
+#: misses its heartbeat.
 BATCH = (0, 500)
-LEVELS = 100  # of tasks that wait for each other, in one round
+LEVELS = 100  # levels of dependencies per round
 
 
 class Maintenance:
-    """Duties of the ticker."""
+    """The maintenance jobs of the leader."""
 
     def __init__(self, dialect: Dialect, outlook: MaintenanceChecks, tasks: TaskReports) -> None:
         self._dialect, self._outlook, self._tasks = dialect, outlook, tasks
@@ -45,7 +45,7 @@ class Maintenance:
         self._deps, self._worker = self._db.scheduler_task_deps, self._db.scheduler_worker
 
     def owners(self) -> set[str]:
-        """Names of workers that hold tasks, or whose runs are still open, by the tables."""
+        """Return the names of workers that own tasks or open runs, according to the tables."""
         with self._dialect.reading():
             held = self._db(self._task.status.belongs(TaskStatus.HELD)).select(
                 self._task.assigned_worker_name, distinct=True
@@ -57,13 +57,15 @@ class Maintenance:
         return names | {row.worker_name or "" for row in running}
 
     def requeue_lost(self, owner: str) -> list[Task]:
-        """Give back what a dead worker held, and close its open runs; the tasks concerned. Where
-        the database refuses one of them the others are given back, and its runs stay open."""
+        """Requeue the tasks of a dead worker, close its open runs, and return the tasks.
+
+        If the database refuses one task, the others are requeued, and the runs stay open.
+        """
         try:
             return self._requeue_lost(owner)
         except StoreUnavailable:
             raise
-        except Exception as error:  # whatever a driver or a trigger raises for one row
+        except Exception as error:  # any error of a driver or a trigger for one row
             with self._dialect.reading():
                 held = self._tasks.read(self._held_by(owner), orderby=self._task.id)
             each = self._tasks.together_or_each(held, lambda some: self._requeue_lost(owner, some))
@@ -81,7 +83,7 @@ class Maintenance:
 
     @retry_on_conflict
     def _requeue_lost(self, owner: str, some: Sequence[Task] | None = None) -> list[Task]:
-        """Of ``some`` tasks alone, or of all and with the open runs."""
+        """Requeue ``some`` tasks only, or all tasks and the open runs."""
         held = self._held_by(owner)
         if some is not None:
             held &= among(self._task.id, [task.id for task in some])
@@ -97,9 +99,12 @@ class Maintenance:
         return tasks
 
     def _lives(self, name: str) -> bool:
-        """Asked again inside the transaction: it may have beaten while this one waited. Its row is
-        locked on servers, so that it cannot beat while its tasks are taken; and where somebody else
-        holds that row, so that it could not beat, they are not taken."""
+        """Return True if the worker is alive, checked again inside the transaction.
+
+        It may have sent a heartbeat while this transaction waited. On servers its row is locked, so
+        that it cannot send one while its tasks are requeued. If another transaction locks the row,
+        which prevents heartbeats, this raises an error and no task is requeued.
+        """
         mine = self._worker.worker_name == name
         self._dialect.select(mine, [self._worker.id], lock="wait")
         beats = mine & (self._worker.lease_until > self._dialect.epoch())
@@ -118,8 +123,10 @@ class Maintenance:
             self._tasks.move("requeue", [task.id], same, assigned_worker_name="")
 
     def _close_open_runs(self, owner: str, held: Any, now: Any) -> None:
-        """Runs of a dead worker whose task does not know of them (rows of web2py); not those of
-        tasks that are still to be given back, because somebody else holds their rows."""
+        """Close runs of a dead worker that their task does not refer to (rows of web2py).
+
+        Runs of tasks that are still to be requeued, because their rows are locked, stay open.
+        """
         whose = self._run.worker_name == owner
         if not owner:
             whose |= self._run.worker_name == None
@@ -132,14 +139,14 @@ class Maintenance:
 
     @retry_on_conflict
     def bury(self, workers: Iterable[Worker]) -> int:
-        """Remove the rows of dead workers, unless they came back meanwhile; how many."""
+        """Delete the rows of dead workers that have not come back; return their number."""
         buried = 0
         with self._dialect.transaction():
             for worker in workers:
-                if self._holds_tasks(worker.worker_name):  # which others hold for a moment
+                if self._holds_tasks(worker.worker_name):  # whose rows were locked and not requeued
                     continue
                 gone = self._worker.id == worker.id
-                if worker.lease_until:  # 0 is a row that never beat, or that cannot be read
+                if worker.lease_until:  # 0: no heartbeat yet, or an unreadable row
                     lease = self._worker.lease_until
                     gone &= (lease == None) | (lease < self._dialect.epoch())
                 if not self._db(gone).delete():
@@ -155,22 +162,22 @@ class Maintenance:
 
     @retry_on_conflict
     def leave(self, worker_id: int, name: str) -> None:
-        """Remove the row of a worker that ends."""
+        """Delete the row of a worker that exits."""
         with self._dialect.transaction():
             self._db(self._worker.id == worker_id).delete()
             self._skip_what_was_for(name, Reason(ReasonCode.WORKER_LEFT))
 
     def _skip_what_was_for(self, worker: str, why: Reason) -> None:
-        """Nobody else may take the copies of broadcasts that were meant for this worker alone."""
+        """Skip the broadcast copies of this worker: no other worker may claim them."""
         meant = (self._task.only_worker == worker) & (self._task.status == TaskStatus.QUEUED)
-        # Read first: to change what some index finds would wait for rows that somebody holds.
+        # Read first: an update by an index would wait for locked rows.
         ids = [row.id for row in self._db(meant).select(self._task.id)]
         free = self._tasks.unheld(self._task, ids)
         self._tasks.move("skip", free, meant, enabled=False, reason=why)
 
     @retry_on_conflict
     def expire_overdue(self) -> int:
-        """End what could not start before its stop_time."""
+        """Expire tasks that did not start before their stop_time."""
         task = self._task
         with self._dialect.reading():
             late = self._db(self._outlook.late(self._dialect.now()).query)
@@ -178,14 +185,16 @@ class Maintenance:
         if not found:
             return 0
         with self._dialect.transaction():
-            # Those that somebody holds have their turn in a later round.
+            # Locked rows are left to a later round.
             free = self._tasks.unheld(task, [row.id for row in found])
             late = task.stop_time < self._dialect.now()
             return self._tasks.move("expire", free, late, reason=Reason(ReasonCode.EXPIRED))
 
     def unblock(self) -> int:
-        """Decide for tasks that wait for something that ended, and for what follows from that: a
-        chain ends together, as far as a round goes; how many were decided."""
+        """Decide about tasks whose dependencies have ended; return the number of decisions.
+
+        Includes tasks that depend on these in turn, as far as one round allows.
+        """
         decided = 0
         for _ in range(LEVELS):
             news = self._unblock_level()
@@ -235,13 +244,13 @@ class Maintenance:
         return self._tasks.move("skip", [dep.task_parent], enabled=False, reason=why)
 
     def fan_out_broadcasts(self, alive: Sequence[Worker]) -> int:
-        """Queue a copy of each due broadcast for every live worker of its group."""
+        """Queue a copy of each due broadcast task for every live worker of its group."""
         with self._dialect.reading():
             due = self._outlook.broadcasts(self._dialect.now()).query
             tasks = self._tasks.read(due, orderby=self._task.next_run_time, limitby=BATCH)
         copies = 0
         for task in tasks:
-            with contextlib.suppress(Locked):  # somebody holds it; the others are not to wait
+            with contextlib.suppress(Locked):  # its row is locked; the other tasks must not wait
                 copies += self._fan_out(task, alive)
         return copies
 
@@ -259,7 +268,7 @@ class Maintenance:
             return 0
         with self._dialect.transaction():
             now = self._dialect.now()
-            # Workers before tasks, and no wait for the task: see ARCHITECTURE.md, "Locks".
+            # Lock workers before tasks, and do not wait for the task: ARCHITECTURE.md, "Locks".
             present = self._present(takers)
             if not self._tasks.unheld(self._task, [task.id]):
                 return 0
@@ -273,19 +282,22 @@ class Maintenance:
         return len(present)
 
     def _secret_of(self, task: Task) -> Any:
-        """Which arguments nobody is shown; the copies are as discreet as their original."""
+        """Return the list of secret arguments, which the copies inherit."""
         row = self._db(self._task.id == task.id).select(self._task.secret).first()
         return row and row.secret
 
     def _present(self, workers: Sequence[Worker]) -> list[Worker]:
-        """Those who have not left meanwhile. They are kept from it, or a copy would stay behind."""
+        """Return the workers that still exist, and lock their rows so that none can leave.
+
+        Otherwise a copy could be queued for a worker that has left.
+        """
         ids = [worker.id for worker in workers]
         there = {row.id for row in self._dialect.hold(self._worker, ids, [self._worker.id])}
         return [worker for worker in workers if worker.id in there]
 
 
 def _copy_for(task: Task, worker: Worker, now: Any) -> dict[str, Any]:
-    """The same work, once, for one worker."""
+    """Return the columns of a copy that runs once, on one worker."""
     kept = (
         "application_name",
         "task_name",
@@ -313,7 +325,7 @@ def _copy_for(task: Task, worker: Worker, now: Any) -> dict[str, Any]:
 
 
 def _app_of(task: Task) -> str:
-    """web2py writes ``app/controller``."""
+    """Return the app of a task; web2py writes ``app/controller``."""
     return (task.application_name or "").partition("/")[0]
 
 

@@ -1,7 +1,7 @@
-"""What is there to look after? Each question of the chores, and all of them in one statement.
+"""Check in one statement which maintenance jobs have work.
 
-I own the conditions under which a chore has something to do. I call due and dialects. I never
-write: an idle worker asks me at each beat, and nearly always the answer is that nothing is to do.
+Contains the conditions of each job. An idle worker runs the checks at each heartbeat, and usually
+none has work. Does not write to the database.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ORPHANS, OPEN_RUNS = "orphans", "open runs"
 
 
 class MaintenanceChecks:
-    """Questions over all tables, for one worker."""
+    """The maintenance checks of one worker."""
 
     def __init__(self, dialect: Dialect, due: ClaimConditions) -> None:
         self._dialect, self._due, self._db = dialect, due, dialect.db
@@ -30,8 +30,11 @@ class MaintenanceChecks:
         self._deps = self._db.scheduler_task_deps
 
     def read(self, worker: str, known: Collection[int], leads: bool) -> set[str]:
-        """What this worker has to look after, who knows of these tasks in its hands: what is its
-        own, and where it leads what is everybody's."""
+        """Return the jobs with work for a worker.
+
+        ``known`` are the tasks that the worker knows it owns. A leader also checks the jobs for all
+        workers.
+        """
         questions: dict[str, Callable[[Holes], Question]] = {STRAYS: self._strays}
         if leads:
             questions |= {
@@ -52,22 +55,22 @@ class MaintenanceChecks:
         return {name for name, there in zip(questions, answers, strict=True) if there}
 
     def _strays(self, hole: Holes) -> Question:
-        """Tasks that a worker holds by the tables but does not know of: an answer was lost."""
+        """Find tasks that the worker owns but does not know of: a response was lost."""
         mine = self._task.assigned_worker_name == hole.text("worker")
         mine &= self._task.status.belongs(TaskStatus.HELD)
         return Question(mine & ~among(self._task.id, hole.numbers("known")), self._task.id)
 
     def late(self, now: datetime) -> Question:
-        """Tasks that did not start before their stop_time."""
+        """Find tasks that did not start before their stop_time."""
         late = self._task.stop_time < now
         return Question(late & self._task.status.belongs(TaskStatus.WAITING), self._task.id)
 
     def undecided(self) -> Question:
-        """Tasks that wait for one that has ended; those are the alias ``waiting_task``."""
+        """Find tasks that wait for a task that has ended; the alias ``waiting_task`` names them."""
         child, parent = self._task, self._task.with_alias("waiting_task")
         pending = (self._deps.can_visit == False) & parent.status.belongs(TaskStatus.WAITING)
         ended = (child.id == None) | child.status.belongs(TaskStatus.ENDED)
-        # Such a task may wait for long: once it has its reason, it is left out.
+        # Such a task may wait long: it is left out once it has its reason.
         stays = self._deps.on_failure == OnChildFailure.WAIT
         stays &= parent.reason_code == ReasonCode.WAITS
         undecided = (child.status == TaskStatus.COMPLETED) | (parent.reason_code == None) | ~stays
@@ -76,12 +79,12 @@ class MaintenanceChecks:
         return Question(query, self._deps.id, child.on(child.id == self._deps.task_child))
 
     def broadcasts(self, now: datetime) -> Question:
-        """Broadcasts that are due."""
+        """Find due broadcast tasks."""
         due = self._due.at(now, any_app=True) & (self._task.broadcast == True)
         return Question(due, self._task.id)
 
     def _orphans(self, table: Any) -> Question:
-        """Tasks or runs at work whose worker has no row."""
+        """Find running tasks or runs whose worker has no row."""
         tasks, worker = table is self._task, self._db.scheduler_worker
         owner = table.assigned_worker_name if tasks else table.worker_name
         at_work = table.status.belongs(TaskStatus.HELD if tasks else (RunStatus.RUNNING,))

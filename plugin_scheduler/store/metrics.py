@@ -1,7 +1,7 @@
-"""How the work went: the rows of ``scheduler_metric``.
+"""Metrics: counts of runs in ``scheduler_metric``.
 
-I own them. I call dialects. A worker writes only rows of its own name, and what it writes is a
-whole amount, never a difference: to write it again changes nothing.
+A worker writes only rows with its own name. It writes totals, not differences, so that writing them
+twice does no harm.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
 from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.store.metrics_buffer import Amount, MetricKind
 
-KEPT = 8 * 24 * 60  # minutes: the week that is shown, and a day to look back from
+KEPT = 8 * 24 * 60  # minutes: the week that is shown, and one more day
 AT_ONCE = 100  # rows in one statement
-PRUNED = 2000  # rows at most that one round removes
+PRUNED = 2000  # rows deleted per round
 
 ANY = "scheduler_metric.id > 0"
 
@@ -28,11 +28,11 @@ class Metrics:
         self._metric = dialect.db.scheduler_metric
 
     def minute(self) -> int:
-        """The number of this minute by the database's clock."""
+        """Return the current minute since 1970, by the database's clock."""
         return int(self._dialect.epoch() // 60)
 
     def of(self, worker_name: str, kinds: Collection[MetricKind]) -> dict[MetricKind, Amount]:
-        """What is there of these kinds."""
+        """Return the stored amounts of these kinds."""
         with self._dialect.reading():
             rows = self._rows(worker_name, kinds, Amount._fields)
         found: dict[MetricKind, Amount] = {}
@@ -43,7 +43,7 @@ class Metrics:
 
     @retry_on_conflict
     def write(self, worker_name: str, amounts: Mapping[MetricKind, Amount]) -> None:
-        """Put these amounts in the place of what is there."""
+        """Replace the stored amounts by these."""
         with self._dialect.transaction():
             ids = {_kind(row): row.id for row in self._rows(worker_name, amounts, ())}
             known = [(ids[kind], *amounts[kind]) for kind in amounts if kind in ids]
@@ -68,7 +68,7 @@ class Metrics:
 
     @retry_on_conflict
     def prune(self) -> bool:
-        """Remove some of what is too old; True where there may be more."""
+        """Delete some of the outdated rows; return True if there may be more."""
         metric, oldest = self._metric, self.minute() - KEPT
         with self._dialect.reading():
             old = self._db(metric.epoch_minute < oldest)

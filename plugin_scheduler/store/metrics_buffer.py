@@ -1,8 +1,7 @@
-"""How did the work go, minute by minute? The runs of one worker, counted by function and group.
+"""Metrics buffer: runs of one worker, counted by minute, function and group, not yet stored.
 
-I own the counts that are not in the database yet, and how many of them are kept. I call the words.
-I never ask a database or a clock: the minute is handed to me. Each end of a run goes through here,
-so what I do for one takes about a microsecond.
+Does not access a database or a clock: the minute is an argument. Every end of a run is counted
+here, which takes about a microsecond.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from typing import NamedTuple
 
 from plugin_scheduler.core.types import Order, Outcome
 
-KINDS = 100  # of one minute; all others of an app are counted together, without names
-KEPT = 5000  # counts at most that wait for the database; the oldest are given up then
+KINDS = 100  # per minute; all further kinds of an app are counted together, without names
+KEPT = 5000  # maximum number of counts waiting for the database; the oldest are dropped
 _COMPLETED = Outcome.COMPLETED
 
 
 class MetricKind(NamedTuple):
-    """What is counted together."""
+    """The key of a count."""
 
     epoch_minute: int
     function_name: str
@@ -27,7 +26,7 @@ class MetricKind(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """What was counted; seconds of all runs together, and of the longest."""
+    """A count: numbers of runs, and run time and queue time in seconds, total and longest."""
 
     completed: int = 0
     failed: int = 0
@@ -37,7 +36,7 @@ class Amount(NamedTuple):
     wait_longest: float = 0.0
 
     def plus(self, other: Amount) -> Amount:
-        """Both together.
+        """Return the sum of both.
 
         >>> tuple(Amount(1, 0, 2.0, 2.0).plus(Amount(2, 1, 9.0, 5.0)))
         (3, 1, 11.0, 5.0, 0.0, 0.0)
@@ -53,8 +52,10 @@ class Amount(NamedTuple):
 
 
 class KindTotals:
-    """Of one kind: all that this worker counted of it, and not only what is new. So it does no harm
-    to write it twice, where nobody knows whether the first time has worked."""
+    """The totals of one kind: all that this worker has counted, not only what is new.
+
+    So writing twice does no harm if the result of the first write is unknown.
+    """
 
     __slots__ = ("before", "completed", "failed", "is_new", "longest", "run", "wait", "waited")
 
@@ -62,17 +63,17 @@ class KindTotals:
         self.completed = self.failed = 0
         self.run = self.longest = self.wait = self.waited = 0.0
         self.is_new = True
-        #: What the database had of the kind when it was asked; a worker may have had a predecessor.
+        #: The amount stored earlier, for example by a previous worker with the same name.
         self.before: Amount | None = None
 
     def total(self) -> Amount:
-        """With what the database had."""
+        """Return the total, including the amount stored earlier."""
         mine = (self.completed, self.failed, self.run, self.longest, self.wait, self.waited)
         return Amount(*mine).plus(self.before or Amount())
 
 
 class MetricsBuffer:
-    """Counts runs, and gives what is to be stored."""
+    """Counts runs, and returns what has to be stored."""
 
     def __init__(self) -> None:
         self._minute = 0
@@ -80,7 +81,7 @@ class MetricsBuffer:
         self._counts: dict[MetricKind, KindTotals] = {}
 
     def add(self, minute: int, order: Order, outcome: str, seconds: float) -> None:
-        """A run ended in that minute. One that was interrupted runs again, and does not count."""
+        """Count a run that ended in ``minute``, unless it was interrupted: it runs again."""
         task = order.task
         if minute != self._minute:
             self._minute, self._current = minute, {}
@@ -118,20 +119,20 @@ class MetricsBuffer:
         return count
 
     def unasked(self) -> list[MetricKind]:
-        """Kinds of which the database may have something from before."""
+        """Return the kinds whose earlier amounts are not yet read from the database."""
         return [kind for kind, count in self._counts.items() if count.before is None]
 
     def told(self, before: Mapping[MetricKind, Amount]) -> None:
-        """The database was asked for all those, and has this."""
+        """Record the earlier amounts of all kinds from `unasked`."""
         for kind in self.unasked():
             self._counts[kind].before = before.get(kind, Amount())
 
     def news(self) -> dict[MetricKind, Amount]:
-        """What is to be stored, in the place of what is there."""
+        """Return the totals that have to be stored."""
         return {kind: count.total() for kind, count in self._counts.items() if count.is_new}
 
     def stored(self, kinds: Collection[MetricKind]) -> None:
-        """That has worked; what belongs to the past is forgotten."""
+        """Record that these kinds are stored; drop those of past minutes."""
         for kind in kinds:
             self._counts[kind].is_new = False
             if kind.epoch_minute != self._minute:

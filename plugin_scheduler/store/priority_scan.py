@@ -1,7 +1,7 @@
-"""The way through the claim's index: one stretch for each group and priority in use.
+"""Scan of the claim index: one range for each group and priority in use.
 
-I own what is known of the priorities in use, and how they are found. I call dialects. I never know
-which tasks are due: `due` and `claims` write what is asked of each stretch.
+Finds and caches the priorities in use. Does not decide which tasks are due: `claim_conditions` and
+`claims` provide the query for each range.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.bulk_sql import Ask
 
-#: Beyond every priority; one that is text, put there by hand, is above every number in SQLite.
+#: Limits beyond every priority. In SQLite, text entered by hand sorts above every number.
 LOWEST, HIGHEST = -(2**31) - 1, 2**31
-REMEMBERED = 8  # priorities of a group of which there is no task at the moment
+REMEMBERED = 8  # cached priorities of a group without a task at the moment
 
-NARROW = 50  # a gap in which each number is asked for, where a search might read the whole table
+NARROW = 50  # in a gap up to this size each number is queried, if a search might scan the table
 MOST_TEXTS = 200
 
-# Holes in texts that are made once, since to make one takes pydal longer than most databases need
-# to answer it. Nobody can guess these words and put them into a name.
+# Placeholders in cached statements: pydal takes longer to build a statement than most databases to
+# execute it. They are random, so that no name can contain them.
 MOMENT, SINCE, PLACE, LOW, HIGH = (f"hole_{uuid.uuid4().hex}" for _ in range(5))
 
-#: Which rows of a group a stretch has; a gap is at the top, at the bottom, or in between.
+#: Kinds of ranges in a group; a gap is at the top, at the bottom, or in between.
 NONE, LEVEL, TOP, BOTTOM, GAP = "none", "level", "top", "bottom", "gap"
 BETWEEN = f"scheduler_task.priority > {LOW} AND scheduler_task.priority < {HIGH}"
 WORDS = {
@@ -36,7 +36,7 @@ WORDS = {
 
 
 class Stretch(NamedTuple):
-    """A part of the claim's index: of a group one priority, or all that lie between two."""
+    """A range of the claim index: one priority of a group, or all between two priorities."""
 
     kind: str
     group: str
@@ -49,7 +49,7 @@ class Stretch(NamedTuple):
 
 
 def questions(stretches: Sequence[Stretch], text: Callable[[str, str], str]) -> list[Ask]:
-    """What asks for all of these; ``text`` makes that of a kind and group, with holes."""
+    """Return the queries for ranges; ``text`` builds the statement of a kind and group."""
     rows: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
     for place, one in enumerate(stretches):
         rows.setdefault((one.kind, one.group), []).append((place, one.low, one.high))
@@ -57,7 +57,7 @@ def questions(stretches: Sequence[Stretch], text: Callable[[str, str], str]) -> 
 
 
 class Texts:
-    """Statements with holes, each made when it is first asked for."""
+    """A cache of statements with placeholders."""
 
     def __init__(self) -> None:
         self._made: dict[Any, str] = {}
@@ -71,11 +71,11 @@ class Texts:
 
 
 class Levels:
-    """Priorities in use, found by steps in the claim's index: DISTINCT or MAX() would read all of
-    it on some databases.
+    """The priorities in use, found by steps in the claim index.
 
-    What was found is remembered. Each question asks for what lies between, too, so that whatever
-    came in the meantime is found: one statement, where the database knows how and nothing came.
+    DISTINCT or MAX() would read the whole index on some databases. Known priorities are cached.
+    Each query also covers the gaps between them, so that new priorities are found. Usually this
+    takes one statement.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -85,8 +85,11 @@ class Levels:
     def ask(
         self, groups: Sequence[str], text: Callable[[str, str], str]
     ) -> Iterator[tuple[Stretch, Any]]:
-        """Each level of these groups that has an answer, with it. ``text`` asks for PLACE, priority
-        and answer: of the first row of a level, or any in a gap."""
+        """Yield each level of these groups that has a row, with the answer.
+
+        ``text`` builds a query for PLACE, priority and answer: of the first row of a level, or of
+        any row in a gap.
+        """
         todo = [one for group in dict.fromkeys(groups) for one in self._stretches(group)]
         while todo:
             asked, todo = todo, []
@@ -100,7 +103,7 @@ class Levels:
                     todo += self._meet(one, priority)
 
     def _stretches(self, group: str) -> list[Stretch]:
-        """What is known, and all that lies between."""
+        """Return the known levels and the gaps between them."""
         known = self._known.setdefault(group, [])
         levels = [Stretch(LEVEL, group, priority, priority) for priority in known]
         bounds = itertools.pairwise((LOWEST, *sorted(known), HIGHEST))
@@ -108,7 +111,7 @@ class Levels:
         return [Stretch(NONE, group, None, None), *levels, *gaps]
 
     def _meet(self, gap: Stretch, priority: Any) -> list[Stretch]:
-        """One that is new; what is to be asked next."""
+        """Return the ranges to query after a new priority was found in a gap."""
         return [
             Stretch(LEVEL, gap.group, priority, priority),
             *self._inside(gap.group, gap.low, priority),
@@ -121,14 +124,14 @@ class Levels:
         return [Stretch(LEVEL, group, number, number) for number in range(low + 1, high)]
 
     def _gap(self, group: str, low: Any, high: Any) -> Stretch:
-        """All alike, where all are read alike."""
+        """Return a gap; the kinds differ only where databases read them differently."""
         kind = GAP
         if not self._dialect.steps_down:
             kind = TOP if high == HIGHEST else BOTTOM if low == LOWEST else GAP
         return Stretch(kind, group, low, high)
 
     def forget_but(self, there: Sequence[Stretch]) -> None:
-        """Priorities go with their tasks; a few are remembered, since they will come again."""
+        """Drop cached priorities without tasks, but keep a few, since they are likely to recur."""
         for group, known in self._known.items():
             stay = [one.low for one in there if one.group == group and one.low is not None]
             if len(known) > len(stay) + REMEMBERED:

@@ -1,8 +1,8 @@
-"""A task's way through the tables: start, hand back, report.
+"""Start tasks, hand them back, and store reports of runs.
 
-I own every write of a task's status (`move`, which takes a rule, a selection and a guard). I call
-lifecycle for what follows. Zero rows changed is a normal answer: somebody else was quicker, or has
-taken the task away from a worker that was thought dead.
+All writes of a task's status go through `move`, which takes a rule, a selection and a guard; the
+state machine decides what follows. Zero changed rows is a normal result: another worker was faster,
+or has requeued the task because this worker's lease had lapsed.
 """
 
 from __future__ import annotations
@@ -29,15 +29,18 @@ Answer = TypeVar("Answer")
 
 
 class Wishes(NamedTuple):
-    """What people want of runs at work: to end them ("stop", or "taken" where they are no longer
-    their worker's), and to see what they print, for so many seconds from now."""
+    """Requests concerning running runs.
+
+    ``ends`` are runs to end: "stop" on request, "taken" if the worker no longer owns the run.
+    ``watched`` are runs whose output is watched, with the remaining seconds.
+    """
 
     ends: dict[int, str]
     watched: dict[int, float]
 
 
 class TaskReports:
-    """Tasks and their runs, as one worker sees them."""
+    """Writes of one worker to tasks and their runs."""
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
         self._dialect, self._settings = dialect, settings
@@ -46,19 +49,19 @@ class TaskReports:
         self._db = dialect.db
         self._task, self._run = self._db.scheduler_task, self._db.scheduler_run
         self._deps = self._db.scheduler_task_deps
-        #: What the database refused, by its name, for the caller to tell and to clear.
+        #: Changes that the database refused, with the error; the caller logs and clears them.
         self.refused: dict[str, str] = {}
 
     @retry_on_conflict
     def condemn_unreadable(self) -> int:
-        """Have tasks FAIL whose rows cannot be read, so that they stand in nobody's way."""
+        """Fail tasks with unreadable rows, which would block others; return their number."""
         if not self.rows.unreadable:
             return 0
         with self._dialect.transaction():
             for task_id in self.unheld(self._task, list(self.rows.unreadable)):
                 why = self.rows.still_unreadable(task_id)
                 if why is None:
-                    continue  # mended meanwhile
+                    continue  # repaired meanwhile
                 self.move("condemn", [task_id], enabled=False, reason=why)
         count = len(self.rows.unreadable)
         self.rows.unreadable.clear()
@@ -67,19 +70,22 @@ class TaskReports:
     # -- start, hand back --------------------
 
     def free(self, orders: Sequence[Order]) -> set[int]:
-        """Of these the numbers of the runs that nobody holds at this moment, nor their tasks."""
+        """Return the ids of the runs that are not locked, and whose tasks are not locked."""
         with self._dialect.transaction():
             tasks = self.unheld(self._task, [order.task.id for order in orders])
             runs = self.unheld(self._run, [order.run_id for order in orders])
         return {one.run_id for one in orders if one.run_id in runs and one.task.id in tasks}
 
     def unheld(self, table: Any, ids: Collection[int]) -> set[int]:
-        """Those of the rows that no other transaction holds; kept for the caller's one."""
+        """Lock the rows that no other transaction has locked; return their ids."""
         return self._dialect.unheld(table, ids)
 
     def _refuse_held(self, ids: Collection[int], free: Collection[int]) -> None:
-        """Locked where rows of tasks are there, and others hold them. To wait for them while this
-        transaction holds others would make a deadlock of it (ARCHITECTURE.md, "Locks")."""
+        """Raise `Locked` if rows of tasks exist and other transactions have locked them.
+
+        Waiting for them while this transaction holds locks could cause a deadlock (ARCHITECTURE.md,
+        "Locks").
+        """
         rest = set(ids) - set(free)
         if not rest or not self._dialect.locks_rows:
             return
@@ -88,8 +94,11 @@ class TaskReports:
             raise Locked(f"another transaction holds the row of task {there.id}")
 
     def start(self, tasks: Sequence[Task], worker_name: str, now: datetime) -> list[Order]:
-        """Set each task RUNNING and make a run row for it, in the caller's transaction; leaves out
-        what others were quicker to take. One by one: so it works with every database."""
+        """Set each task RUNNING and insert its run, in the caller's transaction.
+
+        Tasks that other workers have claimed first are left out. Works with every database, because
+        tasks are updated one by one.
+        """
         orders = []
         for task in tasks:
             changes = {"assigned_worker_name": worker_name, "last_run_time": now, "reason": None}
@@ -109,12 +118,14 @@ class TaskReports:
 
     @retry_on_conflict
     def hand_back(self, orders: Sequence[Order], worker_name: str) -> int:
-        """Give up tasks whose runs never began; these leave no row. What somebody asked to stop
-        meanwhile is STOPPED: the request stood in the run's row."""
+        """Requeue tasks whose runs never started, and delete the runs.
+
+        Tasks with a stop request in the run's row become STOPPED.
+        """
         with self._dialect.transaction():
             run_ids = [order.run_id for order in orders]
             ids = [order.task.id for order in orders]
-            if len(ids) == 1:  # nothing else is held: it may wait
+            if len(ids) == 1:  # no other lock is held: waiting is safe
                 self._dialect.hold(self._task, ids, [self._task.id])
             else:
                 self._refuse_held(ids, self.unheld(self._task, ids))
@@ -131,8 +142,10 @@ class TaskReports:
             return self.move("hand_back", ids, mine, assigned_worker_name="", run_id=None)
 
     def hand_back_unknown(self, worker_name: str, known: Iterable[int]) -> int:
-        """Give up what this worker holds by the tables but does not know of: an answer was lost.
-        How many; what the database refuses of them is noted in `refused`."""
+        """Requeue tasks that this worker owns but does not know of: a response was lost.
+
+        Returns their number. Changes that the database refuses are recorded in `refused`.
+        """
         mine = self._task.assigned_worker_name == worker_name
         held = mine & self._task.status.belongs(TaskStatus.HELD)
         known = set(known)
@@ -144,13 +157,12 @@ class TaskReports:
     def together_or_each(
         self, tasks: Sequence[Task], act: Callable[[Sequence[Task]], Answer]
     ) -> list[Answer]:
-        """Act on all of the tasks at once, or on each alone where the database refuses one of them:
-        that must not keep the others from it."""
+        """Act on all tasks at once; if the database refuses one of them, on each task alone."""
         try:
             return [act(tasks)]
         except StoreUnavailable:
             raise
-        except Exception as error:  # whatever a driver or a trigger raises for one row
+        except Exception as error:  # any error of a driver or a trigger for one row
             if len(tasks) == 1:
                 self.refused[f"a change of task {tasks[0].label}"] = first_line(error)
                 return []
@@ -175,7 +187,7 @@ class TaskReports:
     def report(
         self, reports: Sequence[Report], worker_name: str
     ) -> list[tuple[Report, Move | None]]:
-        """Store what came back, in one transaction; None beside a report that came too late."""
+        """Store reports in one transaction; return their moves, None for a report that is late."""
         with self._dialect.transaction():
             finished = self.batches.finish(reports, worker_name)
             others = [one for one in reports if one.order.run_id not in finished]
@@ -191,7 +203,7 @@ class TaskReports:
         return done
 
     def _current(self, reports: Sequence[Report], many: bool) -> dict[int, Task]:
-        """The rows as they are now: people edit a task's schedule while it runs."""
+        """Read and lock the current rows: a schedule may be edited while the task runs."""
         if not reports:
             return {}
         ids = {report.order.task.id for report in reports}
@@ -204,8 +216,7 @@ class TaskReports:
         return current
 
     def _stop_requests(self, run_ids: Sequence[int | None]) -> set[int]:
-        """Runs that somebody asked to stop just when they ended. Their tasks are held, so that this
-        cannot change any more."""
+        """Return the runs with a stop request. Their tasks are locked, so this cannot change."""
         ids = [run_id for run_id in run_ids if run_id is not None]
         if not ids:
             return set()
@@ -236,7 +247,7 @@ class TaskReports:
         return move
 
     def _close_lost_run(self, report: Report, worker_name: str) -> None:
-        """The task went another way (a status edited by hand), but the run was ours and is over."""
+        """Close this worker's run of a task whose status was changed elsewhere, such as by hand."""
         run = (self._run.id == report.order.run_id) & (self._run.status == RunStatus.RUNNING)
         self._db(run & (self._run.worker_name == worker_name)).update(
             status=Outcome.RUN_STATUS[report.outcome],
@@ -273,8 +284,10 @@ class TaskReports:
         )
 
     def end_run(self, task: Task, outcome: str, now: datetime, why: str) -> Move | None:
-        """End a run without a report of its runner: its worker died or lost track of it. The
-        caller's transaction holds the row of the task."""
+        """End a run without a report of its runner: its worker died or lost track of it.
+
+        The caller's transaction has locked the row of the task.
+        """
         move = decide(
             task,
             outcome,
@@ -306,7 +319,7 @@ class TaskReports:
 
     @retry_on_conflict
     def save_live(self, run_id: int, output: str | None, progress: dict[str, Any] | None) -> None:
-        """What a run printed and how far it is, while it runs."""
+        """Store the output and the progress of a run while it runs."""
         changes: dict[str, Any] = {}
         if output is not None:
             changes["run_output"] = output
@@ -317,8 +330,10 @@ class TaskReports:
             self._db(running).update(**changes)
 
     def wishes(self, run_ids: Iterable[int], worker_name: str) -> Wishes:
-        """What people want of these runs. No longer ours are those where the row of the run or of
-        its task says so, or is gone."""
+        """Return the requests for these runs.
+
+        A run is "taken" if its row or the row of its task is gone or has another owner.
+        """
         values = {"ids": list(run_ids), "worker": worker_name}
         with self._dialect.reading():
             rows = list(self._dialect.ask("at work", self._at_work, **values))
@@ -336,15 +351,18 @@ class TaskReports:
         run, task = self._run, self._task
         ours = among(run.id, hole.numbers("ids")) & (run.status == RunStatus.RUNNING)
         ours &= (task.id == run.task_id) & (task.run_id == run.id)
-        # By their ids alone. By the index on these columns, each run would go through all tasks
-        # of the worker, which a server without statistics takes for one.
+        # Find tasks by id only (coalesce prevents the use of an index). By the index on these
+        # columns, each run would read all tasks of the worker, which a server without statistics
+        # estimates as one.
         ours &= task.status.coalesce("") == TaskStatus.RUNNING
         ours &= task.assigned_worker_name.coalesce("") == hole.text("worker")
         return str(self._db(ours)._select(run.id, run.stop_requested, run.watched_until))
 
-    # -- the one writer --------------------
+    # -- status changes --------------------
 
     def move(self, name: str, ids: Collection[int], only: Any = None, **changes: Any) -> int:
-        """Make a move for those of the tasks that stand where it begins, and meet the condition
-        ``only``; how many that were."""
+        """Make a move for the tasks in a source state of its rule that meet ``only``.
+
+        Returns the number of changed tasks.
+        """
         return move(self._dialect, name, ids, only, **changes)

@@ -1,6 +1,6 @@
-"""Rows of ``scheduler_task`` as records: gaps filled, unreadable ones noted.
+"""Read rows of ``scheduler_task`` as records: with defaults for NULL, and without unreadable rows.
 
-I own the reading of a task's row. I call dialects. I never write, and never ask what is due.
+Does not write to the database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from plugin_scheduler.core.types import Task
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.bulk_sql import Ask
 
-#: What old rows, written by web2py, lack.
+#: Defaults for columns that are NULL in rows written by web2py.
 _DEFAULTS = {
     "repeats": 1,
     "retry_failed": 0,
@@ -32,7 +32,7 @@ _DEFAULTS = {
 
 
 class Rows:
-    """Reads tasks; keeps a list of those it could not read."""
+    """Reads tasks, and records those that cannot be read."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect, self._db = dialect, dialect.db
@@ -41,41 +41,45 @@ class Rows:
         self.unreadable: dict[int, Reason] = {}
 
     def read(self, query: Any, lock: str = "", **select: Any) -> list[Task]:
-        """Tasks as records; what cannot be read is left out, and noted in `unreadable`. ``lock``
-        as for the dialect's `select`."""
+        """Return tasks as records; unreadable ones are left out and added to `unreadable`.
+
+        ``lock`` is passed to the dialect's `select`.
+        """
         try:
             rows = self._dialect.rows(query, self._fields, lock, **select)
             return [_quick_record(row) for row in rows]
-        except (TypeError, ValueError):  # a row edited by hand; pydal reads more than we do
+        except (TypeError, ValueError):  # a row edited by hand, which pydal may be able to parse
             pass
-        except Exception as error:  # each driver has its own kind
+        except Exception as error:  # driver-specific
             if self._dialect.is_transient(error):
                 raise
         try:
             return [
                 _record(row) for row in self._dialect.select(query, self._fields, lock, **select)
             ]
-        except Exception as error:  # each driver and parser has its own kind
+        except Exception as error:  # specific to drivers and parsers
             if self._dialect.is_transient(error):
                 raise
-        # The rows are read one by one, and stay locked (or passed over) as they were asked for.
+        # Read the rows one by one; they are locked or skipped as requested.
         ids = [row.id for row in self._dialect.select(query, [self._task.id], lock, **select)]
         return [task for task_id in ids if (task := self._read_one(task_id)) is not None]
 
     def read_all(self, asks: Sequence[Ask], lock: str = "") -> list[Task] | None:
-        """Tasks of several selects of all fields, in no order; None where one cannot be read, which
-        `read` will look at."""
+        """Return tasks of several selects of all fields, unordered; None if one is unreadable.
+
+        The caller then finds it with `read`.
+        """
         try:
             return [_quick_record(row) for row in self._dialect.rows_of_all(asks, lock)]
         except (TypeError, ValueError):
             return None
-        except Exception as error:  # each driver has its own kind
+        except Exception as error:  # driver-specific
             if self._dialect.is_transient(error):
                 raise
             return None
 
     def still_unreadable(self, task_id: int) -> Reason | None:
-        """Why a task cannot be read; None when it can be now, or is gone."""
+        """Return why a task cannot be read; None if it is readable now, or gone."""
         self.unreadable.pop(task_id, None)
         self._read_one(task_id)
         return self.unreadable.get(task_id)
@@ -84,7 +88,7 @@ class Rows:
         try:
             row = self._db(self._task.id == task_id).select(*self._fields, cacheable=True).first()
             return _record(row) if row else None
-        except Exception as error:  # as above
+        except Exception as error:  # specific to drivers and parsers: see above
             if self._dialect.is_transient(error) or isinstance(error, MemoryError):
                 raise
             self.unreadable[task_id] = Reason(ReasonCode.BAD_ROW, error=error)
@@ -104,8 +108,10 @@ _FILLED = tuple((_PLACES[name], default) for name, default in _DEFAULTS.items())
 
 
 def _quick_record(row: Sequence[Any]) -> Task:
-    """From what the driver gave; ValueError where that is not what we write. Thousands a second go
-    through here."""
+    """Convert driver values to a record; raise ``ValueError`` for unexpected values.
+
+    This is a hot path, with thousands of calls per second.
+    """
     values = list(row)
     for place, default in _FILLED:
         if values[place] is None:

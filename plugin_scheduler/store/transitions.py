@@ -1,7 +1,6 @@
-"""The one place where a task's status is written.
+"""Write the status of tasks. No other module does so.
 
-I own the guard of every move: it changes only tasks that stand where it begins. I call lifecycle
-for the table of moves, and dialects.
+Every move is guarded: it changes only tasks in a source state of its rule in the state machine.
 """
 
 from __future__ import annotations
@@ -17,8 +16,10 @@ from plugin_scheduler.scheduling.state_machine import MOVES
 def move(
     dialect: Dialect, name: str, ids: Collection[int], only: Any = None, **changes: Any
 ) -> int:
-    """Make a move for those of the tasks that stand where it begins and meet the condition
-    ``only``; how many that were. Locks no row but theirs."""
+    """Make a move for the tasks in a source state of its rule that meet the condition ``only``.
+
+    Returns the number of changed tasks. Locks no other rows.
+    """
     task = dialect.db.scheduler_task
     begins = task.status.belongs(MOVES[name].sources)
     guard = begins if only is None else begins & only
@@ -26,14 +27,14 @@ def move(
 
 
 def move_in_words(db: Any, name: str, selection: Any, **changes: Any) -> str:
-    """The statement that `move` would say."""
+    """Return the SQL of a move."""
     begins = db.scheduler_task.status.belongs(MOVES[name].sources)
     guarded = db(selection & begins, ignore_common_filters=True)
     return str(guarded._update(**_columns(name, changes)))
 
 
 def _columns(name: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """The status, and a reason together with its code."""
+    """Return the columns of a move: the status, the changes, and a reason with its code."""
     if "reason" in changes:
         changes |= reason_columns(changes["reason"])
     return {"status": MOVES[name].target, **changes}

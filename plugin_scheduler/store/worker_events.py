@@ -1,4 +1,4 @@
-"""Write what happened to workers into ``scheduler_history``, and remove what is too old."""
+"""Write worker events to ``scheduler_history``, and delete outdated ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plugin_scheduler.core.worker_events import SCHEDULER, WorkerEvent
 from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
 
 KEPT = timedelta(days=90)
-PRUNED = 2000  # rows of a kind that one round removes at most
+PRUNED = 2000  # rows of each kind deleted per round
 ANY = "scheduler_history.id > 0"
 
 
@@ -24,7 +24,7 @@ class Happened(NamedTuple):
 
 
 class Events:
-    """Events of workers."""
+    """The history of worker events."""
 
     def __init__(self, dialect: Dialect, application: str) -> None:
         self._dialect, self._db, self._application = dialect, dialect.db, application
@@ -32,7 +32,7 @@ class Events:
 
     @retry_on_conflict
     def write(self, events: Sequence[Happened]) -> None:
-        """Keep these events, all or none."""
+        """Store these events in one transaction."""
         rows = [
             {
                 "noted_at": one.noted_at,
@@ -50,7 +50,10 @@ class Events:
 
     @retry_on_conflict
     def prune(self) -> bool:
-        """Remove some of what is too old; True where there may be more. What people did stays."""
+        """Delete some outdated events; return True if there may be more.
+
+        Actions of people are kept.
+        """
         history, oldest = self._history, self._dialect.now() - KEPT
         ids: list[int] = []
         with self._dialect.reading():

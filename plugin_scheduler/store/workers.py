@@ -1,7 +1,7 @@
-"""Who is alive, who leads, and what was ordered: the rows of ``scheduler_worker``.
+"""Registration, heartbeats, leader election and commands: the rows of ``scheduler_worker``.
 
-I own registration, heartbeats, the ticker's lease and orders. I call dialects. A worker writes only
-its own row, and never its status column but to take back an order it has carried out.
+A worker writes only its own row. It changes its status column only to reset a command that it has
+carried out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
 from plugin_scheduler.database.dialects.odd_values import read_rows
 from plugin_scheduler.system.clock import is_zone
 
-#: Not the statistics: somebody may have put there what is no JSON.
+#: Columns without the statistics, which may contain invalid JSON after an edit by hand.
 COLUMNS = (
     "id",
     "worker_name",
@@ -31,13 +31,15 @@ COLUMNS = (
     "last_heartbeat",
 )
 
-#: A worker of web2py writes no lease; its last heartbeat must do, in seconds.
+#: A worker of web2py has no lease; this many seconds after its last heartbeat are used instead.
 FOREIGN_LEASE = 60
 
 
 def read_workers(dialect: Dialect, query: Any) -> list[Any]:
-    """Rows of workers by name, with their statistics as a dict: old tables keep those as text. What
-    cannot be read is None, or without statistics."""
+    """Return rows of workers by name, with their statistics as a dict.
+
+    Old tables store statistics as text. Unreadable values are None, unreadable statistics empty.
+    """
     worker = dialect.db.scheduler_worker
     found = read_rows(dialect, query, worker.ALL, orderby=worker.worker_name)
     for row in found:
@@ -64,7 +66,7 @@ def _as_stats(stored: Any) -> dict[str, Any]:
 
 
 def zone_of_workers(db: Any, now: float) -> str | None:
-    """The time zone that the oldest worker alive keeps the tables in; None without any."""
+    """Return the time zone of the oldest live worker, used in the tables; None without one."""
     worker = db.scheduler_worker
     alive = db(worker.lease_until > now, ignore_common_filters=True)
     for row in alive.select(worker.id, orderby=worker.id):
@@ -75,7 +77,7 @@ def zone_of_workers(db: Any, now: float) -> str | None:
 
 
 class Workers:
-    """The registry of workers."""
+    """The workers' rows, as one worker reads and writes them."""
 
     def __init__(self, dialect: Dialect, settings: Settings) -> None:
         self._dialect, self._settings = dialect, settings
@@ -83,14 +85,17 @@ class Workers:
         self._worker = self._db.scheduler_worker
 
     def register(self, name: str, stats: dict[str, Any]) -> int:
-        """Add this worker's row and give its id; NameTaken when a live worker has the name,
-        ConfigError where the database refuses such a row."""
+        """Insert this worker's row and return its id.
+
+        Raises `NameTaken` if a live worker has the name, `ConfigError` if the database refuses the
+        row.
+        """
         try:
             return self._register(name, stats)
-        except Exception as error:  # each driver has its own
+        except Exception as error:  # driver-specific
             if not self._dialect.blames_values(error):
                 raise
-            # A constraint or a trigger may refuse the row as well as the uniqueness of the name.
+            # Not only the unique name, but also another constraint or a trigger may refuse the row.
             if (self.lease_of(name) or 0.0) > self._dialect.epoch():
                 raise NameTaken(name) from error
             why = f"{type(error).__name__}: {first_line(error)}"
@@ -104,7 +109,7 @@ class Workers:
             if old and (old.lease_until or 0) > self._dialect.epoch():
                 token = stats.get("token")
                 if token and _stats_of(self._db, old.id).get("token") == token:
-                    return int(old.id)  # it is this process's own: the answer was lost
+                    return int(old.id)  # this process's own row: the response was lost
                 raise NameTaken(name)
             if old:
                 self._db(self._worker.id == old.id).delete()
@@ -121,12 +126,12 @@ class Workers:
             )
 
     def zone_in_use(self) -> str | None:
-        """The time zone that the oldest worker alive keeps the tables in; None without any."""
+        """Return the time zone of the oldest live worker, used in the tables; None without one."""
         with self._dialect.reading():
             return zone_of_workers(self._db, self._dialect.epoch())
 
     def unknown_to_all(self, functions: Collection[str], application: str) -> set[str]:
-        """Those of the functions that no live worker of the app knows, as far as rows tell."""
+        """Return the functions that no live worker of the app knows, according to the rows."""
         alive = self._worker.lease_until > self._dialect.epoch()
         unknown = set(functions)
         with self._dialect.reading():
@@ -136,18 +141,18 @@ class Workers:
                 if application and app and app != application:
                     continue
                 if not isinstance(names, list) or len(names) < (stats.get("tasks_total") or 0):
-                    return set()  # it may know them
+                    return set()  # an incomplete list: the worker may know them
                 unknown -= set(map(str, names))
         return unknown
 
     def lease_of(self, name: str) -> float | None:
-        """Until when the worker of that name counts as alive; None when there is none."""
+        """Return the end of the lease of the worker of that name; None if there is none."""
         with self._dialect.reading():
             row = self._row(name)
         return self._lease(row) if row else None
 
     def _row(self, name: str) -> Any:
-        """Never the statistics: somebody may have put there what is no JSON."""
+        """Return a worker's row without statistics, which may contain invalid JSON."""
         worker = self._worker
         needed = (worker.id, worker.lease_until, worker.last_heartbeat)
         return self._db(worker.worker_name == name).select(*needed).first()
@@ -160,11 +165,13 @@ class Workers:
         }
 
     def beat(self, worker_id: int, stats: dict[str, Any]) -> bool:
-        """Say that this worker lives; False when its row is gone. Statistics that the database
-        refuses are left out: the lease must not end for their sake."""
+        """Write a heartbeat and renew the lease; return False if the row is gone.
+
+        Statistics that the database refuses are left out: they must not prevent the renewal.
+        """
         try:
             return self._beat(worker_id, stats)
-        except Exception as error:  # each driver has its own
+        except Exception as error:  # driver-specific
             if not self._dialect.blames_values(error):
                 raise
             return self._beat(worker_id, {"refused": ascii(error)[:200]})
@@ -176,7 +183,7 @@ class Workers:
             return bool(mine.update(**self._signs_of_life(stats)))
 
     def orders(self, worker_id: int) -> tuple[str, tuple[str, ...]] | None:
-        """State or order in this worker's row, and its groups; None when the row is gone."""
+        """Return the status or command in this worker's row, and its groups; None if it is gone."""
         worker = self._worker
         with self._dialect.reading():
             row = self._db(worker.id == worker_id).select(worker.status, worker.group_names).first()
@@ -185,20 +192,20 @@ class Workers:
         return row.status or WorkerStatus.ACTIVE, tuple(row.group_names or ())
 
     def host_of(self, worker_id: int) -> str:
-        """The host of a worker, by its row."""
+        """Return the host in a worker's row."""
         with self._dialect.reading():
             return str(_stats_of(self._db, worker_id).get("host") or "?")
 
     @retry_on_conflict
     def carried_out(self, worker_id: int, order: str) -> None:
-        """Take back a momentary order, unless another one was given meanwhile."""
+        """Reset a command that was carried out, unless another one was given meanwhile."""
         with self._dialect.transaction():
             same = (self._worker.id == worker_id) & (self._worker.status == order)
             self._db(same).update(status=WorkerStatus.ACTIVE)
 
     @retry_on_conflict
     def lead(self, worker_id: int) -> bool:
-        """Take or keep the ticker's lease; True for exactly one live worker."""
+        """Become or stay leader; return True for exactly one live worker."""
         worker = self._worker
         with self._dialect.transaction():
             leads, me = worker.is_ticker == True, worker.id == worker_id
@@ -209,29 +216,33 @@ class Workers:
                 free = self._hold_rows(worker_id, before)
                 self._dialect.change(worker, free, leads, is_ticker=False)
                 return bool(self._db(me).update(is_ticker=True))
-            if worker_id in leading[1:]:  # two were elected at the same moment: one steps back
+            if worker_id in leading[1:]:  # two workers were elected at once: one resigns
                 self._db(me).update(is_ticker=False)
             return bool(leading[0] == worker_id)
 
     def _hold_rows(self, mine: int, others: Collection[int]) -> set[int]:
-        """Hold this worker's row, and those of the others that are free, which are given. A worker
-        waits for no row while it holds another one (ARCHITECTURE.md, "Locks"); where the database
-        cannot pass over rows, all are waited for in the order of their ids."""
+        """Lock this worker's row and the unlocked rows of the others; return the latter.
+
+        A worker does not wait for a row while it holds another lock (ARCHITECTURE.md, "Locks").
+        Without SKIP LOCKED, all rows are locked in the order of their ids.
+        """
         first = [mine] if self._dialect.locks_rows else [mine, *others]
         self._dialect.hold(self._worker, first, [self._worker.id])
         return self._dialect.unheld(self._worker, others)
 
     def held(self, workers: Iterable[Worker]) -> set[str]:
-        """The names of those that are late, because somebody holds their rows, so that they cannot
-        beat. Late is who has been silent for so long that it may count, long before the lease is
-        over: who is asked only then may have been judged already."""
+        """Return the names of late workers whose rows are locked: they cannot write heartbeats.
+
+        A worker is late after `silence` seconds, long before its lease ends: a check only at the
+        end of the lease might come after the worker was declared dead.
+        """
         soon = self._dialect.epoch() + self._settings.lease - self._settings.silence
         late = {worker.id: worker.worker_name for worker in workers if worker.lease_until <= soon}
         if not late or not self._dialect.locks_rows:
             return set()
         with self._dialect.reading():
             theirs = self._worker.id.belongs(list(late))
-            # What no index has is asked for, too, or MySQL would look at nothing but an index.
+            # Select a column that is in no index, or MySQL would read and lock only an index.
             columns = [self._worker.id, self._worker.lease_until]
             free = self._dialect.select(theirs, columns, lock="look")
         for row in free:
@@ -239,12 +250,12 @@ class Workers:
         return set(late.values())
 
     def all(self) -> list[Worker]:
-        """Every row, dead or alive."""
+        """Return every worker, dead or alive."""
         with self._dialect.reading():
             try:
                 rows = self._db(self._worker).select(*(self._worker[name] for name in COLUMNS))
                 return [self._as_record(row) for row in rows]
-            except Exception as error:  # each driver and parser has its own kind
+            except Exception as error:  # specific to drivers and parsers
                 if self._dialect.is_transient(error):
                     raise
             ids = [row.id for row in self._db(self._worker).select(self._worker.id)]
@@ -252,13 +263,15 @@ class Workers:
         return [record for record in records if record]
 
     def _record(self, worker_id: int) -> Worker | None:
-        """A row that cannot be read, because of something put there by hand, is a dead worker's.
-        None where it was deleted meanwhile."""
+        """Return a worker; None if its row is gone.
+
+        An unreadable row, edited by hand, is returned as a dead worker.
+        """
         mine = self._db(self._worker.id == worker_id)
         try:
             row = mine.select(*(self._worker[name] for name in COLUMNS)).first()
             return self._as_record(row) if row else None
-        except Exception as error:  # each driver and parser has its own kind
+        except Exception as error:  # specific to drivers and parsers
             if self._dialect.is_transient(error):
                 raise
             row = mine.select(self._worker.worker_name).first()
@@ -284,12 +297,12 @@ class Workers:
         if row.last_heartbeat is None:
             return 0.0
         silent = (self._dialect.now() - row.last_heartbeat).total_seconds()
-        # Whole seconds, or it would look renewed each time it is asked for.
+        # Whole seconds, or the lease would seem renewed at each reading.
         return float(round(self._dialect.epoch() - silent + FOREIGN_LEASE))
 
 
 def _finite(value: Any) -> Any:
-    """Without numbers that are no JSON (NaN, infinity)."""
+    """Replace NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
