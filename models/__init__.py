@@ -1,8 +1,8 @@
-"""The tables that the plugin adds to an app's database: definitions only.
+"""Definitions of the tables that the plugin adds to an app's database.
 
-I own the fields: web2py's with their names, types, defaults and comments first and in its order,
-our own at the end. I call pydal and the words. I never read or write a row, but for one hook that
-tells waiting tasks that what they wait for was deleted.
+web2py's fields come first, with their names, types, defaults, comments and order; the plugin's own
+fields follow. Does not read or write rows, except in one callback on the deletion of tasks, which
+keeps the dependencies of waiting tasks.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ def define_tables(
     group_names: Iterable[str] = ("main",),
     function_names: Callable[[], Iterable[str]] = tuple,
 ) -> None:
-    """Define the tables on ``db``; a table that it has already is left as it is.
+    """Define the tables on ``db``, unless they are already defined.
 
     ``migrate`` is True, False, or a prefix for the names of pydal's ``.table`` files, as in web2py.
-    With False nothing is added to the database, and ConfigError names columns that it lacks.
-    Fields and filters that the app adds to all its tables (a signature, record versioning) are
-    kept off these: they would hide rows from the workers.
+    With False nothing is added to the database, and `ConfigError` names missing columns.
+
+    Fields and filters that the app adds to all its tables (a signature, record versioning) do not
+    apply to these tables: they would hide rows from the workers.
     """
     if "scheduler_worker" in db.tables:
         return
@@ -111,7 +112,7 @@ def _define_task(
 def _what_fields(
     db: Any, groups: tuple[str, ...], function_names: Callable[[], Iterable[str]]
 ) -> Iterator[Field]:
-    """What shall be done, by whom."""
+    """Yield the fields for the function, its arguments and its group."""
     yield _text(db, "scheduler_task", "task_name", default=None)
     yield Field(
         "group_name", default="main", requires=IS_GROUP_NAME(lambda: _known_groups(db, groups))
@@ -138,7 +139,7 @@ def _what_fields(
 
 
 def _when_fields(now: Callable[[], Any]) -> Iterator[Field]:
-    """When it shall be done, how often, and for how long."""
+    """Yield the fields for the schedule and the timeout."""
     yield Field("start_time", "datetime", default=now, requires=IS_TIME())
     yield Field("next_run_time", "datetime", default=now, requires=IS_EMPTY_OR(IS_TIME()))
     yield Field("stop_time", "datetime", requires=IS_EMPTY_OR(IS_TIME()))
@@ -157,7 +158,7 @@ def _when_fields(now: Callable[[], Any]) -> Iterator[Field]:
 
 
 def _progress_fields(db: Any) -> Iterator[Field]:
-    """What became of it so far."""
+    """Yield the fields for the progress of the task."""
     yield Field("times_run", "integer", default=0, writable=False)
     yield Field("times_failed", "integer", default=0, writable=False)
     yield Field("last_run_time", "datetime", writable=False, readable=False)
@@ -290,7 +291,7 @@ def _define_deps(tables: Tables) -> None:
 
 
 def new_uuid() -> str:
-    """A fresh identity for a task."""
+    """Return a new uuid for a task."""
     return str(uuid.uuid4())
 
 
@@ -319,9 +320,9 @@ def _json_text(db: Any, name: str, kind: type) -> Field:
 
 
 def _known_groups(db: Any, groups: tuple[str, ...]) -> set[str]:
-    """Groups to offer in a form: the app's own, those that workers serve, those that tasks have.
+    """Return the groups for a form: those of the app, of workers and of tasks.
 
-    Without the last a form would put a task that nobody serves now into another group.
+    Without the groups of tasks, a form would change the group of a task that no worker serves now.
     """
     task, worker = db.scheduler_task, db.scheduler_worker
     workers = db(worker, ignore_common_filters=True).select(worker.group_names)
@@ -341,15 +342,15 @@ def _no_common_fields(db: Any) -> Iterator[None]:
 
 
 def _watch_deletions(table: Any) -> None:
-    """Deleting a task would take along the rows that say who waits for it, so hear of it first."""
+    """Add a callback before the deletion of tasks, which would delete their dependency rows."""
     table._before_delete.append(_orphan_waiting)
 
 
 def _orphan_waiting(dbset: Any) -> bool:
-    """Leave the waiting tasks waiting, for nobody: the ticker then decides what becomes of them."""
+    """Keep the dependencies of waiting tasks, without a child; the leader decides about them."""
     db = dbset.db
     deps = db.scheduler_task_deps
-    # On servers the tasks' rows are locked before those that refer to them, as everywhere.
+    # On servers, rows of tasks are locked before the rows that refer to them, as everywhere.
     locks = (db._dbname or "").partition(":")[0] in ("postgres", "postgres2", "postgres3", "mysql")
     task = db.scheduler_task
     doomed = [row.id for row in dbset.select(task.id, orderby=task.id, for_update=locks)]

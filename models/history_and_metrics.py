@@ -1,7 +1,7 @@
-"""The two tables behind the pages: who did what, and how the work went minute by minute.
+"""Fields of the history table and the metrics table, which only the pages need.
 
-I own their fields. I call pydal. No worker needs a row of mine to do its work, and nothing else in
-the database refers to one: a task that is deleted leaves behind who deleted it.
+No worker depends on a row of these tables, and no other table refers to them: the history of a
+deleted task is kept, with the deletion.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydal import Field
 
 
 def history_fields() -> Iterator[Field]:
-    """What a person did to a task or a worker, and what happened to workers."""
+    """Yield the fields of the history: actions on tasks and workers, and worker events."""
     yield Field("noted_at", "datetime", writable=False)
     yield Field("who", writable=False, comment="as the login of the pages names them; or scheduler")
     yield Field("did", writable=False, comment="stop, requeue, edit, ...; or worker_died, ...")
@@ -23,7 +23,7 @@ def history_fields() -> Iterator[Field]:
 
 
 def metric_fields() -> Iterator[Field]:
-    """The runs of one function and group that a worker ended within one minute."""
+    """Yield the fields of the metrics: runs per minute, worker, function and group."""
     yield Field("epoch_minute", "integer", comment="minutes since 1970, UTC", writable=False)
     yield Field("worker_name", length=255, writable=False)
     yield Field("function_name", writable=False)

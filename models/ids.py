@@ -1,7 +1,7 @@
-"""Columns that hold ids: how wide they are, how many ids are left, and what makes the next one.
+"""Inspect columns with ids: their width, the remaining ids, and the sequences.
 
-Tables that this package makes have ids of 64 bits. Tables of web2py, and those of earlier versions,
-have 32 bits on servers; `models.widen` changes that. This module only reads.
+Tables created by this package have 64-bit ids. Tables of web2py and of earlier versions have 32-bit
+ids on servers; `models.widen` changes that. This module only reads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from plugin_scheduler.models.migrations import NAMES, holds_id
 
 INT = 2**31 - 1
 BIGINT = 2**63 - 1
-#: JSON numbers above this one lose digits in JavaScript.
+#: Larger JSON numbers lose digits in JavaScript.
 EXACT = 2**53 - 1
 
 _TABLES = ", ".join(f"'{name}'" for name in NAMES)
@@ -23,8 +23,11 @@ _TABLES = ", ".join(f"'{name}'" for name in NAMES)
 
 @dataclass(frozen=True)
 class Ids:
-    """The ids of one table. ``next`` is what the next row gets, as far as that can be asked;
-    ``sequence`` names what counts them, where the database has sequences."""
+    """The state of the ids of one table.
+
+    ``next`` is the id of the next row, or None where unknown. ``sequence`` is the name of the
+    sequence, on databases that have sequences.
+    """
 
     table: str
     largest: int
@@ -35,23 +38,23 @@ class Ids:
 
     @property
     def is_behind(self) -> bool:
-        """True where the next id is one that a row has already: no row can be added."""
+        """True if the next id is already in use: no row can be added."""
         return bool(self.sequence) and self.next is not None and self.next <= self.highest
 
     @property
     def are_used_up(self) -> bool:
-        """True where the next id does not fit."""
+        """True if the next id does not fit the column."""
         return (self.next or self.highest + 1) > self.largest
 
     @property
     def share(self) -> float:
-        """The part of all ids that is used."""
+        """The used fraction of all ids."""
         return min(1.0, max(self.highest, (self.next or 1) - 1) / self.largest)
 
 
 @dataclass(frozen=True)
 class Narrow:
-    """A column for ids that has 32 bits; ``name`` is "table.column"."""
+    """A 32-bit column for ids; ``name`` is "table.column"."""
 
     table: str
     column: str
@@ -62,12 +65,12 @@ class Narrow:
 
 
 class IdEngine:
-    """How one kind of database is asked. A database without sequences cannot lag behind."""
+    """Queries on ids for one kind of database; this default is for databases without sequences."""
 
     largest = BIGINT
 
     def ids(self, db: Any, tables: tuple[str, ...]) -> list[Ids]:
-        """Of each of these tables."""
+        """Return the state of the ids of each of these tables."""
         found = []
         for table in tables:
             [[highest]] = db.executesql(f"SELECT MAX(id) FROM {table}")
@@ -75,17 +78,19 @@ class IdEngine:
         return found
 
     def narrow(self, db: Any) -> list[Narrow]:
-        """Columns for ids that are too small, in the order of the tables; those of the app's own
-        tables that refer to ours are among them."""
+        """Return the 32-bit columns for ids, in the order of the tables.
+
+        Includes columns of the app's tables that refer to the scheduler's tables.
+        """
         return []
 
 
 class SQLiteIds(IdEngine):
-    """Ids have 64 bits, and are counted by the file itself."""
+    """SQLite: ids have 64 bits, and there are no sequences."""
 
 
 class PostgresIds(IdEngine):
-    """A sequence for each table, which a restore of rows alone leaves behind."""
+    """PostgreSQL: each table has a sequence, which lags behind after a restore of rows alone."""
 
     _columns = (
         "SELECT t.name, a.attname FROM unnest(ARRAY[{tables}]) AS t(name), pg_attribute AS a "
@@ -97,7 +102,7 @@ class PostgresIds(IdEngine):
         "WHERE c.contype = 'f' AND c.confrelid IN ({oids}) AND a.attrelid = c.conrelid "
         "AND a.attnum = ANY (c.conkey) AND a.atttypid = 'int4'::regtype"
     )
-    #: A sequence that belongs to no column, as some restores make it, is found in the default.
+    #: A sequence that is not owned by a column, as after some restores, is found in the default.
     _sequences = (
         "SELECT t.name, a.atttypid = 'int4'::regtype, s.name, "
         "has_sequence_privilege(s.name, 'SELECT'), "
@@ -145,7 +150,7 @@ class PostgresIds(IdEngine):
 
 
 class MySQLIds(IdEngine):
-    """A counter for each table, which never lags."""
+    """MySQL: each table has a counter, which never lags behind."""
 
     _columns = (
         "SELECT table_name, column_name FROM information_schema.columns "
@@ -164,12 +169,12 @@ class MySQLIds(IdEngine):
         found = []
         for table in tables:
             [[highest]] = db.executesql(f"SELECT MAX(id) FROM {table}")
-            # The server's own views of this number may be a day old.
+            # The server's statistics views of this number may be a day old.
             [[_, made]] = db.executesql(f"SHOW CREATE TABLE {table}")
             counter = re.search(r"\bAUTO_INCREMENT=(\d+)", made)
             largest = INT if f"{table}.id" in narrow else BIGINT
             follows = max(int(counter[1]) if counter else 1, int(highest or 0) + 1)
-            # At its end the counter stands still.
+            # The counter stops at its maximum.
             is_over = highest is not None and int(highest) >= largest
             found.append(Ids(table, largest, int(highest or 0), None if is_over else follows))
         return found
@@ -182,7 +187,7 @@ class MySQLIds(IdEngine):
 
 
 def _in_order(ours: Any, others: Any) -> list[Narrow]:
-    """Of these columns those which hold ids, our tables first."""
+    """Return the columns that hold ids, the scheduler's tables first."""
     found = [Narrow(str(table), str(column)) for table, column in ours if holds_id(str(column))]
     found.sort(key=lambda one: NAMES.index(one.table))
     rest = {Narrow(str(table), str(column)) for table, column in others} - set(found)
@@ -203,17 +208,17 @@ def _engine(db: Any) -> IdEngine:
 
 
 def ids_of(db: Any, *tables: str) -> list[Ids]:
-    """How the ids of these tables stand; of all where none is named."""
+    """Return the state of the ids of these tables, by default of all tables."""
     return _engine(db).ids(db, tables or NAMES)
 
 
 def narrow_columns(db: Any) -> list[Narrow]:
-    """Columns for ids that have 32 bits."""
+    """Return the 32-bit columns for ids."""
     return _engine(db).narrow(db)
 
 
 def running_out(db: Any) -> Iterator[Ids]:
-    """The two tables that grow with each run, where no row can be added to them."""
+    """Yield the task and run tables, which grow constantly, if no row can be added to them."""
     for one in ids_of(db, "scheduler_task", "scheduler_run"):
         if one.is_behind or one.are_used_up:
             yield one

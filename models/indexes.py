@@ -1,7 +1,6 @@
-"""Which indexes the tables have, and for which question.
+"""The list of indexes, and a query for existing ones.
 
-I own the list. I call nobody: `dialects` makes them, each in its database's words. `found_indexes`
-tells which are there.
+The database dialects create the indexes.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from typing import Any
 
 CLAIM_INDEX = "scheduler_task_claim_idx"
 
-#: Asked often: the claim, what a worker holds, the runs of a task, who waits for whom. A fourth
-#: part is a condition, for databases that can leave all other rows out of an index.
+#: Table, name and columns of each index, for frequent queries: the claim, the tasks of a worker,
+#: the runs of a task, dependencies. A fourth item is the condition of a partial index.
 INDEXES = (
     (
         "scheduler_task",
@@ -48,6 +47,6 @@ _FOUND = {
 
 
 def found_indexes(db: Any) -> dict[str, bool]:
-    """The indexes that are there, by name, and whether the database can use them."""
+    """Return the existing indexes by name, and whether each is valid."""
     kind = (db._dbname or "").partition(":")[0].rstrip("0123456789")
     return {str(name): bool(valid) for name, valid in db.executesql(_FOUND[kind])}

@@ -1,10 +1,10 @@
-"""Does the database have what the tables say? Whoever made it: web2py, we, or nobody yet.
+"""Compare the database with the table definitions, and add missing tables and columns.
 
-I own that question, and what is done where the answer is no: missing tables and columns are added,
-by one process at a time. pydal alone would compare with a file that it wrote once, and that file
-tells what another folder, host or program knew; so I ask the database itself. I call pydal and
-errors. A column of ours that has got another name is renamed in place. I never change the type of a
-column, drop none, and never touch a row.
+The tables may have been created by web2py, by this package, or not yet. One process at a time
+changes them. pydal would compare the definitions with its ``.table`` file, which may be outdated or
+come from another host. So this module queries the database itself. Columns that this package has
+renamed are renamed in place. Types are never changed, columns never dropped, and rows never
+touched.
 """
 
 from __future__ import annotations
@@ -32,24 +32,26 @@ NAMES = (
     "scheduler_history",
     "scheduler_metric",
 )
-#: Columns of ours that had another name once: reserved in pydal's lists, `check_reserved=["all"]`.
+#: Renamed columns: the old names are reserved words for pydal's `check_reserved=["all"]`.
 RENAMED = {
     "scheduler_history": {"at": "noted_at"},
     "scheduler_metric": {"minute": "epoch_minute"},
 }
-#: Columns for ids whose names do not end in "_id".
+#: Columns with ids whose names do not end in "_id".
 _ID_NAMES = ("id", "task_parent", "task_child")
-PATIENCE = 20  # seconds for a lock; drivers give up waiting for an answer after thirty
+PATIENCE = 20  # seconds to wait for a lock; drivers time out after thirty
 
 _QUOTED = ", ".join(f"'{name}'" for name in NAMES)
-#: Where tables are only looked at: collects what they lack.
+#: Collects missing tables and columns inside `only_looking`.
 _SEEN: ContextVar[list[Lack] | None] = ContextVar("seen", default=None)
 
 
 @dataclass(frozen=True)
 class Lack:
-    """What one table lacks: columns, and new names of columns. ``is_missing`` is one that is not
-    there at all."""
+    """What one table lacks: columns, and renamed columns.
+
+    ``is_missing`` is True if the whole table is missing.
+    """
 
     table: str
     columns: tuple[str, ...] = ()
@@ -68,8 +70,11 @@ class Lack:
 
 @contextlib.contextmanager
 def only_looking() -> Iterator[list[Lack]]:
-    """For a while tables are defined as they should be, and neither made nor changed, whatever the
-    app allows; gives what they were found to lack. Databases that are left to pydal stay that."""
+    """Define tables without creating or changing them, whatever the app allows.
+
+    Yields a list that receives what the tables lack. Databases that this module does not support
+    are still left to pydal.
+    """
     seen: list[Lack] = []
     token = _SEEN.set(seen)
     try:
@@ -79,7 +84,7 @@ def only_looking() -> Iterator[list[Lack]]:
 
 
 def lacks_of(db: Any) -> list[Lack]:
-    """What the database lacks of the tables that are defined; [] where that cannot be asked."""
+    """Return what the database lacks of the defined tables; [] for an unsupported database."""
     engine = engine_of(db)
     return list(_lacks(db, engine.look(db))) if engine else []
 
@@ -91,7 +96,7 @@ def _lacks(db: Any, found: Mapping[str, set[str]]) -> Iterator[Lack]:
 
 
 def _lack(name: str, fields: Iterable[Field], there: set[str] | None) -> Lack | None:
-    """``there`` are the columns that the table has, under whatever name."""
+    """Return what a table lacks; ``there`` are its columns, under their old or new names."""
     if there is None:
         return Lack(name, is_missing=True)
     names = RENAMED.get(name, {})
@@ -102,47 +107,46 @@ def _lack(name: str, fields: Iterable[Field], there: set[str] | None) -> Lack | 
 
 
 def holds_id(column: str) -> bool:
-    """True for a column of ours that holds ids: it gets 64 bits, whatever the app's own have."""
+    """Return True for a column with ids: it gets 64 bits, whatever the app's tables use."""
     return column in _ID_NAMES or column.endswith("_id")
 
 
 class MigrationEngine:
-    """What one kind of database is asked, and how one process at a time changes it."""
+    """Queries and locks for one kind of database."""
 
-    #: Pairs of table and column.
+    #: Query for pairs of table and column.
     columns: str
 
     def look(self, db: Any) -> dict[str, set[str]]:
-        """The columns of those tables that are there."""
+        """Return the columns of the existing tables."""
         found: dict[str, set[str]] = {}
         for table, column in db.executesql(self.columns):
             found.setdefault(table.lower(), set()).add(column.lower())
         return found
 
     def patient(self, db: Any) -> contextlib.AbstractContextManager[None]:
-        """Wait for other processes that make the tables at the same time, however short the app's
-        own connection waits."""
+        """Return a context with long timeouts, while other processes create the tables."""
         return contextlib.nullcontext()
 
     def alone(self, db: Any) -> contextlib.AbstractContextManager[None]:
-        """Nobody else is in here, on whatever host; until pydal commits at the end of a table."""
+        """Return a context that one process on any host enters at a time, until the next commit."""
         raise NotImplementedError
 
     def rename(self, db: Any, table: str, old: str, new: str) -> None:
-        """Give a column another name; type, values and indexes stay."""
+        """Rename a column; type, values and indexes stay."""
         db.executesql(f'ALTER TABLE {table} RENAME COLUMN "{old}" TO "{new}"')
 
     def makes_wide_references(self, db: Any) -> bool:
-        """May a new table refer to tasks by ids of 64 bits?"""
+        """Return True if a new table may refer to tasks by 64-bit ids."""
         return True
 
     def scratch_uri(self, db: Any, folder: str) -> Any:
-        """A database of the same kind, of which pydal only wants to know the types."""
+        """Return the URI of a database of the same kind, from which pydal only needs the types."""
         return db._uri
 
 
 class SQLiteMigration(MigrationEngine):
-    """One writer at a time, and definitions are part of a transaction."""
+    """SQLite: one writer at a time, and DDL is transactional."""
 
     columns = (
         "SELECT m.name, c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c "
@@ -150,7 +154,7 @@ class SQLiteMigration(MigrationEngine):
     )
 
     def look(self, db: Any) -> dict[str, set[str]]:
-        # The question below waits for a locked file once for each table. This one waits once.
+        # The query below waits for a locked file once for each table; this one waits only once.
         db.executesql("SELECT 1 FROM sqlite_master LIMIT 1")
         return super().look(db)
 
@@ -173,13 +177,13 @@ class SQLiteMigration(MigrationEngine):
 
 
 class PostgresMigration(MigrationEngine):
-    """Definitions are part of a transaction, and so is the lock."""
+    """PostgreSQL: DDL is transactional, and the lock belongs to the transaction."""
 
     columns = (
         f"SELECT t.name, a.attname FROM unnest(ARRAY[{_QUOTED}]) AS t(name), pg_attribute AS a "
         "WHERE a.attrelid = to_regclass(t.name) AND a.attnum > 0 AND NOT a.attisdropped"
     )
-    NUMBER = 7_307_202_612  # for an advisory lock that others will hardly use
+    NUMBER = 7_307_202_612  # an arbitrary key for an advisory lock
 
     @contextlib.contextmanager
     def alone(self, db: Any) -> Iterator[None]:
@@ -189,13 +193,13 @@ class PostgresMigration(MigrationEngine):
 
 
 class MySQLMigration(MigrationEngine):
-    """Each change of a definition commits by itself; the lock belongs to the connection."""
+    """MySQL: each DDL statement commits, and the lock belongs to the connection."""
 
     columns = (
         "SELECT table_name, column_name FROM information_schema.columns "
         f"WHERE table_schema = DATABASE() AND table_name IN ({_QUOTED})"
     )
-    NAME = "CONCAT('plugin_scheduler', MD5(DATABASE()))"  # names are the whole server's
+    NAME = "CONCAT('plugin_scheduler', MD5(DATABASE()))"  # lock names are global to the server
 
     @contextlib.contextmanager
     def alone(self, db: Any) -> Iterator[None]:
@@ -211,7 +215,7 @@ class MySQLMigration(MigrationEngine):
                 db.executesql(f"SELECT RELEASE_LOCK({self.NAME})")
 
     def rename(self, db: Any, table: str, old: str, new: str) -> None:
-        # RENAME COLUMN came with MySQL 8.0 and MariaDB 10.5; CHANGE wants the type again.
+        # RENAME COLUMN needs MySQL 8.0 or MariaDB 10.5; CHANGE needs the type.
         [[kind]] = db.executesql(
             "SELECT column_type FROM information_schema.columns WHERE table_schema = DATABASE() "
             f"AND table_name = '{table}' AND column_name = '{old}'"
@@ -220,7 +224,7 @@ class MySQLMigration(MigrationEngine):
         db.executesql(f"ALTER TABLE {table} CHANGE `{old}` `{new}` {kind} NULL")
 
     def makes_wide_references(self, db: Any) -> bool:
-        # A reference must have the type of what it refers to.
+        # A foreign key must have the type of the referenced column.
         found = db.executesql(
             "SELECT 1 FROM information_schema.columns WHERE table_schema = DATABASE() "
             f"AND table_name = '{NAMES[0]}' AND column_name = 'id' AND data_type = 'int'"
@@ -238,12 +242,12 @@ _ENGINES: dict[str, MigrationEngine] = {
 
 
 def engine_of(db: Any) -> MigrationEngine | None:
-    """How this database is asked; None where that is not known."""
+    """Return the engine for a database; None for an unsupported one."""
     return _ENGINES.get((db._dbname or "").partition(":")[0])
 
 
 class Tables:
-    """Defines tables on ``db``, and adds what the database lacks of them, where that is allowed."""
+    """Defines tables on ``db``, and adds missing tables and columns if allowed."""
 
     def __init__(self, db: Any, migrate: Any) -> None:
         self.db, self._migrate = db, migrate
@@ -253,18 +257,18 @@ class Tables:
         self.found = self._look()
 
     def _look(self) -> dict[str, set[str]] | None:
-        """The columns that are there; None where that cannot be asked."""
+        """Return the existing columns; None for an unsupported database."""
         if self._engine is None:
             return None
         if self._may_add:
             return self._engine.look(self.db)
         try:
             return self._engine.look(self.db)
-        except Exception:  # each driver's own: whoever first uses the tables will tell
+        except Exception:  # driver-specific: the first use of the tables will raise the error
             return {}
 
     def define(self, name: str, *fields: Field, **options: Any) -> None:
-        """`define_table`, with the database as it must be for it."""
+        """Define a table, and create or extend it in the database if allowed."""
         if self.found is None:
             file = _table_file(name, self._migrate)
             self.db.define_table(name, *fields, migrate=file, **options)
@@ -272,11 +276,11 @@ class Tables:
             self._add(name, fields, options)
         else:
             self.db.define_table(name, *fields, migrate=False, **options)
-        table = self.db[name]  # with lazy_tables only now; later with the app's common fields
-        table._migrate = _table_file(name, self._migrate)  # what an archive of it goes by
+        table = self.db[name]  # resolve lazy_tables now, before the app adds common fields
+        table._migrate = _table_file(name, self._migrate)  # used by an archive of the table
 
     def check(self) -> None:
-        """ConfigError where something is missing that may not be added."""
+        """Raise `ConfigError` if tables or columns are missing that must not be added."""
         if self._seen is not None and self.found is not None:
             self._seen += _lacks(self.db, self.found)
             return
@@ -292,14 +296,14 @@ class Tables:
             )
 
     def _add(self, name: str, fields: Sequence[Field], options: dict[str, Any]) -> None:
-        """Make the table, or add columns to it, unless somebody else did so just now."""
+        """Create the table, or add columns to it, unless another process has just done so."""
         assert self._engine is not None
         try:
-            self.db.commit()  # pydal would, too: no lock of the app's stands in anybody's way
+            self.db.commit()  # like pydal: releases locks of the app
             with private_folder() as folder, self._engine.alone(self.db):
                 self.found = self._engine.look(self.db)
                 lack = _lack(name, fields, self.found.get(name))
-                if lack is None:  # another process has made it
+                if lack is None:  # another process has created it
                     self.db.define_table(name, *fields, migrate=False, **options)
                     self.db.commit()
                     return
@@ -308,7 +312,7 @@ class Tables:
                     self.found[name] = self.found[name] - {old} | {new}
                 self._define_and_migrate(name, fields, options, folder)
                 self.db.commit()
-        except Exception as error:  # each driver's own; the sentence says what it said
+        except Exception as error:  # driver-specific; its text becomes part of the message
             with contextlib.suppress(Exception):  # the connection may be lost
                 self.db.rollback()
             raise ConfigError(what_failed(name, error)) from error
@@ -316,7 +320,7 @@ class Tables:
     def _define_and_migrate(
         self, name: str, fields: Sequence[Field], options: dict[str, Any], folder: str
     ) -> None:
-        """pydal compares the definition with a file: it gets one that tells what is there."""
+        """Let pydal migrate, with a ``.table`` file that describes the current state."""
         assert self._engine is not None and self.found is not None
         uri = self._engine.scratch_uri(self.db, folder)
         if name not in self.found:
@@ -330,10 +334,10 @@ class Tables:
         there = [field for field in fields if field.name in self.found[name]]
         _write_down(name, there, file, self.db, uri)
         self.db.define_table(name, *fields, migrate=file, **options)
-        self.db[name]._dbt = None  # so that pydal does not look for it when the table is dropped
+        self.db[name]._dbt = None  # or pydal would search the file when the table is dropped
 
     def _kept_file(self, name: str) -> str | None:
-        """What pydal writes about a new table, where the app gives such files a prefix."""
+        """Return the path of the ``.table`` file of a new table, if the app sets a prefix."""
         if not isinstance(self._migrate, str):
             return None
         folder = os.path.abspath(self.db._folder or "")
@@ -347,7 +351,7 @@ def _may_add(db: Any, migrate: Any) -> bool:
 
 @contextlib.contextmanager
 def tables_of(db: Any, migrate: Any) -> Iterator[Tables]:
-    """For a while tables can be defined; at the end the database has them all, or ConfigError."""
+    """Yield an object that defines tables; raise `ConfigError` if tables are missing at the end."""
     engine = engine_of(db)
     waits: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if engine is None:
@@ -363,8 +367,10 @@ def tables_of(db: Any, migrate: Any) -> Iterator[Tables]:
 def _creation(
     name: str, fields: Sequence[Field], file: str | None, db: Any, uri: Any, wide: bool
 ) -> str:
-    """The statement that makes a table, as pydal writes it for an app that wants ids of 64 bits.
-    The app's own connection stays as the app has made it, and pydal executes nothing."""
+    """Return pydal's statement to create a table with 64-bit ids.
+
+    The app's connection is not changed, and pydal executes nothing.
+    """
     copies = [_wide(field) if wide else _same(field) for field in fields if field.type != "id"]
     scratch_of = _scratch(db, uri, _CreationRecorder, bigint_id=wide)
     with private_folder() as empty, scratch_of as scratch:
@@ -381,7 +387,7 @@ def _creation(
 
 
 class _Written(Exception):
-    """The statement that pydal was about to execute."""
+    """Carries the statement that pydal was about to execute."""
 
 
 class _CreationHandler(ExecutionHandler):
@@ -391,13 +397,13 @@ class _CreationHandler(ExecutionHandler):
 
 
 class _CreationRecorder(DAL):
-    """A connection that makes no table, but tells how it would."""
+    """A DAL that raises the CREATE TABLE statement instead of executing it."""
 
     execution_handlers = [_CreationHandler]
 
 
 def _write_down(name: str, there: Sequence[Field], file: str, db: Any, uri: Any) -> None:
-    """Have pydal write that the table has these columns, and with our types: so none is changed."""
+    """Make pydal write a ``.table`` file with these columns and types, so that none is changed."""
     with _scratch(db, uri) as scratch:
         copies = [_copy(field) for field in there if field.type != "id"]
         scratch.define_table(name, *copies, migrate=file, fake_migrate=True)
@@ -405,7 +411,7 @@ def _write_down(name: str, there: Sequence[Field], file: str, db: Any, uri: Any)
 
 @contextlib.contextmanager
 def _scratch(db: Any, uri: Any, kind: type[DAL] = DAL, **options: Any) -> Iterator[Any]:
-    """Another connection to a database of this kind, for what pydal knows of its types."""
+    """Open another connection to a database of this kind, for pydal's knowledge of its types."""
     scratch = kind(
         uri,
         db_uid="plugin_scheduler",
@@ -422,12 +428,15 @@ def _scratch(db: Any, uri: Any, kind: type[DAL] = DAL, **options: Any) -> Iterat
 
 
 def _copy(field: Field) -> Field:
-    """pydal never changes the type of a reference, so what it refers to need not be there."""
+    """Copy a field; a reference becomes an integer, since its table need not exist.
+
+    pydal never changes the type of a reference.
+    """
     return _same(field, "integer" if field.type.startswith("reference") else field.type)
 
 
 def _wide(field: Field) -> Field:
-    """With 64 bits for ids that are no references: pydal's option is for references only."""
+    """Copy a field, with 64 bits for ids: pydal's option `bigint_id` covers references only."""
     return _same(field, "bigint" if field.type == "integer" and holds_id(field.name) else None)
 
 
@@ -437,7 +446,7 @@ def _same(field: Field, kind: str | None = None) -> Field:
 
 
 def _forgotten(file: str) -> str:
-    """A file about a table that is there no more would keep pydal from making it."""
+    """Delete the ``.table`` file of a missing table, which would keep pydal from creating it."""
     path = os.path.abspath(file)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -445,7 +454,7 @@ def _forgotten(file: str) -> str:
 
 
 def what_failed(name: str, error: Exception) -> str:
-    """A sentence with the remedy for a table that could not be changed."""
+    """Return the error message, with a remedy, for a table that could not be changed."""
     said = str(error).strip().splitlines() or [type(error).__name__]
     remedy = "Fix this"
     if isinstance(error, TimeoutError) or re.search(r"\block", str(error).lower()):
@@ -457,13 +466,13 @@ def what_failed(name: str, error: Exception) -> str:
 
 
 def _table_file(name: str, migrate: Any) -> Any:
-    """web2py's rule: a string is a prefix for the name of the ``.table`` file."""
+    """Return pydal's ``migrate`` argument; a string is a prefix of the file name, as in web2py."""
     return f"{migrate}{name}.table" if isinstance(migrate, str) else migrate is not False
 
 
 @contextlib.contextmanager
 def _one_at_a_time(db: Any, migrate: Any) -> Iterator[None]:
-    """For a database that cannot be asked: one process of this host at a time."""
+    """Let one process of this host at a time migrate an unsupported database."""
     folder = db._folder
     if migrate is False or not folder or not os.access(folder, os.W_OK):
         yield

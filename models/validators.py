@@ -1,8 +1,8 @@
-"""What may be put in a field, told in words a person understands.
+"""Validators of the tables' fields, with readable error messages.
 
-I own the validators of the tables. I call pydal's, and values. I never write a row, and read one
-only to know whether a form sends back what it showed: saving a row unchanged must change nothing,
-though browsers cannot tell "" from NULL, and have their own ends of lines.
+A validator reads a row only to find out whether a form sends back the value that it showed. Saving
+an unchanged row must change nothing, although browsers cannot distinguish "" from NULL, and change
+line endings. Does not write rows.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ EXAMPLES: dict[type, str] = {list: '[1, "two"]', dict: '{"a": 1, "b": "two"}'}
 NAME_LENGTH = 512  # characters in a column of names, by pydal's default
 NAMES: dict[type, str] = {list: "list", dict: "dict"}
 IS_THERE = Sentence("is the uuid of a task that is there already")
-LARGEST = 2**31 - 1  # what every database takes as a number
-FIRST_YEAR, LAST_YEAR = 1000, 9999  # MySQL's first; Python's last is everybody's last
+LARGEST = 2**31 - 1  # the largest integer that every database accepts
+FIRST_YEAR, LAST_YEAR = 1000, 9999  # the first year of MySQL, the last of Python
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,15}\s*")
 
 
 class Stored:
-    """What a column of a row holds now; nothing for a row that is not there yet."""
+    """The current value of a column of a row; None for a new row."""
 
     def __init__(self, db: Any, table: str, column: str) -> None:
         self._db, self._table, self._column = db, table, column
@@ -53,17 +53,17 @@ class Stored:
         return row[self._column] if row else None
 
     def is_shown_by(self, value: Any, record_id: Any) -> bool:
-        """True where ``value`` is what a form makes of the column of that row."""
+        """Return True if ``value`` is what a form shows for the column of that row."""
         return bool(record_id) and _shown(value) == _shown(self(record_id))
 
 
 def _shown(value: Any) -> str:
-    """The part of a text that survives every kind of form field."""
+    """Return the part of a text that every kind of form field preserves."""
     return "".join(str(value or "").splitlines())
 
 
 class IS_TEXT(Validator):
-    """Any text; kept as it is stored where a form only sends back what it showed."""
+    """Accepts any text; keeps the stored value if a form only sends back what it showed."""
 
     def __init__(self, stored: Stored, longest: int | None = None) -> None:
         self.stored, self.longest = stored, longest
@@ -77,7 +77,7 @@ class IS_TEXT(Validator):
 
 
 class IS_STORABLE(Validator):
-    """A text that every database takes."""
+    """Accepts a text that every database can store."""
 
     def __init__(self, longest: int) -> None:
         self.longest = longest
@@ -87,12 +87,12 @@ class IS_STORABLE(Validator):
 
 
 def check_text(value: Any, longest: int | None) -> str:
-    """The text of a value; ValidationError where it is none, or none that every database takes."""
+    """Return a value as text; raise ``ValidationError`` if not every database can store it."""
     if isinstance(value, bool) or not isinstance(value, (str, int, UUID)):
         raise ValidationError(Sentence("must be a text, not a {kind}", kind=type(value).__name__))
     try:
         text = str(value)
-    except ValueError:  # Python writes no longer ones
+    except ValueError:  # Python limits the number of digits
         raise ValidationError(Sentence("is a number of too many digits")) from None
     if longest is not None and len(text) > longest:
         what = "is {length} characters long, and may have {longest}"
@@ -104,7 +104,7 @@ def check_text(value: Any, longest: int | None) -> str:
 
 
 class IS_WHOLE(IS_INT_IN_RANGE):
-    """A whole number that every database takes; from ``least`` to ``most``, both included.
+    """Accepts an integer from ``least`` to ``most``, inclusive, that every database can store.
 
     >>> IS_WHOLE(1)("60"), IS_WHOLE(1)(2**31)[1]
     ((60, None), 'must be a whole number from 1 to 2147483647')
@@ -133,12 +133,12 @@ def _whole(value: Any) -> int | None:
 
 
 class IS_TIME(IS_DATETIME):
-    """A date with a time that every database takes."""
+    """Accepts a date with a time that every database can store."""
 
     def validate(self, value: Any, record_id: Any = None) -> datetime:
         try:
             moment: datetime = super().validate(value, record_id)
-        except ValidationError:  # in English, and with signs such as %Y
+        except ValidationError:  # pydal's message is English, with formats such as %Y
             what = "must be a date with a time, such as 2026-12-31T23:00"
             raise ValidationError(Sentence(what)) from None
         if moment.year < FIRST_YEAR:
@@ -148,7 +148,7 @@ class IS_TIME(IS_DATETIME):
 
 
 class IS_JSON_OF(Validator):
-    """A text that is JSON of one kind: a list for ``args``, a dict for ``vars``.
+    """Accepts JSON text of one kind: a list for ``args``, a dict for ``vars``.
 
     >>> IS_JSON_OF(list)('[1, 2]')
     ('[1, 2]', None)
@@ -177,7 +177,7 @@ class IS_JSON_OF(Validator):
 
 
 class IS_SECRET(Validator):
-    """Names and places of arguments that nobody is shown: a list, or JSON of one.
+    """Accepts names and places of secret arguments: a list, or its JSON.
 
     >>> IS_SECRET()(["password", 1])
     ('["password", 1]', None)
@@ -192,11 +192,11 @@ class IS_SECRET(Validator):
 
 
 class IS_KNOWN_FUNCTION(IS_IN_SET):
-    """One of the names that the app meant as tasks; looked up when asked, not when defined.
+    """Accepts the name of a task of the app; names are looked up at validation.
 
-    Models define functions before and after they make the scheduler, so a fixed list would be
-    too short. Where nothing is known (a program that only queues) any name is taken. A form shows
-    a blank for a function that the app has no more; a task that is saved so keeps its function.
+    Models define functions before and after they create the scheduler, so a fixed list would be
+    incomplete. Without any known names (in a program that only queues tasks), any name is accepted.
+    A form shows a blank for a function that the app no longer has; saving it keeps the function.
     """
 
     def __init__(self, names: Callable[[], Iterable[str]], stored: Stored | None = None) -> None:
@@ -218,7 +218,7 @@ class IS_KNOWN_FUNCTION(IS_IN_SET):
 
 
 class IS_GROUP_NAME(IS_IN_SET):
-    """A group: known ones are offered, others are taken too, since a worker for it may come."""
+    """Accepts the name of a group; offers the known ones, but a worker may be added for others."""
 
     def __init__(self, names: Callable[[], Iterable[str]]) -> None:
         super().__init__(lambda: sorted(set(names())), zero=None)
@@ -238,7 +238,7 @@ class IS_GROUP_NAME(IS_IN_SET):
 
 
 class IS_GROUP_NAMES(Validator):
-    """The groups of a worker: a list, JSON of one, or names with commas between them."""
+    """Accepts the groups of a worker: a list, its JSON, or comma-separated names."""
 
     def validate(self, value: Any, record_id: Any = None) -> list[str]:
         names = value or []

@@ -1,8 +1,8 @@
-"""Steps that bring old tables up to date: ids of 64 bits, sequences that do not lag, reason codes.
+"""Steps that upgrade old tables: 64-bit ids, correct sequences, reason codes.
 
-A step is one transaction, and the plan is made from what the database has: a plan that was
-interrupted is made again without the steps that are done. No row is lost, and of rows only an empty
-reason code is filled. Missing tables and columns are told here, and added by `models.upgrade`.
+Each step is one transaction. The plan depends on the state of the database: after an interruption,
+a new plan leaves out the finished steps. No row is lost, and the only change to rows is to fill
+empty reason codes. Missing tables and columns are reported here, and added by `models.migrations`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from plugin_scheduler.core.types import TaskStatus
 BYTES_A_SECOND = 30_000_000  # of a table with its indexes, on an ordinary disk
 WIDEN, SEQUENCE, FILL = "widen", "sequence", "fill"
 MAKE, ADD, RENAME = "make", "add", "rename"
-#: Steps that workers of this version and of earlier ones do not notice.
+#: Steps that do not affect workers of this or earlier versions.
 HARMLESS = (MAKE, ADD, FILL)
 TASK = NAMES[0]
-#: Columns of our tables with a foreign key to tasks.
+#: Columns of the scheduler's tables with a foreign key to tasks.
 REFERENCES = (("scheduler_run", "task_id"), ("scheduler_task_deps", "task_child"))
-#: Tasks that an earlier version skipped. It wrote these sentences and no code, which is what
-#: `requeue` of the task that failed looks for.
+#: Tasks that an earlier version skipped. It wrote these texts without a code, but `requeue` of the
+#: failed task searches the code.
 SKIPPED = (
     f"status = '{TaskStatus.STOPPED}' AND (reason LIKE 'skipped: it waits for task %, which %' "
     "OR reason = 'skipped: the task it waits for was deleted')"
@@ -37,7 +37,7 @@ SKIPPED = (
 
 @dataclass(frozen=True)
 class WideningStep:
-    """One change of one table, with what is to be executed."""
+    """One change of one table, with its statements."""
 
     kind: str
     table: str
@@ -47,17 +47,17 @@ class WideningStep:
 
     @property
     def seconds(self) -> float:
-        """How long it may take; others cannot use the table meanwhile."""
+        """The estimated duration; the table is locked meanwhile."""
         return self.size / BYTES_A_SECOND
 
 
 class WideningEngine:
-    """How one kind of database does it."""
+    """Builds the steps for one kind of database."""
 
     size_query = ""
 
     def plan(self, db: Any) -> Iterator[WideningStep]:
-        """What is to be done, small steps last."""
+        """Yield the steps, small steps last."""
         tables: dict[str, list[Narrow]] = {}
         for one in narrow_columns(db):
             tables.setdefault(one.table, []).append(one)
@@ -74,31 +74,31 @@ class WideningEngine:
         raise NotImplementedError
 
     def counters(self, db: Any) -> Iterator[WideningStep]:
-        """Steps for what counts the ids."""
+        """Yield the steps for sequences."""
         return iter(())
 
     def _size(self, db: Any, table: str) -> int:
         return int(db.executesql(self.size_query.format(table=table))[0][0] or 0)
 
     def obstacle(self, db: Any) -> str:
-        """What keeps the plan from being carried out, with the remedy; "" where nothing does."""
+        """Return what prevents the plan, with the remedy; "" if nothing does."""
         return ""
 
     @contextlib.contextmanager
     def prepared(self, db: Any) -> Iterator[None]:
-        """Settings of the session while statements are executed."""
+        """Change session settings while the statements are executed."""
         yield
 
 
 class SQLiteWidening(WideningEngine):
-    """Nothing to do: ids have 64 bits in every file."""
+    """SQLite: no steps, since ids always have 64 bits."""
 
     def plan(self, db: Any) -> Iterator[WideningStep]:
         return iter(())
 
 
 class PostgresWidening(WideningEngine):
-    """A table is written anew, in one transaction."""
+    """PostgreSQL: rewrites each table in one transaction."""
 
     size_query = "SELECT pg_total_relation_size(to_regclass('{table}'))"
 
@@ -125,8 +125,11 @@ class PostgresWidening(WideningEngine):
 
 
 class MySQLWidening(WideningEngine):
-    """A table is copied. A column that a foreign key refers to cannot be changed, so the keys of
-    our own tables are dropped with the first step, and made again when their table is widened."""
+    """MySQL: copies each table.
+
+    A column that a foreign key refers to cannot be changed. So the foreign keys of the scheduler's
+    tables are dropped in the first step, and created again when their table is widened.
+    """
 
     size_query = (
         "SELECT data_length + index_length FROM information_schema.tables "
@@ -187,11 +190,11 @@ class MySQLWidening(WideningEngine):
 
     @contextlib.contextmanager
     def prepared(self, db: Any) -> Iterator[None]:
-        db.executesql("SET SESSION foreign_key_checks = 0")  # the rows fit, as they did before
+        db.executesql("SET SESSION foreign_key_checks = 0")  # the rows are unchanged
         try:
             yield
         finally:
-            with contextlib.suppress(Exception):  # the connection is lost, and its settings with it
+            with contextlib.suppress(Exception):  # the connection is lost, with its settings
                 db.executesql("SET SESSION foreign_key_checks = 1")
 
 
@@ -212,12 +215,12 @@ def _kind(db: Any) -> WideningEngine:
 
 
 def plan(db: Any) -> list[WideningStep]:
-    """What is to be done beside missing tables and columns; it only asks."""
+    """Return the steps besides missing tables and columns; changes nothing."""
     return [*_kind(db).plan(db), *_codes(db)]
 
 
 def additions(lack: Lack) -> Iterator[WideningStep]:
-    """What `models.upgrade` does to a table, to be told."""
+    """Yield descriptions of what `models.migrations` does to a table."""
     if lack.is_missing:
         yield WideningStep(MAKE, lack.table, "makes the table", ())
     for old, new in lack.renamed.items():
@@ -240,18 +243,18 @@ def _codes(db: Any) -> Iterator[WideningStep]:
 
 
 def obstacle(db: Any) -> str:
-    """What keeps the plan from being carried out, with the remedy; "" where nothing does."""
+    """Return what prevents the plan, with the remedy; "" if nothing does."""
     return _kind(db).obstacle(db)
 
 
 def carry_out(db: Any, step: WideningStep) -> bool:
-    """Do a step, as one process at a time; False where another process has done it meanwhile."""
+    """Execute a step, one process at a time; return False if another process has done it."""
     engine, kind = engine_of(db), _kind(db)
     assert engine is not None
     try:
         db.commit()
         with engine.alone(db):
-            # As it is now: the first half of it may be done.
+            # Plan again: a part of the step may be done.
             left = [one for one in plan(db) if (one.kind, one.table) == (step.kind, step.table)]
             if not left:
                 return False
@@ -260,7 +263,7 @@ def carry_out(db: Any, step: WideningStep) -> bool:
                     db.executesql(statement)
             db.commit()
         return True
-    except Exception as error:  # each driver's own; the sentence says what it said
+    except Exception as error:  # driver-specific; its text becomes part of the message
         raise ConfigError(what_failed(step.table, error)) from error
     finally:
         with contextlib.suppress(Exception):  # the connection may be lost
