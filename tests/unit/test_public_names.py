@@ -63,3 +63,9 @@ def test_a_public_class_function_or_method_says_what_it_does(name: str) -> None:
 def test_status_words_are_those_of_web2py() -> None:
     for name in (*plugin_scheduler.TASK_STATUS, *plugin_scheduler.WORKER_STATUS):
         assert getattr(plugin_scheduler, name) == name
+
+
+def test_documented_names_of_earlier_layouts_go_on_working() -> None:
+    from plugin_scheduler import browse, hosts, loaders, queries
+
+    assert (hosts.load, browse.Browser) == (loaders.load, queries.Queries)
