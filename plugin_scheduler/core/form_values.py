@@ -248,7 +248,8 @@ _READERS: dict[str, Callable[[str], Any]] = {
 def text_of(one: Argument, value: Any) -> str:
     """Return the text for a value; "" for None, which leaves the argument out.
 
-    >>> text_of(Argument("a", Kind.ANY), "3"), text_of(Argument("a", Kind.ANY), "three")
+    >>> any_kind = Argument("a", ArgumentKind.ANY)
+    >>> text_of(any_kind, "3"), text_of(any_kind, "three")
     ('"3"', 'three')
     """
     if isinstance(value, enum.Enum):

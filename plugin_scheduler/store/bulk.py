@@ -81,7 +81,7 @@ class BulkWrites:
         ours = run.task_id.belongs(ids) & (run.status == RunStatus.RUNNING)
         self._db(ours & (run.worker_name == worker_name)).delete()
 
-    # -- ends --------------------
+    # -- finish --------------------
 
     def finish(self, reports: Sequence[Report], worker_name: str) -> set[int]:
         """Store completed runs that were the last of their tasks; return their ids.
