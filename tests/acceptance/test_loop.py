@@ -77,10 +77,10 @@ def test_a_scheduler_without_tasks_is_no_worker(tmp_path: Path) -> None:
     said = run(
         tmp_path,
         """
-from plugin_scheduler import errors
+from plugin_scheduler import ConfigError
 try:
     Scheduler(db, {}).loop()
-except errors.ConfigError as error:
+except ConfigError as error:
     print(error)
 """,
     )

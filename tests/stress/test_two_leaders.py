@@ -29,11 +29,11 @@ LEADER = """
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.store import Store
-from plugin_scheduler.worker.leader import Ticker
+from plugin_scheduler.worker.leader import Leader
 
 name, where, settings = sys.argv[1], {where!r}, Settings.from_dict({settings!r})
 store = Store.open(where, settings, SYSTEM, "lab")
-ticker = Ticker(store, settings, SYSTEM, name)
+ticker = Leader(store, settings, SYSTEM, name)
 worker_id = store.workers.register(name, dict(application="lab"))
 rounds = written = 0
 print("ready", flush=True)
