@@ -45,10 +45,10 @@ class Schedules(Source):
         'every 5 minutes'
         """
         now, (rows, left_out) = self.now(), self._repeating(limit)
-        views = _views(rows)
-        waits, last = self._that_wait(views), self._last_runs_of(views)
+        tasks = _views(rows)
+        waits, last = self._that_wait(tasks), self._last_runs_of(tasks)
         items = [
-            as_repeating(one, now, one.id in waits, last.get(one.run_id or 0)) for one in views
+            as_repeating(one, now, one.id in waits, last.get(one.run_id or 0)) for one in tasks
         ]
         return Repeats(now, items, left_out, self._ended_repeating())
 
@@ -102,9 +102,9 @@ class Schedules(Source):
 
     def _plan(self, now: datetime, until: datetime, most: int) -> Plan:
         rows, left_out = self._repeating(MOST_REPEATING)
-        views, one_offs = _views(rows), self.one_offs(now, until, most)
-        waits = self._that_wait([*views, *one_offs.items])
-        tasks = [one for one in views if one.id not in waits]
+        found, one_offs = _views(rows), self.one_offs(now, until, most)
+        waits = self._that_wait([*found, *one_offs.items])
+        tasks = [task for task in found if task.id not in waits]
         items = [one for one in one_offs.items if one.id not in waits]
         return Plan(tasks, OneOffs(items, one_offs.more), left_out, len(waits), one_offs.items)
 
@@ -173,5 +173,5 @@ class Schedules(Source):
 def _views(rows: Iterable[Any]) -> list[TaskView]:
     """Make views; a row that lacks values because it was edited by hand must not hide the
     others."""
-    views = [views.task_view(row) for row in rows]
-    return [replace(one, period=one.period or 0, repeats=one.repeats or 0) for one in views]
+    tasks = [views.task_view(row) for row in rows]
+    return [replace(task, period=task.period or 0, repeats=task.repeats or 0) for task in tasks]
