@@ -27,7 +27,7 @@ def test_memory_files_and_processes_stay_the_same_over_thousands_of_runs(lab: La
     sizes = [one_round(lab, worker) for _ in range(ROUNDS)]
     first, last = sizes[1], sizes[-1]  # the first round still warms up
     assert last["memory"] - first["memory"] < GROWTH_LIMIT, sizes
-    assert last["files"] == first["files"] and last["family"] == first["family"], sizes
+    assert last["files"] <= first["files"] and last["family"] == first["family"], sizes
     assert last["threads"] == 1, sizes
 
 
@@ -45,10 +45,22 @@ def one_round(lab: Lab, worker: Worker) -> dict[str, Any]:
     process = psutil.Process(worker.pid)
     return {
         "memory": process.memory_info().rss,
-        "files": process.num_fds(),
+        "files": settled_files(process),
         "threads": process.num_threads(),
         "family": len(worker.family()),
     }
+
+
+def settled_files(process: psutil.Process) -> int:
+    """Descriptors of a worker, when it has let go of those of the runner that timed out."""
+    counts: list[int] = []
+
+    def is_settled() -> bool:
+        counts.append(process.num_fds())
+        return len(counts) >= 20 and len(set(counts[-20:])) == 1
+
+    eventually(is_settled, 20)
+    return counts[-1]
 
 
 @pytest.mark.slow
