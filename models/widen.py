@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from plugin_scheduler.models import migrations
 from plugin_scheduler.models.ids import INT, Ids, Narrow, ids_of, narrow_columns
 from plugin_scheduler.models.migrations import NAMES, Lack, engine_of, what_failed
 
@@ -198,10 +199,10 @@ class MySQLWidening(WideningEngine):
                 db.executesql("SET SESSION foreign_key_checks = 1")
 
 
-_KINDS: dict[str, WideningEngine] = {
-    "SQLite": SQLiteWidening(),
-    "Postgres": PostgresWidening(),
-    "MySQL": MySQLWidening(),
+_ENGINES: dict[type[migrations.MigrationEngine], WideningEngine] = {
+    migrations.SQLiteMigration: SQLiteWidening(),
+    migrations.PostgresMigration: PostgresWidening(),
+    migrations.MySQLMigration: MySQLWidening(),
 }
 
 
@@ -211,7 +212,7 @@ def _set_behind(one: Ids) -> str:
 
 def _kind(db: Any) -> WideningEngine:
     engine = engine_of(db)
-    return _KINDS["SQLite" if engine is None else type(engine).__name__]
+    return _ENGINES[migrations.SQLiteMigration if engine is None else type(engine)]
 
 
 def plan(db: Any) -> list[WideningStep]:
