@@ -7,7 +7,6 @@ cannot be put back is returned as reasons to retire the process.
 
 from __future__ import annotations
 
-import _locale
 import _signal  # the plain functions: those of `signal` convert every number to an enum
 import contextlib
 import decimal
@@ -34,7 +33,6 @@ _NUMBERS = tuple(
         *("SIGVTALRM", "SIGPROF", "SIGXCPU", "SIGXFSZ", "SIGTSTP"),
     )
 )
-_BLOCK = int(signal.SIG_BLOCK)
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 #: Limits that a task may set for itself.
 _LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU)
@@ -173,19 +171,19 @@ def _read() -> tuple[Any, ...]:
     """Read the state that takes only a few microseconds to read."""
     context = decimal.getcontext()
     return (
-        [handler_of(number) for number in _NUMBERS],
-        _signal.pthread_sigmask(_BLOCK, ()),
-        [_signal.getitimer(timer) for timer in _TIMERS],
+        list(map(handler_of, _NUMBERS)),
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, ()),
+        [*map(signal.getitimer, _TIMERS)],
         sys.getrecursionlimit(),
         socket.getdefaulttimeout(),
         gc.isenabled(),
         sys.gettrace(),
         sys.getprofile(),
-        _locale.setlocale(locale.LC_ALL),
+        locale.setlocale(locale.LC_ALL),
         time.tzname,
         context.prec,
         context.rounding,
-        [resource.getrlimit(limit) for limit in _LIMITS],
+        list(map(resource.getrlimit, _LIMITS)),
         os.geteuid(),
         os.getpriority(os.PRIO_PROCESS, 0),
     )
