@@ -153,11 +153,6 @@ class SQLiteMigration(MigrationEngine):
         f"WHERE m.type = 'table' AND m.name IN ({_QUOTED})"
     )
 
-    def look(self, db: Any) -> dict[str, set[str]]:
-        # The query below waits for a locked file once for each table; this one waits only once.
-        db.executesql("SELECT 1 FROM sqlite_master LIMIT 1")
-        return super().look(db)
-
     @contextlib.contextmanager
     def patient(self, db: Any) -> Iterator[None]:
         usual = db.executesql("PRAGMA busy_timeout")[0][0]
@@ -249,11 +244,12 @@ def engine_of(db: Any) -> MigrationEngine | None:
 class Tables:
     """Defines tables on ``db``, and adds missing tables and columns if allowed."""
 
-    def __init__(self, db: Any, migrate: Any) -> None:
+    def __init__(
+        self, db: Any, migrate: Any, engine: MigrationEngine | None, may_add: bool
+    ) -> None:
         self.db, self._migrate = db, migrate
+        self._engine, self._may_add = engine, may_add
         self._seen = _SEEN.get()
-        self._may_add = _may_add(db, migrate)
-        self._engine = engine_of(db)
         self.found = self._look()
 
     def _look(self) -> dict[str, set[str]] | None:
@@ -352,14 +348,14 @@ def _may_add(db: Any, migrate: Any) -> bool:
 @contextlib.contextmanager
 def tables_of(db: Any, migrate: Any) -> Iterator[Tables]:
     """Yield an object that defines tables; raise `ConfigError` if tables are missing at the end."""
-    engine = engine_of(db)
+    engine, may_add = engine_of(db), _may_add(db, migrate)
     waits: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if engine is None:
         waits = _one_at_a_time(db, migrate)
-    elif _may_add(db, migrate):
+    elif may_add:
         waits = engine.patient(db)
     with waits:
-        tables = Tables(db, migrate)
+        tables = Tables(db, migrate, engine, may_add)
         yield tables
         tables.check()
 
