@@ -14,8 +14,8 @@ import signal
 import sys
 from collections.abc import Callable
 
-from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.processes import run_exit_handlers
+from plugin_scheduler.system.retry import until_room
 
 LEAVING = 4  # seconds for a child to exit after its report
 #: Seconds between attempts to fork. Their sum is shorter than the time that the pool waits for a
@@ -81,12 +81,8 @@ class OwnProcess:
 def _fork() -> int:
     """Fork, with retries while the system has no room for a process. Raise NoProcess after the
     last."""
-    for pause in FORK_AGAIN:
-        with contextlib.suppress(OSError, MemoryError):
-            return os.fork()
-        SYSTEM.sleep(pause)
     try:
-        return os.fork()
+        return until_room(os.fork, FORK_AGAIN)
     except (OSError, MemoryError) as error:
         raise NoProcess(f"{type(error).__name__}: {error}") from error
 

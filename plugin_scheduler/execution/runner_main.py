@@ -6,7 +6,6 @@ not decide what happens to a task.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import faulthandler
 import logging
@@ -49,6 +48,7 @@ from plugin_scheduler.execution.task_call import call, cancel_running
 from plugin_scheduler.loaders import LoadedApp, load
 from plugin_scheduler.system.private_files import complete_file
 from plugin_scheduler.system.processes import run_exit_handlers
+from plugin_scheduler.system.retry import until_room
 
 RESULT_IN_FILE = 1 << 20  # characters; a larger result is sent in a file, not through the worker
 PROGRESS_EVERY = 0.2  # seconds
@@ -399,14 +399,11 @@ def _carried(result: str) -> dict[str, Any]:
     if len(result) <= RESULT_IN_FILE:
         return {"result": result}
     data = result.encode()
-    for pause in ROOM_AGAIN:
-        with contextlib.suppress(OSError, MemoryError):
-            return {"file": complete_file("result", data)}
-        time.sleep(pause)
     try:
-        return {"file": complete_file("result", data)}
+        file = until_room(partial(complete_file, "result", data), ROOM_AGAIN)
     except (OSError, MemoryError) as error:
         raise NoRoomForResult(f"{type(error).__name__}: {error}") from error
+    return {"file": file}
 
 
 def _globals_of(function: Callable[..., Any]) -> dict[str, Any]:

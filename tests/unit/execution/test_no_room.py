@@ -25,7 +25,7 @@ from plugin_scheduler.execution.mailbox import NoRoom, PackedReport, pack_report
 from plugin_scheduler.execution.room import NO_ROOM_AGAIN
 from plugin_scheduler.execution.runner_handle import HESITATING, News
 from plugin_scheduler.execution.scoreboard import PAGE, blank_page
-from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 from plugin_scheduler.system.private_files import complete_file, read_file
 from plugin_scheduler.worker import launcher, startup
 from plugin_scheduler.worker.large_results import NO_ROOM_AGAIN as PORTER_AGAIN
@@ -234,7 +234,7 @@ def test_a_run_with_a_process_of_its_own_waits_for_room_for_it(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(own_process.SYSTEM, "sleep", pauses.append)
+    monkeypatch.setattr(SYSTEM, "sleep", pauses.append)
     monkeypatch.setattr(os, "fork", Lacking(2, error, lambda: 4711))
     assert own_process._fork() == 4711
     assert pauses == list(own_process.FORK_AGAIN[:2])
@@ -246,7 +246,7 @@ def test_a_run_with_a_process_of_its_own_waits_for_room_for_it(
 
 def test_a_large_result_waits_for_room_for_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(runner_main.time, "sleep", pauses.append)
+    monkeypatch.setattr(SYSTEM, "sleep", pauses.append)
     monkeypatch.setattr(runner_main, "complete_file", Lacking(2, FULL, complete_file))
     large = "x" * (runner_main.RESULT_IN_FILE + 1)
     assert read_file(runner_main._carried(large)["file"].fileno()) == large.encode()
