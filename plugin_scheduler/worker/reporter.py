@@ -136,22 +136,12 @@ class Reporter:
 
     def _store_part(self, results: Sequence[Result], ended: datetime) -> bool:
         done = self._try_to_store(results, ended) if results else []
-        if len(done) == len(self._results):
-            self._forget_all()
-        else:
-            self._forget({report.order.run_id for report, _ in done})
-        self._tell_ends(done)
-        return bool(done)
-
-    def _forget_all(self) -> None:
-        self._results = []
-        self._held.forget_but(())
-        self._refused.clear()
-
-    def _forget(self, stored: set[int]) -> None:
+        stored = {report.order.run_id for report, _ in done}
         self._results = [one for one in self._results if one.order.run_id not in stored]
         self._held.forget_but({one.order.run_id for one in self._results})
         self._refused -= stored
+        self._tell_ends(done)
+        return bool(done)
 
     def _try_to_store(self, results: Sequence[Result], ended: datetime) -> Done:
         reports = [_report(result, ended) for result in results]
@@ -373,13 +363,13 @@ class Reporter:
 
 def _report(result: Result, ended: datetime) -> Report:
     return Report(
-        result.order,
-        result.outcome,
-        ended,
-        result.seconds,
-        result.result,
-        result.traceback,
-        result.output,
-        result.reason,
-        result.progress,
+        order=result.order,
+        outcome=result.outcome,
+        ended=ended,
+        seconds=result.seconds,
+        result=result.result,
+        traceback=result.traceback,
+        output=result.output,
+        reason=result.reason,
+        progress=result.progress,
     )
