@@ -65,6 +65,21 @@ def items(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
+def json_object(value: Any) -> dict[str, Any]:
+    """Return a stored JSON object as a dict; an empty dict for anything else.
+
+    Old tables store objects as text, which may be invalid JSON.
+
+    >>> json_object('{"pid": 7}'), json_object({"pid": 7}), json_object("[]"), json_object("{")
+    ({'pid': 7}, {'pid': 7}, {}, {})
+    """
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def plain(value: Any) -> Any:
     """Return a JSON value with NaN and infinite numbers as text; None if it cannot be encoded.
 

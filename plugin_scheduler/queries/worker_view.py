@@ -6,7 +6,6 @@ the caller passes the row and the time. Tolerates rows that were edited by hand.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.core.errors import ConfigError
-from plugin_scheduler.core.row_values import items, moment, number, text, whole
+from plugin_scheduler.core.row_values import items, json_object, moment, number, text, whole
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import WorkerStatus
 
@@ -94,7 +93,7 @@ class WorkerView:
 def worker_view(row: Any, now: datetime, epoch: float, foreign_lease: float) -> WorkerView:
     """Make a view of a row of ``scheduler_worker``. Rows of web2py have no lease: their last
     heartbeat decides."""
-    stats, beat = _stats(row.worker_stats), moment(row.last_heartbeat)
+    stats, beat = json_object(row.worker_stats), moment(row.last_heartbeat)
     beaten = (now - beat).total_seconds() if beat else 0.0
     lease, lease_until = _lease(stats.get("sleep")), number(row.lease_until)
     if lease_until:
@@ -122,15 +121,6 @@ _WORDS = ("application", "version", "python", "database")
 _COUNTS = ("total", "errors", "queue", "cpus", "memory", "runner_deaths", "database_errors")
 _NUMBERS = ("cpu", "clock_skew")
 _LISTS = ("tasks", "unknown_functions", "running")
-
-
-def _stats(value: Any) -> dict[str, Any]:
-    """Return the stored facts. Old tables store them as text, which may be invalid JSON."""
-    try:
-        value = json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _facts(stats: dict[str, Any]) -> dict[str, Any]:

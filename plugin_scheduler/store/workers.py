@@ -6,13 +6,13 @@ carried out.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import ConfigError, NameTaken
+from plugin_scheduler.core.row_values import json_object
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker, WorkerStatus
 from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
@@ -43,7 +43,7 @@ def read_workers(dialect: Dialect, query: Any) -> list[Any]:
     worker = dialect.db.scheduler_worker
     found = read_rows(dialect, query, worker.ALL, orderby=worker.worker_name)
     for row in found:
-        row.worker_stats = _as_stats(row.worker_stats)
+        row.worker_stats = json_object(row.worker_stats)
     return found
 
 
@@ -54,15 +54,7 @@ def _stats_of(db: Any, worker_id: int) -> dict[str, Any]:
         row = mine.select(worker.worker_stats).first()
     except (ValueError, RecursionError):
         return {}
-    return _as_stats(row.worker_stats if row else None)
-
-
-def _as_stats(stored: Any) -> dict[str, Any]:
-    try:
-        stats = json.loads(stored) if isinstance(stored, str) else stored
-    except (ValueError, RecursionError):
-        return {}
-    return stats if isinstance(stats, dict) else {}
+    return json_object(row.worker_stats if row else None)
 
 
 def zone_of_workers(db: Any, now: float) -> str | None:
