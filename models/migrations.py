@@ -21,6 +21,7 @@ import portalocker
 from pydal import DAL, Field
 from pydal.helpers.classes import ExecutionHandler
 
+from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.system.private_files import private_folder
 
@@ -451,12 +452,12 @@ def _forgotten(file: str) -> str:
 
 def what_failed(name: str, error: Exception) -> str:
     """Return the error message, with a remedy, for a table that could not be changed."""
-    said = str(error).strip().splitlines() or [type(error).__name__]
+    said = first_line(error) or type(error).__name__
     remedy = "Fix this"
     if isinstance(error, TimeoutError) or re.search(r"\block", str(error).lower()):
         remedy = "Another session holds the table (a worker of web2py, an open shell?): end that"
     return (
-        f"{name} could not be made or brought up to date: {said[0]}. {remedy}, then "
+        f"{name} could not be made or brought up to date: {said}. {remedy}, then "
         "start again: finished steps are not repeated"
     )
 

@@ -22,9 +22,8 @@ def reason_of(error: BaseException) -> str:
     >>> reason_of(ValueError("no"))
     'ValueError: no'
     """
-    name, text = _name_of(error), _text_of(error)
-    lines = text.strip().splitlines()
-    return clean(f"{name}: {lines[0]}" if lines else name)
+    name, line = _name_of(error), first_line(error)
+    return clean(f"{name}: {line}" if line else name)
 
 
 def first_line(error: BaseException) -> str:
@@ -33,7 +32,8 @@ def first_line(error: BaseException) -> str:
     >>> first_line(ValueError("no\\nCONTEXT: none"))
     'no'
     """
-    return _text_of(error).strip().partition("\n")[0]
+    lines = _text_of(error).strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def traceback_of(error: BaseException, without: Iterable[str] = ()) -> str:

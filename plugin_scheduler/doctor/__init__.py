@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
+from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.doctor import database, machine, tables, workers
 from plugin_scheduler.doctor.findings import CODES as CODES
 from plugin_scheduler.doctor.findings import Exam as Exam
@@ -40,6 +41,5 @@ def _carried_out(check: Check, exam: Exam) -> list[Finding]:
         with exam.bounded():
             return list(check(exam))
     except Exception as error:  # any exception of a driver; reported as a finding
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        name = check.__name__.replace("_", " ")
-        return [finding("not_checked", f"{name} could not be checked: {lines[0]}")]
+        name, why = check.__name__.replace("_", " "), first_line(error) or type(error).__name__
+        return [finding("not_checked", f"{name} could not be checked: {why}")]

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydal import DAL
 
+from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import ConfigError, NotFound, SchedulerError, StoreUnavailable
 from plugin_scheduler.core.registry import Catalog, Home
 from plugin_scheduler.database.dialects import close_connection, is_passing
@@ -98,11 +99,11 @@ def explain_failure(what: str, folder: str, error: BaseException) -> SchedulerEr
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename.startswith(folder)]
         place = f"{own[-1].filename}, line {own[-1].lineno}" if own else folder
-    message = str(error).strip().splitlines() or [""]
-    if message[0].startswith("Failure to connect"):  # pydal puts the driver's reason at the end
-        message = [f"no connection to its database: {why(error)}"]
+    message = first_line(error)
+    if message.startswith("Failure to connect"):  # pydal puts the driver's reason at the end
+        message = f"no connection to its database: {why(error)}"
     kind = type(error).__name__
-    return kind_of(error)(f"{what} cannot be loaded: {place}: {kind}: {message[0]}")
+    return kind_of(error)(f"{what} cannot be loaded: {place}: {kind}: {message}")
 
 
 def why(error: BaseException) -> str:

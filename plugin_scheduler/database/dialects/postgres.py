@@ -12,6 +12,7 @@ from typing import Any
 
 from pydal.objects import Expression
 
+from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import Conflict, Locked, StoreUnavailable
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects.bulk_insert import fits, ids_of, insert_into, values
@@ -325,7 +326,7 @@ class Postgres(Server):
                 self._make(statements)
             except Exception as error:  # no privilege, or the table is locked: not essential
                 self._roll_back()
-                refused.append((what, str(error).strip().splitlines()[0]))
+                refused.append((what, first_line(error)))
         return lacks(refused)
 
     def _missing(self, indexes: Any) -> list[tuple[str, list[str]]]:
