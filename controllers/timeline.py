@@ -40,11 +40,11 @@ def mount(site: Site) -> None:
 
     @site.data("api/timeline")
     def scheduler_api_timeline(visit: Visit) -> dict[str, Any]:
-        """Return each worker of the last ``span`` seconds (3600), how ``busy`` it was (from 0 to
-        1), and its runs as ``bars``. ``outcome`` is how a run ended, None while it runs;
-        ``seconds`` is its duration so far; ``fraction`` of a second is to be added to ``start`` in
-        a drawing. If ``cut``, only runs since ``shown_since`` are included; ``unkept`` runs had no
-        result and no output, and were not kept."""
+        """Return the workers of the last ``span`` seconds (3600) with their runs as ``bars``.
+        ``busy`` is the used share of a worker's slots (0 to 1). ``outcome`` is how a run ended,
+        None while it runs. ``seconds`` is the duration of a run. A drawing adds ``fraction`` (of a
+        second) to ``start``. If ``cut``, only runs since ``shown_since`` are included; ``unkept``
+        runs had no result and no output, and were not kept."""
         return _timeline(visit, visit.browser.timeline(_seconds(visit)))
 
 

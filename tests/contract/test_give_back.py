@@ -30,8 +30,8 @@ def statuses(store: Store) -> list[str]:
 
 @on_servers
 def test_a_row_that_somebody_holds_keeps_only_its_own_task(connect: Connect) -> None:
-    clock, nobody = TurnedClock(NINE), SimpleNamespace(takers=lambda: 0, idle=lambda: 0)
-    nobody.load = list
+    clock, full_pool = TurnedClock(NINE), SimpleNamespace(takers=lambda: 0, idle=lambda: 0)
+    full_pool.load = list
     with engine_on(connect) as store:
         caller = connect()
         scheduler = scheduler_on(caller)
@@ -39,17 +39,17 @@ def test_a_row_that_somebody_holds_keeps_only_its_own_task(connect: Connect) -> 
         caller.commit()
         staying = SimpleNamespace(takes_work=True)
         functions = KnownFunctions(["add"], 60, clock)
-        intake = Fetcher(store, nobody, staying, Settings(), "me", functions, clock)  # type: ignore[arg-type]
+        fetcher = Fetcher(store, full_pool, staying, Settings(), "me", functions, clock)  # type: ignore[arg-type]
         orders = store.claims.take("me", ["main"], 3, store.dialect.now()).orders
         scheduler.stop_task(ids[1])  # and does not commit yet
-        intake.collect(News(unbegun=orders))
-        intake.feed()
-        intake.feed()
+        fetcher.collect(News(unbegun=orders))
+        fetcher.feed()
+        fetcher.feed()
         assert statuses(store) == [TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.QUEUED]
         caller.commit()
-        intake.feed()
-        assert len(intake) == 1, "it has its turn in a moment"
+        fetcher.feed()
+        assert len(fetcher) == 1, "it has its turn in a moment"
         clock.turn(PAUSES[0])
-        intake.feed()
+        fetcher.feed()
         assert statuses(store) == [TaskStatus.QUEUED, TaskStatus.STOPPED, TaskStatus.QUEUED]
-        assert not len(intake)
+        assert not len(fetcher)

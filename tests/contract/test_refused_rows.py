@@ -88,20 +88,20 @@ def test_a_row_that_refuses_to_be_given_back_keeps_no_other_from_it(connect: Con
         scheduler.queue_task("add", [1, 2])
     db.commit()
     engine, task = str(db._adapter.dbengine), db.scheduler_task
-    nobody = SimpleNamespace(takers=lambda: 0, idle=lambda: 0, load=list)
+    full_pool = SimpleNamespace(takers=lambda: 0, idle=lambda: 0, load=list)
     staying, functions = SimpleNamespace(takes_work=True), KnownFunctions(["add"], 60, clock)
     with engine_on(connect) as store:
         bad, good = taken(store)
         ask(db, REFUSING[engine], "scheduler_task", bad.task.id)
-        intake = Fetcher(store, nobody, staying, Settings(), ME, functions, clock)  # type: ignore[arg-type]
-        intake.collect(News(unbegun=[bad, good]))
+        fetcher = Fetcher(store, full_pool, staying, Settings(), ME, functions, clock)  # type: ignore[arg-type]
+        fetcher.collect(News(unbegun=[bad, good]))
         for _ in range(3):
-            intake.feed()
-        assert intake.task_ids() == [bad.task.id]
+            fetcher.feed()
+        assert fetcher.task_ids() == [bad.task.id]
         assert task[good.task.id].status == TaskStatus.QUEUED
         ask(db, FORGIVING[engine], "scheduler_task")
         clock.turn(REFUSED_AGAIN + 1)
-        intake.feed()
+        fetcher.feed()
         assert task[bad.task.id].status == TaskStatus.QUEUED
         db.commit()
 
