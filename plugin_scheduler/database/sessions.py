@@ -23,6 +23,7 @@ from pydal.connection import ConnectionPool
 
 from plugin_scheduler.core.errors import CommitFailed, StoreUnavailable
 from plugin_scheduler.database.dialects import close_connection, kind_of_adapter
+from plugin_scheduler.database.dialects.base import is_half_closed
 
 #: First six characters of statements on rows, most of which do not change the session.
 _ABOUT_ROWS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE"))
@@ -128,7 +129,8 @@ class Session:
         except StoreUnavailable as error:
             self.gone = error  # raised on use; a new connection would create an empty file
             return
-        if moved or self.reads_only or self.kind.is_broken(self.connection):
+        unusable = is_half_closed(self.adapter) or self.kind.is_broken(self.connection)
+        if moved or self.reads_only or unusable:
             self.close()
 
     def close(self) -> None:
@@ -259,7 +261,11 @@ def install() -> None:
 def _set_connection(plain: Callable[..., Any]) -> Callable[..., Any]:
     def set_connection(self: Any, connection: Any, run_hooks: bool = False) -> None:
         HERE.open.pop(id(self), None)  # statements of the app's own connection hooks do not count
-        plain(self, connection, run_hooks)
+        try:
+            plain(self, connection, run_hooks)
+        except BaseException:  # pydal would keep a connection that may lack its cursor
+            plain(self, None)
+            raise
         if connection:
             HERE.open[id(self)] = Session(self, connection)
 

@@ -12,12 +12,13 @@ from typing import Any
 import pymysql
 import pytest
 from pydal import DAL
+from pydal._globals import THREAD_LOCAL
 from support.databases import SERVERS, Database
 from support.home import Connect, engine_on, scheduler_on
 from support.kit import eventually
 
 from plugin_scheduler.core.errors import Conflict, Locked, StoreUnavailable
-from plugin_scheduler.database import dialects
+from plugin_scheduler.database import dialects, sessions
 from plugin_scheduler.database.dialects.base import retry_on_conflict
 from plugin_scheduler.database.dialects.mysql import MySQL, skips_locked_rows
 from plugin_scheduler.database.sessions import Session
@@ -117,6 +118,59 @@ def test_a_connection_that_was_cut_is_replaced_at_the_next_try(
             store.workers.beat(worker_id, {})
         assert not isinstance(caught.value, Conflict)
         assert store.workers.beat(worker_id, {})
+
+
+@contextmanager
+def without_memory(db: Any, *methods: str) -> Iterator[None]:
+    """pydal's own methods find no memory, as below a limit."""
+
+    def lacks(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        for method in methods:
+            patch.setattr(db._adapter, method, lacks)
+        yield
+
+
+def test_a_connection_that_was_closed_by_half_for_want_of_memory_is_replaced(
+    connect: Connect,
+) -> None:
+    with engine_on(connect) as store:
+        worker_id = store.workers.register("me", {})
+        with without_memory(store.db, "close_connection", "set_connection"):
+            store.dialect.hang_up()
+        assert store.workers.beat(worker_id, {})
+
+
+def test_a_connection_that_was_opened_by_half_for_want_of_memory_is_replaced(
+    connect: Connect,
+) -> None:
+    with engine_on(connect) as store:
+        worker_id = store.workers.register("me", {})
+        store.dialect.hang_up()
+        with without_memory(store.db, "after_connection_hook"), pytest.raises(MemoryError):
+            store.workers.beat(worker_id, {})
+        setattr(THREAD_LOCAL, store.db._adapter._cursors_uname_, None)
+        assert store.workers.beat(worker_id, {})
+
+
+def test_a_run_gets_a_new_connection_for_one_that_was_closed_or_opened_by_half(
+    connect: Connect,
+) -> None:
+    db = connect()
+    sessions.install()
+    db.executesql("SELECT 1")
+    of_runs = sessions.Sessions()
+    with without_memory(db, "close_connection", "set_connection"):
+        sessions.close_connection(db)
+    of_runs.refresh()
+    assert db.executesql("SELECT 1")
+    sessions.close_connection(db)
+    with without_memory(db, "after_connection_hook"), pytest.raises(MemoryError):
+        db.executesql("SELECT 1")
+    of_runs.refresh()
+    assert db.executesql("SELECT 1")
 
 
 @on_servers

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -51,13 +52,25 @@ def test_no_mix_of_faults_loses_a_task_or_runs_one_twice_at_once(faulty_lab: Lab
     left = schedule.end_workers()
     found = fault_program.violations(lab, schedule.lives, schedule.queued, schedule.edits)
     print(f"{len(schedule.queued)} tasks, faults: {dict(sorted(schedule.done.items()))}")
-    story = "\n".join(worker.log[-3000:] for worker in lab.workers[-4:])
-    assert Counter(left + found) == Counter(), f"seed {seed}\n{story}"
+    if left or found:
+        print(*left, *found, sep="\n")
+        tell_what_happened(lab, found)
+    assert Counter(left + found) == Counter(), f"seed {seed}"
     print(f"descriptors and MiB of a supervisor: {before} at the beginning, {after} at the end")
     assert after.descriptors <= before.descriptors + 6
     assert after.mib < before.mib + 30
     assert sum(schedule.done.values()) > SECONDS / 2, schedule.done
     the_next_start_sweeps_what_killed_workers_left(schedule)
+
+
+def tell_what_happened(lab: Lab, found: list[str]) -> None:
+    """Print what the logs say about each task that is named, then how the last workers ended."""
+    for task in sorted(set(re.findall(r"task \d+", "\n".join(found))))[:10]:
+        told = re.compile(rf"\b{task}\b")
+        for worker in lab.workers:
+            print(*filter(told.search, worker.log.splitlines()), sep="\n")
+    for worker in lab.workers[-4:]:
+        print(worker.log[-1500:])
 
 
 def the_next_start_sweeps_what_killed_workers_left(schedule: Schedule) -> None:

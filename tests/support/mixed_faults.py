@@ -109,7 +109,7 @@ class Schedule:
         for worker, family in families:
             code = worker.wait(30)
             if code:
-                left.append(f"a worker left with exit code {code}:\n{worker.log[-2000:]}")
+                left.append(f"a worker left with exit code {code}:\n{worker.log[-4000:]}")
             _, alive = psutil.wait_procs(family, timeout=5)
             left += [f"process {process} outlived its worker" for process in alive]
         return left

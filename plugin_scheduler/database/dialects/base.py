@@ -195,10 +195,11 @@ class Dialect(Sayings):
 
     def _be_connected(self) -> None:
         """Prepare the connection if pydal has opened a new one."""
-        connection = self.db._adapter.connection
-        if connection is not self._connection:
+        adapter = self.db._adapter
+        if adapter.connection is not self._connection:
+            finish_closing(adapter)
             self.prepare_connection()
-            self._connection = connection
+            self._connection = adapter.connection
 
     def prepare_connection(self) -> None:
         """Set the session parameters of a new connection."""
@@ -369,12 +370,33 @@ class Dialect(Sayings):
         return False
 
 
+#: Attribute of an adapter: True while `let_go` runs, and afterwards if it failed.
+_CLOSING = "_plugin_scheduler_closing"
+
+
 def let_go(adapter: Any, action: str | None) -> None:
     """Close this thread's connection after a last action; the next query opens a new one."""
+    setattr(adapter, _CLOSING, True)
     with contextlib.suppress(Exception):  # closing a broken connection may fail
         adapter.close(action, really=True)
     with contextlib.suppress(Exception):  # if closing failed, pydal would keep the connection
         adapter.set_connection(None)
+    with contextlib.suppress(Exception):  # out of memory: the mark stays
+        setattr(adapter, _CLOSING, open_connection(adapter) is not None)
+
+
+def finish_closing(adapter: Any) -> None:
+    """Close a connection that pydal closed or opened only half, as when memory ran out.
+
+    Its cursor is closed or missing, so every statement would fail, but a rollback succeeds.
+    """
+    if is_half_closed(adapter) or adapter.cursor is None:
+        let_go(adapter, None)
+
+
+def is_half_closed(adapter: Any) -> bool:
+    """Return True if `let_go` could not close the connection."""
+    return getattr(adapter, _CLOSING, False)
 
 
 def hang_up(adapter: Any) -> None:

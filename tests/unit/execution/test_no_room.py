@@ -249,7 +249,8 @@ def test_a_large_result_waits_for_room_for_its_file(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(SYSTEM, "sleep", pauses.append)
     monkeypatch.setattr(runner_main, "complete_file", Lacking(2, FULL, complete_file))
     large = "x" * (runner_main.RESULT_IN_FILE + 1)
-    assert read_file(runner_main._carried(large)["file"].fileno()) == large.encode()
+    with contextlib.closing(runner_main._carried(large)["file"]) as file:
+        assert read_file(file.fileno()) == large.encode()
     assert pauses == list(runner_main.ROOM_AGAIN[:2])
     monkeypatch.setattr(runner_main, "complete_file", Lacking(99, FULL, None))
     with pytest.raises(runner_main.NoRoomForResult, match="No space left"):
