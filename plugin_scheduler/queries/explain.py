@@ -5,17 +5,17 @@ The conditions are those of the claim itself, evaluated for one row. Does not wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.settings import fault_of_group
-from plugin_scheduler.core.types import RunStatus, TaskStatus
+from plugin_scheduler.core.types import OnChildFailure, RunStatus, TaskStatus
+from plugin_scheduler.queries import views
 from plugin_scheduler.queries.integrity import Integrity
-from plugin_scheduler.queries.views import TaskView, WorkerView, quantity, span
-from plugin_scheduler.queries.waiting import Waits
+from plugin_scheduler.queries.views import RunView, TaskView, WorkerView, quantity, span
 from plugin_scheduler.queries.warnings import (
     cannot_claim,
     cannot_start,
@@ -33,6 +33,7 @@ PRIORITY = "claims look for its priority"
 END, WAITS = "before its stop_time", "waits for nothing"
 SERVED, KNOWN, FREE = "a worker serves its group", "a worker knows its function", "a slot is free"
 CLAIMS = "claims succeed"
+MOST_NAMED = 5  # tasks that one sentence names
 
 
 #: Texts for conditions that are met.
@@ -101,7 +102,7 @@ class Explanation:
         return [one for one in self.reasons if one not in told]
 
 
-class Explanations(Waits, Integrity):
+class Explanations(Integrity):
     """The obstacles of a task."""
 
     def obstacles(self, task: TaskView) -> list[Sentence]:
@@ -221,7 +222,7 @@ class Explanations(Waits, Integrity):
         if condition == TIME and task.next_run_time:
             yield Sentence("its time comes in {time}", time=span(_until(task, now)))
         elif condition == WAITS:
-            yield from self.waits_of(task)
+            yield from self._waits_of(task)
         elif condition == OF_THIS_APP:
             yield Sentence("it belongs to app {app}", app=task.application)
         elif condition == ENABLED and self._meets(task, self._task.enabled == None):
@@ -293,7 +294,7 @@ class Explanations(Waits, Integrity):
         if len(broken) == len(working):
             return broken
         working = [worker for worker in working if not any(cannot_start(worker))]
-        running = self.held_by_each([one.name for one in working])
+        running = self._held_by_each([one.name for one in working])
         if any(len(running[one.name]) < one.slots for one in working):
             return []
         slots = sum(one.slots for one in working)
@@ -334,7 +335,7 @@ class Explanations(Waits, Integrity):
     # -- other tasks --------------------
 
     def _of_held(self, task: TaskView, now: datetime) -> Explanation:
-        run = self.run_of(task)
+        run = self._run_of(task)
         since = run.start_time if run and run.start_time else task.last_run_time
         facts = {"worker": task.worker or "-", "time": span(_since(since, now))}
         if task.status == TaskStatus.RUNNING:
@@ -362,7 +363,7 @@ class Explanations(Waits, Integrity):
             )
 
     def _of_ended(self, task: TaskView, now: datetime) -> Explanation:
-        run = self.run_of(task)
+        run = self._run_of(task)
         ended = run.stop_time if run else None
         if ended:
             ago = span(_since(ended, now))
@@ -371,6 +372,43 @@ class Explanations(Waits, Integrity):
             state = Sentence("it has ended: {status}", status=task.status)
         reasons = [Sentence("{reason}", reason=task.reason)] if task.reason else []
         return Explanation(task, state, ended, [], reasons)
+
+    # -- rows around a task --------------------
+
+    def _waits_of(self, task: TaskView) -> Iterator[Sentence]:
+        """Yield what the task waits for, and what happens if that ended badly."""
+        deps, child = self._deps, self._task
+        pending = (deps.task_parent == task.id) & (deps.can_visit == False)
+        its_child = child.id == deps.task_child
+        its_child.ignore_common_filters = True  # a join has its own filter
+        rows = self._read_rows(
+            pending,
+            deps.on_failure,
+            *(child[name] for name in ("id", "status", "task_name", "function_name")),
+            left=child.on(its_child),
+            orderby=deps.id,
+            limitby=(0, MOST_NAMED + 1),
+        )
+        for row in list(rows)[:MOST_NAMED]:
+            yield _waits(row.scheduler_task, row.scheduler_task_deps.on_failure)
+        if len(rows) > MOST_NAMED:
+            number = self._set(pending).count() - MOST_NAMED
+            yield Sentence("it waits for {number} more", number=number)
+
+    def _run_of(self, task: TaskView) -> RunView | None:
+        """Return the run that the task's row names, if it is kept."""
+        rows = self._read_rows(self._run.id == task.run_id, self._run.ALL) if task.run_id else []
+        return views.run_view(rows[0]) if rows else None
+
+    def _held_by_each(self, workers: Sequence[str]) -> dict[str, list[Any]]:
+        """Return the tasks that each of these workers holds, up to a limit."""
+        task = self._task
+        held = task.status.belongs(TaskStatus.HELD) & task.assigned_worker_name.belongs(workers)
+        columns = (task.id, task.task_name, task.function_name, task.assigned_worker_name)
+        found: dict[str, list[Any]] = {name: [] for name in workers}
+        for row in self._read_rows(held, *columns, orderby=task.id, limitby=(0, self.most)):
+            found.setdefault(row.assigned_worker_name, []).append(row)
+        return found
 
 
 _UNMET = {
@@ -391,6 +429,32 @@ def _of_odd(task: TaskView) -> Explanation:
         "set its status to {status} in scheduler_task to have it run", status=TaskStatus.QUEUED
     )
     return Explanation(task, state, None, [], [remedy])
+
+
+def _waits(child: Any, on_failure: str | None) -> Sentence:
+    if child.id is None:
+        what = Sentence("it waits for a task that was deleted")
+        return Sentence("{what}: {fate}", what=what, fate=_fate(on_failure))
+    facts = {"id": child.id, "name": child.task_name or child.function_name}
+    facts["status"] = child.status
+    if child.status == TaskStatus.COMPLETED:
+        return Sentence(
+            "task {id} {name} is {status}: the leading worker lets this one go on in a moment",
+            **facts,
+        )
+    if child.status in TaskStatus.ENDED_BADLY:
+        what = Sentence("it waits for task {id} {name}, which is {status}", **facts)
+        return Sentence("{what}: {fate}", what=what, fate=_fate(on_failure))
+    return Sentence("it waits for task {id} {name} ({status})", **facts)
+
+
+def _fate(on_failure: str | None) -> Sentence:
+    """Return what the leader will do with the task."""
+    if on_failure == OnChildFailure.RUN:
+        return Sentence('it will run all the same (on_failure="run")')
+    if on_failure == OnChildFailure.WAIT:
+        return Sentence('it waits until somebody requeues that one (on_failure="wait")')
+    return Sentence('it will be stopped, too (on_failure="stop")')
 
 
 def _until(task: TaskView, now: datetime) -> float:
