@@ -181,6 +181,8 @@ def test_the_clock_of_a_database_that_is_away_is_told_as_every_other_error(
         cut(database, store.db)
         with pytest.raises(StoreUnavailable):
             store.dialect._read()
+        assert store.dialect._read(), "it replaces a connection that is closed"
+        cut(database, store.db)
         with pytest.raises(StoreUnavailable), store.dialect.reading():
             store.dialect._read()
         with store.dialect.reading():

@@ -116,6 +116,7 @@ class Dialect(Sayings):
             passes = self.is_transient(error) and not self.blames_values(error)
             if not (reads_only or passes):
                 raise
+            self._drop_if_closed()
             words = f"{type(error).__name__}: {str(error).strip()}{self.hint(error)}"
             if reads_only:  # a new connection may reach the server that has taken over
                 self.hang_up()
@@ -217,6 +218,15 @@ class Dialect(Sayings):
         try:
             self.rollback()
         except Exception:  # the connection is lost: the next query opens a new one
+            self._drop_connection()
+
+    def _drop_if_closed(self) -> None:
+        """Replace a connection of this dialect that is lost, also outside a transaction.
+
+        An app's own connection stays: the app must learn that its transaction is lost.
+        """
+        connection = self._connection
+        if connection is not None and self.is_broken(connection):
             self._drop_connection()
 
     def _drop_connection(self) -> None:
