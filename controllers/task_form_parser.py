@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.controllers.task_form import AT, CRON, EVERY, TIMES, UNITS, TaskForm
@@ -19,6 +18,7 @@ from plugin_scheduler.controllers.task_form import AT, CRON, EVERY, TIMES, UNITS
 from plugin_scheduler.core import form_values, json_codec, redaction
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.time_text import read_time
 from plugin_scheduler.operations.edit_task import EDITABLE
 
 NUMBERS = ("priority", "timeout", "retry_failed", "sync_output", "repeats", "period")
@@ -93,7 +93,7 @@ def _read_time(sent: ParsedForm, name: str, text: str) -> None:
         sent.columns[name] = None
         return
     try:
-        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text[-1] in "zZ" else text)
+        moment = read_time(text)
     except ValueError:
         sent.errors[name] = Sentence("must be a date with a time, such as 2026-12-31T23:00")
         return

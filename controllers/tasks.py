@@ -17,6 +17,7 @@ from plugin_scheduler.controllers.web.routing import Site
 
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
+from plugin_scheduler.core.time_text import read_time
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.queries import CappedCount, Filter, Listing, views
 from plugin_scheduler.queries.task_filter import NEWEST, ORDERS, TIMES
@@ -138,8 +139,7 @@ def _moment(visit: Visit, text: str | None) -> datetime | None:
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return clock.naive(moment, visit.shown.zone)
+        return clock.naive(read_time(text), visit.shown.zone)
     except (ValueError, OverflowError, OSError):
         raise BadTask(visit.T("{given} is no time", given=repr(text)[:80])) from None
 

@@ -24,6 +24,7 @@ from plugin_scheduler.cli.parsing import Word, arguments, check_texts, column, m
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask, ConfigError, NotFound, StoreUnavailable
 from plugin_scheduler.core.spelling import nearest
+from plugin_scheduler.core.time_text import read_time
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.queries import Filter
 from plugin_scheduler.queries.views import TaskView, plain
@@ -336,9 +337,7 @@ def stop(desk: Desk, refs: Sequence[str]) -> Answer:
 
 @sub_command(
     _REFS,
-    click.option(
-        "--stop-time", type=datetime.fromisoformat, metavar="TIME", help="A new stop_time."
-    ),
+    click.option("--stop-time", type=read_time, metavar="TIME", help="A new stop_time."),
     example="requeue 17 -K shop\nrequeue 17 -K shop --stop-time 2026-12-31T23:00",
 )
 def requeue(desk: Desk, refs: Sequence[str], stop_time: datetime | None) -> Answer:

@@ -16,6 +16,7 @@ import click
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.spelling import did_you_mean
+from plugin_scheduler.core.time_text import read_time
 
 _PAIR = re.compile(r"[A-Za-z_]\w*=")
 _DISTANCE = re.compile(r"([0-9]{1,6})([smhd])")
@@ -78,7 +79,7 @@ def column(table: Any, pair: str) -> tuple[str, Any]:
         if text.lower() not in _YES_NO:
             raise click.BadParameter(f"{pair!r}: write true or false", param_hint="--set")
         return name, _YES_NO[text.lower()]
-    readers: dict[str, Callable[[str], Any]] = {"integer": int, "datetime": datetime.fromisoformat}
+    readers: dict[str, Callable[[str], Any]] = {"integer": int, "datetime": read_time}
     with contextlib.suppress(ValueError):
         return name, readers.get(kind, str)(text)
     return name, text
@@ -94,7 +95,7 @@ def moment(text: str, now: datetime) -> datetime:
     with contextlib.suppress(ValueError, OverflowError):
         if found:
             return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
-        written = datetime.fromisoformat(text.strip())
+        written = read_time(text)
         if written.tzinfo is None:
             return written
     raise click.BadParameter(f"{text!r} is not 12h, 90m, 7d or 2026-12-31T23:00")

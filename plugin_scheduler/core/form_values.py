@@ -20,6 +20,7 @@ from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.signature import Argument, ArgumentKind
+from plugin_scheduler.core.time_text import read_time
 
 YES, NO = "true", "false"
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -178,24 +179,26 @@ def _bool(text: str) -> bool:
 
 
 def _date(text: str) -> str:
-    return _moment(datetime.date, text, Sentence("must be a date, such as 2026-12-31"))
+    return _moment(
+        datetime.date.fromisoformat, text, Sentence("must be a date, such as 2026-12-31")
+    )
 
 
 def _datetime(text: str) -> str:
-    # Python 3.10 does not parse Z.
-    text = f"{text[:-1]}+00:00" if text[-1] in "zZ" else text
     wrong = Sentence("must be a date with a time, such as 2026-12-31T23:00")
-    return _moment(datetime.datetime, text, wrong)
+    return _moment(read_time, text, wrong)
 
 
 def _time(text: str) -> str:
-    return _moment(datetime.time, text, Sentence("must be a time of day, such as 23:00"))
+    return _moment(
+        datetime.time.fromisoformat, text, Sentence("must be a time of day, such as 23:00")
+    )
 
 
-def _moment(kind: Any, text: str, wrong: Sentence) -> str:
+def _moment(read: Callable[[str], Any], text: str, wrong: Sentence) -> str:
     """Return text. Dates and times queued by a program are stored alike."""
     try:
-        moment: str = kind.fromisoformat(text).isoformat()
+        moment: str = read(text).isoformat()
         return moment
     except ValueError:
         raise _Wrong(wrong) from None

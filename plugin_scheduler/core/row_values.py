@@ -11,6 +11,8 @@ import math
 from datetime import datetime
 from typing import Any
 
+from plugin_scheduler.core.time_text import read_time
+
 LARGEST = 2**63 - 1  # the largest integer that a database accepts
 MOST = 10**15  # the largest plausible number of seconds, bytes or other units
 
@@ -54,7 +56,7 @@ def moment(value: Any) -> datetime | None:
     """Return a naive datetime, or None for an invalid value."""
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value)
+            value = read_time(value)
         except ValueError:
             return None
     return value.replace(tzinfo=None) if isinstance(value, datetime) else None
