@@ -1,14 +1,17 @@
 """Packages: the rooms at the top of the repository are installed under one name."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+# Read and not imported: the package imports libraries that are not installed yet.
+VERSION = re.findall('VERSION = "(.+)"', (HERE / "plugin_scheduler/core/version.py").read_text())[0]
 
 setup(
     name="plugin_scheduler",
-    version="0.1.0",
+    version=VERSION,
     description="web2py's scheduler, reborn: background tasks for py4web and pydal",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -27,10 +27,10 @@ from plugin_scheduler.core.errors import (
     StoreUnavailable,
 )
 from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
+from plugin_scheduler.core.version import VERSION as __version__
 from plugin_scheduler.operations.job_graph import JobGraph
 from plugin_scheduler.scheduler import Scheduler
 from plugin_scheduler.scheduling.cron import IS_CRONLINE, CronParser
-from plugin_scheduler.worker.registration import VERSION as __version__
 
 QUEUED = TaskStatus.QUEUED
 ASSIGNED = TaskStatus.ASSIGNED

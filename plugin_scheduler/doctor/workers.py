@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from plugin_scheduler.core.version import VERSION
 from plugin_scheduler.doctor.findings import Exam, Finding, finding
 from plugin_scheduler.queries.views import WorkerView
-from plugin_scheduler.worker.registration import VERSION
 
 _OF_WORK = ("group_unserved", "function_unknown", "overdue")
 _OF_WORKERS = (

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from plugin_scheduler.core.application_name import belongs_to
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.row_values import items, json_object, moment, number, text, whole
 from plugin_scheduler.core.settings import Settings
@@ -86,8 +87,7 @@ class WorkerView:
 
     def serves(self, application: str, group: str) -> bool:
         """Return True if tasks of that app and group are meant for this worker, among others."""
-        mine = application == self.application or application.startswith(self.application + "/")
-        return group in self.groups and (mine or not self.application)
+        return group in self.groups and belongs_to(application, self.application)
 
 
 def worker_view(row: Any, now: datetime, epoch: float, foreign_lease: float) -> WorkerView:

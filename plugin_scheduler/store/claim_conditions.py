@@ -163,7 +163,7 @@ class ClaimConditions:
     def of_this_app(self) -> Any:
         """Return the condition for tasks of this app: several apps may share a database.
 
-        web2py writes ``app/controller``.
+        The same rule as `belongs_to` in ``core.application_name``.
         """
         name = self._task.application_name
         if not self._application:

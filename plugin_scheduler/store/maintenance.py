@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from plugin_scheduler.core.application_name import app_of
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import Locked, StoreUnavailable
 from plugin_scheduler.core.reasons import Reason, ReasonCode, reason_columns
@@ -262,7 +263,7 @@ class Maintenance:
             for worker in alive
             if group in worker.group_names
             and worker.status == WorkerStatus.ACTIVE
-            and worker.application_name in ("", _app_of(task))
+            and worker.application_name in ("", app_of(task.application_name))
         ]
         if not takers:
             return 0
@@ -322,11 +323,6 @@ def _copy_for(task: Task, worker: Worker, now: Any) -> dict[str, Any]:
         "repeats": 1,
         "only_worker": worker.worker_name,
     }
-
-
-def _app_of(task: Task) -> str:
-    """Return the app of a task; web2py writes ``app/controller``."""
-    return (task.application_name or "").partition("/")[0]
 
 
 def _death_of(worker: str | None) -> Reason:

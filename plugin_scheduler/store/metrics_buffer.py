@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from plugin_scheduler.core.application_name import app_of
 from plugin_scheduler.core.types import Order, Outcome
 
 KINDS = 100  # per minute; all further kinds of an app are counted together, without names
@@ -107,7 +108,7 @@ class MetricsBuffer:
 
     def _begin(self, key: tuple[str | None, ...]) -> KindTotals:
         function, group, application = (part or "" for part in key)
-        kind = MetricKind(self._minute, function, group, application.partition("/")[0])
+        kind = MetricKind(self._minute, function, group, app_of(application))
         has_room = len(self._current) < KINDS
         if not has_room:
             kind = kind._replace(function_name="", group_name="")

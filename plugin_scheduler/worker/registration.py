@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from plugin_scheduler.core.errors import NameTaken
 from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.version import VERSION
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM
 
-VERSION = "0.1.0"
 Pause = Callable[[float], None]
 
 
