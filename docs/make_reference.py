@@ -1,7 +1,7 @@
 """Write docs/reference from the code: `python docs/make_reference.py`, or only `--check` it.
 
-What is told there (names, signatures, options, columns, moves, events) is read from the modules
-themselves, so it cannot say anything else than the code does.
+Names, signatures, options, columns, moves and events are read from the modules, so that the
+reference always describes the present code.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from plugin_scheduler.scheduling import state_machine
 FOLDER = Path(__file__).resolve().parent / "reference"
 HEAD = "<!-- Made from the code by make_reference.py: change the code, then `make reference`. -->"
 WIDTH = 100
+LABEL = re.compile(r"^(Parameters|Returns|Raises|Source):")
 COMMENT = re.compile(r"^ +([A-Z_]+) = .*#: (.+)$", re.MULTILINE)
 
 
@@ -68,7 +69,7 @@ def fenced(text: str, language: str) -> str:
 
 
 def prose(docstring: str | None) -> str:
-    """A docstring: its code in single back quotes, its examples as such."""
+    """A docstring as Markdown: code in single back quotes, labels in bold, examples as code."""
     parts = re.split(r"\n\s*\n", inspect.cleandoc(docstring or ""))
     return "\n\n".join(map(paragraph, parts))
 
@@ -76,7 +77,8 @@ def prose(docstring: str | None) -> str:
 def paragraph(part: str) -> str:
     if part.startswith(">>>"):
         return fenced(re.sub(" +# ", "  # ", part), "pycon")
-    return part.replace("``", "`")
+    part = LABEL.sub(r"**\1:**", part.replace("``", "`"))
+    return part.replace("**Parameters:**\n", "**Parameters:**\n\n")
 
 
 # -- api.md ------------------------------------------------------------------------------------
@@ -93,17 +95,20 @@ def api_page() -> str:
             kinds["Classes"].append(class_entry(name, value))
         elif not isinstance(value, (str, tuple)):
             kinds["Functions and objects"].append(object_entry(name, value))
-    parts = ["Everything here can be imported from `plugin_scheduler`."]
+    parts = [
+        "All names can be imported from `plugin_scheduler`. The API does not commit, except where\n"
+        "this page says so: a change takes effect with the caller's commit."
+    ]
     for kind, entries in kinds.items():
         parts += [f"## {kind}", *entries]
-    return page("The Python API", *parts, "## Words", words_of(public))
+    return page("The Python API", *parts, "## Constants", words_of(public))
 
 
 def class_entry(name: str, cls: type) -> str:
     parts = [f"### {name}", fenced(signature(name, cls), "text"), prose(cls.__doc__)]
     names = [name for name, value in members(cls).items() if isinstance(value, property)]
     if names:
-        parts.append(textwrap.fill(f"To be read: {', '.join(map(code, names))}.", WIDTH))
+        parts.append(textwrap.fill(f"Read-only attributes: {', '.join(map(code, names))}.", WIDTH))
     for method, value in members(cls).items():
         if not method.startswith("_") and inspect.isfunction(value) and value.__doc__:
             called = f"{name}.{method}"
@@ -123,7 +128,7 @@ def members(cls: type) -> dict[str, Any]:
 
 def error_entry(name: str, cls: type) -> str:
     bases = " and ".join(code(base.__name__) for base in cls.__bases__)
-    return f"### {name}\n\n{prose(cls.__doc__)}\n\nA kind of {bases}."
+    return f"### {name}\n\n{prose(cls.__doc__)}\n\nA subclass of {bases}."
 
 
 def object_entry(name: str, value: Any) -> str:
@@ -188,11 +193,12 @@ def settings_page() -> str:
         rows.append((code(option.name), default, facts["unit"], least, flags, facts["help"]))
     return page(
         "Settings",
-        "Each is a keyword of `Scheduler(db, ...)`; an option of the command wins over it.\n"
-        "A value that makes no sense is refused when the scheduler is made, with the reason.",
-        table(("option", "default", "unit", "least", "command", "what it does"), rows),
-        f"A worker counts as dead when it was silent for three heartbeats and two seconds: "
-        f"{Settings().lease:g} s.",
+        "Each setting is a keyword argument of `Scheduler(db, ...)`. An option of the command\n"
+        "takes precedence. Creating the scheduler raises `ConfigError` for a value that is not\n"
+        "valid.",
+        table(("setting", "default", "unit", "minimum", "option", "meaning"), rows),
+        f"A worker counts as dead after three heartbeats and two seconds of silence: "
+        f"{Settings().lease:g} s by default.",
     )
 
 
@@ -212,8 +218,8 @@ def command_page() -> str:
     parts = [command_entry("scheduler.py", command)]
     for name, sub_command in maintenance.COMMANDS.items():
         parts.append(command_entry(f"scheduler.py {name}", sub_command))
-    told = "`scheduler.py` and `python -m plugin_scheduler` are the same; `-h` shows these words."
-    return page("The command", told, *parts)
+    told = "`scheduler.py` and `python -m plugin_scheduler` are the same; `-h` shows this help."
+    return page("The command line", told, *parts)
 
 
 def command_entry(name: str, command: click.Command) -> str:
@@ -260,10 +266,10 @@ def tables_page() -> str:
         parts += [f"## {name}", table(("column", "type", "default", "by hand", "comment"), rows)]
     db.close()
     return page(
-        "The tables",
-        "Added to the app's database by `Scheduler(db)`; each has an `id`, too. The first columns\n"
-        "are web2py's, in its order. Those without a yes under *by hand* are kept by the\n"
-        "scheduler: forms do not offer them.",
+        "Tables",
+        "`Scheduler(db)` adds these tables to the app's database. Each also has an `id`. The\n"
+        "first columns are web2py's, in its order. Only columns with a yes under *by hand* are\n"
+        "for users; the scheduler writes the others, and forms do not offer them.",
         *parts,
     )
 
@@ -295,22 +301,22 @@ def states_page() -> str:
     return page(
         "States and moves",
         "![The life of a task](../pictures/life-of-a-task.svg)",
-        "## Of a task",
+        "## Statuses of a task",
         meanings(types.TaskStatus),
         "## Moves",
-        "A task changes its status by one of these moves and in no other way. Each is written\n"
-        "only where its guard holds at that instant.",
+        "A task changes its status only by one of these moves. A move is written only if its\n"
+        "guard holds at that moment.",
         table(("move", "from", "to", "who", "guard", "also"), rows),
-        "## Of a run",
+        "## Statuses and outcomes of a run",
         ", ".join(map(code, types.RunStatus.ALL)),
-        "The column `outcome` says more than the status, which keeps web2py's words. It is NULL\n"
-        "while a run is at work, and in rows of older versions: pages then show the status.",
+        "The column `outcome` says more than the status, which has web2py's values. It is NULL\n"
+        "while the run is running, and in rows of older versions: pages then show the status.",
         outcomes(),
         "## Reasons",
-        "A reason in words comes with a code (`reason_code`) that programs can compare. The\n"
-        "column is NULL where there is no reason, and in rows of older versions.",
-        table(("code", "in words"), ((code(one.value), said) for one, said in TEMPLATES.items())),
-        "## Of a worker",
+        "Each reason has a code (`reason_code`), which programs can compare. The column is NULL\n"
+        "if there is no reason, and in rows of older versions.",
+        table(("code", "reason"), ((code(one.value), said) for one, said in TEMPLATES.items())),
+        "## Statuses of a worker",
         meanings(types.WorkerStatus),
     )
 
@@ -343,7 +349,7 @@ def log_page() -> str:
         item(f"**{name}** ({logging.getLevelName(level)}): `{sentence}`")
         for name, (level, sentence) in log_events.EVENTS.items()
     ]
-    told = f"The engine logs to the logger `{log_events.logger.name}`, one line an event."
+    told = f"The logger `{log_events.logger.name}` writes one line for each event."
     return page("Log events", told, "\n".join(lines))
 
 
@@ -379,32 +385,34 @@ class Listing:
 
 
 def json_page() -> str:
-    """What scripts may ask and order, read from the actions themselves."""
+    """The requests that scripts can send, read from the actions."""
     listing: Any = Listing()
     for one in controllers.PAGES:
         one.mount(listing)
     return page(
         "The JSON API of the pages",
-        "Addresses are below the pages' own, `/<app>/scheduler`. It is the API that the\n"
-        "pages use, behind the same rights: a request needs the cookies of a login. Ask with\n"
-        "`Accept: application/json`.",
-        "Times are ISO 8601 with an offset. A list comes in pages: give the cursor that an answer\n"
-        "has, to get the next one. Ids are numbers. JavaScript reads numbers up to 2^53 exactly:\n"
-        "so many ids last 47,000 years at 6,000 runs a second.",
-        table(("request", "role", "what"), sorted(listing.rows, key=lambda row: row[0].split()[1])),
+        "Paths are below the address of the pages, `/<app>/scheduler`. The pages use the same\n"
+        "API, with the same access rights: a request needs the cookies of a login. Send the\n"
+        "header `Accept: application/json`.",
+        "Times are ISO 8601 with an offset. A list has pages: pass the cursor of a response to\n"
+        "get the next page. Ids are numbers. JavaScript reads numbers up to 2^53 exactly, which\n"
+        "is enough for 47,000 years at 6,000 runs per second.",
+        table(
+            ("request", "role", "result"), sorted(listing.rows, key=lambda row: row[0].split()[1])
+        ),
         "## Changes",
         "A POST takes a form or a JSON object. It needs the header `X-Scheduler-Token` (or the\n"
-        'field `_token`) with what the pages have in `<meta name="token">`, and an `Origin` or\n'
-        "`Referer` of the same host. It answers with `message`, a sentence, and what else the\n"
-        "table says; with `error` and a status of 400 or more where nothing was done:",
+        'field `_token`) with the value of `<meta name="token">` in the pages, and an `Origin` or\n'
+        "`Referer` of the same host. The response has `message`, a sentence, and the fields that\n"
+        "the table names. If nothing was done, it has `error` and a status of 400 or more:",
         table(
-            ("status", "means"),
+            ("status", "meaning"),
             (
-                ("400", "something in the request is wrong; the sentence names it"),
-                ("403", "a stranger, a role that may not, or a token or origin that is not ours"),
-                ("404", "there is no such task, run or worker"),
-                ("409", "it changed meanwhile: read it again"),
-                ("503", "the database cannot answer now"),
+                ("400", "the request is not valid; the sentence names the fault"),
+                ("403", "no login, a role without this right, or a wrong token or origin"),
+                ("404", "the task, run or worker does not exist"),
+                ("409", "the data changed meanwhile; read them again"),
+                ("503", "the database cannot be used now"),
             ),
         ),
     )

@@ -1,4 +1,4 @@
-"""web2py's scheduler, reborn: background tasks for py4web, and for every program that uses pydal.
+"""Run background tasks of py4web apps and of any program that uses pydal, with web2py's API.
 
 >>> from plugin_scheduler import Scheduler
 >>> def task_add(a, b): return a + b
@@ -10,8 +10,8 @@ import signal
 import sys
 
 if sys.argv[:1] == ["-m"] and {__name__, f"{__name__}.entry"} & set(sys.orig_argv):
-    # This is the command, or one of its processes: pydal, which is imported now, swallows a
-    # KeyboardInterrupt while it tries drivers. Whoever heeds these signals releases them.
+    # This is the command, or one of its processes. Block these signals during the import: pydal
+    # swallows a KeyboardInterrupt while it tries drivers. The signal handling unblocks them.
     signal.pthread_sigmask(
         signal.SIG_BLOCK,
         (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1),

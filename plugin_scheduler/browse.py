@@ -1,4 +1,4 @@
-"""The earlier name of `plugin_scheduler.queries`, for programs that import `Browser` from here."""
+"""Earlier name of `plugin_scheduler.queries`, for programs that import `Browser` from here."""
 
 from plugin_scheduler.queries import Queries as Browser
 

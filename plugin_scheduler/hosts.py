@@ -1,4 +1,4 @@
-"""The earlier name of `plugin_scheduler.loaders`, for scripts that import `load` from here."""
+"""Earlier name of `plugin_scheduler.loaders`, for programs that import `load` from here."""
 
 from plugin_scheduler.loaders import LoadedApp as World
 from plugin_scheduler.loaders import load

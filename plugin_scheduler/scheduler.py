@@ -1,7 +1,6 @@
-"""What may an app ask? web2py's API, with its names and meaning.
+"""The scheduler of an app: defines `Scheduler`, web2py's API with its names and meaning.
 
-I own `Scheduler`. I call queueing, questions, orders, store's `move` and boot. I never commit but
-where web2py's documentation says so, and never run a task in the caller's process.
+Commits only where web2py's documentation says so. Tasks run in other processes than the caller's.
 """
 
 from __future__ import annotations
@@ -49,14 +48,25 @@ ZONE_GOOD_FOR = 60.0  # seconds after which it is asked again in which zone the 
 
 
 class Scheduler(Questions, Orders, Editing, Pages):
-    """The scheduler of an app: queue tasks, ask for them, and order workers about.
+    """Queue, find and change the tasks of an app, and send commands to its workers.
 
-    Signature and meaning of the first ten are web2py's; options of `Settings` follow by keyword
-    (``slots``, ``keep_empty_runs``, ``on_failure``, ``ageing``, ...).
+    Defines the tables in ``db``. Commits, unless ``migrate`` is False.
 
-    ``tasks`` is a dict of name to function; with None the public functions of the namespace that
-    makes the scheduler (and of the app's models) are the tasks. A program that only queues passes
-    an empty dict: then any name can be queued.
+    Parameters:
+    - ``db``: the app's database, a pydal ``DAL``.
+    - ``tasks``: a dict of task name to function. None: the functions decorated with `task`; without
+      any, the public functions of the namespace that creates the scheduler, and of the app's
+      ``models`` and ``tasks``. An empty dict is for programs that only queue: any name is accepted.
+    - ``migrate``: as in pydal: True, False, or a prefix for the names of the ``.table`` files.
+    - ``worker_name``, ``group_names``, ``heartbeat`` (seconds), ``max_empty_runs`` (heartbeats),
+      ``discard_results``, ``utc_time``, ``use_spawn``: settings that web2py has, too.
+    - ``application_name``: default: the py4web app, or ``standalone`` outside an app.
+    - ``options``: every other setting, such as ``slots`` or ``on_failure``; see `Settings`.
+
+    Raises: ConfigError for an unknown or wrong setting, for a function that cannot be a task, and,
+    if ``migrate`` is False, for missing columns.
+
+    Source: the first ten parameters are web2py's, with their names, order and meaning.
 
     >>> scheduler = Scheduler(db)
     >>> scheduler.queue_task("task_add", [3, 4]).id
@@ -121,14 +131,18 @@ class Scheduler(Questions, Orders, Editing, Pages):
     utc_time = property(lambda self: self.settings.utc_time)
 
     def now(self) -> datetime:
-        """The scheduler's time, naive: this machine's zone, ``time_zone``, or UTC; on a database
-        server by the server's clock, and in the zone that its workers keep."""
+        """Return the current time of the scheduler, by which tasks are due.
+
+        Returns: a naive datetime in the scheduler's zone (see `zone`). On a database server it is
+        the server's clock, otherwise this machine's.
+        """
         if not self.settings.zone and is_on_a_server(self.db):
             self._keep_the_workers_zone()
         return self._dialect.now()
 
     def _keep_the_workers_zone(self) -> None:
-        """What is queued here must be due at the time that is meant; asked once a minute."""
+        """Use the workers' zone, so that new tasks are due when the caller means; ask each
+        minute."""
         if clock.SYSTEM.monotonic() >= self._zone_until:
             self._zone_until = clock.SYSTEM.monotonic() + ZONE_GOOD_FOR
             self._dialect.zone = zone_of_workers(self.db, self._dialect.epoch())
@@ -144,11 +158,16 @@ class Scheduler(Questions, Orders, Editing, Pages):
     ) -> Callable[[Function], Function]: ...
 
     def task(self, function: Any = None, **columns: Any) -> Any:
-        """Decorate a function as a task; keywords are the columns it is queued with by default,
-        and ``name`` is the task's where that is not the function's.
+        """Declare a function as a task: a decorator, with or without arguments.
 
-        Raises ConfigError, when the module is imported, for what no task can have: a column that
-        does not exist, a value that it cannot take, a function that cannot be a task.
+        Parameters:
+        - ``name``: the name of the task; default: the function's name.
+        - ``columns``: columns that each task of the function has, unless `queue_task` gives others.
+
+        Returns: the function itself.
+
+        Raises: ConfigError when the module is imported, for a column that does not exist, a value
+        that its column does not accept, or a function that cannot be a task.
 
         >>> @scheduler.task(timeout=30, retry_failed=2)
         ... def send_mail(to): ...
@@ -181,13 +200,20 @@ class Scheduler(Questions, Orders, Editing, Pages):
         immediate: bool = False,
         **columns: Unpack[NewTask],
     ) -> Row:
-        """Queue a task: ``function`` (or its name), its arguments, and any column of the table.
+        """Queue a task. Does not commit: workers see the task after the caller's commit.
 
-        Never commits: the task exists when the caller's transaction does. Answers with ``id``,
-        ``uuid`` and ``errors``, as attributes and as keys; where there are errors (a dict, field to
-        sentence) nothing is queued, and id and uuid are None. Any column can be given but those
-        that the scheduler writes (``times_run``, ``run_id``, ...). Arguments that the function
-        cannot take are errors of ``args`` or ``vars``. web2py's book, "queue_task".
+        Parameters:
+        - ``function``: a function, or the name of a task.
+        - ``pargs``, ``pvars``: positional and named arguments, values that JSON can store.
+        - ``immediate``: let the leader look for work at once.
+        - ``columns``: any column of the task, except those that only the scheduler writes
+          (``times_run``, ``run_id``, ...). Times are in the scheduler's zone, or aware datetimes.
+
+        Returns: ``id``, ``uuid`` and ``errors``, as attributes and as keys. ``errors`` is a dict of
+        column to sentence; if it is not empty, nothing is queued, and id and uuid are None.
+        Arguments that the function does not accept are errors of ``args`` or ``vars``.
+
+        Source: web2py's book, "queue_task".
 
         >>> scheduler.queue_task("report", pvars={"day": 3}, period=3600, repeats=0, timeout=600)
         <Row {'errors': {}, 'id': 1, 'uuid': '...'}>
@@ -196,9 +222,14 @@ class Scheduler(Questions, Orders, Editing, Pages):
         return self._insert([draft], immediate)[0]
 
     def queue_tasks(self, tasks: Iterable[Mapping[str, Any]], immediate: bool = False) -> list[Row]:
-        """Queue many tasks, all or none: each a dict of `queue_task`'s arguments.
+        """Queue many tasks, all or none. Does not commit.
 
-        Where one of them has errors nothing is queued, and the answers show which.
+        Parameters:
+        - ``tasks``: dicts of the parameters of `queue_task`.
+        - ``immediate``: as for `queue_task`.
+
+        Returns: one answer for each task, in order, as `queue_task` returns it. If one task has
+        errors, nothing is queued.
 
         >>> scheduler.queue_tasks({"function": "resize", "pargs": [n]} for n in range(1000))
         """
@@ -207,7 +238,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
         return self._insert([self._draft_of(form, columns) for columns in given], immediate)
 
     def _insert(self, drafts: list[Draft], immediate: bool) -> list[Row]:
-        """All of them, where none has errors; the answers."""
+        """Insert all tasks if none has errors; return the answers."""
         if any(draft.errors for draft in drafts):
             return [Row(id=None, uuid=None, errors=draft.errors) for draft in drafts]
         rows = [draft.columns for draft in drafts]
@@ -227,8 +258,10 @@ class Scheduler(Questions, Orders, Editing, Pages):
         ]
 
     def _note_taken(self, drafts: list[Draft], why: str) -> None:
-        """Another session queued a task of the same uuid meanwhile; errors of that, or of all that
-        it may be: not every database names it, or lets this transaction see it already."""
+        """Record that another session queued a task with the same uuid meanwhile.
+
+        If neither the database's message nor a query names the uuid, each given uuid has the error.
+        """
         mine = {str(draft.columns["uuid"]): draft for draft in drafts if draft.names_itself}
         table, found = self.db.scheduler_task, set()
         for some in batches(list(mine)):
@@ -238,7 +271,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
             mine[uuid].errors["uuid"] = IS_THERE
 
     def _free_uuids(self, tasks: list[dict[str, Any]]) -> set[str]:
-        """Those of the uuids given that no row has, as far as that can be told for many at once."""
+        """Return given uuids that no row has. A batch with a used uuid is left out as a whole."""
         table = self.db.scheduler_task
         texts = [task["uuid"] for task in tasks if isinstance(task.get("uuid"), str)]
         given = [text for text in texts if text.strip() and json_codec.flaw_of(text) is None]
@@ -264,12 +297,12 @@ class Scheduler(Questions, Orders, Editing, Pages):
     def _draft(
         self, form: Form, function: Any, pargs: Sequence[Any], pvars: Mapping[str, Any], given: Any
     ) -> Draft:
-        # A new task's stop after its last failure is the scheduler's to choose, a row's own wins.
+        # The setting on_failure is the default; the caller's value takes precedence.
         columns = {"on_failure": self.settings.on_failure, **given}
         flaws = self._letters_beyond({**columns, "function_name": function})
         if not flaws:
             return Draft(form).fill(function, pargs, pvars, columns)
-        # The others are checked without these: the database cannot be asked for them, either.
+        # Check the other columns without these: a query cannot contain such text, either.
         columns = {name: value for name, value in columns.items() if name not in flaws}
         draft = Draft(form).fill(
             "" if "function_name" in flaws else function, pargs, pvars, columns
@@ -278,7 +311,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
         return draft
 
     def _letters_beyond(self, columns: Mapping[str, Any]) -> dict[str, str]:
-        """Texts that this database, or the connection to it, cannot hold as they are."""
+        """Return the errors of texts that this database or its connection cannot store."""
         return {
             name: f"has {' '.join(letters[:5])}, which this database cannot hold"
             for name, value in columns.items()
@@ -286,7 +319,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
         }
 
     def _ring(self) -> None:
-        """web2py's ``immediate``: have the ticker look for work now."""
+        """Let the leader look for work now, as web2py's ``immediate`` does."""
         worker = self.db.scheduler_worker
         leads = (worker.is_ticker == True) & (worker.status == WorkerStatus.ACTIVE)
         ids = [row.id for row in self._set(leads).select(worker.id)]
@@ -295,10 +328,20 @@ class Scheduler(Questions, Orders, Editing, Pages):
     # -- stop --------------------
 
     def stop_task(self, ref: Any) -> int | None:
-        """Say no: a waiting task is STOPPED at once, a running one is ended within seconds.
+        """Stop tasks: a waiting task now, a running task within seconds after the commit.
 
-        ``ref`` as for `task_status`; a Query may mean many. How many were stopped or told to, None
-        where none could be: there is none, or it has ended. Like all of the API it does not commit.
+        Does not commit.
+
+        Parameters:
+        - ``ref``: id, uuid, Query or Row, as for `task_status`; a Query may match many tasks.
+
+        Returns: the number of tasks that are stopped or asked to stop; None if there are none,
+        because no task matches or all have ended.
+
+        Source: web2py's name; there it ends all runs of the worker, here one run.
+
+        >>> scheduler.stop_task(db.scheduler_task.group_name == "mail")
+        3
         """
         task, ids = self.db.scheduler_task, self._ids(ref)
         # Tasks before runs, as everywhere (ARCHITECTURE.md, "Locks"); read as they are now: the
@@ -311,8 +354,10 @@ class Scheduler(Questions, Orders, Editing, Pages):
         return stopped + self._tell_runs(at_work) or None
 
     def _tell_runs(self, tasks: Sequence[Any]) -> int:
-        """Ask for an end of the runs of tasks whose rows are held, so that no run ends meanwhile;
-        how many were told."""
+        """Request a stop of the runs of locked tasks; return the number of runs.
+
+        The tasks are locked, so that no run ends meanwhile.
+        """
         run = self.db.scheduler_run
         at_work = run.status == RunStatus.RUNNING
         ids = {row.run_id for row in tasks if row.run_id is not None}
@@ -324,10 +369,20 @@ class Scheduler(Questions, Orders, Editing, Pages):
         return len(told)
 
     def requeue(self, ref: Any, stop_time: datetime | None = None) -> int:
-        """Run ended tasks again now, and those that were skipped because of them; how many.
+        """Run ended tasks again now, and the tasks that were skipped because of them.
 
-        Counters of failures start anew, the schedule stays. A ``stop_time`` that has passed must be
-        replaced by a new one, BadTask says so, as it does where the new one is no such time.
+        Resets the counters of failures, and keeps the schedule. Does not commit.
+
+        Parameters:
+        - ``ref``: as for `stop_task`.
+        - ``stop_time``: a new stop_time; required if the task's own has passed.
+
+        Returns: the number of queued tasks.
+
+        Raises: BadTask if the stop_time has passed or is not a time, or if a row cannot be read.
+
+        >>> scheduler.requeue(17)
+        1
         """
         task, now = self.db.scheduler_task, self.now()
         if stop_time is not None:
@@ -359,7 +414,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
         return move(self._dialect, "requeue_ended", ids, **fresh, **changes)
 
     def _skipped_with(self, ids: Collection[int]) -> set[int]:
-        """What was skipped because one of these ended badly, and what followed from that."""
+        """Return the tasks that were skipped because of these, directly or through others."""
         task, deps = self.db.scheduler_task, self.db.scheduler_task_deps
         waits = (deps.can_visit == False) & (task.id == deps.task_parent)
         skipped = waits & (task.reason_code == ReasonCode.SKIPPED)
@@ -378,10 +433,17 @@ class Scheduler(Questions, Orders, Editing, Pages):
     # -- work --------------------
 
     def loop(self, worker_name: str | None = None) -> int:
-        """Make a worker of this program, until it is told to leave; the exit code.
+        """Run a worker in this program until it is stopped. Commits first.
 
-        Functions that can be imported run in a clean process; others (defined in a script, or in a
-        namespace that was exec'd) in forks of this one. What the program queued is committed first.
+        Functions that can be imported run in a new process. Others, defined in a script or in an
+        exec'd namespace, run in forks of this process.
+
+        Parameters:
+        - ``worker_name``: the name of the worker; default: as in the settings.
+
+        Returns: an exit code for ``sys.exit``, as of the command.
+
+        Raises: ConfigError if the worker cannot start.
         """
         self.db.commit()
         overrides = {"worker_name": worker_name} if worker_name else {}
@@ -408,13 +470,13 @@ class Scheduler(Questions, Orders, Editing, Pages):
 
 
 def _text_of(function: Any, name: str) -> str:
-    """An attribute that a partial or an object that can be called may lack, or give as anything."""
+    """Return an attribute if it is text; partials and callable objects may lack it."""
     value = getattr(function, name, "")
     return value if isinstance(value, str) else ""
 
 
 def _callers_namespace(scheduler: Scheduler) -> dict[str, Any]:
-    """The globals of whoever makes the scheduler: there its tasks are looked for, as in web2py."""
+    """Return the globals of the code that creates the scheduler, which has the tasks."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_locals.get("self") is scheduler:
         frame = frame.f_back
@@ -422,6 +484,6 @@ def _callers_namespace(scheduler: Scheduler) -> dict[str, Any]:
 
 
 def _application(namespace: Mapping[str, Any]) -> str:
-    """``demo`` for a module of ``apps.demo``; a program of its own has no app."""
+    """Return ``demo`` for a module of ``apps.demo``, and ``standalone`` outside an app."""
     parts = str(namespace.get("__name__", "")).split(".")
     return parts[1] if parts[0] == "apps" and len(parts) > 1 else "standalone"

@@ -29,13 +29,20 @@ class Pages:
     ) -> None:
         """Mount the management pages into the py4web app that calls this, at ``/<app>/scheduler``.
 
-        By default only users of py4web's dashboard have access. ``policy`` admits users of the
-        app's ``auth``, too: it receives the user as a dict, and returns a role (``"view"``,
-        ``"act"`` or ``"admin"``), or None to hide the pages. Call it once, after `auth.enable`,
-        when the app is loaded. ``trusted_proxies`` are the addresses or networks of reverse
-        proxies. Their statements on scheme and host are accepted, because every change must come
-        from the origin of the pages. Raises ConfigError for a policy without auth, or for an
-        invalid address of a proxy.
+        Call it once when the app is loaded, after `auth.enable`. Without ``policy``, only users of
+        py4web's dashboard have access.
+
+        Parameters:
+        - ``auth``: py4web's ``Auth`` object of the app.
+        - ``policy``: gives users of ``auth`` access, too: a function that receives the user as a
+          dict, and returns a role (``"view"``, ``"act"`` or ``"admin"``), or None for no access.
+        - ``route``: the path of the pages below the app.
+        - ``trusted_proxies``: addresses or networks of reverse proxies, such as ``"10.0.0.0/8"``.
+          Scheme and host are read from their headers: a change must come from the pages' origin.
+
+        Raises: ConfigError for a policy without auth, or an invalid address of a proxy.
+
+        Source: the name is that of py4web's ``auth.enable``.
 
         >>> scheduler.enable()
         >>> scheduler.enable(auth=auth, policy=lambda user: "act" if user["id"] == 1 else None)
@@ -49,10 +56,18 @@ class Pages:
         mount(self, auth, policy, route, trusted_proxies)
 
     def trouble(self) -> contextlib.AbstractContextManager[None]:
-        """Turn database errors inside into StoreUnavailable, if a retry may succeed."""
+        """Convert database errors in a ``with`` block to StoreUnavailable, if a retry may succeed.
+
+        >>> with scheduler.trouble():
+        ...     row = scheduler.task_status(17)
+        """
         return self._dialect.errors()
 
     def zone(self) -> str | None:
-        """Return the time zone of all times in the tables; None is this machine's."""
-        self.now()  # on a server this is the workers' zone, read from time to time
+        """Return the time zone of all times in the tables, such as ``Europe/Berlin``.
+
+        Returns: ``UTC`` or the setting ``time_zone``; without either, on a database server, the
+        zone of the workers; None for the zone of this machine.
+        """
+        self.now()  # reads the workers' zone once a minute
         return self._dialect.zone

@@ -1,7 +1,7 @@
-"""What a task may know of itself while it runs: its ids, and where to tell its progress.
+"""The current task: its ids, and the report of its progress.
 
-I own ``current_task`` and ``progress``. I call nobody: the runner plugs itself in. I never fail
-outside a task: there ``current_task`` is false, and progress goes nowhere.
+Defines ``current_task`` and ``progress``, which the runner connects to the current run. Both can be
+used outside a task: there ``current_task`` is false, and ``progress`` does nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ _MOST = 1 << 53  # whole numbers beyond become floats, as in other readers of JS
 
 
 class CurrentTask:
-    """The task that runs in this process: ``id``, ``uuid`` and ``run_id``, None outside a task.
+    """Identify the task that runs in this process: ``id``, ``uuid`` and ``run_id``.
 
-    web2py's ``W2P_TASK`` is the same object, set as a global of the function's module.
+    Outside a task the object is false, and its attributes are None.
+
+    Source: web2py's ``W2P_TASK``, which is the same object, as a global of the function's module.
+
+    >>> current_task.id if current_task else "no task"
+    'no task'
     """
 
     __slots__ = ("_tell", "id", "run_id", "uuid")
@@ -34,14 +39,14 @@ class CurrentTask:
         run_id: int,
         tell: Callable[[float | None, float | None, str], None],
     ) -> None:
-        """A run begins; called by the runner only."""
+        """Begin a run; called by the runner only."""
         self.id: int | None = task_id
         self.uuid: str | None = uuid
         self.run_id: int | None = run_id
         self._tell = tell
 
     def leave(self) -> None:
-        """The run is over; called by the runner only."""
+        """End the run; called by the runner only."""
         self.id = self.uuid = self.run_id = self._tell = None
 
     def __bool__(self) -> bool:
@@ -57,12 +62,19 @@ current_task = CurrentTask()
 
 
 def progress(at: SupportsFloat, of: SupportsFloat | None = None, text: object = "") -> None:
-    """Tell how far the running task is: ``progress(3, 10, "third picture")``.
+    """Report the progress of the current task; it appears in ``scheduler_run.progress``.
 
-    Visible in ``scheduler_run.progress`` within a second. Cheap enough to be called for every
-    line of a file: what comes too fast is dropped, but never the last. Does nothing outside a task.
-    Numbers of any type will do, and TypeError tells what is none. NaN and infinity tell nothing:
-    the number told before stays, and the text is new.
+    The row is updated within a second. Frequent calls are cheap: intermediate values are dropped,
+    the last one never is. Outside a task the call does nothing.
+
+    Parameters:
+    - ``at``: the work done, a number of any type. NaN and infinity leave the number unchanged.
+    - ``of``: the whole work, in the same unit; None if unknown.
+    - ``text``: a text to display, at most 1000 characters.
+
+    Raises: TypeError for a value that is not a number.
+
+    >>> progress(3, 10, "third picture")
     """
     if current_task._tell is not None:
         total = None if of is None else _amount(of, "of")
@@ -70,7 +82,7 @@ def progress(at: SupportsFloat, of: SupportsFloat | None = None, text: object = 
 
 
 def _amount(value: Any, name: str) -> float | None:
-    """A number that JSON knows; None for one that is not finite, or too large for a float."""
+    """Return a number that JSON can store; None if it is not finite or too large for a float."""
     if not isinstance(value, (str, bytes, bytearray)):
         try:
             number = operator.index(value)
@@ -86,7 +98,7 @@ def _amount(value: Any, name: str) -> float | None:
             return None
         except (TypeError, ValueError):
             pass
-    raise TypeError(f"progress() takes numbers; {name} is of type {type(value).__name__}")
+    raise TypeError(f"progress(): {name} must be a number, not {type(value).__name__}")
 
 
 def _words(text: object) -> str:

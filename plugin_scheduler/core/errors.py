@@ -1,17 +1,17 @@
-"""Everything that can go wrong, by who must act.
+"""The exceptions of the package, and which side must act on each.
 
     SchedulerError
     |-- ConfigError        the operator: a wrong option, app, database or folder
     |   `-- NameTaken      the operator: a live worker has the name
     |-- BadTask            the caller: a value that cannot be queued or stored
-    |-- DependencyCycle    the caller: tasks that wait for each other in a ring
-    |-- NotFound           the caller: a task, run or worker that is not there
-    |-- CommitFailed       the task: what it wrote is not in the database
-    `-- StoreUnavailable   the engine: the database does not answer now; try again
-        |-- Conflict       the engine: it ended this transaction for another's sake; at once
-        `-- Locked         the engine: somebody holds a row; the others can go on
+    |-- DependencyCycle    the caller: tasks that wait for each other in a cycle
+    |-- NotFound           the caller: a task, run or worker that does not exist
+    |-- CommitFailed       the task: its changes are not in the database
+    `-- StoreUnavailable   the engine: the database cannot be used now; retry later
+        |-- Conflict       the engine: the database rolled this transaction back; retry at once
+        `-- Locked         the engine: a row stays locked; continue with other rows
 
-I own the words of errors. I call nobody. I never log and never exit.
+Does not log.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ from collections.abc import Sequence
 
 
 class SchedulerError(Exception):
-    """The base of every error of this package."""
+    """Base class of all errors of this package."""
 
 
 class ConfigError(SchedulerError):
-    """Something the operator set up is wrong; the message names it and the remedy."""
+    """Raised for a wrong setting, option, app, database or folder.
+
+    The message names it and the remedy.
+    """
 
 
 class NameTaken(ConfigError):
-    """A worker that is alive has the name."""
+    """Raised if a live worker has the name of a new worker."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -38,21 +41,25 @@ class NameTaken(ConfigError):
 
 
 class BadTask(SchedulerError):
-    """A task, argument or result that cannot be stored; the message names the part."""
+    """Raised for a task, argument or result that cannot be stored; the message names the part."""
 
 
 class NotFound(SchedulerError):
-    """There is no such task, run or worker."""
+    """Raised if a task, run or worker does not exist."""
 
 
 class CommitFailed(SchedulerError):
-    """A commit that would keep nothing, or not all: the database has ended the transaction."""
+    """Raised by a commit that would lose changes: the database has ended the transaction.
+
+    Call ``db.rollback()`` to go on in a new transaction.
+    """
 
 
 class StoreUnavailable(SchedulerError):
-    """The database is locked, gone or busy for the moment; the same call may work later.
+    """Raised if the database is locked, busy or unreachable now; a retry may succeed.
 
-    ``for_all`` is True where nobody can reach it now, so that nobody takes over anybody's tasks.
+    ``for_all`` is True if no worker can reach the database, so that no worker takes over tasks of
+    another one.
     """
 
     def __init__(self, message: str = "", for_all: bool = False) -> None:
@@ -61,17 +68,17 @@ class StoreUnavailable(SchedulerError):
 
 
 class Conflict(StoreUnavailable):
-    """A deadlock, or two writers of one row: this transaction was the victim, and can go again."""
+    """Raised for a deadlock or a write conflict: this transaction was rolled back; retry it."""
 
 
 class Locked(StoreUnavailable):
-    """Somebody holds a row, and does not let go in time: go on with the others."""
+    """Raised if a row stays locked by another transaction; continue with other rows."""
 
 
 class DependencyCycle(SchedulerError):
-    """Tasks wait for each other in a ring, so that none of them could ever start.
+    """Raised if tasks wait for each other in a cycle, so that none of them can start.
 
-    ``path`` lists the ring, first task repeated at its end.
+    ``path`` lists the ids of the cycle; the first id is repeated at the end.
     """
 
     def __init__(self, path: Sequence[object]) -> None:

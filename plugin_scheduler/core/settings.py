@@ -1,6 +1,6 @@
-"""Every option of the scheduler: its name, default, unit and check, in one frozen place.
+"""The settings of a scheduler and its workers: name, default, unit and check of each.
 
-I own options. I call the words. I never read a file, the environment or a database.
+Does not read files, the environment or a database.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from plugin_scheduler.core.types import OnFailure
 from plugin_scheduler.system.clock import is_zone
 
 UTC = "UTC"
-#: What stands between groups, in `-K app:group` and in lists of groups that people write.
+#: Separators of groups in `-K app:group` and in lists of groups.
 _BETWEEN_GROUPS = re.compile(r"[,:|\x00-\x1f\x7f]")
 
 
@@ -28,56 +28,74 @@ def _option(default: Any, unit: str, help: str, least: float | None = None) -> A
 
 @dataclass(frozen=True)
 class Settings:
-    """How a worker behaves; the first seven are web2py's.
+    """Hold the settings of a scheduler and its workers. Immutable; see docs/reference/settings.md.
+
+    Raises: ConfigError for a value that is not valid.
+
+    Source: ``group_names`` to ``discard_results``, ``utc_time``, ``use_spawn`` and ``worker_name``
+    are web2py's.
 
     >>> Settings(heartbeat=1).lease
     5.0
     """
 
-    group_names: tuple[str, ...] = _option(("main",), "names", "the groups whose tasks it takes")
-    heartbeat: float = _option(3, "seconds", "how often a worker says that it lives", 0.05)
+    group_names: tuple[str, ...] = _option(("main",), "names", "groups whose tasks a worker runs")
+    heartbeat: float = _option(3, "seconds", "interval between the heartbeats of a worker", 0.05)
     max_empty_runs: int = _option(
-        0, "heartbeats", "leave after so many beats without due work; 0 = stay", 0
+        0, "heartbeats", "a worker exits after so many heartbeats without due tasks; 0 = never", 0
     )
-    discard_results: bool = _option(False, "", "keep run rows only of runs that did not succeed")
-    utc_time: bool = _option(False, "", "start, stop and next run times are UTC, not local")
+    discard_results: bool = _option(False, "", "delete the row of each successful run")
+    utc_time: bool = _option(False, "", "start, stop and next run times are UTC, not local time")
     time_zone: str | None = _option(
-        None, "", "the zone of those times, such as Europe/Berlin; default the machine's own"
+        None, "", "time zone of these times, such as Europe/Berlin; default: this machine's zone"
     )
     use_spawn: bool = _option(False, "", "start each runner as a new interpreter; never fork")
-    worker_name: str | None = _option(None, "", "the worker's name; default host#pid#random")
-    slots: int = _option(1, "runners", "how many tasks a worker runs at the same time", 1)
+    worker_name: str | None = _option(None, "", "name of the worker; default: host#pid#random")
+    slots: int = _option(1, "runners", "number of tasks that a worker runs at the same time", 1)
     keep_empty_runs: bool = _option(
-        False, "", "keep the run row of a run that returned and printed nothing"
+        False, "", "keep the row of a run that returned nothing and printed nothing"
     )
     keep_printed_runs: bool = _option(
         True,
         "",
-        "keep that of a run that returned nothing but printed something, as web2py's manual says; "
-        "off: look at the result alone, as web2py's code does",
+        "keep the row of a run that returned nothing but printed something, as web2py's manual "
+        "says; off: only the result counts, as in web2py's code",
     )
-    on_failure: str = _option("stop", "", "what a repeating task does after its last retry failed")
+    on_failure: str = _option(
+        "stop", "", "what a repeating task does after its last retry failed: stop, or continue"
+    )
     autocommit: bool = _option(
         True,
         "",
-        "a task's success commits the app's databases; off: rolls back what the task did not",
+        "commit the app's databases after a successful run; off: roll back what the task did not "
+        "commit",
     )
-    output_limit: int = _option(1 << 20, "bytes", "how much of a run's output is kept", 1024)
-    max_losses: int = _option(3, "runs", "a task whose worker died so often under it FAILS", 1)
-    ageing: float = _option(60, "seconds", "so much waiting weighs as much as 1 of priority", 0)
-    grace: float = _option(30, "seconds", "how long SIGTERM lets running tasks go on", 0)
-    kill_grace: float = _option(2, "seconds", "from a run's SIGTERM to its SIGKILL", 0)
+    output_limit: int = _option(
+        1 << 20, "bytes", "size of a run's output that is kept, the newest part of it", 1024
+    )
+    max_losses: int = _option(
+        3, "runs", "a task FAILS when its worker has died during so many of its runs", 1
+    )
+    ageing: float = _option(
+        60, "seconds", "queue time that counts as much as 1 of priority in the order of claims", 0
+    )
+    grace: float = _option(30, "seconds", "time that running tasks have to finish at SIGTERM", 0)
+    kill_grace: float = _option(
+        2, "seconds", "time between the exception that ends a run and the SIGKILL of its process", 0
+    )
     runner_max_runs: int = _option(
-        10_000, "runs", "a runner is replaced after so many; 1 = a process for each", 1
+        10_000, "runs", "a runner is replaced after so many; 1 = a new process for each run", 1
     )
-    runner_max_mib: int = _option(512, "MiB", "a runner larger than this is replaced; 0 = never", 0)
+    runner_max_mib: int = _option(
+        512, "MiB", "a runner that uses more memory is replaced; 0 = never", 0
+    )
     db_outage_limit: float = _option(
-        0, "seconds", "a worker whose database is away for longer leaves; 0 = it goes on trying", 0
+        0, "seconds", "a worker exits when the database is away for longer; 0 = never", 0
     )
     unknown_function_wait: float = _option(
         3600,
         "seconds",
-        "how long a due task waits for a worker that knows its function; then it FAILS",
+        "how long a due task waits for a worker that knows its function; then the task FAILS",
         0,
     )
     sqlite_wal: bool = _option(True, "", "switch a SQLite file to write-ahead logging")
@@ -96,7 +114,7 @@ class Settings:
             self._check_groups(value)
         if least is None:
             return
-        whole = option.type == "int"  # annotations are texts here
+        whole = option.type == "int"  # annotations are strings in this module
         kinds = int if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
             number = "a whole number" if whole else "a number"
@@ -118,21 +136,28 @@ class Settings:
 
     @property
     def zone(self) -> str | None:
-        """The zone of all times in the tables; None is this machine's."""
+        """The time zone of all times in the tables; None for this machine's zone."""
         return UTC if self.utc_time else self.time_zone
 
     @property
     def lease(self) -> float:
-        """Seconds after its last beat until a worker counts as dead: three beats and some air."""
+        """Seconds after the last heartbeat until a worker counts as dead: three heartbeats + 2."""
         return 3 * self.heartbeat + 2.0
 
     @property
     def silence(self) -> float:
-        """Seconds for which another's silence must be heard, besides, before it counts as dead."""
+        """Seconds for which a worker must also observe the silence of another one before it counts
+        as dead."""
         return self.heartbeat + 2.0
 
     def replace(self, **changes: Any) -> Settings:
-        """The same settings with some changed; ConfigError names an option that does not exist."""
+        """Return a copy with other values.
+
+        Raises: ConfigError for an option that does not exist, or a value that is not valid.
+
+        >>> Settings().replace(slots=4).slots
+        4
+        """
         known = {option.name for option in dataclasses.fields(self)}
         for name in changes:
             if name not in known:
@@ -143,17 +168,17 @@ class Settings:
         return dataclasses.replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, to be sent to another process."""
+        """Return plain values, to send them to another process."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
-        """The reverse of `as_dict`; lists become tuples again."""
+        """Return the settings of a dict of `as_dict`; lists become tuples."""
         return cls(**{**values, "group_names": tuple(values["group_names"])})
 
 
 def fault_of_group(name: str) -> Sentence | None:
-    """Why no worker can be told to serve a group of that name; None where one can.
+    """Return what is wrong with the name of a group; None for a valid name.
 
     >>> fault_of_group("high prio"), fault_of_group("a,b")
     (None, "cannot have ',': it stands between the names of groups")

@@ -1,6 +1,6 @@
-"""The words everybody shares: statuses, and the frozen records that travel between rooms.
+"""Common types: the status words, and the immutable records that packages exchange.
 
-I own what a Task, Order, Report and Worker look like. I call nobody. I never decide.
+Contains data only.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 
 class TaskStatus:
-    """Where a task stands; the words of web2py's ``scheduler_task.status``."""
+    """The values of ``scheduler_task.status``, as in web2py."""
 
-    QUEUED = "QUEUED"  #: waits for its time and for a worker
+    QUEUED = "QUEUED"  #: waits for its scheduled time and for a worker
     ASSIGNED = "ASSIGNED"  #: claimed by a worker, not started yet
-    RUNNING = "RUNNING"  #: a runner is at it now
-    COMPLETED = "COMPLETED"  #: did what it should, and will not run again
-    FAILED = "FAILED"  #: raised, or lost its process, with no retries left
-    TIMEOUT = "TIMEOUT"  #: took longer than its timeout, with no retries left
-    STOPPED = "STOPPED"  #: a person said no
+    RUNNING = "RUNNING"  #: a runner executes it now
+    COMPLETED = "COMPLETED"  #: its last run succeeded; it does not run again
+    FAILED = "FAILED"  #: raised an exception, or its process or worker died; no retries left
+    TIMEOUT = "TIMEOUT"  #: took longer than its timeout; no retries left
+    STOPPED = "STOPPED"  #: stopped on request, or skipped after a task that it waits for
     EXPIRED = "EXPIRED"  #: its stop_time passed before it could start
 
     ALL = (QUEUED, ASSIGNED, RUNNING, COMPLETED, FAILED, TIMEOUT, STOPPED, EXPIRED)
@@ -30,7 +30,7 @@ class TaskStatus:
 
 
 class RunStatus:
-    """How one attempt at a task stands; the words of web2py's ``scheduler_run.status``."""
+    """The values of ``scheduler_run.status``, as in web2py: the state of one run."""
 
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
@@ -42,14 +42,17 @@ class RunStatus:
 
 
 class WorkerStatus:
-    """States and orders of a worker, in one column so that any database admin can give an order."""
+    """The values of ``scheduler_worker.status``, as in web2py: states of a worker and commands.
+
+    Both are in one column, so that a database administrator can send commands.
+    """
 
     ACTIVE = "ACTIVE"  #: state: claims and runs tasks
-    DISABLED = "DISABLED"  #: state: alive, finishes what it runs, claims nothing
-    TERMINATE = "TERMINATE"  #: order: finish what runs, then leave
-    KILL = "KILL"  #: order: end what runs, give it back, leave
-    PICK = "PICK"  #: order: look for work now, then be ACTIVE
-    STOP_TASK = "STOP_TASK"  #: order: stop what runs here, then be ACTIVE
+    DISABLED = "DISABLED"  #: state: paused; finishes its running tasks and claims no others
+    TERMINATE = "TERMINATE"  #: command: finish the running tasks, then exit
+    KILL = "KILL"  #: command: interrupt the running tasks, give them back, and exit
+    PICK = "PICK"  #: command: look for due tasks now, then be ACTIVE
+    STOP_TASK = "STOP_TASK"  #: command: stop the running tasks of this worker, then be ACTIVE
 
     ALL = (ACTIVE, PICK, DISABLED, TERMINATE, KILL, STOP_TASK)
     LEAVING = (TERMINATE, KILL)
@@ -57,15 +60,15 @@ class WorkerStatus:
 
 
 class Outcome:
-    """What became of a run: the column ``outcome``. The status is web2py's word for it."""
+    """The values of ``scheduler_run.outcome``: how a run ended. Its status is web2py's word."""
 
-    COMPLETED = "COMPLETED"  #: its function returned, and its changes are committed
-    FAILED = "FAILED"  #: its function raised, or its result could not be stored
-    TIMEOUT = "TIMEOUT"  #: took longer than its timeout
-    STOPPED = "STOPPED"  #: a person stopped it
-    DIED = "DIED"  #: its runner died under it
-    LOST = "LOST"  #: its worker died, found by the leading worker
-    INTERRUPTED = "INTERRUPTED"  #: its worker left, or could not keep its lease
+    COMPLETED = "COMPLETED"  #: the function returned, and its changes are committed
+    FAILED = "FAILED"  #: the function raised an exception, or its result could not be stored
+    TIMEOUT = "TIMEOUT"  #: the run took longer than the task's timeout
+    STOPPED = "STOPPED"  #: the run was stopped on request
+    DIED = "DIED"  #: the runner process died during the run
+    LOST = "LOST"  #: the worker died; the leader closed the run
+    INTERRUPTED = "INTERRUPTED"  #: the worker exited, or could not renew its lease
 
     RUN_STATUS = {
         COMPLETED: RunStatus.COMPLETED,
@@ -77,45 +80,49 @@ class Outcome:
         INTERRUPTED: RunStatus.STOPPED,
     }
 
-    FAILURES = (FAILED, TIMEOUT, DIED, LOST)  #: nobody asked for such an end
+    FAILURES = (FAILED, TIMEOUT, DIED, LOST)  #: ends that were not requested
 
 
 def outcome_of(status: str | None, outcome: str | None) -> str | None:
-    """How a run ended; None while it runs. A row of an older version has no outcome, and one whose
-    status was edited by hand has another than its outcome: there the status is all that is known.
+    """Return how a run ended; None while it runs.
+
+    The status counts for rows of older versions, which have no outcome, and for rows whose status
+    was edited by hand and contradicts the outcome.
     """
     if status not in Outcome.RUN_STATUS:
         return None
     return outcome if outcome and Outcome.RUN_STATUS.get(outcome) == status else status
 
 
-#: As numbers, by their place.
+#: The outcomes by number, for messages between processes.
 OUTCOMES = tuple(Outcome.RUN_STATUS)
 
 
 class OnFailure:
-    """What a repeating task does when an occurrence failed and has no retries left."""
+    """The values of ``scheduler_task.on_failure``: what a repeating task does after its last retry
+    failed."""
 
     STOP = "stop"  #: the task ends, as in web2py
-    CONTINUE = "continue"  #: the next occurrence comes all the same
+    CONTINUE = "continue"  #: the task goes on with its next repeat
 
     ALL = (STOP, CONTINUE)
 
 
 class OnChildFailure:
-    """What a waiting task does when the task it waits for ended without success."""
+    """The values of ``scheduler_task_deps.on_failure``: what happens to a task when a task that it
+    waits for ended without success."""
 
-    STOP = "stop"  #: it is stopped, with the reason
-    RUN = "run"  #: it runs all the same
-    WAIT = "wait"  #: it goes on waiting, for somebody to requeue the other
+    STOP = "stop"  #: the waiting task is stopped, with the reason
+    RUN = "run"  #: the waiting task runs
+    WAIT = "wait"  #: the waiting task goes on waiting until the other task is requeued
 
     ALL = (STOP, RUN, WAIT)
 
 
 class Task(NamedTuple):
-    """What shall be done, and its schedule: one row of ``scheduler_task``, as the engine reads it.
+    """A task and its schedule: one row of ``scheduler_task``, as the engine reads it.
 
-    A named tuple, and not a data class, because thousands are made a second.
+    A named tuple and not a data class, because thousands are created per second.
     """
 
     id: int
@@ -149,13 +156,13 @@ class Task(NamedTuple):
 
     @property
     def label(self) -> str:
-        """How logs and messages call it: ``17 send_mail``."""
+        """The name of the task in logs and messages: ``17 send_mail``."""
         return f"{self.id} {self.task_name or self.function_name}"
 
 
 @dataclass(frozen=True)
 class Order:
-    """A task sent to a runner: the task, the run row made for it, and when it was started."""
+    """A task sent to a runner: the task, the id of its run, and the start time of the run."""
 
     task: Task
     run_id: int
@@ -163,15 +170,15 @@ class Order:
 
     @property
     def label(self) -> str:
-        """How logs and messages call its run: ``run 81 of task 17 send_mail``."""
+        """The name of the run in logs and messages: ``run 81 of task 17 send_mail``."""
         return f"run {self.run_id} of task {self.task.label}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came back of a run.
+    """The report of a run that has ended.
 
-    ``seconds`` is how long the function ran; ``result`` is JSON text, or None where there is none.
+    ``seconds`` is the run time of the function; ``result`` is JSON text, or None without a result.
     """
 
     order: Order
@@ -187,7 +194,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Worker:
-    """A supervisor process known to the database: one row of ``scheduler_worker``."""
+    """A worker process: one row of ``scheduler_worker``."""
 
     id: int
     worker_name: str

@@ -20,8 +20,20 @@ HOSTS: dict[str, Callable[[Mapping[str, Any]], LoadedApp]] = {
 
 
 def load(spec: Mapping[str, Any]) -> LoadedApp:
-    """Load the app that ``spec`` describes; raise ConfigError with one line that says what is
-    wrong."""
+    """Load an app in this process.
+
+    Parameters:
+    - ``spec``: ``kind`` (``"py4web"``, ``"file"`` or ``"module"``) and the parameters of that
+      loader, such as ``app`` and ``folder`` for py4web.
+
+    Returns: the app's scheduler and databases.
+
+    Raises: ConfigError with one line that says what is wrong, and StoreUnavailable if the database
+    cannot be used now.
+
+    >>> load({"kind": "py4web", "app": "shop", "folder": "/srv/apps"}).catalog.names()
+    ['clean_up', 'send_mail']
+    """
     return HOSTS[spec["kind"]](spec)
 
 

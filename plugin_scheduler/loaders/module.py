@@ -34,7 +34,11 @@ class FileHome(Home):
 
 
 def load_file(spec: Mapping[str, Any]) -> LoadedApp:
-    """Load ``-u URI -f FOLDER -t tasks.py``: the file has a dict ``tasks``, or public functions."""
+    """Load ``-u URI -f FOLDER -t tasks.py``: the file has a dict ``tasks``, or public functions.
+
+    Raises: ConfigError for a file that cannot be imported or has no tasks, and StoreUnavailable if
+    the database cannot be used now.
+    """
     path = spec["tasks"]
     module = _import_file(path)
     given = getattr(module, "tasks", None)
@@ -52,7 +56,10 @@ def load_file(spec: Mapping[str, Any]) -> LoadedApp:
 
 
 def load_module(spec: Mapping[str, Any]) -> LoadedApp:
-    """Import the module that made a scheduler, so that its functions run in a clean process."""
+    """Import the module that created a scheduler, so that its functions run in a new process.
+
+    Raises: ConfigError for a module that cannot be imported or has no such scheduler.
+    """
     name = spec["module"]
     sys.path[:] = spec["path"]
     try:

@@ -48,7 +48,11 @@ def check(app: str, folder: str) -> None:
 
 
 def load(spec: Mapping[str, Any]) -> LoadedApp:
-    """Import the app and find its scheduler."""
+    """Import the app and find its scheduler.
+
+    Raises: ConfigError for an app that does not exist or cannot be imported, or that has no
+    scheduler or several.
+    """
     app, folder = spec["app"], spec["folder"]
     check(app, folder)
     try:

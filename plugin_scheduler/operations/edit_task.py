@@ -83,14 +83,22 @@ class Editing:
     def edit_task(
         self, ref: Any, shown: Mapping[str, Any] | None = None, **columns: Unpack[ChangedTask]
     ) -> Row:
-        """Change columns of a waiting task; the values are checked as by `queue_task`.
+        """Change columns of a waiting task. Checks the values as `queue_task` does, and does not
+        commit.
 
-        ``shown`` holds the values that the caller saw. A value equal to the one shown is not a
-        change. If a column that the caller changed holds another value by now, nothing is written,
-        and its error says so. A new cronline or start_time also sets next_run_time, unless that is
-        given. Returns ``id``, ``uuid``, ``errors``, and ``changed``: a dict of column to old and
-        new value, with secrets masked. Does not commit. Raises BadTask if the task does not wait,
-        and NotFound if it does not exist.
+        A new cronline or start_time also sets next_run_time, unless that is given.
+
+        Parameters:
+        - ``ref``: as for `task_status`.
+        - ``shown``: the values that the caller saw. A value equal to the one shown is not a change.
+          If a column that the caller changed holds another value by now, nothing is written, and
+          its error says so.
+        - ``columns``: the new values.
+
+        Returns: ``id``, ``uuid``, ``errors`` (as of `queue_task`), and ``changed``: a dict of
+        column to old and new value, with secrets masked.
+
+        Raises: BadTask if the task does not wait, and NotFound if it does not exist.
 
         >>> scheduler.edit_task(17, priority=5).changed
         {'priority': [0, 5]}
@@ -119,10 +127,15 @@ class Editing:
         return Row(id=row.id, uuid=row.uuid, errors={}, changed=_told(current, changes))
 
     def like_task(self, ref: Any) -> dict[str, Any]:
-        """Return the columns of a task in the form that `queue_task` takes, to queue a similar one.
+        """Return the columns of a task as arguments for `queue_task`, to queue a similar one.
 
-        The new task starts from now on, with a uuid of its own. Secrets are included. Raises
-        NotFound if the task does not exist.
+        Parameters:
+        - ``ref``: as for `task_status`.
+
+        Returns: a dict without uuid and times: the new task has a uuid of its own, and starts now.
+        Secrets are included.
+
+        Raises: NotFound if the task does not exist, and BadTask if its row cannot be read.
 
         >>> scheduler.queue_task(**{**scheduler.like_task(17), "args": "[5]"})
         """

@@ -28,14 +28,23 @@ class Questions(Home):
         return self.db(query, ignore_common_filters=True)
 
     def task_status(self, ref: Any, output: bool = False) -> Row | None:
-        """Return the newest task that ``ref`` (id, uuid, Query or Row) matches; None if there is
-        none.
+        """Return the newest task that ``ref`` matches.
 
-        With ``output`` its newest run is included: ``.scheduler_task``, ``.scheduler_run`` (all
-        fields None before the first run) and ``.result``, decoded. web2py's book, "task_status".
+        Parameters:
+        - ``ref``: id (int), uuid (text), Query or Row.
+        - ``output``: include the newest run.
 
-        Values that were written by hand and cannot be read are None; ``.odd`` has the reasons by
-        column.
+        Returns: the row of the task; with ``output`` a row with ``scheduler_task``,
+        ``scheduler_run`` (its fields are None before the first run) and ``result``, decoded from
+        JSON. None if no task matches. Values that were written by hand and cannot be read are None;
+        ``odd`` has the reasons by column.
+
+        Raises: BadTask for a ``ref`` of another type.
+
+        Source: web2py's book, "task_status".
+
+        >>> scheduler.task_status(17, output=True).result
+        7
         """
         task, run = self.db.scheduler_task, self.db.scheduler_run
         query, newest = self._query(ref), {"orderby": ~task.id, "limitby": (0, 1)}
@@ -50,12 +59,16 @@ class Questions(Home):
         return None
 
     def explain(self, ref: Any) -> Explanation:
-        """Explain why a task does not run; ``ref`` as for `task_status`.
+        """Explain why a task does not run.
 
-        ``state`` is a sentence on the status, ``reasons`` the obstacles, the most important first.
-        ``checks`` has each condition of the claim, ``met`` or not, with a sentence. For a task that
-        runs or has ended, ``state`` says since when, and how. Raises NotFound if there is no such
-        task, and BadTask if its row cannot be read.
+        Parameters:
+        - ``ref``: as for `task_status`.
+
+        Returns: ``state``, a sentence on the status; ``reasons``, the obstacles, the most important
+        first; ``checks``, each condition of the claim with ``name``, ``met`` (True or False) and
+        ``sentence``. For a task that runs or has ended, ``state`` says since when, and how.
+
+        Raises: NotFound if there is no such task, and BadTask if its row cannot be read.
 
         >>> scheduler.explain(7).reasons
         ['no live worker serves group "gpu"; start one: scheduler.py -K shop:gpu']

@@ -1,6 +1,6 @@
-"""Jobs: tasks that wait for each other.
+"""Dependencies between tasks: defines web2py's `JobGraph`.
 
-I own `JobGraph`. I call graph. I only write dependency rows; the ticker and the workers heed them.
+Writes only rows of ``scheduler_task_deps``. The leader and the workers apply them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from plugin_scheduler.system.clock import SYSTEM
 
 
 class JobGraph:
-    """Tasks that wait for each other: ``task_parent`` waits for ``task_child`` (web2py's names).
+    """Define which tasks wait for others: ``task_parent`` waits for ``task_child``.
+
+    Parameters:
+    - ``db``: the database of the scheduler.
+    - ``job_name``: a name for these dependencies; default ``job_0``.
+
+    Source: web2py's book, "JobGraph"; the names are web2py's.
 
     >>> job = JobGraph(db, "make a book")
     >>> job.add_deps(bind.id, print_pages.id)   # bind waits for print_pages
@@ -32,13 +38,23 @@ class JobGraph:
         self.db, self.job_name = db, job_name or "job_0"
 
     def add_deps(self, task_parent: Any, task_child: Any, on_failure: str = "stop") -> int:
-        """Have ``task_parent`` wait until ``task_child`` has completed (ids, or rows with one).
+        """Let ``task_parent`` wait until ``task_child`` has completed. Does not commit.
 
-        ``on_failure``: what becomes of the parent when the child ends without success: "stop" with
-        a reason, "run" all the same, or "wait" until somebody requeues the child.
+        Parameters:
+        - ``task_parent``, ``task_child``: ids of tasks, or what `queue_task` returned.
+        - ``on_failure``: what happens to the parent if the child ends without success: ``"stop"``
+          stops it with a reason, ``"run"`` runs it, ``"wait"`` waits until the child is requeued.
+
+        Returns: the id of the new row of ``scheduler_task_deps``.
+
+        Raises: BadTask for another ``on_failure``, or for a task that was not queued.
+
+        >>> job.add_deps(bind.id, print_pages.id, on_failure="run")
+        1
         """
         if on_failure not in OnChildFailure.ALL:
-            raise BadTask(f"on_failure={on_failure!r}: one of {', '.join(OnChildFailure.ALL)}")
+            words = ", ".join(OnChildFailure.ALL)
+            raise BadTask(f"on_failure={on_failure!r}: must be one of {words}")
         return int(
             self.db.scheduler_task_deps.insert(
                 task_parent=_task_id(task_parent),
@@ -49,10 +65,17 @@ class JobGraph:
         )
 
     def validate(self, job_name: str | None = None) -> list[set[int]]:
-        """The order in which the tasks can run, layer by layer; commits, as in web2py.
+        """Check the dependencies and commit; roll back if tasks wait for each other in a cycle.
 
-        Rolls back and raises DependencyCycle, with the ring named, where none can. Looks at all
-        jobs of the database unless ``job_name`` is given.
+        Parameters:
+        - ``job_name``: check this job only; default: all jobs of the database.
+
+        Returns: the ids in the order in which the tasks can run, as sets. The tasks of a set can
+        run at the same time.
+
+        Raises: DependencyCycle, which lists the tasks of the cycle.
+
+        Source: web2py's book, "JobGraph". web2py returns None for a cycle.
         """
         deps = self.db.scheduler_task_deps
         query = deps.job_name == job_name if job_name else deps.id > 0
@@ -72,8 +95,10 @@ class JobGraph:
 
 
 def _task_id(ref: Any) -> int:
-    """The id of a task, or of what `queue_task` answered."""
+    """Return the id of a task, or of the row that `queue_task` returned."""
     task_id = ref["id"] if isinstance(ref, (Row, Mapping)) else ref
     if task_id is None:
-        raise BadTask("that task was not queued; look at the errors of queue_task's answer")
+        raise BadTask(
+            "a dependency needs a task that is queued: read errors in what queue_task returned"
+        )
     return int(task_id)

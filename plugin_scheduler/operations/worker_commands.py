@@ -35,10 +35,19 @@ class Orders:
         limit: int | None = None,
         worker_name: str | None = None,
     ) -> int:
-        """Pause workers: they finish their tasks and take no new ones. Returns how many.
+        """Pause workers: they finish their running tasks and claim no others. Does not commit.
 
-        Selects workers by ``worker_name``, or those that serve ``group_names`` (default: the
-        scheduler's own), at most ``limit`` in each group. web2py's book, "Managing processes".
+        Parameters:
+        - ``group_names``: a group, or several; default: the groups of this scheduler.
+        - ``limit``: the maximum number of workers in each group; None for all.
+        - ``worker_name``: the name of one worker; ``group_names`` and ``limit`` are then ignored.
+
+        Returns: the number of workers.
+
+        Source: web2py's book, "Managing processes".
+
+        >>> scheduler.disable("mail", limit=2)
+        2
         """
         kept = (WorkerStatus.DISABLED, *WorkerStatus.LEAVING)
         return self._order(WorkerStatus.DISABLED, kept, group_names, limit, worker_name)
@@ -49,7 +58,15 @@ class Orders:
         limit: int | None = None,
         worker_name: str | None = None,
     ) -> int:
-        """Resume disabled workers; arguments as for `disable`."""
+        """Resume paused workers. Does not commit.
+
+        Parameters:
+        - ``group_names``, ``limit``, ``worker_name``: as for `disable`.
+
+        Returns: the number of workers.
+
+        Source: web2py's book, "Managing processes".
+        """
         kept = [status for status in WorkerStatus.ALL if status != WorkerStatus.DISABLED]
         return self._order(WorkerStatus.ACTIVE, kept, group_names, limit, worker_name)
 
@@ -59,7 +76,15 @@ class Orders:
         limit: int | None = None,
         worker_name: str | None = None,
     ) -> int:
-        """Let workers finish their tasks, then exit; arguments as for `disable`."""
+        """Let workers finish their running tasks, then exit. Does not commit.
+
+        Parameters:
+        - ``group_names``, ``limit``, ``worker_name``: as for `disable`.
+
+        Returns: the number of workers.
+
+        Source: web2py's book, "Managing processes".
+        """
         kept = WorkerStatus.LEAVING
         return self._order(WorkerStatus.TERMINATE, kept, group_names, limit, worker_name)
 
@@ -69,15 +94,31 @@ class Orders:
         limit: int | None = None,
         worker_name: str | None = None,
     ) -> int:
-        """Stop workers at once; their tasks are given back; arguments as for `disable`."""
+        """Let workers interrupt their running tasks, give them back, and exit. Does not commit.
+
+        Parameters:
+        - ``group_names``, ``limit``, ``worker_name``: as for `disable`.
+
+        Returns: the number of workers.
+
+        Source: web2py's book, "Managing processes".
+        """
         kept = (WorkerStatus.KILL,)
         return self._order(WorkerStatus.KILL, kept, group_names, limit, worker_name)
 
     def watch_run(self, run_id: int) -> int:
-        """Let the worker of a run save its output as it is printed, for the next seconds.
+        """Let the worker of a run save its output as it is printed, for the next 15 seconds.
 
         This applies whatever the task's ``sync_output``. Call it again every few seconds while the
-        output is displayed. Returns 0 if the run is not running.
+        output is displayed. Does not commit.
+
+        Parameters:
+        - ``run_id``: the id of the run.
+
+        Returns: 1, or 0 if the run is not running.
+
+        >>> scheduler.watch_run(81)
+        1
         """
         task, run = self.db.scheduler_task, self.db.scheduler_run
         at_work = (run.id == run_id) & (run.status == RunStatus.RUNNING)
@@ -112,7 +153,19 @@ class Orders:
         return self._dialect.change(worker, ids, status=status)
 
     def get_workers(self, only_ticker: bool = False) -> dict[str, Row]:
-        """Return registered workers by name, each with its columns; on request only the leader."""
+        """Return the registered workers, alive or dead.
+
+        Parameters:
+        - ``only_ticker``: return only the leader.
+
+        Returns: a dict of worker name to row, with ``status``, ``first_heartbeat``,
+        ``last_heartbeat``, ``group_names``, ``is_ticker`` and ``worker_stats``.
+
+        Source: web2py's name and result.
+
+        >>> list(scheduler.get_workers())
+        ['host#4711#a1b2']
+        """
         worker = self.db.scheduler_worker
         query = worker.is_ticker == True if only_ticker else worker.id > 0
         columns = ("status", "first_heartbeat", "last_heartbeat", "group_names", "is_ticker")

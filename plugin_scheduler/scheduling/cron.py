@@ -216,15 +216,20 @@ def _numbers(field: _Field, text: str) -> list[int]:
 
 
 class CronParser:
-    """Iterator over the times of a cron line, compatible with web2py's class of this name.
+    """Iterate over the times of a cron line.
 
-    ``cronline`` is the text, ``base`` a naive datetime (default: the current local time). Each time
-    is a datetime without seconds, strictly after the previous one; the first is strictly after
-    ``base``. An aware ``base`` gives aware datetimes that follow Debian's rules when DST begins and
-    ends.
+    Each time is a datetime without seconds, strictly after the previous one.
 
-    The constructor raises ``ValueError`` with a message that names the invalid field and part.
-    web2py's parser may refuse a correct line on the 29th to 31st; this parser does not.
+    Parameters:
+    - ``cronline``: five fields, or an ``@`` form such as ``@daily``.
+    - ``base``: the times are strictly after it; default: the current local time. A naive datetime
+      gives naive times. An aware one gives aware times, which follow Debian's rules when DST begins
+      and ends.
+
+    Raises: ValueError with a message that names the invalid field and part.
+
+    Source: web2py's class of this name. web2py's parser may refuse a correct line on the 29th to
+    31st; this parser does not.
 
     >>> moments = CronParser("30 4 * 6 *", datetime(2026, 1, 31))
     >>> moments.next()
@@ -274,10 +279,15 @@ def check(cronline: str) -> Sentence | None:
 
 
 class IS_CRONLINE(Validator):
-    """Validator of cron lines for ``requires`` of a pydal field, as in web2py.
+    """Validate cron lines: for ``requires`` of a pydal field.
 
-    A call with a value returns ``(value, None)`` or ``(value, message)``. The message comes from
-    ``check`` unless ``error_message`` is given.
+    Parameters:
+    - ``error_message``: a text for every invalid line; default: a message that names the invalid
+      field and part.
+
+    Returns: when called with a value, ``(value, None)`` or ``(value, message)``.
+
+    Source: web2py's validator of this name.
 
     >>> IS_CRONLINE()("@daily")
     ('@daily', None)
@@ -287,7 +297,12 @@ class IS_CRONLINE(Validator):
         self.error_message = error_message
 
     def validate(self, value: Any, record_id: object = None) -> Any:
-        """Return the value; raise pydal's ``ValidationError`` for an invalid cron line."""
+        """Check one value.
+
+        Returns: the value.
+
+        Raises: pydal's ``ValidationError`` for an invalid cron line.
+        """
         problem = check("" if value is None else str(value))
         if problem is not None:
             raise ValidationError(

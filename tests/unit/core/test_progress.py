@@ -55,7 +55,7 @@ def test_what_is_no_number_is_refused_at_the_call(told: Told, value: Any) -> Non
     with pytest.raises(TypeError, match="progress"):
         progress(value)
     if value is not None:
-        with pytest.raises(TypeError, match="; of is"):
+        with pytest.raises(TypeError, match=": of must be a number"):
             progress(1, value)
     assert told == []
 
