@@ -181,7 +181,7 @@ def _shown(visit: Visit) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise BadTask(Sentence("This page is too old: reload it, and try again."))
+        raise BadTask(Sentence("This page is out of date. Reload it and try again."))
     return found
 
 

@@ -38,16 +38,16 @@ def check(session: Any, headers: Mapping[str, str], given: Mapping[str, Any], ow
     ``own`` is the origin of these pages."""
     site = headers.get("Sec-Fetch-Site")
     if site and site != "same-origin":
-        raise Refused("This request came from another site.")
+        raise Refused("The request came from another site.")
     if not _same_origin(headers, own):
         raise Refused(
-            "This request came from another site, or through a reverse proxy that the app does not "
-            'name: scheduler.enable(trusted_proxies=["127.0.0.1"]) names one.'
+            "The request came from another site, or through a reverse proxy that the app does not "
+            'trust. To trust a proxy: scheduler.enable(trusted_proxies=["127.0.0.1"])'
         )
     shown = headers.get(HEADER) or given.get(FIELD)
     known = session.get("token")
     if not known or not isinstance(shown, str) or not _same(shown, known):
-        raise Refused("This page is too old: reload it, and try again.")
+        raise Refused("This page is out of date. Reload it and try again.")
 
 
 def _same(one: str, other: str) -> bool:

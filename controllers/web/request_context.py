@@ -124,7 +124,7 @@ class Visit:
         """Return the task with that id or uuid; raise NotFound if this app has none."""
         found = self.browser.task(ref)
         if found is None:
-            raise NotFound(self.T("There is no such task; it may have been deleted."))
+            raise NotFound(self.T("Task not found. It may have been deleted."))
         return found
 
 

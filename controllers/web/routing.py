@@ -60,7 +60,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 #: Shown before a session, and with it a language, is known.
-UNREADABLE = "The request is not what it says it is, or too long."
+UNREADABLE = "The request body is too large, or does not match its content type."
 
 Handler = Callable[..., Any]
 

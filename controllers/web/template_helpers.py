@@ -40,9 +40,9 @@ TONES = {
 
 #: Outcomes of runs that are not statuses of tasks.
 MEANINGS = {
-    Outcome.DIED: Sentence("its own process died"),
+    Outcome.DIED: Sentence("its process died"),
     Outcome.LOST: Sentence("its worker died"),
-    Outcome.INTERRUPTED: Sentence("its worker left, or lost its lease; it runs again"),
+    Outcome.INTERRUPTED: Sentence("its worker exited or lost its lease; the task runs again"),
 }
 NOTHING = "\u2013"  # a dash
 

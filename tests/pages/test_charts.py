@@ -52,7 +52,7 @@ def shows(page: Page, span: str) -> None:
 def test_a_span_is_chosen_and_remembered(counted: Site, page: Page) -> None:
     page.open("workers")
     shows(page, "hour")
-    expect(page.get_by_text("Nothing ended in the last hour.")).to_be_visible()
+    expect(page.get_by_text("No runs ended in the last hour.")).to_be_visible()
     page.get_by_role("button", name="Week").click()
     shows(page, "week")
     expect(page.get_by_role("button", name="Week")).to_have_attribute("aria-pressed", "true")
@@ -74,7 +74,7 @@ def test_the_numbers_are_there_as_words_and_as_a_table(counted: Site, page: Page
     picture = page.locator("#charts .chart").first
     expect(picture).to_have_attribute("role", "img")
     assert words in picture.get_attribute("aria-label")
-    page.get_by_text("The numbers as a table").first.click()
+    page.get_by_text("Table of numbers").first.click()
     rows = page.locator("#charts tbody tr")
     filled = [one for one in told["buckets"] if one["completed"]]
     expect(rows).to_have_count(len(filled))
@@ -97,7 +97,7 @@ def test_numbers_that_cannot_be_had_are_told(counted: Site, page: Page) -> None:
     page.route("**/api/charts*", lambda route: route.fulfill(status=503, json={"error": "away"}))
     with page.expecting("answered 503"):
         page.get_by_role("button", name="Day").click()
-        expect(page.get_by_text("The charts could not be brought up to date: away")).to_be_visible()
+        expect(page.get_by_text("Cannot update the charts: away")).to_be_visible()
 
 
 def test_scripts_get_one_function_or_one_worker(counted: Site) -> None:

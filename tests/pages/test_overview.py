@@ -42,7 +42,7 @@ def answer_of(site: Site, path: str, who: str = ADMIN) -> dict[str, object]:
 def test_an_empty_overview_says_what_to_do_next(page: Page) -> None:
     page.open()
     assert page.title().startswith("Overview")
-    assert page.get_by_role("heading", name="There are no tasks yet").is_visible()
+    assert page.get_by_role("heading", name="No tasks yet").is_visible()
     assert page.get_by_text("scheduler.py -K lab").first.is_visible()
     page.look("overview-empty")
     page.axe()
@@ -54,16 +54,16 @@ def test_what_runs_is_seen_with_its_progress_and_without_a_reload(
     site.app.queue("add", 1, 2, enabled=False)
     page.open()
     page.evaluate("window.stayed = true")
-    assert page.get_by_text("Nothing runs at the moment.").is_visible()
+    assert page.get_by_text("No running tasks.").is_visible()
     path = site.app.folder / "go-live"
     task_id = site.app.queue("count", str(path), sync_output=1)
     row = page.locator("#running tbody tr")
     row.get_by_text("third <b>picture</b>").wait_for()
     assert row.get_by_role("link").get_attribute("href").endswith(f"/tasks/{task_id}")
     assert row.get_by_role("progressbar").get_attribute("value") == "3"
-    assert "1 of 2 busy" in page.locator("#workers").inner_text()
+    assert "1 of 2 slots busy" in page.locator("#workers").inner_text()
     path.touch()
-    page.get_by_text("Nothing runs at the moment.").wait_for()
+    page.get_by_text("No running tasks.").wait_for()
     assert page.evaluate("window.stayed") is True
 
 
@@ -86,7 +86,7 @@ def test_warnings_are_said_in_words_and_lead_to_what_they_are_about(
     site.app.scheduler.stop_task(task_id)
     site.app.db.commit()
     page.locator(".warnings").wait_for(state="detached")
-    assert page.get_by_text("Nothing to worry about.").is_visible()
+    assert page.get_by_text("No warnings.").is_visible()
 
 
 def test_the_large_numbers_count_what_waits_runs_and_failed(

@@ -233,7 +233,7 @@ def test_the_page_speaks_italian(site: Site, visit: Any) -> None:
 def test_of_a_task_that_is_not_there_nothing_is_told(page: Page) -> None:
     with page.expecting("answered 404"):
         page.open("tasks/999999")
-    assert "There is no such task" in text(page)
+    assert "Task not found" in text(page)
 
 
 @pytest.mark.parametrize("place", ["runs/1x", "runs/99999999999999999999"])

@@ -80,7 +80,7 @@ def test_without_a_worker_there_is_the_command_that_starts_one(page: Page) -> No
     page.open("workers")
     expect(page.get_by_role("heading", name="No worker is there")).to_be_visible()
     expect(page.get_by_text("scheduler.py -K lab", exact=True)).to_be_visible()
-    expect(page.get_by_text("Nothing ended in the last hour.")).to_be_visible()
+    expect(page.get_by_text("No runs ended in the last hour.")).to_be_visible()
     page.look("workers-empty")
     page.axe()
 
@@ -95,7 +95,7 @@ def test_a_card_tells_how_a_worker_is_and_what_its_slots_are_at(
     page.open("workers")
     mine = card(page, "w1")
     expect(mine.get_by_text("ACTIVE")).to_be_visible()
-    expect(mine.get_by_text("leads")).to_be_visible()
+    expect(mine.get_by_text("leader")).to_be_visible()
     for text in ("main", "mail", f"process {worker.pid}", "MB", "Python", "2 slots idle"):
         expect(mine.get_by_text(text).first).to_be_visible()
     expect(mine.get_by_text("near the <top> (3 of 4)")).to_be_visible()

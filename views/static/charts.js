@@ -7,8 +7,8 @@
   const EVERY = 30000, KEY = "scheduler-charts-span";
   const SPANS = [["hour", Scheduler.T("Hour")], ["day", Scheduler.T("Day")], ["week", Scheduler.T("Week")]];
   const QUIET = {
-    hour: Scheduler.T("Nothing ended in the last hour."), day: Scheduler.T("Nothing ended in the last day."),
-    week: Scheduler.T("Nothing ended in the last week."),
+    hour: Scheduler.T("No runs ended in the last hour."), day: Scheduler.T("No runs ended in the last day."),
+    week: Scheduler.T("No runs ended in the last week."),
   };
   let span = "hour", seen = null, asked = 0;
   try { span = localStorage.getItem(KEY) || span; } catch (error) { /* no storage: an hour */ }
@@ -32,7 +32,7 @@
   }
 
   const head = element("div", "row apart charts-head"), tabs = element("div", "tabs");
-  head.append(element("h2", "", root.dataset.title || Scheduler.T("How the work went")), tabs);
+  head.append(element("h2", "", root.dataset.title || Scheduler.T("Run statistics")), tabs);
   tabs.setAttribute("role", "group");
   tabs.setAttribute("aria-label", Scheduler.T("Time span"));
   for (const [name, label] of SPANS) {
@@ -42,17 +42,17 @@
     button.addEventListener("click", () => choose(name));
     tabs.append(button);
   }
-  const figures = [figure(Scheduler.T("Throughput")), figure(Scheduler.T("Waited until begun")), figure(Scheduler.T("Run time"))];
+  const figures = [figure(Scheduler.T("Throughput")), figure(Scheduler.T("Queue time")), figure(Scheduler.T("Run time"))];
   const grid = element("div", "grid three");
   grid.append(...figures.map((one) => one.card));
   const empty = element("div", "card empty"), trouble = element("p", "note warn");
   const details = element("details", "card"), region = element("div", "scroll tall");
   const table = element("table");
-  details.append(element("summary", "", Scheduler.T("The numbers as a table")), region);
+  details.append(element("summary", "", Scheduler.T("Table of numbers")), region);
   region.append(table);
   region.tabIndex = 0;
   region.setAttribute("role", "region");
-  region.setAttribute("aria-label", Scheduler.T("The numbers as a table"));
+  region.setAttribute("aria-label", Scheduler.T("Table of numbers"));
   root.replaceChildren(head, trouble, empty, grid, details);
   for (const one of [trouble, empty, grid, details]) { one.hidden = true; }
 
@@ -138,10 +138,10 @@
     return Scheduler.T("{completed} completed, {failed} failed", numbers);
   }
 
-  const described = (place) => `${figures[place].title}: ${facts(place)}. ${Scheduler.T("The numbers are in the table below.")}`;
+  const described = (place) => `${figures[place].title}: ${facts(place)}. ${Scheduler.T("The table below has the same numbers.")}`;
 
   function tell() {
-    const names = [Scheduler.T("Time"), Scheduler.T("completed"), Scheduler.T("failed"), Scheduler.T("waited, mean"), Scheduler.T("waited, longest"), Scheduler.T("run, mean"), Scheduler.T("run, longest")];
+    const names = [Scheduler.T("Time"), Scheduler.T("completed"), Scheduler.T("failed"), Scheduler.T("queue time, mean"), Scheduler.T("queue time, longest"), Scheduler.T("run time, mean"), Scheduler.T("run time, longest")];
     const fields = ["wait_mean", "wait_longest", "run_mean", "run_longest"];
     const top = element("thead"), body = element("tbody"), line = element("tr");
     names.forEach((name, place) => {
@@ -167,7 +167,7 @@
     grid.hidden = details.hidden = isEmpty;
     empty.hidden = !isEmpty;
     empty.replaceChildren(element("p", "", QUIET[seen.span]),
-      element("p", "", Scheduler.T("Runs are drawn here within seconds after they end.")));
+      element("p", "", Scheduler.T("Runs appear here a few seconds after they end.")));
     if (isEmpty) { return; }
     const makes = [throughput, () => times(1, "wait", "accent"), () => times(2, "run", "busy")];
     figures.forEach((one, place) => {
@@ -189,7 +189,7 @@
       root.dataset.shows = span;
     } catch (error) {
       if (mine !== asked) { return; }
-      trouble.textContent = Scheduler.T("The charts could not be brought up to date: {why}", { why: Scheduler.visible(error.message) });
+      trouble.textContent = Scheduler.T("Cannot update the charts: {why}", { why: Scheduler.visible(error.message) });
       trouble.hidden = false;
     }
   }

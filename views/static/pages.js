@@ -77,7 +77,7 @@ window.Scheduler = (function () {
     let body = {};
     try { body = await response.json(); } catch (error) { /* told below */ }
     if (response.ok) { return body; }
-    const failure = new Error(body.error || body.message || T("The server answered {status}.", { status: response.status }));
+    const failure = new Error(body.error || body.message || T("The server returned HTTP status {status}.", { status: response.status }));
     failure.status = response.status;
     failure.body = body;
     throw failure;

@@ -110,12 +110,12 @@ def test_a_token_of_this_browser_from_a_page_of_ours_is_taken() -> None:
 
 @pytest.mark.parametrize("token", ["", "wrong", "r\u00efght"])
 def test_any_other_token_is_refused(token: str) -> None:
-    assert "too old" in (refused({**OURS, csrf.HEADER: token}) or "")
+    assert "out of date" in (refused({**OURS, csrf.HEADER: token}) or "")
 
 
 @pytest.mark.parametrize("token", [None, 7, ["right"], {"right": 1}])
 def test_a_token_that_is_no_text_is_refused(token: Any) -> None:
-    assert "too old" in (refused({"Origin": OURS["Origin"]}, {csrf.FIELD: token}) or "")
+    assert "out of date" in (refused({"Origin": OURS["Origin"]}, {csrf.FIELD: token}) or "")
 
 
 @pytest.mark.parametrize(
