@@ -41,6 +41,7 @@ from pydal.validators import (
 )
 
 from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.task_columns import TASK_DEFAULTS
 from plugin_scheduler.core.types import (
     OnChildFailure,
     OnFailure,
@@ -115,12 +116,14 @@ def _what_fields(
     """Yield the fields for the function, its arguments and its group."""
     yield _text(db, "scheduler_task", "task_name", default=None)
     yield Field(
-        "group_name", default="main", requires=IS_GROUP_NAME(lambda: _known_groups(db, groups))
+        "group_name",
+        default=TASK_DEFAULTS["group_name"],
+        requires=IS_GROUP_NAME(lambda: _known_groups(db, groups)),
     )
     yield Field(
         "status", requires=_one_of(TaskStatus.ALL), default=TaskStatus.QUEUED, writable=False
     )
-    yield Field("broadcast", "boolean", default=False)
+    yield Field("broadcast", "boolean", default=TASK_DEFAULTS["broadcast"])
     stored = Stored(db, "scheduler_task", "function_name")
     yield Field("function_name", requires=IS_KNOWN_FUNCTION(function_names, stored))
     yield Field(
@@ -135,7 +138,7 @@ def _what_fields(
     )
     yield _json_text(db, "args", list)
     yield _json_text(db, "vars", dict)
-    yield Field("enabled", "boolean", default=True)
+    yield Field("enabled", "boolean", default=TASK_DEFAULTS["enabled"])
 
 
 def _when_fields(now: Callable[[], Any]) -> Iterator[Field]:
@@ -143,24 +146,29 @@ def _when_fields(now: Callable[[], Any]) -> Iterator[Field]:
     yield Field("start_time", "datetime", default=now, requires=IS_TIME())
     yield Field("next_run_time", "datetime", default=now, requires=IS_EMPTY_OR(IS_TIME()))
     yield Field("stop_time", "datetime", requires=IS_EMPTY_OR(IS_TIME()))
-    yield _integer("repeats", 1, "0=unlimited", 0)
-    yield _integer("retry_failed", 0, "-1=unlimited", -1)
-    yield _integer("period", 60, "seconds", 0)
-    yield Field("prevent_drift", "boolean", default=False, comment="Exact start_times between runs")
+    yield _integer("repeats", "0=unlimited", 0)
+    yield _integer("retry_failed", "-1=unlimited", -1)
+    yield _integer("period", "seconds", 0)
+    yield Field(
+        "prevent_drift",
+        "boolean",
+        default=TASK_DEFAULTS["prevent_drift"],
+        comment="Exact start_times between runs",
+    )
     yield Field(
         "cronline",
         default=None,
         comment='Discard "period", use this cron expr instead',
         requires=IS_EMPTY_OR([IS_STORABLE(NAME_LENGTH), IS_CRONLINE()]),
     )
-    yield _integer("timeout", 60, "seconds", 1)
-    yield _integer("sync_output", 0, "update output every n sec: 0=never", 0)
+    yield _integer("timeout", "seconds", 1)
+    yield _integer("sync_output", "update output every n sec: 0=never", 0)
 
 
 def _progress_fields(db: Any) -> Iterator[Field]:
     """Yield the fields for the progress of the task."""
-    yield Field("times_run", "integer", default=0, writable=False)
-    yield Field("times_failed", "integer", default=0, writable=False)
+    yield Field("times_run", "integer", default=TASK_DEFAULTS["times_run"], writable=False)
+    yield Field("times_failed", "integer", default=TASK_DEFAULTS["times_failed"], writable=False)
     yield Field("last_run_time", "datetime", writable=False, readable=False)
     yield _text(db, "scheduler_task", "assigned_worker_name", default="", writable=False)
 
@@ -169,13 +177,13 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
     yield Field(
         "priority",
         "integer",
-        default=0,
+        default=TASK_DEFAULTS["priority"],
         comment="higher first; waiting makes up for it",
         requires=IS_WHOLE(-1000, 1000),
     )
     yield Field(
         "on_failure",
-        default=OnFailure.STOP,
+        default=TASK_DEFAULTS["on_failure"],
         length=16,
         comment="a repeating task whose retries are used up: stop, or continue with the next",
         requires=IS_EMPTY_OR(_one_of(OnFailure.ALL)),
@@ -188,7 +196,13 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
         comment="only the worker of this name may take it",
     )
     yield Field("run_id", "bigint", default=None, writable=False, comment="its latest run")
-    yield Field("times_lost", "integer", default=0, writable=False, comment="workers died under it")
+    yield Field(
+        "times_lost",
+        "integer",
+        default=TASK_DEFAULTS["times_lost"],
+        writable=False,
+        comment="workers died under it",
+    )
     yield _text(
         db,
         "scheduler_task",
@@ -299,8 +313,9 @@ def _reason_code() -> Field:
     return Field("reason_code", length=40, writable=False, comment="the kind of the reason")
 
 
-def _integer(name: str, default: int, comment: str, least: int) -> Field:
-    return Field(name, "integer", default=default, comment=comment, requires=IS_WHOLE(least))
+def _integer(name: str, comment: str, least: int) -> Field:
+    default, requires = TASK_DEFAULTS[name], IS_WHOLE(least)
+    return Field(name, "integer", default=default, comment=comment, requires=requires)
 
 
 def _text(db: Any, table: str, name: str, kind: str = "string", **options: Any) -> Field:
@@ -316,7 +331,7 @@ def _one_of(words: tuple[str, ...]) -> Any:
 
 def _json_text(db: Any, name: str, kind: type) -> Field:
     requires = IS_JSON_OF(kind, Stored(db, "scheduler_task", name))
-    return Field(name, "text", default="[]" if kind is list else "{}", requires=requires)
+    return Field(name, "text", default=TASK_DEFAULTS[name], requires=requires)
 
 
 def _known_groups(db: Any, groups: tuple[str, ...]) -> set[str]:

@@ -40,7 +40,7 @@ from plugin_scheduler.worker.startup import run_worker
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time
 
-    from plugin_scheduler.core.column_types import NewTask, TaskColumns
+    from plugin_scheduler.core.task_columns import NewTask, TaskColumns
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -23,7 +23,7 @@ from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # a type checker has it; nothing is imported at run time
 
-    from plugin_scheduler.core.column_types import ChangedTask
+    from plugin_scheduler.core.task_columns import ChangedTask
     from plugin_scheduler.database.dialects.base import Dialect
     from plugin_scheduler.operations.enqueue import Draft, Form
 

@@ -16,6 +16,7 @@ from typing import Any
 from plugin_scheduler.core import json_codec, redaction, row_values
 from plugin_scheduler.core.i18n import Sentence
 from plugin_scheduler.core.reasons import stored_reason
+from plugin_scheduler.core.task_columns import TASK_DEFAULTS
 from plugin_scheduler.core.types import TaskStatus, outcome_of
 from plugin_scheduler.queries.worker_view import WorkerView as WorkerView
 from plugin_scheduler.queries.worker_view import worker_view as worker_view
@@ -71,14 +72,17 @@ _COLUMNS = {
 }
 #: Values that a worker uses for missing numbers.
 _NUMBERS = {
-    "priority": 0,
-    "times_run": 0,
-    "times_failed": 0,
-    "times_lost": 0,
-    "repeats": 1,
-    "period": 60,
-    "timeout": 60,
-    "retry_failed": 0,
+    name: TASK_DEFAULTS[name]
+    for name in (
+        "priority",
+        "times_run",
+        "times_failed",
+        "times_lost",
+        "repeats",
+        "period",
+        "timeout",
+        "retry_failed",
+    )
 }
 _TIMES = ("start_time", "next_run_time", "stop_time", "last_run_time")
 _FLAGS = ("enabled", "broadcast", "prevent_drift")
@@ -87,8 +91,8 @@ _TEXTS = {
     "application": "",
     "name": "",
     "function": "",
-    "args": "[]",
-    "vars": "{}",
+    "args": TASK_DEFAULTS["args"],
+    "vars": TASK_DEFAULTS["vars"],
     "status": "",
     "group": "",
 }

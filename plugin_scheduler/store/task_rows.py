@@ -10,24 +10,17 @@ from datetime import datetime
 from typing import Any
 
 from plugin_scheduler.core.reasons import Reason, ReasonCode
+from plugin_scheduler.core.task_columns import TASK_DEFAULTS
 from plugin_scheduler.core.types import Task
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.bulk_sql import Ask
 
-#: Defaults for columns that are NULL in rows written by web2py.
+#: Defaults for columns that are NULL in rows written by web2py. A group or arguments that are NULL
+#: stay NULL: the claim and the runner decide about these.
 _DEFAULTS = {
-    "repeats": 1,
-    "retry_failed": 0,
-    "period": 60,
-    "timeout": 60,
-    "sync_output": 0,
-    "times_run": 0,
-    "times_failed": 0,
-    "times_lost": 0,
-    "priority": 0,
-    "on_failure": "stop",
-    "broadcast": False,
-    "prevent_drift": False,
+    name: default
+    for name, default in TASK_DEFAULTS.items()
+    if name not in ("group_name", "args", "vars", "enabled")
 }
 
 

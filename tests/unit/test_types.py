@@ -12,7 +12,7 @@ from mypy import api
 from pydal import DAL
 
 from plugin_scheduler import ConfigError, Scheduler
-from plugin_scheduler.core.column_types import ChangedTask, NewTask, TaskColumns
+from plugin_scheduler.core.task_columns import ChangedTask, NewTask, TaskColumns
 from plugin_scheduler.operations.edit_task import EDITABLE
 from plugin_scheduler.operations.enqueue import NO_DEFAULTS
 

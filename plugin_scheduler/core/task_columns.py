@@ -1,10 +1,34 @@
-"""Typed dicts of the task columns that callers may set, so that type checkers find misspellings."""
+"""The columns of a task: their defaults, and typed dicts of those that callers may set.
+
+With the typed dicts, type checkers find misspelled names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TypedDict
+from typing import Any, TypedDict
+
+#: What a missing or NULL value means, and what a new task gets: web2py's defaults, and ours for the
+#: columns that web2py does not have. Rows written by web2py have NULL in the latter.
+TASK_DEFAULTS: dict[str, Any] = {
+    "group_name": "main",
+    "args": "[]",
+    "vars": "{}",
+    "enabled": True,
+    "broadcast": False,
+    "prevent_drift": False,
+    "repeats": 1,
+    "retry_failed": 0,
+    "period": 60,
+    "timeout": 60,
+    "sync_output": 0,
+    "times_run": 0,
+    "times_failed": 0,
+    "times_lost": 0,
+    "priority": 0,
+    "on_failure": "stop",
+}
 
 
 class _Columns(TypedDict, total=False):
