@@ -38,7 +38,7 @@ def mount(site: Site) -> None:
         for the next step, null after the last."""
         name = str(visit.given.get("act") or "")
         if name == DELETE:
-            raise BadTask(visit.T("To delete has an address of its own."))
+            raise BadTask(visit.T("To delete tasks, use tasks/delete."))
         return _act(visit, name)
 
     @site.change("tasks/delete", role=ADMIN)
@@ -76,7 +76,7 @@ def _query(visit: Visit) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in pairs:
         if not name or not value.strip() or (name in found and name != "status"):
-            raise BadTask(visit.T("The filter cannot be read."))
+            raise BadTask(visit.T("Invalid filter."))
         found[name] = f"{found[name]},{value}" if name in found else value
     return found
 
@@ -91,7 +91,7 @@ def _ids(visit: Visit) -> list[int]:
 def _done(visit: Visit, name: str, acted: Acted, query: Mapping[str, str], **more: Any) -> Done:
     words = visit.say(acted.sentence(name))
     if more.get("above") is not None:
-        words += " " + visit.T("There are more: press again to go on.")
+        words += " " + visit.T("More tasks match. Press the button again to continue.")
     data = {
         "done": acted.done,
         "skipped": visit.skips(acted),

@@ -114,8 +114,8 @@ def found(visit: Visit, run_id: str) -> tuple[RunDetail, TaskView]:
 def gone(visit: Visit) -> NotFound:
     return NotFound(
         visit.T(
-            "There is no such run. One that returned and printed nothing leaves no row when it "
-            "ends, unless the scheduler is told to keep_empty_runs."
+            "Run not found. A run without result and output is stored only with "
+            "keep_empty_runs=True."
         )
     )
 

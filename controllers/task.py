@@ -87,7 +87,7 @@ def _data(site: Site) -> None:
         it was not possible; the message says why."""
         task, name = visit.task(ref), str(visit.given.get("act") or "")
         if name not in BUTTONS:
-            raise BadTask(visit.T("There is nothing called {name} to be done.", name=name))
+            raise BadTask(visit.T("Unknown action: {name}", name=name))
         acted = visit.acts.act(name, [task.id])
         words = visit.say(acted.sentence(name))
         return Done(words, to=f"tasks/{task.id}", data={"done": acted.done})

@@ -38,7 +38,7 @@ def story(task: TaskView, runs: RunPage, notes: list[AuditEntry]) -> list[Event]
     events = [*_coming(task), *(_of_run(run, task, run is first) for run in runs.items)]
     events += [_of_note(note) for note in notes if note.at]
     if runs.older is None and task.start_time and not _is_coming(task, task.start_time):
-        events.append(Event(task.start_time, "plan", Sentence("may run from here on")))
+        events.append(Event(task.start_time, "plan", Sentence("Scheduled start")))
     dated = [one for one in events if one.at is not None]
     order = {"plan": 0, "person": 1, "run": 2, "coming": 3}
     return sorted(dated, key=lambda one: (one.at, order[one.kind]), reverse=True)
@@ -53,10 +53,10 @@ def _coming(task: TaskView) -> list[Event]:
         return []
     found = []
     if task.next_run_time:
-        text = "due" if task.enabled else "due, were it enabled"
+        text = "due" if task.enabled else "due, but disabled"
         found.append(Event(task.next_run_time, "coming", Sentence(text)))
     if task.stop_time:
-        found.append(Event(task.stop_time, "coming", Sentence("too late to begin after this")))
+        found.append(Event(task.stop_time, "coming", Sentence("Latest start")))
     return found
 
 
@@ -66,11 +66,11 @@ def _of_run(run: RunView, task: TaskView, is_first: bool) -> Event:
     if is_first and at and task.start_time and not task.cronline:
         waited = (at - task.start_time).total_seconds()
         if waited >= SLOW:
-            facts.append(Sentence("waited {span}", span=span(waited)))
+            facts.append(Sentence("queue time {span}", span=span(waited)))
     if run.duration is not None:
-        facts.append(Sentence("took {span}", span=span(run.duration)))
+        facts.append(Sentence("run time {span}", span=span(run.duration)))
     if run.worker:
-        facts.append(Sentence("on {worker}", worker=run.worker))
+        facts.append(Sentence("on worker {worker}", worker=run.worker))
     text = Sentence("{facts}", facts=facts) if facts else ""
     return Event(at, "run", text, run.word, run.id, more=run.reason or "")
 

@@ -94,7 +94,7 @@ def wanted_of(visit: Visit, parts: Mapping[str, str]) -> Filter:
     """
     unknown = sorted(set(parts) - set(PARTS))
     if unknown:
-        raise BadTask(visit.T("There is no such filter: {names}", names=", ".join(unknown)))
+        raise BadTask(visit.T("Unknown filter: {names}", names=", ".join(unknown)))
     return Filter(
         status=_statuses(visit, parts.get("status", "")),
         group=parts.get("group"),
@@ -130,7 +130,7 @@ def _statuses(visit: Visit, text: str) -> tuple[str, ...]:
 def _one_of(visit: Visit, known: tuple[str, ...], text: str) -> str:
     if text not in known:
         names = ", ".join(filter(None, known))
-        raise BadTask(visit.T("{given} is none of {names}", given=repr(text)[:80], names=names))
+        raise BadTask(visit.T("{given} is not one of {names}", given=repr(text)[:80], names=names))
     return text
 
 
@@ -141,7 +141,7 @@ def _moment(visit: Visit, text: str | None) -> datetime | None:
     try:
         return clock.naive(read_time(text), visit.shown.zone)
     except (ValueError, OverflowError, OSError):
-        raise BadTask(visit.T("{given} is no time", given=repr(text)[:80])) from None
+        raise BadTask(visit.T("{given} is not a valid time", given=repr(text)[:80])) from None
 
 
 # -- choices of the form -------------------------------------------------------------------------

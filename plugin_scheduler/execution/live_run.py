@@ -151,4 +151,4 @@ def last_dump(trace: str) -> str:
     """Return the newest stack dump that faulthandler wrote, newest call first."""
     head = "Current thread"
     at = trace.rfind(head)
-    return f"It was stuck here; {trace[at:].strip()}" if at >= 0 else trace.strip()
+    return f"Position when killed; {trace[at:].strip()}" if at >= 0 else trace.strip()

@@ -52,11 +52,11 @@ SKIPS: Mapping[Skip, Sentence] = {
     Skip.ENDED: Sentence("has ended"),
     Skip.NOT_ENDED: Sentence("has not ended"),
     Skip.TOO_LATE: Sentence("its stop time has passed"),
-    Skip.TAKEN: Sentence("a worker has it"),
-    Skip.DUE: Sentence("is due already"),
+    Skip.TAKEN: Sentence("already claimed by a worker"),
+    Skip.DUE: Sentence("is already due"),
     Skip.DISABLED: Sentence("is disabled"),
     Skip.SAME: Sentence("needs no change"),
-    Skip.GONE: Sentence("is not there any more"),
+    Skip.GONE: Sentence("no longer exists"),
     Skip.CHANGED: Sentence("changed in the meantime"),
 }
 
@@ -156,7 +156,7 @@ class Acts:
 
     def _named(self, name: str, ids: Sequence[int]) -> Act:
         if name not in ACTS:
-            raise BadTask(Sentence("There is nothing called {name} to be done.", name=name))
+            raise BadTask(Sentence("Unknown action: {name}", name=name))
         if len(ids) > MOST:
             raise BadTask(Sentence("At most {most} tasks at a time.", most=MOST))
         return ACTS[name]
@@ -318,9 +318,9 @@ def _same_group(task: TaskView, now: datetime, value: Any) -> Skip | None:
 
 
 ACTS: Mapping[str, Act] = {
-    "stop": Act("Stopped, or told to stop: {number}.", _no_stop, Acts.stop, Acts.are_stopped),
-    "requeue": Act("Queued again: {number}.", _no_requeue, Acts.requeue, Acts.are_queued),
-    "run_now": Act("Made due now: {number}.", _no_run_now, Acts.run_now, Acts.are_due),
+    "stop": Act("Stopped: {number}.", _no_stop, Acts.stop, Acts.are_stopped),
+    "requeue": Act("Requeued: {number}.", _no_requeue, Acts.requeue, Acts.are_queued),
+    "run_now": Act("Due now: {number}.", _no_run_now, Acts.run_now, Acts.are_due),
     "enable": Act("Enabled: {number}.", _no_enable, Acts.enable, Acts.are_enabled),
     "disable": Act("Disabled: {number}.", _no_disable, Acts.disable, Acts.are_disabled),
     "delete": Act("Deleted: {number}.", _anyway, Acts.delete, Acts.are_there),

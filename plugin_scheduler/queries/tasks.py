@@ -172,8 +172,7 @@ class TaskQueries(Matching):
         """Return an unsorted page. Cursors of one order are useless in another one, except for
         their ids."""
         why = Sentence(
-            "These are the newest first: there are too many to sort them by {sort}. "
-            "A narrower filter helps.",
+            "Too many tasks to sort by {sort}: the newest come first. Use a narrower filter.",
             sort=Sentence(wanted.sort),
         )
         page = self._by_age(replace(wanted, sort=NEWEST), seconds * TO_SORT, ground)

@@ -65,7 +65,7 @@ def test_stop_ends_what_waits_asks_what_runs_and_skips_what_has_ended(
     assert told(acted) == (2, {"has ended": 1})
     assert row(scheduler, waits).status == TaskStatus.STOPPED
     assert row(scheduler, runs).status == TaskStatus.RUNNING and run(run_id).stop_requested
-    assert acted.sentence("stop") == "Stopped, or told to stop: 2. Skipped: 1; has ended (1)."
+    assert acted.sentence("stop") == "Stopped: 2. Skipped: 1; has ended (1)."
 
 
 class Meanwhile(Queries):
@@ -109,9 +109,9 @@ def test_run_now_makes_due_what_waits_and_requeues_what_has_ended(
     later, never = task(next_run_time=now + HOUR), task(next_run_time=None)
     ended = task(TaskStatus.STOPPED)
     others = {
-        "is due already": task(next_run_time=now - HOUR),
+        "is already due": task(next_run_time=now - HOUR),
         "is disabled": task(next_run_time=now + HOUR, enabled=False),
-        "a worker has it": task(TaskStatus.RUNNING),
+        "already claimed by a worker": task(TaskStatus.RUNNING),
         "its stop time has passed": task(next_run_time=now + HOUR, stop_time=now - HOUR),
     }
     acted = acts.act("run_now", [later, never, ended, *others.values()])
@@ -150,7 +150,7 @@ def test_delete_takes_runs_along_and_leaves_a_note(
     gone, stays = task(TaskStatus.FAILED), task()
     run = scheduler.db.scheduler_run
     run.insert(task_id=gone, status=RunStatus.FAILED)
-    assert told(acts.act("delete", [gone, 10**9])) == (1, {"is not there any more": 1})
+    assert told(acts.act("delete", [gone, 10**9])) == (1, {"no longer exists": 1})
     assert row(scheduler, gone) is None and row(scheduler, stays)
     assert scheduler.db(run.task_id == gone).isempty()
     [note] = journal.of_task(gone)
@@ -174,7 +174,7 @@ def test_tasks_of_another_app_are_not_there(acts: Acts, task: Insert, scheduler:
     foreign = task(application_name="shop")
     for name in ACTS:
         value = {"set_priority": 3, "set_group": "mail"}.get(name)
-        assert told(acts.act(name, [foreign], value)) == (0, {"is not there any more": 1})
+        assert told(acts.act(name, [foreign], value)) == (0, {"no longer exists": 1})
     found = row(scheduler, foreign)
     assert (found.status, found.priority, found.group_name) == (TaskStatus.QUEUED, 0, "main")
 

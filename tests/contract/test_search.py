@@ -249,8 +249,7 @@ def test_what_takes_too_long_to_sort_comes_newest_first_and_says_so(
     page, _ = slow.ask(lambda browser: browser.tasks(Filter(sort="name", limit=3)))
     assert ids(page) == made[:-4:-1] and page.sort == "newest"
     assert [str(note) for note in page.notes] == [
-        "These are the newest first: there are too many to sort them by name. "
-        "A narrower filter helps."
+        "Too many tasks to sort by name: the newest come first. Use a narrower filter."
     ]
 
 

@@ -85,7 +85,7 @@ def test_all_tasks_of_a_group_are_requeued_at_once(page: Page, site: Site) -> No
     group.get_by_role("button", name="Requeue all (2)").click()
     assert "(2)" in page.locator("#confirm p").inner_text()
     page.locator("#confirm").get_by_role("button", name="Yes").click()
-    page.get_by_text("Queued again: 2.").wait_for()
+    page.get_by_text("Requeued: 2.").wait_for()
     for task_id in tasks:
         assert site.app.becomes(task_id, TaskStatus.COMPLETED)
     assert site.app.task(other).status == TaskStatus.FAILED

@@ -63,8 +63,8 @@ def test_a_task_that_waits_tells_its_call_its_schedule_and_why_it_waits(
     assert "s3cret" not in page.content() and set(found["key"]) <= set('"•')
     assert found["Schedule"] == "in 3 h 1 min, then every 5 minutes"
     assert len(found["Next runs"].splitlines()) == 5 and found["Priority"] == "7"
-    assert "2 more tries after a failure" in found["Failed"]
-    assert "It has not run yet." in text(page, "#history")
+    assert "2 retries" in found["Failed"]
+    assert "No runs yet." in text(page, "#history")
     page.look("task-waiting")
     page.axe()
 
@@ -87,7 +87,7 @@ def test_a_task_that_ran_shows_its_runs_and_what_happened_in_order(site: Site, p
     events = page.locator(".story li").all_inner_texts()
     first, second = (run.id for run in app.runs(task_id))
     assert [one.split("\n")[1].split()[1] for one in events[:2]] == [str(second), str(first)]
-    assert "may run from here on" in events[-1] and "ValueError: no <luck>" in events[0]
+    assert "Scheduled start" in events[-1] and "ValueError: no <luck>" in events[0]
     page.look("task-failed")
     page.axe()
     page.locator("#history tbody a").first.click()
@@ -226,7 +226,7 @@ def test_the_page_speaks_italian(site: Site, visit: Any) -> None:
     page = visit(locale="it-IT")
     page.open(f"tasks/{site.app.queue('add', 1, 2, period=300, repeats=0)}")
     words = text(page)
-    for word in ("Argomento 1", "Esecuzioni", "Tempo massimo", "Elimina"):
+    for word in ("Argomento 1", "Esecuzioni", "Durata massima", "Elimina"):
         assert word in words, words
 
 

@@ -76,7 +76,7 @@ def test_a_list_tells_of_every_task_what_counts(page: Page, desk: Desk) -> None:
     desk.tasks(1, task_name=SCRIPT, vars='{"where": "' + "far away, " * 30 + '"}')
     desk.tasks(1, TaskStatus.STOPPED, reason="stopped on request")
     page.open("tasks")
-    assert page.locator("#total").inner_text() == "8 in all"
+    assert page.locator("#total").inner_text() == "8 in total"
     assert 'send_mail("ann@example.com", 3)' in page.inner_text("table.tasks")
     assert SCRIPT in page.inner_text("table.tasks")
     page.look("tasks")
@@ -112,7 +112,7 @@ def test_what_a_run_printed_is_found_where_that_is_asked_for(page: Page, desk: D
     page.open("tasks")
     page.get_by_role("searchbox").fill("needle")
     page.get_by_role("button", name="Filter").click()
-    page.get_by_role("heading", name="No task fits").wait_for()
+    page.get_by_role("heading", name="No matching tasks").wait_for()
     page.get_by_label("search the output").check()
     page.get_by_role("button", name="Filter").click()
     assert shown(page) == [task_id]
@@ -145,7 +145,7 @@ def test_what_is_picked_is_done_and_what_was_skipped_is_told_with_the_reason(
     pick(page, *waiting, *ended)
     assert page.locator("#picked").inner_text() == "3 selected"
     assert press(page, "Stop") == "Stop 3 selected?"
-    assert said(page) == "Stopped, or told to stop: 2. Skipped: 1; has ended (1)."
+    assert said(page) == "Stopped: 2. Skipped: 1; has ended (1)."
     eventually(lambda: page.locator(".badge", has_text="STOPPED").count() >= 3)  # 2, and the filter
     page.locator("#batch-bar").wait_for(state="hidden")
     assert desk.count(status=TaskStatus.STOPPED) == 2
@@ -158,8 +158,8 @@ def test_the_bar_of_what_may_be_done_is_fit_to_be_seen(page: Page, desk: Desk) -
     page.get_by_label("Select all on this page").check()
     page.look("tasks-picked")
     page.axe()
-    page.get_by_label("All that match").check()
-    assert page.locator("#picked").inner_text() == "All that match are selected"
+    page.get_by_label("All matching tasks").check()
+    assert page.locator("#picked").inner_text() == "All matching tasks are selected"
     page.axe()
 
 
@@ -206,11 +206,11 @@ def test_all_that_match_are_done_step_by_step_with_progress(page: Page, desk: De
     desk.tasks(3)
     page.open("tasks?status=FAILED")
     page.get_by_label("Select all on this page").check()
-    page.get_by_label("All that match (1,200)").check()
+    page.get_by_label("All matching tasks (1,200)").check()
     steps: list[str] = []
     page.on("request", lambda one: steps.append(one.url) if one.method == "POST" else None)
     assert press(page, "Requeue") == "Requeue 1,200 selected?"
-    assert said(page) == "Queued again: 1,200."
+    assert said(page) == "Requeued: 1,200."
     assert len(steps) == 3
     assert desk.count(status=TaskStatus.FAILED) == 0
 
@@ -219,7 +219,7 @@ def test_a_batch_can_be_cancelled_between_two_steps(page: Page, desk: Desk) -> N
     desk.many(1200, TaskStatus.FAILED)
     page.open("tasks?status=FAILED")
     page.get_by_label("Select all on this page").check()
-    page.get_by_label("All that match").check()
+    page.get_by_label("All matching tasks").check()
 
     def cancel_first(route: Any) -> None:
         page.locator("#batch-cancel").click()
@@ -227,7 +227,7 @@ def test_a_batch_can_be_cancelled_between_two_steps(page: Page, desk: Desk) -> N
 
     page.route("**/tasks/act", cancel_first, times=1)
     press(page, "Requeue")
-    assert said(page) == "Cancelled. Queued again: 500."
+    assert said(page) == "Cancelled. Requeued: 500."
     assert desk.count(status=TaskStatus.FAILED) == 700
 
 
@@ -259,9 +259,9 @@ def test_without_scripts_everything_works_as_well(visit: Visit, desk: Desk) -> N
     page.open("tasks")
     pick(page, other)
     page.locator("#batch-bar").get_by_role("button", name="Stop", exact=True).click()
-    assert said(page) == "Stopped, or told to stop: 1."
+    assert said(page) == "Stopped: 1."
     page.open("tasks?status=QUEUED")
-    page.get_by_label("All that match").check()
+    page.get_by_label("All matching tasks").check()
     page.locator("#batch-bar").get_by_role("button", name="Delete").click()
     assert said(page) == "Deleted: 1." and "status=QUEUED" in page.url
     assert desk.count() == 1 and desk.count(id=one) == 0

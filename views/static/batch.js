@@ -24,7 +24,7 @@
     page.checked = all || (some.length > 0 && some.length === every.length);
     page.indeterminate = !all && some.length > 0 && some.length < every.length;
     bar.classList.toggle("open", all || some.length > 0 || running);
-    $("picked").textContent = all ? Scheduler.T("All that match are selected") : Scheduler.T("{number} selected", { number: Scheduler.number(some.length) });
+    $("picked").textContent = all ? Scheduler.T("All matching tasks are selected") : Scheduler.T("{number} selected", { number: Scheduler.number(some.length) });
   }
 
   document.addEventListener("click", (event) => {
@@ -143,7 +143,7 @@
   function progress(total, expected, answer) {
     const bar = $("batch-progress").querySelector("progress"), so_far = total.done + skipped(total);
     if (expected) { bar.max = expected; bar.value = Math.min(so_far, expected); } else if (answer.above) { bar.max = answer.upto; bar.value = answer.above; }
-    $("batch-said").textContent = Scheduler.T("{number} looked after", { number: Scheduler.number(so_far) });
+    $("batch-said").textContent = Scheduler.T("{number} processed", { number: Scheduler.number(so_far) });
   }
 
   show();

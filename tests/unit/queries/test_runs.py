@@ -97,7 +97,7 @@ def test_a_run_that_was_killed_is_what_it_was_killed_for_with_where_it_was_stuck
     run.end_as(Outcome.TIMEOUT, "took longer than 60 s", BEGAN + 60)
     result = run.died("killed by signal SIGKILL", "Current thread 0x1:\n  File x", BEGAN + 62)
     assert (result.outcome, result.reason) == (Outcome.TIMEOUT, "took longer than 60 s")
-    assert result.traceback == "It was stuck here; Current thread 0x1:\n  File x"
+    assert result.traceback == "Position when killed; Current thread 0x1:\n  File x"
 
 
 def test_a_run_that_nobody_saw_at_work_is_what_its_report_says() -> None:
@@ -116,7 +116,7 @@ def test_a_run_that_nobody_saw_at_work_is_what_its_report_says() -> None:
         (" Fatal error \n", "Fatal error"),
         (
             "Current thread 1\nold\nCurrent thread 1\nnew\n",
-            "It was stuck here; Current thread 1\nnew",
+            "Position when killed; Current thread 1\nnew",
         ),
     ],
 )

@@ -99,7 +99,7 @@ def test_a_dump_of_a_run_that_was_stuck_tells_where() -> None:
         dump = file.read().replace("Stack (", "Current thread 0x0000007f (")
     found = blame(last_dump(dump))
     name = test_a_dump_of_a_run_that_was_stuck_tells_where.__name__
-    assert (found.message, found.function) == ("It was stuck here", name)
+    assert (found.message, found.function) == ("Position when killed", name)
     assert found.file == __file__ and found.frames[-1].function == name
 
 
