@@ -38,7 +38,7 @@ def mount(site: Site) -> None:
         days = _days(visit.given.get("days"))
         group = visit.browser.failed_like(str(visit.given.get("key") or ""), days)
         if group is None:
-            raise NotFound(visit.T("There is no such failure any more."))
+            raise NotFound(visit.T("This failure no longer exists."))
         acted = _requeue(visit, group)
         words = visit.say(acted.sentence("requeue"))
         data = {"done": acted.done, "skipped": visit.skips(acted)}

@@ -35,9 +35,9 @@ SIGNS = {
 
 #: What happens to a waiting task if the other one fails, as text for templates.
 ON_FAILURE = {
-    OnChildFailure.STOP: "is stopped if that fails",
-    OnChildFailure.RUN: "runs all the same if that fails",
-    OnChildFailure.WAIT: "goes on waiting if that fails",
+    OnChildFailure.STOP: "is stopped if it fails",
+    OnChildFailure.RUN: "runs even if it fails",
+    OnChildFailure.WAIT: "keeps waiting if it fails",
 }
 
 

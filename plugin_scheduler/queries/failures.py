@@ -101,7 +101,7 @@ class Failures:
         told = (
             "All {runs} failed runs of the last {days} days."
             if self.is_all
-            else "Among the newest {runs} failed runs of the last {days} days."
+            else "The newest {runs} failed runs of the last {days} days."
         )
         return Sentence(told, runs=f"{self.runs:,}", days=self.days)
 
@@ -212,7 +212,7 @@ def _what(run: Failed, told: ParsedTraceback) -> str:
     if run.outcome == Outcome.FAILED and told.kind:
         return told.kind
     if run.outcome == Outcome.FAILED and not run.reason:
-        return told.message or Sentence("no reason is known")
+        return told.message or Sentence("unknown reason")
     if run.reason_code == ReasonCode.WORKER_DIED:  # whichever worker it was
         return Sentence("its worker died")
     return run.reason or run.outcome

@@ -108,7 +108,7 @@ def test_runs_that_were_ended_from_outside_are_grouped_by_the_reason(ward: Ward)
     ward.fails(ward.task(), reason="no task named report")
     ward.fails(ward.task())
     assert ward.told() == [
-        ("report", "no reason is known", 1),
+        ("report", "unknown reason", 1),
         ("report", "no task named report", 1),
         ("report", "its runner died: killed by SIGSEGV", 1),
         ("report", "its worker died", 2),
@@ -145,7 +145,7 @@ def test_of_many_the_newest_are_looked_at_and_that_is_said(ward: Ward) -> None:
         ward.fails(ward.task(), trace())
     found = ward.browser.failures(most=3)
     assert (found.runs, found.is_all, found.groups[0].count) == (3, False, 3)
-    assert found.sentence == "Among the newest 3 failed runs of the last 7 days."
+    assert found.sentence == "The newest 3 failed runs of the last 7 days."
     assert ward.browser.failures(most=5).sentence == "All 5 failed runs of the last 7 days."
 
 

@@ -50,7 +50,7 @@ def failed(site: Site, function: str, *args: Any) -> int:
 @pytest.mark.usefixtures("clean")
 def test_nothing_failed_is_good_news(page: Page) -> None:
     page.open("failures")
-    assert page.get_by_role("heading", name="Nothing failed").is_visible()
+    assert page.get_by_role("heading", name="No failures").is_visible()
     page.look("failures-empty")
     page.axe()
 

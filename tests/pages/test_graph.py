@@ -64,11 +64,11 @@ def book(empty: Site) -> dict[str, int]:
 
 def test_where_no_task_waits_for_another_it_is_told_how_to_begin(empty: Site, page: Page) -> None:
     page.open("graph")
-    assert page.get_by_role("heading", name="No task waits for another").is_visible()
+    assert page.get_by_role("heading", name="No dependencies").is_visible()
     page.look("graph-empty")
     page.axe()
     page.open("graph?job=nothing")
-    assert page.get_by_role("heading", name="There is no such job").is_visible()
+    assert page.get_by_role("heading", name="Job not found").is_visible()
 
 
 def test_jobs_are_listed_with_their_states_and_lead_to_their_drawing(
@@ -95,7 +95,7 @@ def test_a_drawing_says_each_state_in_words_and_every_line_in_the_list(
     assert page.locator("path.edge.done").count() == 2
     assert page.locator("path.edge.run").count() == page.locator("path.edge.wait").count() == 1
     listed = page.locator("#listed tbody tr", has_text="bind").first.inner_text()
-    assert "runs all the same if that fails" in listed and "is stopped if that fails" in listed
+    assert "runs even if it fails" in listed and "is stopped if it fails" in listed
     assert "print" in page.locator("#listed tbody tr", has_text="30%").inner_text()
     page.look("graph")
     page.axe()
@@ -118,10 +118,10 @@ def test_the_keyboard_reaches_each_task_and_the_buttons_change_the_size(
 ) -> None:
     page.open(f"graph?task={book['write']}")
     width = page.locator("#drawing").bounding_box()["width"]
-    page.get_by_role("button", name="Larger").press("Enter")
+    page.get_by_role("button", name="Zoom in").press("Enter")
     larger = page.locator("#drawing").bounding_box()["width"]
     assert larger > width
-    page.get_by_role("button", name="Smaller").click()
+    page.get_by_role("button", name="Zoom out").click()
     assert page.locator("#drawing").bounding_box()["width"] == pytest.approx(width, abs=1)
     page.locator("#canvas").focus()
     page.keyboard.press("Tab")
@@ -148,7 +148,7 @@ def test_states_change_in_the_drawing_while_workers_work(empty: Site, page: Page
     app.db.commit()  # both at once, or the worker would not wait
     app.becomes(first, TaskStatus.RUNNING)
     page.open("graph?job=two")
-    page.get_by_role("button", name="Larger").click()
+    page.get_by_role("button", name="Zoom in").click()
     width = page.locator("#drawing").bounding_box()["width"]
     page.wait_for_selector(f"#node-{first}.busy")
     page.wait_for_selector(f"#node-{second}.calm")
@@ -167,11 +167,11 @@ def test_a_ring_is_told_and_a_task_alone_is_drawn_alone(empty: Site, page: Page)
     job.add_deps(other, one)
     app.db.commit()
     page.open("graph?job=ring")
-    assert page.get_by_text("none of them can ever start").is_visible()
+    assert page.get_by_text("can never start").is_visible()
     page.look("graph-ring")
     page.axe()
     page.open(f"graph?task={alone}")
-    assert page.get_by_text("It waits for no other task").is_visible()
+    assert page.get_by_text("This task waits for no other task").is_visible()
 
 
 def test_names_are_text_whatever_they_hold(empty: Site, page: Page) -> None:

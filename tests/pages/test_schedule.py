@@ -64,8 +64,8 @@ def row_of(page: Page, name: str) -> Any:
 def test_where_nothing_repeats_it_is_told_what_to_do(empty: Site, page: Page) -> None:
     for path in ("schedule", "schedule/days"):
         page.open(path)
-        assert page.get_by_role("heading", name="No task repeats").is_visible()
-        assert page.get_by_text("Nothing will run by itself").is_visible()
+        assert page.get_by_role("heading", name="No repeating tasks").is_visible()
+        assert page.get_by_text("No planned runs").is_visible()
     page.open("schedule")
     page.look("schedule-empty")
     page.axe()
@@ -74,15 +74,15 @@ def test_where_nothing_repeats_it_is_told_what_to_do(empty: Site, page: Page) ->
 def test_the_next_hours_are_drawn_and_told_in_a_table(filled: dict[str, int], page: Page) -> None:
     page.open("schedule")
     page.wait_for_selector("#hours canvas")
-    page.get_by_text("The same as a table").click()
+    page.get_by_text("Table of runs").click()
     table = page.locator("section", has=page.locator("#hours")).locator("tbody tr")
     told = {row.locator("td").first.inner_text(): row.inner_text() for row in table.all()}
     assert set(told) == {"sweep", "nightly backup", "three times", "send_mail"} | (
         {"report"} & set(told)  # not at the weekend
     )
     assert "17,28" in told["sweep"] and "every 5 seconds" in told["sweep"]
-    assert page.get_by_text("One task waits for others").is_visible()
-    page.get_by_text("The same as a table").click()
+    assert page.get_by_text("One task waits for other tasks").is_visible()
+    page.get_by_text("Table of runs").click()
     page.look("schedule")
     page.axe()
 
@@ -178,7 +178,7 @@ def test_what_was_to_repeat_for_ever_and_ended_is_told(
     )
     db.commit()
     page.open("schedule")
-    ended = page.locator("section", has_text="They were to repeat for ever")
+    ended = page.locator("section", has_text="Ended tasks with unlimited repeats")
     assert "nightly backup" in ended.inner_text() and "the disk is full" in ended.inner_text()
 
 

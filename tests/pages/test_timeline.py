@@ -82,7 +82,7 @@ MIDDLE = """async run => {
 
 def test_where_nobody_works_it_is_told_how_to_start(empty: Site, page: Page) -> None:
     page.open("timeline")
-    assert page.get_by_role("heading", name="Nobody has worked in this time").is_visible()
+    assert page.get_by_role("heading", name="No workers in this time span").is_visible()
     page.look("timeline-empty")
     page.axe()
 
@@ -98,7 +98,7 @@ def test_runs_are_bars_and_a_table_and_who_was_idle_is_there(busy: list[int], pa
     assert list(told) == ["test idle", "test one", "test two"]
     assert "0%" in told["test idle"] and "22%" in told["test two"]
     assert re.search(r"4[345]%", told["test one"])
-    page.get_by_text("The runs as a table").click()
+    page.get_by_text("Table of runs").click()
     rows = page.locator("#table tbody tr")
     assert [int(row.locator("a").first.inner_text()) for row in rows.all()] == busy[::-1]
     page.look("timeline")
@@ -156,7 +156,7 @@ def test_runs_that_were_not_kept_are_told(empty: Site, busy: list[int], page: Pa
     )
     app.db.commit()
     page.open("timeline")
-    assert page.get_by_text("1,234 runs of this time were not kept.").is_visible()
+    assert page.get_by_text("Not stored in this time span: 1,234 runs.").is_visible()
 
 
 def test_names_are_text_whatever_they_hold(busy: list[int], empty: Site, page: Page) -> None:
@@ -165,7 +165,7 @@ def test_names_are_text_whatever_they_hold(busy: list[int], empty: Site, page: P
     db(db.scheduler_task).update(task_name=evil)
     db.commit()
     page.open("timeline")
-    page.get_by_text("The runs as a table").click()
+    page.get_by_text("Table of runs").click()
     assert page.get_by_role("link", name=evil).first.is_visible()
 
 

@@ -80,7 +80,7 @@
     const since = new Date(given.since).getTime(), until = new Date(given.until).getTime();
     const wide = narrow() ? 92 : 190;
     return {
-      aria: { enabled: true, label: { description: Scheduler.T("What will run in the next 24 hours; the same is told in the table below.") } },
+      aria: { enabled: true, label: { description: Scheduler.T("Planned runs of the next 24 hours. The table below has the same data.") } },
       grid: { left: wide + 12, right: 14, top: 22, bottom: 26 },
       tooltip: { formatter: (one) => one.data.said, confine: true },
       xAxis: { type: "time", min: since - (until - since) / 60, max: until, splitLine: { show: true }, axisLabel: { hideOverlap: true } },

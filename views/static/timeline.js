@@ -78,7 +78,7 @@
     const height = where.reduce((most, one) => Math.max(most, one.top + one.height), 0);
     const since = new Date(given.since).getTime(), until = new Date(given.until).getTime();
     return {
-      aria: { enabled: true, label: { description: Scheduler.T("The runs of each worker; the same is told in the tables below.") } },
+      aria: { enabled: true, label: { description: Scheduler.T("Runs of each worker. The tables below have the same data.") } },
       grid: { left: narrow() ? 104 : 176, right: 14, top: 8, bottom: 62 },
       tooltip: { formatter: (one) => (one.data && one.data.said) || "", confine: true },
       xAxis: { type: "time", min: since, max: until, splitLine: { show: true }, axisLabel: { hideOverlap: true } },
@@ -117,7 +117,7 @@
       draw();
       const unkept = document.getElementById("unkept");
       unkept.hidden = !given.unkept;
-      unkept.textContent = Scheduler.T("{number} runs of this time were not kept.", { number: number(given.unkept) });
+      unkept.textContent = Scheduler.T("Not stored in this time span: {number} runs.", { number: number(given.unkept) });
       const cut = document.getElementById("cut");
       cut.hidden = !given.cut;
       cut.querySelector("time").dateTime = given.shown_since;
