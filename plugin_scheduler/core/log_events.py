@@ -22,113 +22,116 @@ EVENTS: dict[str, tuple[int, str]] = {
         "worker %(worker)s started: app %(app)s, groups %(groups)s, slots %(slots)s, "
         "%(tasks)s tasks known",
     ),
-    "worker_left": (_I, "worker %(worker)s left: %(why)s"),
-    "worker_draining": (_I, "worker %(worker)s takes nothing new: %(why)s"),
-    "worker_disabled": (_I, "worker %(worker)s was disabled: it takes nothing new until resumed"),
-    "worker_resumed": (_I, "worker %(worker)s was resumed"),
-    "row_gone": (_W, "worker %(worker)s found its row gone and added it again"),
+    "worker_left": (_I, "worker %(worker)s stopped: %(why)s"),
+    "worker_draining": (
+        _I,
+        "worker %(worker)s is stopping and claims no new tasks: %(why)s",
+    ),
+    "worker_disabled": (
+        _I,
+        "worker %(worker)s is paused and claims no new tasks until it is resumed",
+    ),
+    "worker_resumed": (_I, "worker %(worker)s is resumed"),
+    "row_gone": (_W, "worker %(worker)s found its row missing and added it again"),
     "run_completed": (_I, "run %(run)s of task %(task)s completed in %(seconds).3f s"),
     "runs_completed": (
         _I,
-        "%(count)s runs completed, %(first)s among them, in %(seconds).3f s of work",
+        "%(count)s runs completed, the first of task %(first)s; run time %(seconds).3f s in total",
     ),
-    "run_repeats": (_I, "run %(run)s of task %(task)s completed in %(seconds).3f s; it repeats"),
+    "run_repeats": (
+        _I,
+        "run %(run)s of task %(task)s completed in %(seconds).3f s; the task is queued again",
+    ),
     "run_failed": (
         _W,
-        "run %(run)s of task %(task)s ended %(outcome)s after %(seconds).3f s: %(reason)s; "
-        "task is now %(status)s",
+        "run %(run)s of task %(task)s ended with outcome %(outcome)s after %(seconds).3f s: "
+        "%(reason)s; the task is now %(status)s",
     ),
     "counts_refused": (
         _W,
-        "how the work went cannot be counted in the database, it goes on all the same: %(error)s",
+        "the database rejected the run counts; tasks are not affected: %(error)s",
     ),
     "live_refused": (
         _W,
-        "run %(run)s of task %(task)s: what it printed and told cannot be stored while it runs, "
-        "and is left out: %(error)s",
+        "run %(run)s of task %(task)s: the database rejected its live output and progress, no more "
+        "are stored until it ends: %(error)s",
     ),
     "give_back_refused": (
         _W,
-        "run %(run)s of task %(task)s cannot be given back, next try in %(seconds)d s: %(error)s",
+        "run %(run)s of task %(task)s cannot be given back, retry in %(seconds)d s: %(error)s",
     ),
-    "chore_refused": (
-        _W,
-        "%(what)s could not be done, because the database refuses it: %(error)s",
-    ),
+    "chore_refused": (_W, "the database rejected %(what)s: %(error)s"),
     "report_refused": (
         _W,
-        "run %(run)s of task %(task)s: its end cannot be stored, next try in %(seconds)d s: "
+        "run %(run)s of task %(task)s: its report cannot be stored, retry in %(seconds)d s: "
         "%(error)s",
     ),
     "report_dropped": (
         _W,
-        "report of run %(run)s of task %(task)s dropped: the task was taken away from this worker",
+        "report of run %(run)s of task %(task)s dropped: this worker no longer owns the task",
     ),
-    "run_taken": (_W, "run %(run)s of task %(task)s was taken away from this worker; ended"),
-    "lead_won": (_I, "worker %(worker)s leads now"),
-    "lead_lost": (_I, "worker %(worker)s leads no more"),
+    "run_taken": (
+        _W,
+        "run %(run)s of task %(task)s terminated: this worker no longer owns the task",
+    ),
+    "lead_won": (_I, "worker %(worker)s is now the leader"),
+    "lead_lost": (_I, "worker %(worker)s is no longer the leader"),
     "worker_died": (
         _W,
-        "worker %(worker)s on %(host)s died while it was idle: no heartbeat for %(seconds)s s",
+        "worker %(worker)s on %(host)s died while idle: no heartbeat for %(seconds)s s",
     ),
     "requeued": (_W, "worker %(owner)s died; %(count)s tasks given back: %(tasks)s"),
-    "expired": (_I, "%(count)s tasks expired: their stop_time passed"),
+    "expired": (_I, "%(count)s tasks expired: their stop_time has passed"),
     "fanned_out": (_I, "broadcast tasks: %(count)s copies queued"),
-    "database_away": (_E, "database does not answer, will go on trying: %(error)s"),
+    "database_away": (_E, "the database does not answer, retrying: %(error)s"),
     "database_awaited": (
         _W,
-        "the database cannot be used now, waiting up to %(seconds)g s for it: %(error)s",
+        "the database is not available, retrying for up to %(seconds)g s: %(error)s",
     ),
     "room_awaited": (
         _W,
-        "no process can be made that loads the app, waiting up to %(seconds)g s for it: %(error)s",
+        "the process that loads the app cannot be created, retrying for up to %(seconds)g s: "
+        "%(error)s",
     ),
     "child_died": (
         _E,
-        "a worker of this command died (%(how)s); started again in %(seconds).0f s",
+        "a worker of this command died (%(how)s); restart in %(seconds).0f s",
     ),
-    "child_refused": (_E, "a worker of this command ended and is not started again: %(how)s"),
-    "parent_gone": (_W, "the command that started this worker is gone: it leaves, too"),
+    "child_refused": (_E, "a worker of this command exited and is not restarted: %(how)s"),
+    "parent_gone": (_W, "the command that started this worker has exited, the worker stops"),
     "start_failed": (_E, "this worker could not start: %(error)s"),
-    "left_early": (_I, "this worker left: %(why)s"),
-    "reloading": (_I, "worker %(worker)s loads its app anew"),
+    "left_early": (_I, "this worker stopped: %(why)s"),
+    "reloading": (_I, "worker %(worker)s reloads its app"),
     "reloaded": (
         _I,
-        "worker %(worker)s has loaded its app anew: %(tasks)s tasks known; what runs ends as it "
-        "began",
+        "worker %(worker)s has reloaded its app: %(tasks)s tasks known; running tasks finish with "
+        "the old code",
     ),
     "reload_failed": (
         _E,
-        "worker %(worker)s could not load its app anew and goes on with what it has: %(why)s",
+        "worker %(worker)s could not reload its app and keeps the one it has: %(why)s",
     ),
     "signal_ignored": (_W, "signal %(signal)s ignored"),
     "state": (
         _W,
-        "state of worker %(worker)s: %(status)s, groups %(groups)s, leads: %(leads)s, database: "
-        "%(database)s; %(waiting)s tasks in hand, %(running)s running: %(runs)s",
+        "state of worker %(worker)s: %(status)s, groups %(groups)s, leader: %(leads)s, database: "
+        "%(database)s; %(waiting)s tasks claimed but not running, %(running)s running: %(runs)s",
     ),
     "lock_ended": (
         _W,
-        "a run that has ended left a transaction open and the database locked: idle runners "
-        "ended, process %(pids)s",
+        "a run that has ended left a transaction open, which locked the database: idle runners "
+        "terminated, process %(pids)s",
     ),
-    "database_back": (_W, "database answers again after %(seconds).1f s"),
-    "bell_lost": (
-        _W,
-        "news of work come late, this worker looks twice a second instead: %(why)s",
-    ),
-    "bell_back": (_I, "news of work come at once again"),
+    "database_back": (_W, "the database answers again after %(seconds).1f s"),
+    "bell_lost": (_W, "notifications are delayed, polling every 0.5 s: %(why)s"),
+    "bell_back": (_I, "notifications arrive without delay again"),
     "zones_differ": (_W, "worker %(worker)s: %(trouble)s"),
-    "tables_lack": (_W, "could not be made in the database, the worker does without: %(what)s"),
-    "boot_failed": (_E, "a runner could not start, next try in a moment: %(why)s"),
-    "runner_retires": (
-        _I,
-        "a runner retires after run %(run)s of task %(task)s: %(why)s",
-    ),
+    "tables_lack": (_W, "not created in the database, the worker runs without: %(what)s"),
+    "boot_failed": (_E, "a runner could not start, retrying: %(why)s"),
+    "runner_retires": (_I, "a runner exits after run %(run)s of task %(task)s: %(why)s"),
     "runner_spent": (
         logging.DEBUG,
-        "a runner retires after run %(run)s of task %(task)s: it has done as many runs as "
-        "runner_max_runs allows",
+        "a runner exits after run %(run)s of task %(task)s: it has reached runner_max_runs",
     ),
     "threads_in_app": (
         _W,
@@ -137,27 +140,30 @@ EVENTS: dict[str, tuple[int, str]] = {
     ),
     "claim_failing": (
         _E,
-        "no task can be taken, will go on trying: %(error)s. Running tasks and reports are looked "
-        "after meanwhile",
+        "tasks cannot be claimed, retrying: %(error)s. Running tasks and reports are not affected",
     ),
-    "claim_works": (_W, "tasks can be taken again after %(seconds).1f s"),
+    "claim_works": (_W, "tasks can be claimed again after %(seconds).1f s"),
     "events_refused": (
         _W,
-        "the history cannot be written, the work goes on all the same: %(error)s",
+        "the database rejected the worker's events (scheduler_history); tasks are not affected: "
+        "%(error)s",
     ),
     "condemned": (_E, "%(count)s tasks FAILED: their rows cannot be read"),
     "function_unknown": (
         _W,
         "this worker does not know the function %(function)s of task %(task)s: such tasks wait for "
-        "a worker that does; restart this one if the function is newer",
+        "a worker that knows it; restart this worker if the function is newer",
     ),
     "functions_given_up": (
         _E,
         "%(count)s tasks FAILED: no worker has known their function for %(seconds).0f s: "
         "%(functions)s",
     ),
-    "task_strays": (_W, "gave back %(count)s tasks that this worker did not know it had"),
-    "loop_error": (_E, "unexpected error in the worker's loop; going on"),
+    "task_strays": (
+        _W,
+        "gave back %(count)s tasks that were assigned to this worker but unknown to it",
+    ),
+    "loop_error": (_E, "unexpected error in the worker's main loop, the worker continues"),
 }
 
 

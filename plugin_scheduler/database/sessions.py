@@ -87,8 +87,8 @@ class Session:
         """Raise `CommitFailed` if a commit would lose changes."""
         if self.lost:
             raise CommitFailed(
-                f"the database rolled the transaction back because of an error that the task "
-                f"caught: {self.lost}"
+                f"the database rolled back the transaction after an error that the task caught: "
+                f"{self.lost}"
             )
         if self.kind.is_aborted(self.connection):
             why = self.error or "a statement failed"

@@ -70,7 +70,7 @@ class OutputBuffer:
         self._left_out += surplus
 
     def _marker(self) -> str:
-        return f"[... {_size(self._left_out)} of earlier output left out ...]\n"
+        return f"[... {_size(self._left_out)} of earlier output omitted ...]\n"
 
 
 class Stream:

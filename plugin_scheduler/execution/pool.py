@@ -336,7 +336,7 @@ class Pool:
                 self._births.news.unbegun += runner.take_back()
             if runner.is_overdue(now):
                 runner.end(now, Outcome.INTERRUPTED, Reason(ReasonCode.RUNNER_RETIRED))
-                self._births.failed(None if runner.ready else "a runner did not get ready in time")
+                self._births.failed(None if runner.ready else "a runner was not ready in time")
             self._bury_if_dead(runner, now)
         if self._births.is_reloaded:
             self._births.close_empty(end_outdated(self.runners, now))

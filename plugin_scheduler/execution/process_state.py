@@ -60,7 +60,7 @@ class ProcessState:
         try:
             os.fchdir(self._folder)
         except OSError:
-            return ["its working folder is gone"]
+            return ["its working directory no longer exists"]
         os.umask(self._mask)
         if (
             _read() == self._plain
@@ -100,14 +100,14 @@ class ProcessState:
         if after[-2:] != self._plain[-2:]:
             reasons.append("its user or priority was changed")
         elif not reasons and after != self._plain:
-            reasons.append("a setting of its process could not be put back")
+            reasons.append("a process setting could not be restored")
         return reasons
 
     def _put_back_handlers(self) -> list[str]:
         for number, handler in self._handlers.items():
             if handler_of(number) != handler:
                 if handler is None:  # set by code that is not Python
-                    return [f"its handler of {signal.Signals(number).name} was replaced"]
+                    return [f"its signal handler of {signal.Signals(number).name} was replaced"]
                 signal.signal(number, handler)
         return []
 
@@ -117,7 +117,7 @@ class ProcessState:
                 try:
                     resource.setrlimit(number, limits)
                 except (OSError, ValueError):  # a hard limit can only be lowered
-                    return ["a limit of its process was lowered"]
+                    return ["a resource limit of its process was lowered"]
         return []
 
     def _put_back_environment(self) -> None:

@@ -72,7 +72,7 @@ class RunBoundary:
         left = _thread._count() - self._threads
         if left < 0:
             self._threads += left
-        return [f"{left} thread{'s' if left > 1 else ''} went on"] if left > 0 else []
+        return [f"{left} thread{'s are' if left > 1 else ' is'} still running"] if left > 0 else []
 
 
 def _language_of(translator: Any) -> tuple[Any, Any]:

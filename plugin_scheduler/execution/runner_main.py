@@ -191,7 +191,7 @@ class Runner:
             reason = Reason(ReasonCode.NO_ROOM, error=error)
             return Outcome.FAILED, {"reason": str(reason), "reason_code": reason.code}
         except NoRoom as error:  # earlier tasks used the room: a fresh process has room
-            self._lacks.append(f"it had no room for a file: {reason_of(error)}")
+            self._lacks.append(f"no room for a file: {reason_of(error)}")
             reason = Reason(ReasonCode.NO_ROOM, error=error)
             return Outcome.INTERRUPTED, {"reason": str(reason), "reason_code": reason.code}
         except BaseException as error:  # user code may raise anything, sys.exit() included
@@ -253,7 +253,7 @@ class Runner:
         most = self._settings.runner_max_mib
         if not 0 < most < self._mib:
             return []
-        return [f"it has {self._mib:.0f} MiB of memory, and runner_max_mib allows {most}"]
+        return [f"it uses {self._mib:.0f} MiB of memory, runner_max_mib is {most}"]
 
     def _tell(self, at: float | None, of: float | None, text: str) -> None:
         if at is None:
@@ -317,7 +317,7 @@ class Runner:
         if self._run_id is not None and self._channel.holds(["end", self._run_id]):
             self._run_id = None  # only once
             if not cancel_running():
-                raise RunEnded("this run was told to end")
+                raise RunEnded("the worker ended this run")
 
 
 class _StandardError(logging.StreamHandler[Any]):

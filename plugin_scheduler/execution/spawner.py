@@ -116,9 +116,7 @@ class Spawner:
                     self._unborn.append(runner)
             except Closed as error:
                 runner.close_files(self._selector)
-                raise OSError(
-                    f"the process that starts runners cannot be asked: {error}"
-                ) from error
+                raise OSError(f"the forkserver cannot be reached: {error}") from error
             except (OSError, MemoryError):
                 runner.close_files(self._selector)
                 raise
@@ -230,7 +228,7 @@ class Spawner:
                     self._drop_fresh(message[1])
                 return
         except (Closed, Unreadable, ValueError):
-            self._drop_fresh("the app ended its process while it was loaded")
+            self._drop_fresh("the app ended its process during loading")
 
     def _drop_fresh(self, why: str | None = None) -> None:
         """Drop the new forkserver; the current one goes on."""

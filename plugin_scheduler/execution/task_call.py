@@ -36,8 +36,8 @@ def _settled(value: Any) -> Any:
         value = asyncio.run(value if inspect.iscoroutine(value) else _result_of(value))
     if inspect.isgenerator(value) or inspect.isasyncgen(value):
         raise BadTask(
-            "the function returned a generator, so nothing in it ran: loop over it in the task, "
-            "or return a list"
+            "the function returned a generator, whose code has not run: iterate over it in the "
+            "task, or return a list"
         )
     return value
 

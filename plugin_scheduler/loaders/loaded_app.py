@@ -101,7 +101,7 @@ def explain_failure(what: str, folder: str, error: BaseException) -> SchedulerEr
         place = f"{own[-1].filename}, line {own[-1].lineno}" if own else folder
     message = first_line(error)
     if message.startswith("Failure to connect"):  # pydal puts the driver's reason at the end
-        message = f"no connection to its database: {why(error)}"
+        message = f"cannot connect to its database: {why(error)}"
     kind = type(error).__name__
     return kind_of(error)(f"{what} cannot be loaded: {place}: {kind}: {message}")
 

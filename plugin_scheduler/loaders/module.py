@@ -44,7 +44,7 @@ def load_file(spec: Mapping[str, Any]) -> LoadedApp:
     given = getattr(module, "tasks", None)
     catalog = Catalog(given if isinstance(given, Mapping) else None, vars(module))
     if not catalog.names():
-        raise ConfigError(f"no tasks in {path}: give it a dict `tasks`, or public functions")
+        raise ConfigError(f"no tasks in {path}: define a dict `tasks`, or public functions")
     settings = Settings.from_dict(spec["settings"])
     try:
         db = DAL(spec["uri"], folder=spec["folder"], **credentials(spec["uri"]), attempts=1)
@@ -68,20 +68,20 @@ def load_module(spec: Mapping[str, Any]) -> LoadedApp:
         raise explain_failure(f"module {name!r}", os.getcwd(), error) from error
     home = vars(module).get(spec["scheduler"])
     if not isinstance(home, Home):
-        raise ConfigError(f"module {name!r} has no scheduler {spec['scheduler']!r} any more")
+        raise ConfigError(f"module {name!r} no longer has a scheduler {spec['scheduler']!r}")
     return LoadedApp(home, [vars(module)])
 
 
 def check(uri: str, folder: str, tasks: str) -> None:
     """Raise ConfigError if files are missing or not writable; accesses the file system only."""
     if not os.path.isfile(tasks):
-        raise ConfigError(f"no file {tasks}; -t names a Python file with the tasks")
+        raise ConfigError(f"file {tasks} not found; -t names a Python file with the tasks")
     if not tasks.endswith(".py"):
-        raise ConfigError(f"{tasks} is no Python file: its name must end with .py")
+        raise ConfigError(f"{tasks} is not a Python file: its name must end with .py")
     if not os.path.isdir(folder):
-        raise ConfigError(f"no folder {folder}; -f names the folder of the database files")
+        raise ConfigError(f"folder {folder} not found; -f names the folder of the database files")
     if uri.startswith("sqlite") and not os.access(folder, os.W_OK):
-        raise ConfigError(f"folder {folder} cannot be written to; the database lives there")
+        raise ConfigError(f"folder {folder} is not writable; the database is stored there")
 
 
 def define(db: Any, catalog: Catalog, settings: Settings, migrate: bool = True) -> None:

@@ -36,7 +36,7 @@ def is_app_name(text: str) -> bool:
 def check(app: str, folder: str) -> None:
     """Raise ConfigError if the app does not exist; accesses the file system only."""
     if not os.path.isdir(folder):
-        raise ConfigError(f"no apps folder {folder}; name it with --apps-folder")
+        raise ConfigError(f"apps folder {folder} not found; set it with --apps-folder")
     if not os.path.isfile(os.path.join(folder, app, "__init__.py")):
         apps = sorted(
             name
@@ -44,7 +44,7 @@ def check(app: str, folder: str) -> None:
             if is_app_name(name) and os.path.isfile(os.path.join(folder, name, "__init__.py"))
         )
         there = ", ".join(apps) or "none"
-        raise ConfigError(f"no app {app!r} in {folder}; apps there: {there}")
+        raise ConfigError(f"app {app!r} not found in {folder}; apps there: {there}")
 
 
 def load(spec: Mapping[str, Any]) -> LoadedApp:
@@ -115,8 +115,8 @@ def _find_home(app: str, modules: list[ModuleType]) -> Home:
     homes = homes_in(modules)
     if not homes:
         raise ConfigError(
-            f"app {app!r} has no scheduler in the modules that its __init__.py imports; make one, "
-            "for instance in tasks.py: from plugin_scheduler import Scheduler; scheduler = "
+            f"app {app!r} has no scheduler in the modules that its __init__.py imports; create "
+            "one, for example in tasks.py: from plugin_scheduler import Scheduler; scheduler = "
             "Scheduler(db), and import it in __init__.py: from .tasks import scheduler"
         )
     package = f"apps.{app}."
@@ -129,6 +129,6 @@ def _find_home(app: str, modules: list[ModuleType]) -> Home:
     if len(homes) > 1:
         raise ConfigError(
             f"app {app!r} has {len(homes)} schedulers: {', '.join(homes)}; a worker serves one. "
-            "Keep one, with groups for kinds of work; one that only queues is made with tasks={}"
+            "Keep one, and use groups for kinds of work; for one that only queues, pass tasks={}"
         )
     return next(iter(homes.values()))

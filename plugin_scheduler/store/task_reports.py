@@ -164,7 +164,7 @@ class TaskReports:
             raise
         except Exception as error:  # any error of a driver or a trigger for one row
             if len(tasks) == 1:
-                self.refused[f"a change of task {tasks[0].label}"] = first_line(error)
+                self.refused[f"an update of task {tasks[0].label}"] = first_line(error)
                 return []
         return [answer for task in tasks for answer in self.together_or_each([task], act)]
 

@@ -91,7 +91,7 @@ class Workers:
             if (self.lease_of(name) or 0.0) > self._dialect.epoch():
                 raise NameTaken(name) from error
             why = f"{type(error).__name__}: {first_line(error)}"
-            raise ConfigError(f"the database refuses the row of worker {name!r}: {why}") from error
+            raise ConfigError(f"the database rejected the row of worker {name!r}: {why}") from error
 
     @retry_on_conflict
     def _register(self, name: str, stats: dict[str, Any]) -> int:

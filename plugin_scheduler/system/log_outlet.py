@@ -50,7 +50,7 @@ class OutletHandler(logging.Handler):
             while self._lines:
                 self._write_first()
                 if self._dropped and not self._lines:
-                    line = f"{self._dropped} log lines dropped: nothing read them in time\n"
+                    line = f"{self._dropped} log lines dropped: the output was not read in time\n"
                     self._dropped = 0
                     self._keep(line.encode())
 

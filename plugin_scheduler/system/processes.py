@@ -118,7 +118,7 @@ def wait_status(process: subprocess.Popen[bytes]) -> int | None:
 def ended_how(status: int | None) -> str:
     """Describe a wait status."""
     if status is None:
-        return "it is gone, nobody knows how"
+        return "exit status unknown"
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         with contextlib.suppress(ValueError):

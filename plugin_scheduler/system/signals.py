@@ -40,7 +40,7 @@ class ToldToLeave(Exception):
     """Raised when a termination signal arrives before the main loop runs."""
 
     def __init__(self, number: int, kills: bool) -> None:
-        super().__init__(f"{name_of(number)} before it had begun")
+        super().__init__(f"{name_of(number)} during startup")
         self.exit_code = 128 + number if kills else 0
 
 

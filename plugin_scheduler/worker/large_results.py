@@ -126,7 +126,9 @@ def _delivery(code: int, result: Result) -> Delivery:
         if result.result_file is not None:
             result.result_file.close()
         return Delivery(result, was_in_time=code == STORED)
-    why = Reason(ReasonCode.REPORT_TOO_LARGE, error=f"exit status {code} of the process that tried")
+    why = Reason(
+        ReasonCode.REPORT_TOO_LARGE, error=f"exit status {code} of the large-result process"
+    )
     return _failed(result, why)
 
 

@@ -159,7 +159,7 @@ class Leader:
             raise
         except Exception as error:  # any error that a driver or a trigger raises for one row
             name = getattr(chore, "func", chore).__name__.strip("_").replace("_", " ")
-            self._store.tasks.refused[f"the chore {name!r}"] = first_line(error)
+            self._store.tasks.refused[f"maintenance step {name!r}"] = first_line(error)
             return 0
 
     def _recover(self, workers: list[Worker], now: float, todo: Collection[str]) -> int:

@@ -154,7 +154,7 @@ class StartPatience:
         since = self._since = now if self._since is None else self._since
         if now - since >= self._limit:
             raise StoreUnavailable(
-                f"no database within {self._limit:g} s: {error}", error.for_all
+                f"the database did not answer within {self._limit:g} s: {error}", error.for_all
             ) from error
         if not self._told:
             self._told = True

@@ -104,9 +104,7 @@ class Supervisor:
             self._errors += 1
             self._errors_in_a_row += 1
             if self._errors_in_a_row >= STUBBORN_ERRORS:
-                self._staying.why = (
-                    f"{STUBBORN_ERRORS} errors in a row, the last of them: {error!r}"
-                )
+                self._staying.why = f"{STUBBORN_ERRORS} consecutive errors, the last: {error!r}"
                 raise
             self._clock.sleep(min(2.0, 0.1 * 1.5**self._errors_in_a_row))
 
@@ -126,7 +124,7 @@ class Supervisor:
         if self._pool.reload():
             log_event("reloading", worker=self._me.name)
         else:
-            why = "it is loading already, or its functions exist in this process only"
+            why = "a reload is in progress, or the functions exist in this process only"
             log_event("reload_failed", worker=self._me.name, why=why)
 
     def _tell_reload(self, why: str | None) -> None:
@@ -146,7 +144,7 @@ class Supervisor:
             status=self._staying.words(bool(runs)),
             groups=",".join(self._intake.groups),
             leads="yes" if self._ticker.leads else "no",
-            database=f"away for {away:.0f} s" if self._outage.is_on else "answers",
+            database=f"no answer for {away:.0f} s" if self._outage.is_on else "answers",
             waiting=len(self._intake),
             running=len(runs),
             runs="; ".join(
@@ -450,7 +448,9 @@ class Supervisor:
             log_event("database_away", error=error)  # the leader will find what this worker holds
             self._staying.exit_code = self._staying.exit_code or 1
         except Exception as error:  # the same, if the database refuses something
-            log_event("chore_refused", what="the worker's leave", error=first_line(error))
+            log_event(
+                "chore_refused", what="the deregistration of this worker", error=first_line(error)
+            )
             self._staying.exit_code = self._staying.exit_code or 1
         log_event("worker_left", worker=self._me.name, why=self._staying.why)
         self._events.note(WorkerEvent.LEFT, why=self._staying.why)

@@ -35,7 +35,7 @@ class Shutdown:
         self._over_at: float | None = None
         self._refused_since: float | None = None
         self.exit_code = 0
-        self.why = "it ended"
+        self.why = "no reason recorded"
         self.empty_beats = 0
 
     @property
@@ -79,7 +79,7 @@ class Shutdown:
                 if self._grace_until is None and not self._killed:
                     self._drain_within_grace(number, worker)
             elif self._warned or self._killed:
-                self._kill(pool, "a second SIGTERM", EXIT_SIGTERM)
+                self._kill(pool, "second SIGTERM", EXIT_SIGTERM)
             else:  # the first one, also for a worker that is draining already
                 self._warned = True
                 self._drain_within_grace(number, worker)
@@ -92,9 +92,9 @@ class Shutdown:
     def follow(self, status: str, pool: Pool, worker: str) -> None:
         """Apply the status in the worker's row."""
         if status == WorkerStatus.KILL and not self._killed:
-            self._kill(pool, "order KILL", 0)
+            self._kill(pool, "command KILL", 0)
         elif status == WorkerStatus.TERMINATE and not self._draining:
-            self._drain("order TERMINATE", worker)
+            self._drain("command TERMINATE", worker)
         elif status == WorkerStatus.DISABLED and not self._disabled:
             self._disabled = True
             log_event("worker_disabled", worker=worker)
@@ -111,7 +111,7 @@ class Shutdown:
 
         There is no database to report to, so the worker does not wait.
         """
-        why = f"its database was away for {seconds:.0f} s, longer than db_outage_limit allows"
+        why = f"the database did not answer for {seconds:.0f} s, longer than db_outage_limit"
         self._kill(pool, why, EXIT_NO_DATABASE)
         self._over_at = self._clock.monotonic()
 
@@ -119,7 +119,7 @@ class Shutdown:
         """Stop after this many heartbeats without due work for any worker."""
         self.empty_beats = 0 if pending else self.empty_beats + 1
         if self.empty_beats >= self._settings.max_empty_runs and not self._draining:
-            self._drain(f"{self.empty_beats} beats without due work", worker)
+            self._drain(f"{self.empty_beats} heartbeats without due tasks", worker)
 
     def enforce(self, pool: Pool) -> None:
         """Kill running tasks after the grace period."""
@@ -128,7 +128,7 @@ class Shutdown:
         self._grace_until = None
         if pool.live_runs():
             number = self._graced
-            self._kill(pool, f"{name_of(number)}, and the grace was over", 128 + number)
+            self._kill(pool, f"{name_of(number)}, and the grace period has ended", 128 + number)
         else:  # reports keep the worker, and a database that is away must not keep it forever
             self._over_at = self._clock.monotonic() + LAST_WORDS
 
@@ -149,7 +149,7 @@ class Shutdown:
         seconds = now - self._refused_since
         if self._over_at is None and seconds >= self._settings.grace + LAST_WORDS:
             which = ", ".join(runs[:MOST_NAMED]) + (", ..." if len(runs) > MOST_NAMED else "")
-            self.why += f"; the database has not taken {which} for {seconds:.0f} s"
+            self.why += f"; the database has rejected {which} for {seconds:.0f} s"
             self._over_at = now
 
     def _drain(self, why: str, worker: str) -> None:

@@ -101,10 +101,10 @@ def _check_tasks(description: Mapping[str, Any]) -> None:
     if not description["tasks"]:
         name = description["application_name"]
         raise ConfigError(
-            f"{name!r} has no tasks, so that a worker has nothing to do: give `tasks` to its "
-            "Scheduler, decorate functions with @scheduler.task, or define public functions in "
-            "the module that makes the scheduler (or in models.py or tasks.py of the app), and "
-            "import that module in the app's __init__.py"
+            f"{name!r} has no tasks for a worker: pass `tasks` to its Scheduler, decorate "
+            "functions with @scheduler.task, or define public functions in the module that "
+            "creates the scheduler (or in models.py or tasks.py of the app), and import that "
+            "module in the app's __init__.py"
         )
 
 
@@ -129,7 +129,7 @@ def _loaded(
         if news.described:
             return news.described[0]
         if not news.boot_failures:
-            raise ConfigError("the app ended its process while it was loaded")
+            raise ConfigError("the app ended its process during loading")
         if not news.database_away:
             raise ConfigError(news.boot_failures[0])
         pool.forget_nursery()
@@ -145,7 +145,9 @@ def open_patiently(pool: Pool, pause: Callable[[float], None]) -> None:
         except (OSError, MemoryError) as error:
             what = f"{type(error).__name__}: {error}"
             if seconds is None:
-                raise NoRoomForApp(f"no process can be made that loads the app: {what}") from error
+                raise NoRoomForApp(
+                    f"the process that loads the app cannot be created: {what}"
+                ) from error
             if not told:
                 told = True
                 log_event("room_awaited", seconds=sum(ROOM_AGAIN), error=what)
@@ -158,7 +160,7 @@ def _opened(
     where = description["db"]
     if ":memory" in where["uri"]:
         raise ConfigError(
-            f"database {where['uri']} lives in one process only; workers need a file or a server"
+            f"database {where['uri']} exists in one process only; workers need a file or a server"
         )
     while True:
         try:

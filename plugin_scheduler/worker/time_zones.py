@@ -22,13 +22,12 @@ def agree(store: Store, settings: Settings, worker_name: str) -> str | None:
     if not theirs or clock.alike(mine, theirs, dialect.epoch()):
         return None
     if settings.zone:
-        trouble = f"its times are {mine}, but other workers keep {theirs}: let all have the same"
+        trouble = f"its time zone is {mine}, other workers use {theirs}: set the same zone for all"
     else:
         dialect.zone = theirs
         trouble = (
-            f"its machine is in {mine or 'a time zone without a name'}, but times are kept in "
-            f"{theirs}, as the other workers do; set time_zone or utc_time for all of them, "
-            "or TZ for this one"
+            f"the time zone of its machine is {mine or 'unnamed'}, but it uses {theirs} like the "
+            "other workers; set time_zone or utc_time for all workers, or TZ for this one"
         )
     log_event("zones_differ", worker=worker_name, trouble=trouble)
     return trouble

@@ -92,7 +92,7 @@ def test_workers_in_other_zones_and_with_wrong_clocks_work_together(
         word in worker.log for worker in workers.values() for word in ("died", "unexpected error")
     )
     assert "is 10 min ahead of the database's" in said
-    assert "its machine is in Asia/Tokyo, but times are kept in UTC" in said
+    assert "the time zone of its machine is Asia/Tokyo, but it uses UTC" in said
     skews = [lab.worker_row(worker).worker_stats["clock_skew"] for worker in workers.values()]
     assert skews == pytest.approx([0, 0, AHEAD], abs=2)
 

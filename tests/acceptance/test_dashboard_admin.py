@@ -269,7 +269,7 @@ def test_a_worker_that_is_disabled_by_hand_finishes_its_run_and_takes_nothing_un
     held, gate = holding
     row_id = app.worker_row(worker).id
     browser.edit(WORKER, row_id, status=WorkerStatus.DISABLED)
-    eventually(lambda: "disabled" in worker.log, 4, "the worker rests")
+    eventually(lambda: "paused" in worker.log, 4, "the worker rests")
     waiting = app.queue("add", 3, 4)
     gate.touch()
     assert app.becomes(held, TaskStatus.COMPLETED) and app.runs(held)[0].run_result == '"let go"'

@@ -131,8 +131,8 @@ def test_a_worker_that_cannot_count_works_and_leaves_as_ever(each_lab: Lab) -> N
     lab.db.executesql("DROP TABLE scheduler_metric")
     lab.db.commit()
     lab.becomes(lab.queue("nap"), "COMPLETED")
-    eventually(lambda: "cannot be counted" in worker.log, 10, "the trouble is told")
+    eventually(lambda: "rejected the run counts" in worker.log, 10, "the trouble is told")
     lab.becomes(lab.queue("nap"), "COMPLETED")
     worker.send(TERM)
     assert worker.wait() == 0 and lab.worker_row() is None
-    assert worker.log.count("cannot be counted") == 1
+    assert worker.log.count("rejected the run counts") == 1

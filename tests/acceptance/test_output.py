@@ -111,7 +111,7 @@ def test_much_output_and_a_large_result_neither_fail_nor_grow_the_worker(lab: La
     eventually(done, 60)
     run = lab.runs(task_id)[0]
     assert (run.status, len(run.run_result)) == ("COMPLETED", 50_000_002), run.reason
-    assert run.run_output.startswith("[... 94.4 MiB of earlier output left out ...]")
+    assert run.run_output.startswith("[... 94.4 MiB of earlier output omitted ...]")
     assert len(run.run_output) < 1_100_000 and run.run_output.endswith("x" * 99 + "\n")
     assert peak - before < 50 * 2**20, f"{(peak - before) / 2**20:.0f} MiB"
 

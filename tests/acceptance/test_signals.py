@@ -41,7 +41,9 @@ def test_each_signal_has_its_meaning_and_none_counts_as_a_loss(lab: Lab) -> None
     label = f"run {run.id} of task {task_id} long for "
     eventually(lambda: label in worker.log)
     assert "signal SIGUSR2 ignored" in worker.log
-    assert "leads: yes, database: answers; 0 tasks in hand, 1 running" in worker.log
+    assert (
+        "leader: yes, database: answers; 0 tasks claimed but not running, 1 running" in worker.log
+    )
     worker.send(signal.SIGQUIT)
     assert worker.wait() == 128 + signal.SIGQUIT
     row = lab.task(task_id)
@@ -93,12 +95,12 @@ def test_a_hangup_without_a_terminal_loads_the_app_anew_and_what_runs_ends_as_it
     eventually(lambda: lab.marks("began"), 40)
     lab.write_tasks(source.format(22) + "\n        def newer(): return 3")
     worker.send(signal.SIGHUP)
-    eventually(lambda: "has loaded its app anew: 4 tasks known" in worker.log, 60)
+    eventually(lambda: "has reloaded its app: 4 tasks known" in worker.log, 60)
     newer = lab.queue("newer")
     lab.becomes(newer, "COMPLETED", within=60)
     lab.write_tasks("1 / 0")
     worker.send(signal.SIGHUP)
-    eventually(lambda: "could not load its app anew and goes on" in worker.log, 60)
+    eventually(lambda: "could not reload its app and keeps" in worker.log, 60)
     assert "ZeroDivisionError" in worker.log
     second = lab.queue("version")
     lab.becomes(second, "COMPLETED", within=60)
@@ -142,7 +144,7 @@ def test_ctrl_c_while_drivers_are_imported_is_not_lost(lab: Lab, way: str) -> No
     arguments = ["-u", lab.uri, "-f", ".", "-t", "tasks.py"]
     code, said = run(lab.folder, [*command, *arguments])
     assert (code, said.count("Traceback")) == (130, 0), said
-    assert "this worker left: Ctrl+C before it had begun" in said
+    assert "this worker stopped: Ctrl+C during startup" in said
 
 
 def test_signals_that_reach_a_nursery_while_it_loads_do_no_harm(lab: Lab) -> None:

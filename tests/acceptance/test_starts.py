@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pydal import DAL
 from support.kit import COMMAND, Lab, Worker, eventually
 
+SAID = "this worker could not start: the database did not answer {}"
 TASKS = """
 def hello():
     return "done"
@@ -67,10 +68,10 @@ def test_a_worker_that_starts_while_its_tables_are_locked_waits_and_says_so_once
         # On a server it waits for the lock, as any client does.
         code, said = (75, "") if lab.server else sub_command(lab, "tasks")
         assert gives_up.wait(90) == 75
-        assert gives_up.log.count("this worker could not start: no database within 0.5 s") == 1
-        eventually(lambda: "waiting up to 60 s for it" in waits.log, 90)
+        assert gives_up.log.count(SAID.format("within 0.5 s")) == 1
+        eventually(lambda: "retrying for up to 60 s" in waits.log, 90)
     assert lab.becomes(task_id, "COMPLETED", within=90)
-    assert waits.log.count("waiting up to") == waits.log.count("database answers again") == 1
+    assert waits.log.count("retrying for up to") == waits.log.count("database answers again") == 1
     assert "Traceback" not in waits.log + gives_up.log + said
     assert code == 75 and (lab.server or said.startswith("Error: ")), said
 
@@ -86,7 +87,7 @@ def test_a_server_that_is_down_at_the_start_is_waited_for_also_by_a_program(
     base = ["-u", lab.uri, "-f", str(lab.folder), "-t", str(lab.folder / "tasks.py")]
     worker = Worker([*base, "-b", "1"], lab.folder, lab.env)
     lab.workers.append(worker)
-    eventually(lambda: "waiting up to 60 s for it" in worker.log, 90)
+    eventually(lambda: "retrying for up to 60 s" in worker.log, 90)
     code, said = sub_command(lab, "tasks")
     assert (code, said.count("\n")) == (75, 1) and said.startswith("Error: "), said
     lab.server.start()
@@ -107,4 +108,4 @@ def test_a_program_whose_database_goes_before_its_loop_is_given_an_exit_code(lab
             timeout=120,
         )
     assert (done.stdout, "Traceback" in done.stderr) == ("code 75\n", False), done.stderr
-    assert "this worker could not start: no database within" in done.stderr
+    assert SAID.format("within") in done.stderr

@@ -220,10 +220,10 @@ def test_looking_at_a_wrong_place_is_one_line_and_leaves_no_file(
     empty.mkdir()
     wrong = {
         ("-u", "sqlite://s.sqlite", "-f", str(empty)): "no database file",
-        ("-u", "sqlite://s.sqlite", "-f", str(empty / "x")): "no folder",
+        ("-u", "sqlite://s.sqlite", "-f", str(empty / "x")): "not found; -f names",
         ("-u", "sqlite:memory", "-f", str(empty)): "start a worker first",
         ("-K", "shop", "-u", "sqlite:memory"): "not both",
-        ("-K", "shop", "--apps-folder", str(empty)): "no app 'shop'",
+        ("-K", "shop", "--apps-folder", str(empty)): "app 'shop' not found",
         ("-K", "../shop"): "no app name",
         (): "where to look?",
     }

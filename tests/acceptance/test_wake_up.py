@@ -29,7 +29,7 @@ def long(seconds=60): time.sleep(seconds)
 SELDOM = ("-b", "30")  # a beat looks for work, too: here only a bell shall be what does it
 AT_ONCE = {"postgres": 0.4, "mysql": 0.9}  # seconds; some times what a calm machine needs
 POLLED = 1.5  # seconds: half a second, and a busy machine
-LOST, BACK = "news of work come late", "news of work come at once again"
+LOST, BACK = "notifications are delayed", "notifications arrive without delay again"
 
 
 def started(lab: Lab, *arguments: str) -> Worker:
@@ -94,7 +94,7 @@ def test_what_is_written_by_hand_is_heard_as_well(server_lab: Lab) -> None:
     by_hand(lab, f"UPDATE scheduler_run SET stop_requested = 'T' WHERE task_id = {task_id}")
     assert seconds_until(lambda: lab.task(task_id).status == "STOPPED") < POLLED
     by_hand(lab, "UPDATE scheduler_worker SET status = 'DISABLED'")
-    assert seconds_until(lambda: "was disabled" in worker.log) < POLLED
+    assert seconds_until(lambda: "is paused" in worker.log) < POLLED
     by_hand(lab, "UPDATE scheduler_worker SET status = 'TERMINATE'")
     assert seconds_until(lambda: worker.process.poll() is not None) < 3
 
@@ -257,7 +257,7 @@ def test_behind_a_pooler_that_swallows_notifications_a_worker_looks_and_says_so(
         )
         assert stats["wake_up"] == "polling" and "PgBouncer" in stats["wake_up_trouble"]
         said = status_of(lab)
-        assert "hears of new tasks up to a second late: a pooler" in said
+        assert "hears of new tasks up to a second late: a connection pooler" in said
         assert worker.log.count(LOST) == 1 and "unexpected error" not in worker.log
         lab.hang_up()
         for _, cursor in sessions(lab.uri, 4):
@@ -322,7 +322,7 @@ def test_a_role_that_may_change_no_table_works_and_is_told_once_what_it_lacks(
         worker = started(lab)
         lab.uri = owners
         assert max(latency(lab) for _ in range(3)) < POLLED
-        assert worker.log.count("could not be made in the database") == 1
+        assert worker.log.count("not created in the database") == 1
         assert worker.log.count(LOST) == 1
         worker.kill()
 

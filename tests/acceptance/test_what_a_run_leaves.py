@@ -300,7 +300,7 @@ def test_what_cannot_be_reset_costs_the_runner_its_place(lab: Lab) -> None:
         row = outcome(lab, "pid")
         assert lab.runs(row.id)[-1].run_result != str(old), function
         assert not lab.runs(row.id)[-1].run_output
-    assert re.search(r"INFO a runner retires after run .* lingers: 1 thread went on", worker.log)
+    assert re.search(r"INFO a runner exits after run .* lingers: 1 thread is still", worker.log)
     folder = result(lab, "keeps")
     eventually(lambda: (lab.folder / "said-goodbye").exists(), 10, "atexit runs")
     eventually(lambda: not os.path.exists(folder), 10, "its folder is removed")
@@ -375,5 +375,5 @@ def test_an_idle_runner_that_holds_the_lock_of_the_database_is_ended_and_named(l
     row = outcome(lab, "lock")
     assert row.status == "COMPLETED"
     pid = lab.runs(row.id)[-1].run_result
-    assert f"idle runners ended, process {pid}" in worker.log
-    assert "somebody holds it" not in worker.log
+    assert f"idle runners terminated, process {pid}" in worker.log
+    assert "holds the write lock" not in worker.log

@@ -58,7 +58,7 @@ def test_a_second_sigterm_does_not_wait(lab: Lab) -> None:
     running = lab.queue("long", 60)
     lab.becomes(running, "RUNNING")
     worker.send(TERM)
-    eventually(lambda: "takes nothing new" in worker.log)
+    eventually(lambda: "claims no new tasks" in worker.log)
     worker.send(TERM)
     assert worker.wait(8) == 143 and lab.task(running).status == "QUEUED"
 
@@ -172,7 +172,7 @@ def test_a_disabled_worker_finishes_its_task_takes_nothing_and_stays_so(lab: Lab
     running = lab.queue("long", 2)
     lab.becomes(running, "RUNNING")
     order_by_hand(lab, "DISABLED")
-    eventually(lambda: "was disabled" in worker.log, 4)
+    eventually(lambda: "is paused" in worker.log, 4)
     waiting = lab.queue("quick")
     lab.becomes(running, "COMPLETED")
     first_beat = lab.worker_row().last_heartbeat
@@ -275,7 +275,7 @@ def test_a_stopped_worker_process_that_wakes_up_finds_its_task_taken(lab: Lab) -
     lab.start_worker("-b", "0.2")
     eventually(lambda: len(lab.runs(running)) == 2, 10)
     sleeper.send(CONT)
-    eventually(lambda: "taken away" in sleeper.log, 5)
+    eventually(lambda: "no longer owns the task" in sleeper.log, 5)
     lab.becomes(running, "COMPLETED")
     assert [run.status for run in lab.runs(running)] == ["STOPPED", "COMPLETED"]
     assert len(lab.marks("ended")) == 1

@@ -84,7 +84,7 @@ def test_of_a_long_output_the_end_comes_and_then_what_is_added(desk: Desk) -> No
 
 def test_where_the_worker_cut_a_long_output_its_end_comes_anew(desk: Desk) -> None:
     lines = [f"line {n}\n" for n in range(20_000)]
-    head = "[... 1.{} MiB of earlier output left out ...]\n"
+    head = "[... 1.{} MiB of earlier output omitted ...]\n"
     desk.write(head.format(1) + "".join(lines))
     first = desk.read()
     desk.write(head.format(1) + "".join(lines[100:]) + "x" * len("".join(lines[:100])))

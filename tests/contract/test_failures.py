@@ -118,7 +118,9 @@ def test_runs_that_were_ended_from_outside_are_grouped_by_the_reason(ward: Ward)
 
 def test_what_a_person_stopped_or_a_worker_gave_back_has_not_failed(ward: Ward) -> None:
     ward.ends(Outcome.STOPPED, Reason(ReasonCode.STOP_REQUESTED))
-    ward.ends(Outcome.INTERRUPTED, Reason(ReasonCode.SHUTDOWN, why="order KILL, since a disk died"))
+    ward.ends(
+        Outcome.INTERRUPTED, Reason(ReasonCode.SHUTDOWN, why="command KILL, since a disk died")
+    )
     ward.fails(ward.task(), status=RunStatus.STOPPED, reason="its worker died")  # an old row
     ward.fails(ward.task(), status=RunStatus.COMPLETED)
     ward.fails(ward.task(application_name="shop"), trace())

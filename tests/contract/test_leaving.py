@@ -63,7 +63,7 @@ def test_an_order_to_terminate_ends_a_worker_while_a_run_cannot_be_given_back(
                 code = supervisor.work(False, signals, StartPatience(1, SYSTEM, SYSTEM.sleep))
         assert code == 1
         assert (
-            f"order TERMINATE; the database has not taken run {run_of(db, ids[0])} of task"
+            f"command TERMINATE; the database has rejected run {run_of(db, ids[0])} of task"
             in (caplog.messages[-1])
         )
         tries = [line for line in caplog.messages if "cannot be given back" in line]

@@ -66,12 +66,12 @@ def test_a_row_that_refuses_everything_keeps_no_other_row_from_being_stored(
         assert run[bad.run_id].progress is None
         db.commit()
         assert reporting.next_deadline(runs) is None
-        assert caplog.text.count("left out") == 1
+        assert caplog.text.count("live output and progress") == 1
 
         reporting.collect(News(results=[result(bad), result(good)]))
         for _ in range(3):
             reporting.store()
-        assert caplog.text.count("its end cannot be stored") == 1
+        assert caplog.text.count("its report cannot be stored") == 1
         assert run[good.run_id].status == RunStatus.COMPLETED
         assert run[bad.run_id].status == RunStatus.RUNNING
         ask(db, FORGIVING[engine], "scheduler_run")
@@ -132,9 +132,9 @@ def test_a_row_that_refuses_to_go_back_from_a_worker_keeps_no_other_from_it(
             ticker.look_after(workers, ())
         statuses = [row.status for row in db(task).select(orderby=task.id)]
         assert statuses == ["RUNNING", "QUEUED", "RUNNING", "QUEUED"]
-        told = [line for line in caplog.messages if "could not be done" in line]
-        assert [line.partition(" could")[0] for line in told] == [
-            f"a change of task {one} add" for one in (ids[0], ids[2])
+        told = [line for line in caplog.messages if "the database rejected" in line]
+        assert [line.partition(": ")[0] for line in told] == [
+            f"the database rejected an update of task {one} add" for one in (ids[0], ids[2])
         ]
         db.commit()
 
@@ -173,8 +173,8 @@ def test_a_chore_that_the_database_refuses_does_not_end_the_leader(
         for _ in range(3):
             clock.turn(1)
             ticker.look_after(ticker.try_become_leader(worker_id), ())
-    why = "because the database refuses it: refused"
-    assert caplog.messages == [f"the chore 'expire overdue' could not be done, {why}"]
+    said = "the database rejected maintenance step 'expire overdue': refused"
+    assert caplog.messages == [said]
 
 
 def test_a_beat_is_stored_whatever_its_statistics_hold(connect: Connect) -> None:

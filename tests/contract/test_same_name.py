@@ -64,6 +64,8 @@ def test_a_row_that_the_database_refuses_for_another_reason_is_no_name_that_is_t
             store.db.executesql(statement)
         store.db.commit()
         for name in ("w", "new"):
-            with pytest.raises(ConfigError, match=r"refuses the row .*no workers at night") as told:
+            with pytest.raises(
+                ConfigError, match=r"rejected the row .*no workers at night"
+            ) as told:
                 store.workers.register(name, {})
             assert not isinstance(told.value, NameTaken)

@@ -183,7 +183,7 @@ def test_a_leader_that_sleeps_is_replaced_and_leads_no_more_when_it_wakes_up(
         eventually(lambda: psutil.Process(sleeper.pid).status() == psutil.STATUS_STOPPED)
     eventually(lambda: leading() not in (sleeper, None), 30)
     sleeper.send(CONT)
-    eventually(lambda: "leads no more" in sleeper.log, 30)
+    eventually(lambda: "is no longer the leader" in sleeper.log, 30)
     lab.becomes(lab.queue("add"), "COMPLETED")
     assert (
         leading() is not sleeper

@@ -25,7 +25,7 @@ from plugin_scheduler.system.clock import Clock
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-READS_ONLY = " (this session may only read, as at a replica; a new one is opened)"
+READS_ONLY = " (the session is read-only, as on a replica; a new one is opened)"
 _TEXTS = ("string", "text")
 CONFLICT_TRIES = 5  # each deadlock has one victim, and the other transactions succeed
 CONFLICT_PAUSE = 0.01  # seconds, multiplied by the number of the attempt

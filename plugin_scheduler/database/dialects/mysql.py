@@ -217,8 +217,8 @@ class MySQL(Server):
         if text is not None and len(text) > self._packet // 2 and self._packet:
             size, most = len(text) / (1 << 20), self._packet / (1 << 20)
             raise ValueError(
-                f"a text of {size:.1f} MiB is too large for the server: with its "
-                f"max_allowed_packet of {most:.0f} MiB it takes {most / 2:.1f} MiB"
+                f"a text of {size:.1f} MiB is too large for the server: its max_allowed_packet of "
+                f"{most:.0f} MiB allows {most / 2:.1f} MiB"
             )
 
     # -- errors --------------------
@@ -309,7 +309,7 @@ class MySQL(Server):
         )
         return [
             (
-                f"every character in {table}",
+                f"utf8mb4 text in {table}",
                 f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4",
             )
             for (table,) in self.db.executesql(query)

@@ -40,10 +40,13 @@ AUTOVACUUM_OPTIONS = {
 }
 
 SHARED = (
-    "a pooler in transaction mode (PgBouncer?) passes no notifications on; "
-    "give workers an address that leads to the server itself"
+    "a connection pooler in transaction mode (such as PgBouncer) does not forward notifications; "
+    "connect workers directly to the server"
 )
-MUTE = "triggers of the scheduler's tables are missing or disabled (may this role make them?)"
+MUTE = (
+    "triggers of the scheduler's tables are missing or disabled (is this role allowed to create "
+    "triggers?)"
+)
 #: Above this level, the loser of a race gets an error instead of the current row.
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 MEETINGS = 5  # a busy pooler may keep two connections apart for a while
@@ -339,7 +342,7 @@ class Postgres(Server):
         triggers = self._names(f"SELECT tgname FROM pg_trigger WHERE tgrelid IN {_OURS}")
         if not set(TRIGGERS) <= triggers:
             ddl = [FUNCTION, *(line for pair in TRIGGERS.values() for line in pair)]
-            wanted.append(("triggers that wake workers up", ddl))
+            wanted.append(("triggers that notify workers", ddl))
         swept = self._names(
             f"SELECT relname FROM pg_class WHERE oid IN {_OURS} AND reloptions IS NOT NULL"
         )

@@ -50,7 +50,7 @@ class FileRemoved(StoreUnavailable):
     """Raised when the database file does not exist, so that no client can write to it."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"its file was removed: {path}", for_all=True)
+        super().__init__(f"the database file was removed: {path}", for_all=True)
 
 
 class SQLite(Dialect):
@@ -215,8 +215,8 @@ class SQLite(Dialect):
         if "locked" not in str(error):
             return ""
         return (
-            " (somebody holds it for writing: an action without @action.uses(db), "
-            "or a script or shell that has not committed?)"
+            " (another process holds the write lock: possibly an action without @action.uses(db), "
+            "or a script or shell that has not committed)"
         )
 
     def lock_holders(self) -> set[int] | None:

@@ -24,7 +24,7 @@ TEST_EVERY = 4.0  # seconds between two test notifications
 HEARD_WITHIN = 2.0  # seconds within which a test notification must arrive
 SELDOM = 60.0  # maximum seconds between two attempts to get a working LISTEN connection
 POLL = 0.5  # seconds between two polls while notifications do not arrive
-DEAF = "notifications do not arrive (a dead network?)"
+DEAF = "notifications do not arrive (network failure?)"
 
 
 class ListenConnection:

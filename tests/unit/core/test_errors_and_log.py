@@ -157,7 +157,7 @@ def test_the_command_configures_its_own_logger_and_nobody_elses(
     root = list(logging.getLogger().handlers)
     log_events.to_stderr(logging.INFO)
     log_events.log_event("lead_won", worker="web1#4711")
-    assert capfd.readouterr().err.endswith(" INFO worker web1#4711 leads now\n")
+    assert capfd.readouterr().err.endswith(" INFO worker web1#4711 is now the leader\n")
     assert logging.getLogger().handlers == root
 
 

@@ -278,6 +278,6 @@ def test_where_writers_do_not_ring_it_looks_twice_a_second_and_says_so(street: S
 
 
 def test_a_deaf_ear_is_the_first_thing_to_tell_of(street: Street) -> None:
-    street.mute, street.refusal = "no triggers", ConnectionError("a pooler")
+    street.mute, street.refusal = "no triggers", ConnectionError("a connection pooler")
     street.bell.test()
-    assert street.bell.trouble == "a pooler" and len(street.rings) == 1
+    assert street.bell.trouble == "a connection pooler" and len(street.rings) == 1

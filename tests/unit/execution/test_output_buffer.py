@@ -54,9 +54,9 @@ def test_what_fits_is_kept_as_it_came() -> None:
 
 def test_of_too_much_the_newest_bytes_are_kept_under_a_line_that_tells_of_the_rest() -> None:
     text = written([b"a" * LIMIT, b"b" * LIMIT])
-    assert text == "[... 1.0 KiB of earlier output left out ...]\n" + "b" * LIMIT
-    assert written([b"a" * 7, b"b" * LIMIT]).startswith("[... 7 bytes of earlier output left out")
-    assert written([b"a" * (3 << 20)]).startswith("[... 3.0 MiB of earlier output left out")
+    assert text == "[... 1.0 KiB of earlier output omitted ...]\n" + "b" * LIMIT
+    assert written([b"a" * 7, b"b" * LIMIT]).startswith("[... 7 bytes of earlier output omitted")
+    assert written([b"a" * (3 << 20)]).startswith("[... 3.0 MiB of earlier output omitted")
 
 
 def test_the_line_tells_of_all_that_was_left_out_also_when_the_text_is_asked_for_often() -> None:

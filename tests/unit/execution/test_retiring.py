@@ -25,9 +25,9 @@ REPORT = PackedReport(81, 0, 1.0, 0.5, False, True, "[1]", {})
 @pytest.mark.parametrize(
     ("rest", "level", "words"),
     [
-        ({"retires": "1 thread went on"}, logging.INFO, ": 1 thread went on"),
+        ({"retires": "1 thread is left"}, logging.INFO, ": 1 thread is left"),
         ({"retires": "x\nWARNING forged"}, logging.INFO, ": x\\nWARNING forged"),
-        ({}, logging.DEBUG, ": it has done as many runs as runner_max_runs allows"),
+        ({}, logging.DEBUG, ": it has reached runner_max_runs"),
     ],
 )
 def test_the_log_says_why_a_runner_retires(
@@ -44,8 +44,8 @@ def test_the_log_says_why_a_runner_retires(
         porters = SimpleNamespace(delivered=list)
         reporting = Reporter(SimpleNamespace(), porters, "me", TurnedClock(NINE))  # type: ignore[arg-type]
         reporting.collect(News(retired=runners.retired))
-    [record] = [one for one in caplog.records if "retires" in one.getMessage()]
-    said = f"a runner retires after run 81 of task 81 send_mail{words}"
+    [record] = [one for one in caplog.records if "a runner exits" in one.getMessage()]
+    said = f"a runner exits after run 81 of task 81 send_mail{words}"
     assert (record.levelno, record.getMessage()) == (level, said)
 
 
@@ -66,9 +66,9 @@ def test_a_runner_that_goes_on_has_no_reason_to_retire() -> None:
     [
         ({}, [], None),
         ({"runner_max_runs": 7}, [], ""),
-        ({"runner_max_runs": 7}, ["1 thread went on"], "1 thread went on"),
-        ({"runner_max_mib": 1}, [], "MiB of memory, and runner_max_mib allows 1"),
-        ({}, ["1 thread went on", "a limit"], "1 thread went on; a limit"),
+        ({"runner_max_runs": 7}, ["1 thread is left"], "1 thread is left"),
+        ({"runner_max_mib": 1}, [], "MiB of memory, runner_max_mib is 1"),
+        ({}, ["1 thread is left", "a limit"], "1 thread is left; a limit"),
     ],
 )
 def test_a_runner_names_what_keeps_it_from_another_run(

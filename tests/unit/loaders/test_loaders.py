@@ -120,5 +120,5 @@ def test_a_file_that_is_no_python_file_is_refused_with_a_sentence(
     tmp_path: Path, name: str
 ) -> None:
     (tmp_path / name).write_text("def work(): pass\n")
-    with pytest.raises(ConfigError, match=r"is no Python file: its name must end with \.py"):
+    with pytest.raises(ConfigError, match=r"is not a Python file: its name must end with \.py"):
         load(tmp_path, name)

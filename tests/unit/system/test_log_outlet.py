@@ -70,7 +70,7 @@ def test_lines_that_nothing_reads_are_kept_to_a_limit_then_counted(ends: Ends) -
     kept = [one for one in said if one.endswith("x")]
     assert [one[:6] for one in kept] == [f"{count:06}" for count in range(len(kept))]
     assert KEPT / 1000 <= len(kept) < number
-    assert said[-1] == f"{number - len(kept)} log lines dropped: nothing read them in time"
+    assert said[-1] == f"{number - len(kept)} log lines dropped: the output was not read in time"
     handler.close()
 
 

@@ -44,7 +44,7 @@ def test_who_waits_before_its_loop_is_told_of_a_signal_at_once(
     signals.pause(0.01)
     send(number)
     began = time.monotonic()
-    with pytest.raises(ToldToLeave, match=re.escape(f"{name_of(number)} before it")) as told:
+    with pytest.raises(ToldToLeave, match=re.escape(f"{name_of(number)} during startup")) as told:
         signals.pause(30)
     assert time.monotonic() - began < 10
     assert told.value.exit_code == (128 + number if number in KILLS else 0)

@@ -74,8 +74,8 @@ def test_a_long_outage_is_said_once_when_it_begins_and_once_when_it_ends(
     outage.over()
     outage.over()
     assert said(caplog) == [
-        "database does not answer, will go on trying: server closed the connection",
-        "database answers again after 10.0 s",
+        "the database does not answer, retrying: server closed the connection",
+        "the database answers again after 10.0 s",
     ]
 
 
@@ -208,7 +208,7 @@ def test_a_worker_that_starts_waits_a_minute_for_its_database_and_says_so_once(
 ) -> None:
     clock = TurnedClock(NINE)
     patience, began = StartPatience(0, clock, clock.turn), clock.monotonic()
-    with pytest.raises(StoreUnavailable, match="no database within 60 s: it is locked"):
+    with pytest.raises(StoreUnavailable, match="did not answer within 60 s: it is locked"):
         while True:
             patience.wait(StoreUnavailable("it is locked"))
     assert 60 <= clock.monotonic() - began < 61

@@ -90,7 +90,7 @@ def test_when_the_grace_is_over_runs_are_given_back_and_the_exit_code_says_so(be
     bench.pool.running = 2
     bench.signal(TERM)
     bench.wait(30)
-    reason = "its worker was told to leave (SIGTERM, and the grace was over)"
+    reason = "its worker was told to leave (SIGTERM, and the grace period has ended)"
     assert bench.pool.ends == [(Outcome.INTERRUPTED, reason)]
     assert bench.left_with(busy=True) is None
     assert bench.left_with(busy=False) == 143
@@ -130,7 +130,7 @@ def test_a_hangup_lets_runs_finish_and_coming_twice_it_is_no_second_sigterm(benc
     bench.signal(signal.SIGHUP, signal.SIGHUP)
     assert (bench.pool.ends, bench.due_in, bench.staying.why) == ([], 30, "SIGHUP")
     bench.wait(30)
-    assert "(SIGHUP, and the grace was over)" in bench.pool.ends[0][1]
+    assert "(SIGHUP, and the grace period has ended)" in bench.pool.ends[0][1]
     assert bench.left_with() == 129
 
 
@@ -174,8 +174,8 @@ def test_a_disabled_worker_rests_until_it_is_resumed(
         bench.order(status)
     assert bench.staying.takes_work
     assert [record.message for record in caplog.records] == [
-        "worker web1#4711 was disabled: it takes nothing new until resumed",
-        "worker web1#4711 was resumed",
+        "worker web1#4711 is paused and claims no new tasks until it is resumed",
+        "worker web1#4711 is resumed",
     ]
 
 
@@ -204,7 +204,7 @@ def test_the_order_to_terminate_does_not_wait_for_ever_for_a_database_that_refus
     bench.wait(1)
     bench.staying.mind_refused(["run 2", "run 3"])
     assert bench.left_with(busy=True) == 1
-    why = "order TERMINATE; the database has not taken run 2, run 3 for 40 s"
+    why = "command TERMINATE; the database has rejected run 2, run 3 for 40 s"
     assert bench.staying.why == why
 
 
@@ -213,7 +213,7 @@ def test_the_order_to_kill_ends_runs_and_leaves_with_0_since_it_was_told_to(benc
     for _ in range(2):
         bench.order("KILL")
     assert bench.pool.ends == [
-        (Outcome.INTERRUPTED, "its worker was told to leave (order KILL)"),
+        (Outcome.INTERRUPTED, "its worker was told to leave (command KILL)"),
     ]
     assert bench.left_with() == 0
     bench.wait(LAST_WORDS)
@@ -239,7 +239,7 @@ def test_a_worker_leaves_after_so_many_beats_without_anything_to_do() -> None:
         assert bench.left_with() is None
     bench.staying.count_beat(False, W)
     assert bench.left_with() == 0
-    assert bench.staying.why == "3 beats without due work"
+    assert bench.staying.why == "3 heartbeats without due tasks"
 
 
 def test_a_worker_whose_database_is_away_for_too_long_leaves_at_once_with_a_code_of_its_own() -> (
@@ -250,4 +250,4 @@ def test_a_worker_whose_database_is_away_for_too_long_leaves_at_once_with_a_code
     bench.staying.give_up(61.4, cast(Pool, bench.pool))
     assert [outcome for outcome, _ in bench.pool.ends] == [Outcome.INTERRUPTED]
     assert bench.left_with(busy=True) == 75
-    assert "away for 61 s" in bench.staying.why
+    assert "did not answer for 61 s" in bench.staying.why
