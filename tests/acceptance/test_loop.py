@@ -84,7 +84,7 @@ except ConfigError as error:
     print(error)
 """,
     )
-    assert said.startswith("'standalone' has no tasks, so that a worker has nothing to do: give")
+    assert said.startswith("'standalone' has no tasks for a worker: pass")
 
 
 def test_functions_of_a_namespace_that_was_execd_run(tmp_path: Path) -> None:

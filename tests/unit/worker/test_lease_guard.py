@@ -213,7 +213,7 @@ def test_a_worker_that_starts_waits_a_minute_for_its_database_and_says_so_once(
             patience.wait(StoreUnavailable("it is locked"))
     assert 60 <= clock.monotonic() - began < 61
     (record,) = caplog.records
-    assert "waiting up to 60 s for it: it is locked" in record.getMessage()
+    assert "retrying for up to 60 s: it is locked" in record.getMessage()
 
 
 def test_the_apps_own_limit_counts_once_it_is_known() -> None:
