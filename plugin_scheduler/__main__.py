@@ -1,4 +1,4 @@
-"""`python -m plugin_scheduler`: the same as `scheduler.py`."""
+"""The command line as `python -m plugin_scheduler`: the same as `scheduler.py`."""
 
 from plugin_scheduler.cli.main import run
 

@@ -1,8 +1,6 @@
-"""The sub-commands: what a person or a script asks and orders at a terminal.
+"""The sub-commands that show and change tasks: options, exit codes and JSON output.
 
-I own their options, exit codes and the JSON they answer with. I call desk to find the scheduler,
-api for what changes something, browse for what is only looked at, and display for its looks. I
-never read standard input, and never change a task but through api.
+Uses the scheduler's API for changes and the queries for display. Does not read standard input.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from plugin_scheduler.core.spelling import nearest
 from plugin_scheduler.core.time_text import read_time
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.queries import Filter
-from plugin_scheduler.queries.views import TaskView, plain
+from plugin_scheduler.queries.views import TaskView, plain, quantity
 from plugin_scheduler.queries.warnings import exit_code
 from plugin_scheduler.store.audit_log import AuditLog
 from plugin_scheduler.system.signals import release
@@ -43,25 +41,25 @@ PATIENCE = 5.0  # seconds for a list
 
 @dataclass(frozen=True)
 class Answer:
-    """What a sub-command found: as a document for scripts, and how to show it to a person."""
+    """The output of a sub-command: a document for scripts, and a function that displays it."""
 
     document: Any
     show: Callable[[Screen], None]
     exit_code: int = 0
 
 
-# -- where to look -----------------------------------------------------------------------------
+# -- common options ----------------------------------------------------------------------------
 
 _WHERE = (
-    click.option("-K", "app", metavar="APP", help="App to look at."),
+    click.option("-K", "app", metavar="APP", help="App of the tasks."),
     click.option("--apps-folder", help="Folder of the py4web apps.  [default: apps]"),
-    click.option("-u", "--uri", help="Database address, to work without a framework."),
-    click.option("-f", "--folder", help="Folder of its files, with -u.  [default: .]"),
+    click.option("-u", "--uri", help="Database URI, for tasks without a framework."),
+    click.option("-f", "--folder", help="Folder of the database, with -u.  [default: .]"),
     click.option(
-        "-t", "--tasks", "file", metavar="FILE", help="Python file of the tasks, with -u."
+        "-t", "--tasks", "file", metavar="FILE", help="Python file with the tasks, with -u."
     ),
     click.option("-U", "--utc-time", is_flag=True, help="Times of tasks are UTC, with -u."),
-    click.option("--json", "as_json", is_flag=True, help="Answer with one JSON document."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
 )
 _WAIT = click.option(
     "--wait",
@@ -69,12 +67,12 @@ _WAIT = click.option(
     is_flag=False,
     flag_value=-1.0,
     metavar="[SECONDS]",
-    help="Wait until the task has ended, at most so long.  [without a number: as long as it takes]",
+    help="Wait until the task has ended, at most so long.  [without a number: no limit]",
 )
 
 
 def _where(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
-    """The options that say where to look; those before the sub-command's name count, too."""
+    """Return the common options, also from before the name of the sub-command."""
     outer = ctx.parent.params if ctx.parent else {}
     apps = outer.get("apps") or (None,)
     return {
@@ -87,7 +85,7 @@ def _where(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# -- what all sub-commands share ---------------------------------------------------------------
+# -- common code of the sub-commands -----------------------------------------------------------
 
 
 def sub_command(
@@ -96,9 +94,11 @@ def sub_command(
     takes_old_tables: bool = False,
     checks: bool = False,
 ) -> Callable[[Callable[..., Answer]], click.Command]:
-    """Make a sub-command of a function that is given a Desk and its own options. One that
-    ``takes_old_tables`` is told what they lack, and opens an app without changing them. For one
-    that ``checks``, a database that is away is an error that it found (2)."""
+    """Make a sub-command of a function, which receives a Desk and its own options.
+
+    With ``takes_old_tables``, an app is opened without changes to its tables, and the Desk lists
+    what they lack. With ``checks``, an unreachable database is a finding (exit code 2).
+    """
 
     def make(body: Callable[..., Answer]) -> click.Command:
         @click.pass_context
@@ -106,7 +106,7 @@ def sub_command(
             release()
             where = {**_where(ctx, given), "takes_old_tables": takes_old_tables}
             check_texts({**given, "-K": where["app"], "-u": where["uri"]})
-            # What an app prints while it is loaded or asked is not part of the answer.
+            # What an app prints is not part of the output.
             try:
                 with contextlib.redirect_stdout(sys.stderr), opened(where) as desk:
                     answer = body(desk, **given)
@@ -140,15 +140,15 @@ def _give(answer: Answer, as_json: bool) -> None:
     answer.show(Screen())
 
 
-# -- to look -----------------------------------------------------------------------------------
+# -- display -----------------------------------------------------------------------------------
 
 
 @sub_command(checks=True, example="status -K shop\nstatus -u sqlite://s.sqlite -f data --json")
 def status(desk: Desk) -> Answer:
-    """How things stand: counts of tasks, what runs now, the workers, and warnings.
+    """Show the number of tasks, the running tasks, the workers, and warnings.
 
-    Exit code 0 where all is well, 1 where something should be looked at, 2 where work is not done
-    (no worker serves a group, say) or the database cannot be asked.
+    Exit codes: 0 no problems, 1 warnings, 2 tasks cannot run (for example, no worker serves a
+    group), or the database cannot be used.
     """
     overview = desk.browser.overview()
     warnings = [one.sentence for one in overview.warnings]
@@ -167,18 +167,22 @@ def status(desk: Desk) -> Answer:
         "statuses",
         multiple=True,
         type=Word(TaskStatus.ALL, case_sensitive=False),
-        help="Only tasks that stand there; may be given several times.",
+        help="Only tasks with this status; can be repeated.",
     ),
     click.option("--group", help="Only tasks of this group."),
     click.option("--function", help="Only tasks that run this function."),
-    click.option("--text", help="Only tasks with this in name, function, uuid or arguments."),
+    click.option("--text", help="Only tasks with this text in name, function, uuid or arguments."),
     click.option(
-        "--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many."
+        "--limit",
+        type=click.IntRange(1),
+        default=20,
+        show_default=True,
+        help="Maximum number of tasks.",
     ),
     example="tasks -K shop --status FAILED --status TIMEOUT\ntasks -K shop --text ann --limit 100",
 )
 def tasks(desk: Desk, statuses: Sequence[str], **parts: Any) -> Answer:
-    """List tasks, the newest first."""
+    """List tasks, newest first."""
     wanted = Filter(status=statuses, **parts)
     page, total = desk.browser.tasks(wanted, PATIENCE), desk.browser.count(wanted, PATIENCE)
     now = desk.browser.now()
@@ -194,7 +198,7 @@ def tasks(desk: Desk, statuses: Sequence[str], **parts: Any) -> Answer:
 
 
 def _meant(desk: Desk, wanted: Filter) -> Iterator[str]:
-    """Words of a filter that nothing has, where one is near that something has."""
+    """Yield hints for words of a filter that match nothing, but are similar to known words."""
     if wanted.function and (known := desk.scheduler.catalog.names()):
         near = nearest(wanted.function, known)
         if near and near != wanted.function:
@@ -214,17 +218,17 @@ def _meant(desk: Desk, wanted: Filter) -> Iterator[str]:
 def run(desk: Desk, ref: str, wait: float | None) -> Answer:
     """Show a task and its latest run: times, result, traceback, output, progress.
 
-    With --wait the exit code tells how it went: 0 completed, 1 ended otherwise, 3 not ended yet. A
-    task that repeats has ended when its last repetition has.
+    Exit codes with --wait: 0 completed, 1 ended otherwise, 3 not ended yet. A repeating task ends
+    with its last repeat.
     """
     return _told(desk, desk.wait(ref, wait), waited=wait is not None)
 
 
 @sub_command(click.argument("ref", metavar="ID|UUID"), example="explain 17 -K shop")
 def explain(desk: Desk, ref: str) -> Answer:
-    """Why a task does not run: each condition that must be met, and what hinders it.
+    """Explain why a task does not run: each condition, and whether it is met.
 
-    Of one that runs or has ended it says since when, and how.
+    For a task that runs or has ended, show since when, and how.
     """
     seen = desk.browser.explain(desk.named(ref))
     return Answer(plain(seen), lambda screen: screen.explanation(seen))
@@ -234,15 +238,19 @@ def explain(desk: Desk, ref: str) -> Answer:
     click.option(
         "--since",
         metavar="TIME",
-        help="Not what is older: 12h, 90m, 7d, or a time like 2026-12-31T23:00.",
+        help="Only entries since then: 12h, 90m, 7d, or a time such as 2026-12-31T23:00.",
     ),
     click.option(
-        "--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many."
+        "--limit",
+        type=click.IntRange(1),
+        default=50,
+        show_default=True,
+        help="Maximum number of entries.",
     ),
     example="history -K shop --since 12h\nhistory -K shop --since 2026-12-31T22:00 --json",
 )
 def history(desk: Desk, since: str | None, limit: int) -> Answer:
-    """What people did, and when workers started, left and died; the newest first."""
+    """Show what users did, and when workers started, stopped and died; newest first."""
     now = desk.browser.now()
     journal = AuditLog(desk.scheduler.db, desk.scheduler.now, desk.browser.application)
     notes = journal.latest(limit + 1, since=moment(since, now) if since else None)
@@ -267,7 +275,7 @@ def _told(desk: Desk, task: TaskView, waited: bool, **more: Any) -> Answer:
     return Answer(document, lambda screen: screen.task(task, latest, obstacles, now), code)
 
 
-# -- to order ----------------------------------------------------------------------------------
+# -- changes -----------------------------------------------------------------------------------
 
 
 @sub_command(
@@ -278,22 +286,22 @@ def _told(desk: Desk, task: TaskView, waited: bool, **more: Any) -> Answer:
         "columns",
         multiple=True,
         metavar="COLUMN=VALUE",
-        help="Any column of the task: period=60, repeats=0, timeout=600, group_name=mail, "
+        help="Set a column of the task: period=60, repeats=0, timeout=600, group_name=mail, "
         "start_time=2026-12-31T23:00, 'cronline=0 3 * * *'.",
     ),
     _WAIT,
     example="queue add 3 4 -K shop --wait\n"
     "queue send_mail to=ann@example.com 'copies=[\"bob@example.com\"]' -K shop\n"
     "queue clean_up -K shop --set 'cronline=0 3 * * *' --set repeats=0\n"
-    "queue add -K shop -- -3 4             (numbers below zero come after --)",
+    "queue add -K shop -- -3 4             (negative numbers follow --)",
 )
 def queue(
     desk: Desk, function: str, args: Sequence[str], columns: Sequence[str], wait: float | None
 ) -> Answer:
     """Queue a task: FUNCTION with its ARGS.
 
-    An ARG is JSON where it can be read as JSON, and text otherwise; name=value is passed by name.
-    Exit code 2 where something is wrong with it, with a line for each column.
+    An ARG that is valid JSON is passed as that value, any other ARG as text. name=value passes a
+    named argument. Exit code 2 if the task is not valid, with one line for each invalid column.
     """
     pargs, pvars = arguments(args)
     table = desk.scheduler.db.scheduler_task
@@ -319,44 +327,51 @@ _REFS = click.argument("refs", metavar="ID|UUID...", nargs=-1, required=True)
 
 @sub_command(_REFS, example="stop 17 18 -K shop")
 def stop(desk: Desk, refs: Sequence[str]) -> Answer:
-    """Stop tasks: one that waits at once, one that runs within seconds.
+    """Stop tasks: waiting tasks at once, running tasks within seconds.
 
-    Exit code 2 when one is not there or has ended already; the others are stopped all the same.
+    Exit code 2 if a task does not exist or has already ended; the other tasks are stopped.
     """
 
     def one(task: TaskView) -> str:
         if not task.can_stop:
             raise BadTask(f"task {task.id} {task.name} has already ended: {task.status}")
         if not desk.scheduler.stop_task(task.id):
-            raise BadTask(f"task {task.id} {task.name} could not be stopped: it ended just now")
+            raise BadTask(f"task {task.id} {task.name} could not be stopped: it has just ended")
         runs = task.status == TaskStatus.RUNNING
-        return "told to stop; its worker ends it within seconds" if runs else "stopped"
+        return "asked to stop; its worker ends it within seconds" if runs else "stopped"
 
     return _each(desk, refs, "stop", one)
 
 
 @sub_command(
     _REFS,
-    click.option("--stop-time", type=read_time, metavar="TIME", help="A new stop_time."),
+    click.option(
+        "--stop-time",
+        type=read_time,
+        metavar="TIME",
+        help="A new stop_time; needed if the old one has passed.",
+    ),
     example="requeue 17 -K shop\nrequeue 17 -K shop --stop-time 2026-12-31T23:00",
 )
 def requeue(desk: Desk, refs: Sequence[str], stop_time: datetime | None) -> Answer:
-    """Run ended tasks again now, and those that were skipped because of them.
+    """Run ended tasks again now, and the tasks that were skipped because of them.
 
-    Exit code 2 when one is not there or has not ended; the others are queued all the same.
+    Exit code 2 if a task does not exist or has not ended; the other tasks are queued.
     """
 
     def one(task: TaskView) -> str:
         if not task.can_requeue:
             raise BadTask(f"task {task.id} {task.name} has not ended: {task.status}")
         others = desk.scheduler.requeue(task.id, stop_time) - 1
-        return "queued again" + (f", and {others} that waited for it" if others > 0 else "")
+        return "queued again" + (
+            f", with {quantity(others, 'task')} skipped because of it" if others > 0 else ""
+        )
 
     return _each(desk, refs, "requeue", one)
 
 
 def _each(desk: Desk, refs: Sequence[str], did: str, one: Callable[[TaskView], str]) -> Answer:
-    """Do something to each task, and commit it; what cannot be done is told and spoils no other."""
+    """Change each task and commit; an error is reported, and the other tasks are changed."""
     outcomes: list[dict[str, Any]] = []
     for ref in refs:
         try:
@@ -376,10 +391,10 @@ def _each(desk: Desk, refs: Sequence[str], did: str, one: Callable[[TaskView], s
 
 
 def _note(desk: Desk, did: str, task_id: int, application: str) -> None:
-    """For those who ask later who did it."""
+    """Record the user's action in the history."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # nobody that the system knows by name, as in many containers
-        user = "somebody"
+    except (OSError, KeyError):  # the user has no name, as in many containers
+        user = "unknown"
     who = f"{user}@{platform.node()} (terminal)"
     AuditLog(desk.scheduler.db, desk.scheduler.now, application).note(who, did, task_id)

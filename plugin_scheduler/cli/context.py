@@ -1,7 +1,6 @@
-"""Where does the terminal look? From `-K app` or `-u uri` to a scheduler and a browser.
+"""Open the scheduler that `-K app` or `-u uri` names, and wait for tasks.
 
-I own that way, and waiting for a task. I call hosts, api and browse. I never print, and never make
-a database file: looking must leave nothing behind.
+Does not print, and does not create a database file: a misspelled name must leave nothing behind.
 """
 
 from __future__ import annotations
@@ -29,21 +28,23 @@ from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.scheduler import Scheduler
 from plugin_scheduler.system.clock import SYSTEM
 
-LOOK_EVERY = 0.2  # seconds, while a task is waited for
-STANDALONE = "standalone"  # the application of tasks that belong to no app
+LOOK_EVERY = 0.2  # seconds between two polls while waiting for a task
+STANDALONE = "standalone"  # the application of tasks without an app
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What a sub-command works with: the scheduler, and a browser for the same tasks. ``lacks`` is
-    what tables of an older version lack; most of the browser needs tables that lack nothing."""
+    """The scheduler of a sub-command, and the queries for its tasks.
+
+    ``lacks`` are missing tables and columns of an older version; most queries need all of them.
+    """
 
     scheduler: Scheduler
     browser: Queries
     lacks: Sequence[Lack] = ()
 
     def alive(self) -> list[str]:
-        """The names of the workers that are alive; also of older versions, on tables of theirs."""
+        """Return the names of the live workers, also from tables of older versions."""
         lack = next((one for one in self.lacks if one.table == "scheduler_worker"), None)
         if lack is not None and lack.is_missing:
             return []
@@ -51,8 +52,8 @@ class Desk:
         return [worker.name for worker in workers if worker.alive]
 
     def complete_tables(self) -> None:
-        """Add what the tables lack, over a connection of its own: the app may not allow that."""
-        self.scheduler.db.rollback()  # who looked at a table holds it
+        """Add missing tables and columns over a separate connection: the app may not migrate."""
+        self.scheduler.db.rollback()  # a read locks the tables
         db = DAL(**place_of(self.scheduler.db), attempts=1)
         try:
             define_tables(db, now=self.scheduler.now, application_name=STANDALONE)
@@ -61,8 +62,8 @@ class Desk:
             db.close()
 
     def named(self, ref: str) -> TaskView:
-        """The task of that id or uuid, as it is now; NotFound where there is none."""
-        self.scheduler.db.rollback()  # ends this connection's view of the past
+        """Return the task of that id or uuid as it is now; raise NotFound if there is none."""
+        self.scheduler.db.rollback()  # the next query reads a new snapshot
         task = self.browser.task(ref)
         if task is None:
             where = f" of app {self.browser.application}" if self.browser.application else ""
@@ -70,7 +71,7 @@ class Desk:
         return task
 
     def wait(self, ref: str, seconds: float | None) -> TaskView:
-        """Look at a task until it has ended, or the time is over; None does not wait at all."""
+        """Poll a task until it has ended or the time is over; with None, do not wait."""
         until = SYSTEM.monotonic() + (seconds or 0)
         while True:
             task = self.named(ref)
@@ -82,9 +83,9 @@ class Desk:
 
 @contextlib.contextmanager
 def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
-    """Find the scheduler; whatever stays open in its database is rolled back at the end."""
+    """Open the scheduler; close its database at the end."""
     if where["uri"] and where["app"]:
-        raise ConfigError("name an app with -K, or a database with -u, not both")
+        raise ConfigError("-K and -u cannot be combined: an app has its own database")
     takes_old = where.get("takes_old_tables", False)
     lacks: list[Lack] = []
     try:
@@ -94,12 +95,12 @@ def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
         if not lacks:
             raise
         raise ConfigError(
-            f"{error}. The scheduler's tables there are not those of this version, and are not "
-            "changed to load the app: call scheduler.py upgrade -u URI first"
+            f"{error}. The scheduler's tables are of an older version, and loading the app does "
+            "not change them: run scheduler.py upgrade -u URI first"
         ) from error
     except SchedulerError:
         raise
-    except Exception as error:  # each driver raises its own kind for: not now
+    except Exception as error:  # each driver has its own exceptions for an unavailable database
         if is_passing(error):
             raise StoreUnavailable(f"the database cannot be used now: {why(error)}") from error
         raise
@@ -116,9 +117,9 @@ def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
 def _of_app(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
     app = (where["app"] or "").partition(":")[0].strip()
     if not app:
-        raise ConfigError("where to look? name an app with -K, or a database with -u and -f")
+        raise ConfigError("no app given: use -K APP, or -u URI and -f FOLDER")
     if not py4web.is_app_name(app):
-        raise ConfigError(f"-K {where['app']!r}: {app!r} is no app name")
+        raise ConfigError(f"-K {where['app']!r}: {app!r} is not an app name")
     folder = os.path.abspath(where["apps_folder"])
     py4web.check(app, folder)
     home = load({"kind": "py4web", "app": app, "folder": folder}).home
@@ -127,7 +128,7 @@ def _of_app(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
 
 
 def _of_uri(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
-    """A scheduler for all that is in a database; without a file of tasks any name can be queued."""
+    """Return a scheduler for all tasks in a database; without a task file it takes any name."""
     uri, folder = where["uri"], os.path.abspath(where["folder"])
     settings = Settings(utc_time=where["utc_time"])
     _check_sqlite_file(uri, folder)
@@ -144,38 +145,39 @@ def _of_uri(where: Mapping[str, Any]) -> tuple[Scheduler, str]:
     scheduler = Scheduler(
         db, migrate=False, utc_time=settings.utc_time, application_name=STANDALONE
     )
-    scheduler.catalog = catalog  # not the public functions of this module
+    scheduler.catalog = catalog  # instead of the public functions of this module
     return scheduler, ""
 
 
 def _check_sqlite_file(uri: str, folder: str) -> None:
-    """SQLite would make an empty file out of a typing mistake."""
+    """Refuse a file that does not exist: SQLite would create an empty one."""
     if not os.path.isdir(folder):
-        raise ConfigError(f"no folder {folder}; -f names the folder of the database files")
+        raise ConfigError(f"folder {folder} not found; -f names the folder of the database files")
     path = os.path.join(folder, uri.partition("://")[2])
     if uri.startswith("sqlite://") and not os.path.isfile(path):
         raise ConfigError(
-            f"no database file {path}; name its folder with -f, or start a worker first"
+            f"database file {path} not found; give its folder with -f, or start a worker, which "
+            "creates it"
         )
 
 
 def _connected(uri: str, folder: str) -> Any:
     try:
         return DAL(uri, folder=folder, **module.credentials(uri), attempts=1)
-    except Exception as error:  # each driver raises its own kind for: cannot connect
+    except Exception as error:  # each driver has its own exceptions for a failed connection
         where = module.without_password(uri)
         raise kind_of(error)(f"database {where} cannot be opened: {why(error)}") from error
 
 
 def _check_tables(db: Any, takes_old: bool) -> list[Lack]:
-    """What the tables lack, for who takes old ones; else an error says that they are not right."""
+    """Return missing tables and columns if the sub-command accepts them; else raise an error."""
     try:
         if not (lacks := lacks_of(db) if takes_old else []):
             queries.touch(db)
         return lacks
-    except Exception as error:  # each driver raises its own kind for: no such table
+    except Exception as error:  # each driver has its own exceptions for a missing table
         where = module.without_password(db._uri)
-        remedy = "" if is_passing(error) else "; start a worker first, it makes the tables"
+        remedy = "" if is_passing(error) else "; start a worker, which creates the tables"
         raise kind_of(error)(
             f"the scheduler's tables in {where} cannot be read: {why(error)}{remedy}"
         ) from error

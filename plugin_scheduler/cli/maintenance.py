@@ -1,7 +1,7 @@
-"""Sub-commands for whoever operates the scheduler: `upgrade`, and `doctor`.
+"""Sub-commands for administrators: `upgrade` and `doctor`.
 
-They say what they found and did, with exit codes for scripts. The work is done by `models.widen`
-and `doctor`.
+Report what they found and did, with exit codes for scripts. `models.widen` and the package `doctor`
+do the work.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from plugin_scheduler.system.clock import SYSTEM
 def doctor(desk: Desk) -> Answer:
     """Check the installation: database, tables, workers, this machine.
 
-    It reads only, and takes seconds beside millions of rows. Exit code 0 where all is well or only
-    notes are told, 1 for warnings, 2 for errors, or where the database cannot be asked at all. With
-    --json each finding has a code that stays the same, its severity, a sentence and a cure.
+    Reads only, and takes seconds even with millions of rows. Exit codes: 0 no findings, or only
+    notes, 1 warnings, 2 errors, or the database cannot be used. With --json, each finding has a
+    stable code, its severity, a sentence and a cure.
     """
     exam = Exam(desk.scheduler.db, desk.browser, desk.scheduler.settings, desk.lacks)
     found = examine(exam)
@@ -48,16 +48,16 @@ MB = 1_000_000
 
 
 @sub_command(
-    click.option("--dry-run", is_flag=True, help="Tell what would be done, and change nothing."),
-    click.option("--force", is_flag=True, help="Go on although workers are alive."),
+    click.option("--dry-run", is_flag=True, help="Print the steps, and change nothing."),
+    click.option("--force", is_flag=True, help="Continue although workers are alive."),
     example="upgrade -K shop --dry-run\nupgrade -u sqlite://s.sqlite -f data",
     takes_old_tables=True,
 )
 def upgrade(desk: Desk, dry_run: bool, force: bool) -> Answer:
-    """Bring old tables up to date: missing columns, ids of 64 bits, sequences that count on.
+    """Upgrade old tables: add missing columns, widen ids to 64 bits, correct sequences.
 
-    Each step is one transaction, so the command can be interrupted and called again. With --dry-run
-    the exit code is 1 where there is something to do, and 0 where there is not.
+    Each step is one transaction, so the command can be interrupted and repeated. Exit codes with
+    --dry-run: 0 nothing to do, 1 there are steps to do.
     """
     db = desk.scheduler.db
     missing = [step for lack in desk.lacks for step in widen.additions(lack)]
@@ -72,7 +72,9 @@ def upgrade(desk: Desk, dry_run: bool, force: bool) -> Answer:
     told = []
     if missing:
         began = SYSTEM.monotonic()
-        click.echo(f"missing tables and columns: {', '.join(map(str, desk.lacks))} ...", err=True)
+        click.echo(
+            f"adding missing tables and columns: {', '.join(map(str, desk.lacks))} ...", err=True
+        )
         desk.complete_tables()
         took = SYSTEM.monotonic() - began
         told += [{**_facts(step), "seconds": round(took, 3), "done": True} for step in missing]
@@ -87,7 +89,9 @@ def _carried_out(db: Any, steps: Sequence[widen.WideningStep]) -> list[dict[str,
         began = SYSTEM.monotonic()
         is_ours = widen.carry_out(db, step)
         took = SYSTEM.monotonic() - began
-        click.echo(f"  done in {span(took)}" if is_ours else "  another process did it", err=True)
+        click.echo(
+            f"  done in {span(took)}" if is_ours else "  already done by another process", err=True
+        )
         told.append({**_facts(step), "seconds": round(took, 3), "done": True})
     return told
 
@@ -99,7 +103,7 @@ def _facts(step: widen.WideningStep) -> dict[str, Any]:
 def _answer(told: Sequence[dict[str, Any]], dry_run: bool, obstacle: str = "") -> Answer:
     lines = [_line(step, dry_run) for step in told] or ["nothing to do"]
     if obstacle:
-        lines.append(f"first: {obstacle}")
+        lines.append(f"before this: {obstacle}")
     document = {"dry_run": dry_run, "steps": told}
     code = TO_DO if dry_run and told else 0
     return Answer(document, lambda screen: screen.lines(lines), code)
@@ -119,9 +123,9 @@ def _how_long(step: widen.WideningStep) -> str:
 def _refuse_beside_workers(desk: Desk) -> None:
     if alive := desk.alive():
         raise ConfigError(
-            f"{quantity(len(alive), 'worker')} alive: {', '.join(alive[:5])}. A table that is "
-            "changed is locked as long as that takes, and older workers do not know new names of "
-            "columns: end the workers first (status TERMINATE in scheduler_worker, or SIGTERM), or "
-            "say --force: then the workers wait, and what they run may be started again by another "
-            "worker. Nothing was changed"
+            f"{quantity(len(alive), 'worker')} alive: {', '.join(alive[:5])}. Each table is locked "
+            "while it is changed, and older workers do not know the new names of columns. Stop the "
+            "workers first (status TERMINATE in scheduler_worker, or SIGTERM). With --force the "
+            "workers wait, and another worker may start their running tasks again. Nothing was "
+            "changed"
         )

@@ -1,6 +1,6 @@
-"""Read what was typed at a terminal: words become arguments and values of columns.
+"""Parse words of the command line into arguments and column values.
 
-click says what is wrong with a word. No database is asked.
+Invalid words raise click's exceptions. Does not access the database.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ else:  # older versions of click have no type parameter there
 
 
 class Word(_Choice):
-    """One of some words; of a misspelled one the nearest is named."""
+    """A choice of words; the message for a misspelled word names the nearest one."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         try:
@@ -42,7 +42,7 @@ class Word(_Choice):
 
 
 def arguments(words: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and named arguments, as they are written at a terminal.
+    """Return the positional and named arguments of words.
 
     >>> arguments(["3", "ann", "to=[1, 2]"])
     ([3, 'ann'], {'to': [1, 2]})
@@ -60,7 +60,7 @@ def _value(text: str) -> Any:
 
 
 def check_texts(given: Mapping[str, Any]) -> None:
-    """ConfigError for words that are no UTF-8, and so nothing that a database has."""
+    """Raise ConfigError for words that are not valid UTF-8: no database can contain them."""
     for name, value in given.items():
         for word in value if isinstance(value, (list, tuple)) else (value,):
             if isinstance(word, str) and json_codec.flaw_of(word) is not None:
@@ -70,14 +70,14 @@ def check_texts(given: Mapping[str, Any]) -> None:
 
 
 def column(table: Any, pair: str) -> tuple[str, Any]:
-    """``column=value`` with the value as its column needs it; wrong ones are left to validation."""
+    """Parse ``column=value`` with the type of the column; validation reports wrong values."""
     name, equals, text = pair.partition("=")
     if not equals:
-        raise click.BadParameter(f"{pair!r} is not COLUMN=VALUE", param_hint="--set")
+        raise click.BadParameter(f"{pair!r} is not of the form COLUMN=VALUE", param_hint="--set")
     kind = str(table[name].type) if name in table.fields else "string"
     if kind == "boolean":
         if text.lower() not in _YES_NO:
-            raise click.BadParameter(f"{pair!r}: write true or false", param_hint="--set")
+            raise click.BadParameter(f"{pair!r}: must be true or false", param_hint="--set")
         return name, _YES_NO[text.lower()]
     readers: dict[str, Callable[[str], Any]] = {"integer": int, "datetime": read_time}
     with contextlib.suppress(ValueError):
@@ -86,7 +86,7 @@ def column(table: Any, pair: str) -> tuple[str, Any]:
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """A time in the zone of the tables: a distance into the past, or a time as it is written.
+    """Return a time in the zone of the tables, from a time or a span before ``now``.
 
     >>> moment("90m", datetime(2026, 1, 31, 12, 0))
     datetime.datetime(2026, 1, 31, 10, 30)
@@ -98,4 +98,4 @@ def moment(text: str, now: datetime) -> datetime:
         written = read_time(text)
         if written.tzinfo is None:
             return written
-    raise click.BadParameter(f"{text!r} is not 12h, 90m, 7d or 2026-12-31T23:00")
+    raise click.BadParameter(f"{text!r} is not a time; write 12h, 90m, 7d or 2026-12-31T23:00")

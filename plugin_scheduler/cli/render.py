@@ -1,7 +1,7 @@
-"""How does it look at a terminal? Views made into tables and lines.
+"""Display views on the terminal: tables, lines and colours.
 
-I own widths, colours and wording of what people read. I call rich. I never ask a database, and
-never let the text of a task reach the terminal as a command to it.
+Does not access the database. Texts of tasks are printed without control characters, which a
+terminal would execute.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from plugin_scheduler.queries.views import (
 from plugin_scheduler.scheduling.recurrence import in_words
 from plugin_scheduler.store.audit_log import AuditEntry
 
-UNBOUNDED = 100_000  # columns, where nobody's window limits them
-SOON = 24 * 3600  # seconds; nearer times are told as a distance, too
+UNBOUNDED = 100_000  # columns of output that does not go to a terminal
+SOON = 24 * 3600  # seconds; nearer times are also shown as a span
 SHORT = 60  # characters of a call in a list
 _COLOURS = {
     TaskStatus.ASSIGNED: "cyan",
@@ -56,12 +56,12 @@ _SEVERITIES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 class Screen:
-    """Standard output for people: a window, or a file without colours and without an edge."""
+    """Standard output: a terminal, or a file without colours and without a width."""
 
     def __init__(self) -> None:
         width = None if sys.stdout.isatty() else UNBOUNDED
         reconfigure = getattr(sys.stdout, "reconfigure", None)
-        if reconfigure is not None:  # an old terminal shows what it can
+        if reconfigure is not None:  # an encoding without some letters must not raise
             reconfigure(errors="replace")
         self._out = Console(width=width, highlight=False, markup=False, emoji=False)
         self._err = Console(
@@ -71,7 +71,7 @@ class Screen:
     # -- status ---------------------------------------------------------------------------------
 
     def overview(self, seen: Overview) -> None:
-        """Counts, what runs now, workers, warnings."""
+        """Print counts, running tasks, workers and warnings."""
         self._counts(seen)
         self._running(seen)
         self._workers(seen.workers)
@@ -119,13 +119,13 @@ class Screen:
         names = ("worker", "status", "groups", "slots", "running", "runs", "failed", "heartbeat")
         table = _table(*names, right=("slots", "running", "runs", "failed"))
         for one in workers:
-            ticker = ", ticker" if one.is_ticker else ""
+            leader = ", leader" if one.is_ticker else ""
             beat = Text(f"{span(one.silent_for)} ago")
             if not one.alive:
                 beat = Text(f"silent for {span(one.silent_for)}", style="bold red")
             table.add_row(
                 _clean(one.name),
-                Text.assemble(_status(one.status), ticker),
+                Text.assemble(_status(one.status), leader),
                 _clean(", ".join(one.groups)),
                 str(one.slots),
                 str(len(one.running)),
@@ -140,13 +140,13 @@ class Screen:
     def tasks(
         self, page: Listing, total: CappedCount, now: datetime, hints: Iterable[str] = ()
     ) -> None:
-        """A list, how much of it is left out and why, and what may have been meant instead."""
+        """Print a list, how many tasks are left out and why, and hints for misspelled filters."""
         if page.looked_to is not None:
-            self._line(f"there are too many: searched back to task {page.looked_to} only")
+            self._line(f"too many tasks to search all: searched back to task {page.looked_to}")
         if page.items:
             self._tasks(page.items, now)
         else:
-            self._line("no such tasks")
+            self._line("no matching tasks")
         for hint in hints:
             self._line(_clean(hint))
         for note in page.notes:
@@ -171,7 +171,7 @@ class Screen:
         self._lay(table)
 
     def explanation(self, seen: Explanation) -> None:
-        """Why a task does not run: how it stands, and each condition with a mark."""
+        """Print why a task does not run: its state, and each condition with yes or no."""
         task = seen.task
         self._line(
             Text(visible(f"task {task.id} {task.name}  "), style="bold"),
@@ -187,11 +187,11 @@ class Screen:
             self._line(mark, _clean(check.sentence))
 
     def history(self, notes: Sequence[AuditEntry], more: bool, now: datetime) -> None:
-        """Who did what, and what happened to workers."""
+        """Print the actions of users and the events of workers."""
         if not notes:
-            self._line("nothing is kept")
+            self._line("no entries")
             return
-        table = _table("when", "who", "what", "to what")
+        table = _table("time", "user", "event", "task or worker")
         for one in notes:
             detail = ", ".join(f"{name}: {value}" for name, value in one.detail.items())
             did = one.event or (f"{one.did} ({detail})" if detail else one.did)
@@ -199,20 +199,20 @@ class Screen:
             table.add_row(_clock(one.at, now), _clean(one.who), _clean(did), _clean(what))
         self._lay(table)
         if more:
-            self._line("there is more; --limit shows it")
+            self._line("more entries exist; --limit shows more")
 
     # -- one task -------------------------------------------------------------------------------
 
     def task(
         self, task: TaskView, run: RunView | None, obstacles: Sequence[str], now: datetime
     ) -> None:
-        """A task and its latest run."""
+        """Print a task and its latest run."""
         heading = f"task {task.id} {task.name}  "
         self._line(Text(visible(heading), style="bold"), _status(task.status))
         facts = [("calls", call(task, 10 * SHORT)), ("uuid", task.uuid), ("group", task.group)]
         facts += [("schedule", _schedule(task)), ("reason", task.reason or "")]
         facts += [("next run", _next_run(task, now).plain)]
-        facts += [("waits", text) for text in obstacles]
+        facts += [("waits because", text) for text in obstacles]
         self._facts(facts)
         self._line()
         if run is None:
@@ -227,7 +227,7 @@ class Screen:
             times += f" to {_clock(run.stop_time, now)}"
         if run.duration is not None:
             times += f", took {span(run.duration)}"
-        asked = "asked to stop" if run.stop_requested and run.status == RunStatus.RUNNING else ""
+        asked = "stop requested" if run.stop_requested and run.status == RunStatus.RUNNING else ""
         progress = _progress(run.progress)
         facts = [("worker", run.worker or ""), ("time", times), ("reason", run.reason or "")]
         self._facts([*facts, ("progress", progress), ("", asked)])
@@ -256,16 +256,16 @@ class Screen:
         for line in text.split("\n", allow_blank=True):
             self._out.print(Text("    ").append_text(line), soft_wrap=True)
 
-    # -- what was ordered -----------------------------------------------------------------------
+    # -- changes --------------------------------------------------------------------------------
 
     def queued(self, task: TaskView, obstacles: Sequence[str]) -> None:
-        """A new task, and what it waits for."""
+        """Print a new task, and why it waits."""
         self._line(_clean(f"task {task.id} {task.name} queued, uuid {task.uuid}"))
         for text in obstacles:
-            self._line("  waits: ", _clean(text))
+            self._line("  waits because: ", _clean(text))
 
     def outcomes(self, outcomes: Iterable[dict[str, Any]]) -> None:
-        """What was done to each task; errors go where errors go."""
+        """Print what was done to each task, and errors on standard error."""
         for one in outcomes:
             if one["error"]:
                 self.complain([f"Error: {one['error']}"])
@@ -273,26 +273,26 @@ class Screen:
                 self._line(f"task {one['id']} ", _clean(one["name"]), f": {one['did']}")
 
     def findings(self, found: Sequence[Finding]) -> None:
-        """What the doctor found, each with its cure."""
+        """Print the findings of the doctor, each with its cure."""
         for one in found:
             severity = Text(f"{one.severity:<8}", style=_SEVERITIES.get(one.severity, ""))
             self._line(severity, Text(f"{one.code}: ", style="bold"), _clean(one.sentence))
             self._line("        cure: ", _clean(one.cure))
         if not found:
-            self._line("nothing found: all is well")
+            self._line("no problems found")
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Plain lines."""
+        """Print lines of text."""
         for line in lines:
             self._line(_clean(line))
 
     def complain(self, errors: Iterable[str]) -> None:
-        """One line for each error."""
+        """Print one line for each error on standard error."""
         for error in errors:
             self._err.print(_clean(error), soft_wrap=True)
 
     def _lay(self, table: Table) -> None:
-        """A table without the blanks that fill its last column."""
+        """Print a table without trailing blanks."""
         with self._out.capture() as captured:
             self._out.print(table)
         lines = captured.get().splitlines()
@@ -315,7 +315,7 @@ def _table(*names: str, right: Iterable[str] = ()) -> Table:
 
 
 def _clean(text: str) -> Text:
-    """Text that names itself, never markup and never a command to the terminal."""
+    """Return text without control characters and without markup."""
     return Text(visible(text))
 
 
@@ -330,7 +330,7 @@ def _status(status: str) -> Text:
 
 
 def _clock(moment: datetime | None, now: datetime) -> str:
-    """The time; with its day where that is not today."""
+    """Format a time; with its date, if that is not today."""
     if moment is None:
         return "-"
     return f"{moment:%H:%M:%S}" if moment.date() == now.date() else f"{moment:%Y-%m-%d %H:%M:%S}"
@@ -362,7 +362,7 @@ def _schedule(task: TaskView) -> str:
 
 
 def _progress(progress: Any) -> str:
-    """``3 of 10 (30 %) third picture``."""
+    """Format progress: ``3 of 10 (30 %) third picture``."""
     if not isinstance(progress, dict):
         return ""
     at, of = as_number(progress.get("at")), as_number(progress.get("of"))
@@ -375,7 +375,7 @@ def _progress(progress: Any) -> str:
 def _no_run(task: TaskView) -> str:
     if task.times_run:
         return (
-            "no run is kept: a run that returns and prints nothing leaves none "
+            "no run is stored: a run that returned and printed nothing is not kept "
             "(keep_empty_runs=True keeps it)"
         )
     return "no run yet"

@@ -59,9 +59,9 @@ BROKEN = {
         "loading",
     ),
     "question at import": (["-K", "x"], "input('app name?')", "models.py, line 1", "EOFError"),
-    "bad group": (["-K", "x:a::b"], "", "is no group name", "app:group1:group2"),
-    "bad app name": (["-K", "a/b"], "", "is no app name", "app:group1:group2"),
-    "nothing asked": ([], None, "nothing to do", "-K"),
+    "bad group": (["-K", "x:a::b"], "", "is not a group name", "app:group1:group2"),
+    "bad app name": (["-K", "a/b"], "", "is not an app name", "app:group1:group2"),
+    "nothing asked": ([], None, "no app given", "-K"),
     "no tasks file": (
         ["-u", "sqlite://x.sqlite", "-t", "no.py"],
         None,

@@ -82,7 +82,7 @@ def test_the_exit_code_of_waiting_tells_how_it_went(terminal: Terminal) -> None:
     assert terminal("run", napping["uuid"], code=0)
     assert terminal("run", str(napping["id"]), "--wait=0", code=3)
     assert "traceback" in terminal("run", "2", "--wait=0", code=1)
-    assert "no run is kept" in terminal("queue", "quiet", "--wait=20")
+    assert "no run is stored" in terminal("queue", "quiet", "--wait=20")
 
 
 def test_arguments_are_json_where_they_can_be_and_pairs_are_named(terminal: Terminal) -> None:
@@ -129,9 +129,9 @@ def test_tasks_are_filtered_and_no_id_is_cut(terminal: Terminal) -> None:
     assert "1 of 3 tasks; --limit shows more" in terminal("tasks", "--limit", "1")
     found = terminal.json("tasks", "--function", "add", "--text", "xxx", "--status", "queued")
     assert [task["name"] for task in found["tasks"]] == [long_name]
-    assert terminal("tasks", "--group", "none") == "no such tasks\n"
+    assert terminal("tasks", "--group", "none") == "no matching tasks\n"
     misspelled = terminal("tasks", "--group", "mian", "--status", "queued")
-    assert misspelled == "no such tasks\ndid you mean --group main?\n"
+    assert misspelled == "no matching tasks\ndid you mean --group main?\n"
     terminal.lab.db.executesql("UPDATE scheduler_task SET next_run_time = 'soon' WHERE id = 1")
     terminal.lab.db.commit()
     shown = terminal("tasks")
@@ -144,7 +144,7 @@ def test_tasks_are_stopped_and_those_that_cannot_be_are_named(terminal: Terminal
     terminal.lab.becomes(napping, "RUNNING")
     shown = terminal("stop", str(napping), "99", str(waiting), code=2)
     assert shown.splitlines() == [
-        f"task {napping} nap: told to stop; its worker ends it within seconds",
+        f"task {napping} nap: asked to stop; its worker ends it within seconds",
         f"task {waiting} nap: stopped",
     ]
     assert terminal.errors == "Error: there is no task 99\n"
@@ -179,7 +179,7 @@ def test_status_tells_what_waits_what_runs_who_works_and_what_is_wrong(terminal:
     terminal.lab.db.commit()
     shown = terminal("status", code=2)  # work is not done
     assert 'no live worker serves group "gpu"; 1 due task waits there' in shown
-    assert "ACTIVE, ticker" in shown and "running now" in shown and "\x1b" not in shown
+    assert "ACTIVE, leader" in shown and "running now" in shown and "\x1b" not in shown
     worker.kill()
     warned = "worker w1 is silent for"
 
@@ -193,7 +193,7 @@ def test_status_tells_what_waits_what_runs_who_works_and_what_is_wrong(terminal:
 
 def test_why_a_new_task_waits_is_told_at_once(terminal: Terminal) -> None:
     shown = terminal("queue", "add", "1", "--set", "group_name=gpu")
-    assert '  waits: no live worker serves group "gpu"; start one: scheduler.py -' in shown
+    assert '  waits because: no live worker serves group "gpu"; start one: scheduler.py -' in shown
 
 
 def test_why_a_task_does_not_run_is_explained_condition_by_condition(terminal: Terminal) -> None:
@@ -219,13 +219,18 @@ def test_looking_at_a_wrong_place_is_one_line_and_leaves_no_file(
     empty = tmp_path / "empty"
     empty.mkdir()
     wrong = {
-        ("-u", "sqlite://s.sqlite", "-f", str(empty)): "no database file",
+        (
+            "-u",
+            "sqlite://s.sqlite",
+            "-f",
+            str(empty),
+        ): "s.sqlite not found; give its folder with -f",
         ("-u", "sqlite://s.sqlite", "-f", str(empty / "x")): "not found; -f names",
-        ("-u", "sqlite:memory", "-f", str(empty)): "start a worker first",
-        ("-K", "shop", "-u", "sqlite:memory"): "not both",
+        ("-u", "sqlite:memory", "-f", str(empty)): "start a worker, which creates the tables",
+        ("-K", "shop", "-u", "sqlite:memory"): "cannot be combined",
         ("-K", "shop", "--apps-folder", str(empty)): "app 'shop' not found",
-        ("-K", "../shop"): "no app name",
-        (): "where to look?",
+        ("-K", "../shop"): "is not an app name",
+        (): "no app given",
     }
     for words, part in wrong.items():
         assert terminal.says("status", *words, code=2) == ""
@@ -252,7 +257,7 @@ def test_secret_arguments_are_dots_wherever_a_task_is_shown(terminal: Terminal) 
     for words in (("run", "--json", str(task_id)), ("tasks", "--json")):
         assert "hunter2" not in terminal(*words)
     assert "hunter2" not in terminal("status", "--json", code=2), "no worker is there"
-    assert terminal("tasks", "--text", "hunter2") == "no such tasks\n"
+    assert terminal("tasks", "--text", "hunter2") == "no matching tasks\n"
     assert terminal("queue", "add", "hunter2", "--set", "secret=password", code=2) == ""
     assert "secret: must be a list" in terminal.errors and "hunter2" not in terminal.errors
 

@@ -166,7 +166,7 @@ def test_an_app_is_loaded_without_changing_old_tables(tmp_path: Path, queues: bo
     if queues:  # it needs the columns to be loaded at all
         told.append(run("upgrade"))
         assert [one.returncode for one in told] == [2, 2, 2]
-        assert all("call scheduler.py upgrade -u URI first" in one.stderr for one in told)
+        assert all("run scheduler.py upgrade -u URI first" in one.stderr for one in told)
         assert (app / "storage.sqlite").read_bytes() == before
         return
     assert [one.returncode for one in told] == [1, 2], [one.stderr for one in told]
