@@ -74,7 +74,7 @@ def _mount_orders(site: Site) -> None:
         else:
             one = _found(visit, str(visit.given.get("worker") or ""))
             if one is None:
-                raise NotFound(visit.T("There is no such worker; it may have left."))
+                raise NotFound(visit.T("Worker not found. It may have exited."))
             members = [one]
         told = [name for one in members if (name := _told(visit, order, one, group))]
         to = str(visit.given.get("to") or "workers")
@@ -111,13 +111,13 @@ def _possible(member: WorkerCard) -> list[str]:
 
 def _answer(visit: Visit, order: str, told: list[str]) -> str:
     if not told:
-        return visit.T("Nobody had to be told that.")
+        return visit.T("No worker affected.")
     who = ", ".join(told)
     said = {
-        "disable": visit.T("Told to take nothing new: {who}.", who=who),
-        "resume": visit.T("Told to take work again: {who}.", who=who),
-        "terminate": visit.T("Told to finish what runs, then leave: {who}.", who=who),
-        "kill": visit.T("Told to leave at once: {who}.", who=who),
+        "disable": visit.T("Paused: {who}.", who=who),
+        "resume": visit.T("Resumed: {who}.", who=who),
+        "terminate": visit.T("Terminating: {who}.", who=who),
+        "kill": visit.T("Killing: {who}.", who=who),
     }
     return said[order]
 
@@ -141,15 +141,13 @@ def _buttons(visit: Visit, orders: list[str], who: str) -> list[dict[str, str]]:
     T = visit.T
     labels = {
         "resume": T("Resume"),
-        "disable": T("Disable"),
+        "disable": T("Pause"),
         "terminate": T("Terminate"),
         "kill": T("Kill"),
     }
     questions = {
-        "terminate": T("Have {who} finish what runs, then leave?", who=who),
-        "kill": T(
-            "Have {who} leave at once? What runs is ended, and begins anew elsewhere.", who=who
-        ),
+        "terminate": T("Terminate {who}? Running tasks finish first.", who=who),
+        "kill": T("Kill {who}? Running tasks restart on another worker.", who=who),
     }
     return [
         {"order": one, "label": labels[one], "question": questions.get(one, "")} for one in orders
@@ -190,13 +188,13 @@ def _meters(visit: Visit, member: WorkerCard) -> list[dict[str, Any]]:
     worker = member.worker
     cpus = max(1, worker.cpus)
     meters = [{"label": visit.T("Memory"), "words": _size(worker.memory), "percent": None}]
-    told = visit.T("{percent} % of one", percent=f"{worker.cpu:.0f}")
+    told = visit.T("{percent} % of one core", percent=f"{worker.cpu:.0f}")
     share = min(100, round(worker.cpu / cpus))
     meters.append({"label": visit.T("Processor"), "words": told, "percent": share})
     if worker.load is not None:
         words = visit.T("{load} of {cpus}", load=f"{worker.load:.2f}", cpus=cpus)
         percent = min(100, round(100 * worker.load / cpus))
-        meters.append({"label": visit.T("Host's load"), "words": words, "percent": percent})
+        meters.append({"label": visit.T("Host load"), "words": words, "percent": percent})
     return meters if worker.memory else []
 
 

@@ -78,7 +78,7 @@ def order(page: Page, what: str, who: str, sure: str = "") -> None:
 
 def test_without_a_worker_there_is_the_command_that_starts_one(page: Page) -> None:
     page.open("workers")
-    expect(page.get_by_role("heading", name="No worker is there")).to_be_visible()
+    expect(page.get_by_role("heading", name="No workers")).to_be_visible()
     expect(page.get_by_text("scheduler.py -K lab", exact=True)).to_be_visible()
     expect(page.get_by_text("No runs ended in the last hour.")).to_be_visible()
     page.look("workers-empty")
@@ -113,9 +113,9 @@ def test_a_card_tells_how_a_worker_is_and_what_its_slots_are_at(
 def test_a_worker_is_put_to_rest_and_woken_up(site: Site, page: Page, start: Start) -> None:
     worker = start("w1")
     page.open("workers")
-    order(page, "Disable", "w1")
-    expect(page.get_by_text("Told to take nothing new: w1.")).to_be_visible()
-    expect(card(page, "w1").get_by_text("takes nothing new")).to_be_visible()
+    order(page, "Pause", "w1")
+    expect(page.get_by_text("Paused: w1.")).to_be_visible()
+    expect(card(page, "w1").get_by_text("claims no new ones")).to_be_visible()
     assert status(site, worker) == WorkerStatus.DISABLED
     order(page, "Resume", "w1")
     expect(card(page, "w1").get_by_text("ACTIVE")).to_be_visible()
@@ -131,7 +131,7 @@ def test_terminate_and_kill_ask_first_and_then_the_worker_leaves(
     page.open("workers")
     order(page, "Terminate", "w1", sure="Cancel")
     order(page, "Terminate", "w1", sure="Yes")
-    expect(card(page, "w1").get_by_text("It was told to leave.")).to_be_visible()
+    expect(card(page, "w1").get_by_text("Shutting down.")).to_be_visible()
     assert patient.process.poll() is None and site.app.task(task_id).status == TaskStatus.RUNNING
     order(page, "Kill", "w1", sure="Yes")
     patient.wait()
@@ -139,7 +139,7 @@ def test_terminate_and_kill_ask_first_and_then_the_worker_leaves(
     expect(card(page, "w1")).to_have_count(0)
     order(page, "Terminate", "w2", sure="Yes")
     assert other.wait() == 0
-    expect(page.get_by_role("heading", name="No worker is there")).to_be_visible()
+    expect(page.get_by_role("heading", name="No workers")).to_be_visible()
 
 
 def test_a_question_outlives_the_pages_refreshing(site: Site, page: Page, start: Start) -> None:
@@ -165,11 +165,11 @@ def test_a_question_outlives_the_pages_refreshing(site: Site, page: Page, start:
 def test_a_group_is_told_as_one(site: Site, page: Page, start: Start) -> None:
     workers = [start("w1", groups=("mail",)), start("w2", groups=("mail", "main")), start("w3")]
     page.open("workers")
-    order(page, "Disable", "all workers of group mail")
-    expect(page.get_by_text("Told to take nothing new: w1, w2.")).to_be_visible()
+    order(page, "Pause", "all workers of group mail")
+    expect(page.get_by_text("Paused: w1, w2.")).to_be_visible()
     found = [status(site, worker) for worker in workers]
     assert found == [WorkerStatus.DISABLED, WorkerStatus.DISABLED, WorkerStatus.ACTIVE]
-    expect(page.get_by_role("row", name="mail 2 (0 take work)")).to_be_visible()
+    expect(page.get_by_role("row", name="mail 2 (0 active)")).to_be_visible()
 
 
 def test_a_silent_worker_is_clearly_marked(page: Page, start: Start) -> None:
@@ -177,9 +177,9 @@ def test_a_silent_worker_is_clearly_marked(page: Page, start: Start) -> None:
     worker.send(KILL9)
     worker.wait()
     page.open("workers")
-    silent = card(page, "w1").get_by_text("SILENT", exact=True)
+    silent = card(page, "w1").get_by_text("NO HEARTBEAT", exact=True)
     expect(silent).to_be_visible(timeout=20_000)  # when its lease is over
-    expect(card(page, "w1").get_by_text("Nobody has heard of it.")).to_be_visible()
+    expect(card(page, "w1").get_by_text("This worker sends no heartbeats.")).to_be_visible()
     expect(card(page, "w1").get_by_role("button")).to_have_count(0)
     page.look("workers-silent")
     page.axe()
@@ -194,14 +194,14 @@ def test_a_worker_has_a_page_with_its_history(
     page.open("workers")
     card(page, "w1").get_by_role("link", name="w1").click()
     expect(page.get_by_role("heading", name="worker w1")).to_be_visible()
-    order(page, "Disable", "w1")
+    order(page, "Pause", "w1")
     assert page.url.endswith("/workers/w1")
     expect(page.get_by_role("listitem").filter(has_text="adele")).to_contain_text("disable")
     expect(page.get_by_text("climb", exact=True)).to_be_visible()  # a task that it knows
     page.look("worker")
     page.axe()
     order(page, "Kill", "w1", sure="Yes")
-    expect(page.get_by_role("heading", name="No worker of that name is there")).to_be_visible()
+    expect(page.get_by_role("heading", name="Worker not found")).to_be_visible()
 
 
 def test_a_strange_name_is_a_name_like_any_other(site: Site, page: Page, start: Start) -> None:
@@ -209,8 +209,8 @@ def test_a_strange_name_is_a_name_like_any_other(site: Site, page: Page, start: 
     page.open("workers")
     card(page, ODD).get_by_role("link", name=ODD).click()
     expect(page.get_by_role("heading", name=f"worker {ODD}")).to_be_visible()
-    order(page, "Disable", ODD)
-    expect(page.get_by_text(f"Told to take nothing new: {ODD}.")).to_be_visible()
+    order(page, "Pause", ODD)
+    expect(page.get_by_text(f"Paused: {ODD}.")).to_be_visible()
     assert status(site, worker) == WorkerStatus.DISABLED
 
 
