@@ -116,7 +116,7 @@ def _worker(one: WorkerView, seen: Overview) -> dict[str, Any]:
         "name": one.name,
         "order": "" if one.status == WorkerStatus.ACTIVE else one.status,
         "alive": one.alive,
-        "leader": one.is_ticker,
+        "leads": one.is_ticker,
         "groups": one.groups,
         "slots": one.slots,
         "running": min(busy, one.slots),

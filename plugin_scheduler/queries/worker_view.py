@@ -17,6 +17,7 @@ from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.core.row_values import items, json_object, moment, number, text, whole
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import WorkerStatus
+from plugin_scheduler.core.worker_stats import KINDS
 
 MOST_SLOTS = 10_000
 LONGEST = 60  # characters of a value that cannot be read
@@ -121,6 +122,8 @@ _WORDS = ("application", "version", "python", "database")
 _COUNTS = ("total", "errors", "queue", "cpus", "memory", "runner_deaths", "database_errors")
 _NUMBERS = ("cpu", "clock_skew")
 _LISTS = ("tasks", "unknown_functions", "running")
+_OTHERS = ("tasks_total", "slots", "load", "pid", "started_at")
+_SHOWN = frozenset((*_TEXTS, *_WORDS, *_COUNTS, *_NUMBERS, *_LISTS, *_OTHERS))
 
 
 def _facts(stats: dict[str, Any]) -> dict[str, Any]:
@@ -157,13 +160,10 @@ def _claims(stats: dict[str, Any]) -> dict[str, Any]:
 def _odd(columns: Mapping[str, str], stats: dict[str, Any]) -> str:
     """Return the unreadable columns and facts, each with the reason; "" for a valid row."""
     found = [f"{name}: {why}" for name, why in columns.items()]
-    of_number = (*_COUNTS, *_NUMBERS, "tasks_total", "slots", "load", "pid")
-    kinds: dict[str, Any] = dict.fromkeys((*_TEXTS, *_WORDS, "started_at"), str)
-    kinds |= {**dict.fromkeys(of_number, (int, float)), **dict.fromkeys(_LISTS, list)}
-    told = {name: value for name, value in stats.items() if name in kinds and value is not None}
+    told = {name: value for name, value in stats.items() if name in _SHOWN and value is not None}
     for name, value in told.items():
-        is_of_kind = isinstance(value, kinds[name])
-        if not is_of_kind or (name in of_number and number(value, math.nan) != value):
+        is_of_kind, is_number = isinstance(value, KINDS[name]), int in KINDS[name]
+        if not is_of_kind or (is_number and number(value, math.nan) != value):
             found.append(f"{name}: {repr(value)[:LONGEST]}")
     return "; ".join(found)
 

@@ -7,7 +7,7 @@ carried out.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from plugin_scheduler.core.error_text import first_line
@@ -76,7 +76,7 @@ class Workers:
         self._db = dialect.db
         self._worker = self._db.scheduler_worker
 
-    def register(self, name: str, stats: dict[str, Any]) -> int:
+    def register(self, name: str, stats: Mapping[str, Any]) -> int:
         """Insert this worker's row and return its id.
 
         Raises `NameTaken` if a live worker has the name, `ConfigError` if the database refuses the
@@ -94,7 +94,7 @@ class Workers:
             raise ConfigError(f"the database rejected the row of worker {name!r}: {why}") from error
 
     @retry_on_conflict
-    def _register(self, name: str, stats: dict[str, Any]) -> int:
+    def _register(self, name: str, stats: Mapping[str, Any]) -> int:
         with self._dialect.transaction():
             self._dialect.select(self._worker.worker_name == name, [self._worker.id], lock="wait")
             old = self._row(name)
@@ -149,14 +149,14 @@ class Workers:
         needed = (worker.id, worker.lease_until, worker.last_heartbeat)
         return self._db(worker.worker_name == name).select(*needed).first()
 
-    def _signs_of_life(self, stats: dict[str, Any]) -> dict[str, Any]:
+    def _signs_of_life(self, stats: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "last_heartbeat": self._dialect.now(),
             "lease_until": self._dialect.epoch() + self._settings.lease,
             "worker_stats": _finite(stats),
         }
 
-    def beat(self, worker_id: int, stats: dict[str, Any]) -> bool:
+    def beat(self, worker_id: int, stats: Mapping[str, Any]) -> bool:
         """Write a heartbeat and renew the lease; return False if the row is gone.
 
         Statistics that the database refuses are left out: they must not prevent the renewal.
@@ -169,7 +169,7 @@ class Workers:
             return self._beat(worker_id, {"refused": ascii(error)[:200]})
 
     @retry_on_conflict
-    def _beat(self, worker_id: int, stats: dict[str, Any]) -> bool:
+    def _beat(self, worker_id: int, stats: Mapping[str, Any]) -> bool:
         with self._dialect.transaction():
             mine = self._db(self._worker.id == worker_id)
             return bool(mine.update(**self._signs_of_life(stats)))

@@ -13,6 +13,7 @@ from typing import Any
 from plugin_scheduler.core import json_codec
 from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.worker_events import WorkerEvent
+from plugin_scheduler.core.worker_stats import ClaimStats, LastClaimError
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker.event_queue import EventQueue
 
@@ -61,10 +62,10 @@ class ClaimHealth:
             self._told = self._error
             log_event("claim_failing", error=self._error)
 
-    def about(self, now: datetime) -> dict[str, Any]:
+    def about(self, now: datetime) -> ClaimStats:
         """Return the values for the worker's row; ``now`` is the current time in the tables'
         zone."""
-        failing = None
+        failing: LastClaimError | None = None
         if self._in_a_row:
             failing = {
                 "error": self._error,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import selectors
-from typing import Any
 
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import ConfigError, Locked, NameTaken, StoreUnavailable
@@ -18,6 +17,7 @@ from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Outcome, WorkerStatus
 from plugin_scheduler.core.worker_events import WorkerEvent
+from plugin_scheduler.core.worker_stats import WorkerStats
 from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import Clock
@@ -32,7 +32,7 @@ from plugin_scheduler.worker.lease_guard import OFTEN, Outage, StartPatience
 from plugin_scheduler.worker.registration import Registration
 from plugin_scheduler.worker.reporter import Reporter
 from plugin_scheduler.worker.shutdown import Shutdown
-from plugin_scheduler.worker.stats import WorkerStats
+from plugin_scheduler.worker.stats import Measurements
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 AUDIT_EVERY = 0.2  # minimum seconds between reads of commands, however many notifications arrive
@@ -68,7 +68,7 @@ class Supervisor:
         )
         porters = LargeResults(identity.where, settings, identity.name, clock)
         self._reporting = Reporter(store, porters, identity.name, clock)
-        self._vitals = WorkerStats(identity, settings, store, pool, clock)
+        self._vitals = Measurements(identity, settings, store, pool, clock)
         self._worker_id = 0
         self._next_beat = 0.0
         self._next_audit = self._last_audit = 0.0
@@ -367,9 +367,14 @@ class Supervisor:
         self._worker_id = me.worker_id
         if me.given_back is not None:
             self._events.note(WorkerEvent.SUCCEEDED, tasks=me.given_back)
-        about = {"host": row["host"], "pid": row["pid"], "slots": self._settings.slots}
         groups = ", ".join(self._settings.group_names)
-        self._events.note(WorkerEvent.STARTED, groups=groups, **about)
+        self._events.note(
+            WorkerEvent.STARTED,
+            groups=groups,
+            host=row["host"],
+            pid=row["pid"],
+            slots=row["slots"],
+        )
         self._events.write()
 
     def _beat_if_due(self) -> None:
@@ -421,7 +426,7 @@ class Supervisor:
         )
         self._staying.count_beat(pending, self._me.name)
 
-    def _stats(self) -> dict[str, Any]:
+    def _stats(self) -> WorkerStats:
         """Return the values for this worker's row."""
         return {
             "status": self._staying.words(bool(self._pool.live_runs())),
@@ -433,6 +438,7 @@ class Supervisor:
             "database_errors": self._errors,
             **self._reporting.about(),
             **self._bell.about(),
+            **self._store.dialect.about(),
             **self._vitals.read(),
             **self._intake.functions.about(),
             **self._intake.health.about(self._store.dialect.now()),

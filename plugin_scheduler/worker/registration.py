@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from plugin_scheduler.core.errors import NameTaken
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.version import VERSION
+from plugin_scheduler.core.worker_stats import IdentityStats
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM
 
@@ -40,7 +41,7 @@ class Registration:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def register(
-        self, store: Store, settings: Settings, stats: dict[str, Any], pause: Pause
+        self, store: Store, settings: Settings, stats: Mapping[str, Any], pause: Pause
     ) -> Registered:
         """Add a row. A dead worker of the same name is replaced, a live one is not.
 
@@ -89,7 +90,7 @@ def identify(name: str | None, description: Mapping[str, Any]) -> Registration:
     )
 
 
-def describe_me(me: Registration) -> dict[str, Any]:
+def describe_me(me: Registration) -> IdentityStats:
     """Return the values for the worker's row that describe its process."""
     return {
         "host": socket.gethostname(),

@@ -15,6 +15,7 @@ from plugin_scheduler.core.errors import Locked, StoreUnavailable
 from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.types import Order, Outcome, Report
+from plugin_scheduler.core.worker_stats import ReportStats
 from plugin_scheduler.execution.live_run import LiveRun, Result
 from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.scheduling.state_machine import Move
@@ -61,7 +62,7 @@ class Reporter:
         self._uncounted: list[CountedRun] = []
         self._counting_trouble = ""
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> ReportStats:
         """Return the counters for the worker's row."""
         return {
             "total": self.total,

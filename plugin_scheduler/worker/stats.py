@@ -9,11 +9,11 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
-from typing import Any
 
 import psutil
 
 from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.worker_stats import ConstantStats, MeasuredStats, ProcessStats
 from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import Clock
@@ -22,7 +22,7 @@ from plugin_scheduler.worker.registration import Registration, describe_me
 MEASURE_EVERY = 10.0  # seconds; the system needs a while to add up a process's memory
 
 
-class WorkerStats:
+class Measurements:
     """The part of a worker's row that does not depend on its tasks."""
 
     def __init__(
@@ -31,26 +31,25 @@ class WorkerStats:
         self._me, self._settings, self._clock = me, settings, clock
         self._store, self._pool = store, pool
         self._processes: dict[int, psutil.Process] = {}
-        self._measured: dict[str, Any] = {}
+        self._measured: MeasuredStats = {}
         self._next = 0.0
-        self._born: dict[str, Any] = {}
+        self._born: ConstantStats | None = None
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> ProcessStats:
         """Return the values as stored in the row."""
         runs = self._pool.live_runs()
-        if not self._born:
+        if self._born is None:
             self._born = self._at_birth()
         return {
             "sleep": self._settings.heartbeat,
             "slots": self._settings.slots,
             "running": [run.about() for run in runs],
             "runner_deaths": self._pool.deaths,
-            **self._store.dialect.about(),
             **self._born,
             **self._now_and_then(),
         }
 
-    def _at_birth(self) -> dict[str, Any]:
+    def _at_birth(self) -> ConstantStats:
         """Return the values that are constant for the process."""
         dialect = self._store.dialect
         with dialect.reading():
@@ -63,7 +62,7 @@ class WorkerStats:
             "started_at": dialect.now().isoformat(" ", "seconds"),
         }
 
-    def _now_and_then(self) -> dict[str, Any]:
+    def _now_and_then(self) -> MeasuredStats:
         now = self._clock.monotonic()
         if now >= self._next:
             self._next = now + MEASURE_EVERY
@@ -71,7 +70,7 @@ class WorkerStats:
                 self._measured = self._measure()
         return self._measured
 
-    def _measure(self) -> dict[str, Any]:
+    def _measure(self) -> MeasuredStats:
         """Measure ``cpu``, in per cent of one processor since the last call, and ``memory``, in
         bytes; both of this process and of those that it started itself."""
         known, pids = self._processes, {os.getpid(), *self._pool.pids()}

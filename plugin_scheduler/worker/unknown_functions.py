@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from plugin_scheduler.core.log_events import log_event
 from plugin_scheduler.core.types import Task
+from plugin_scheduler.core.worker_stats import FunctionStats
 from plugin_scheduler.system.clock import Clock
 
 LOOK_EVERY = 30.0  # seconds between two claims that read tasks of unknown functions
@@ -71,7 +71,7 @@ class KnownFunctions:
         """Let the next claim read from the beginning: it searches for other tasks."""
         self._first = None
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> FunctionStats:
         """Return the values for the worker's row; ``tasks_total`` shows whether ``tasks`` is
         complete."""
         return {

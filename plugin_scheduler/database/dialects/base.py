@@ -18,6 +18,7 @@ from pydal.connection import ConnectionPool
 
 from plugin_scheduler.core.errors import Conflict, StoreUnavailable
 from plugin_scheduler.core.settings import Settings
+from plugin_scheduler.core.worker_stats import ConnectionStats
 from plugin_scheduler.database.dialects.bulk_sql import Sayings
 from plugin_scheduler.database.dialects.encodings import escaped, letters_beyond
 from plugin_scheduler.database.notifier import Notifier, Silent
@@ -171,7 +172,7 @@ class Dialect(Sayings):
         """
         return field
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> ConnectionStats:
         """Return the connection details for the worker's row."""
         return {
             "clock_skew": round(self.skew, 1),

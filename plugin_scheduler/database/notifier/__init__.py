@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from plugin_scheduler.core.worker_stats import NotifierStats
+
 
 class Notifier:
     """Polled by the main loop; may have a file descriptor that wakes up the loop."""
@@ -35,7 +37,7 @@ class Notifier:
     def test(self) -> None:
         """Test periodically that notifications arrive."""
 
-    def about(self) -> dict[str, str | None]:
+    def about(self) -> NotifierStats:
         """Return the details for the worker's row."""
         return {"wake_up": self.way, "wake_up_trouble": self.trouble}
 
