@@ -37,14 +37,14 @@ DEATHS = (WorkerEvent.DIED, WorkerEvent.SUCCEEDED, WorkerEvent.GONE)
 TEMPLATES: Mapping[WorkerEvent, str] = {
     WorkerEvent.STARTED: "started on {host}, process {pid}: groups {groups}, slots {slots}",
     WorkerEvent.REFUSED: "did not start: {why}",
-    WorkerEvent.LEFT: "left: {why}",
+    WorkerEvent.LEFT: "stopped: {why}",
     WorkerEvent.DIED: "died on {host}: no heartbeat for {seconds} s; tasks given back: {tasks}",
-    WorkerEvent.SUCCEEDED: "died; another took its name. Tasks given back: {tasks}",
-    WorkerEvent.GONE: "has no row any more; tasks given back: {tasks}",
-    WorkerEvent.ROW_GONE: "found its row gone and added it again",
+    WorkerEvent.SUCCEEDED: "died; a new worker took its name; tasks given back: {tasks}",
+    WorkerEvent.GONE: "no longer has a row; tasks given back: {tasks}",
+    WorkerEvent.ROW_GONE: "found its row missing and added it again",
     WorkerEvent.DATABASE_BACK: "reached its database again after {seconds} s: {error}",
-    WorkerEvent.CLAIM_FAILING: "cannot take tasks: {error}",
-    WorkerEvent.CLAIM_WORKS: "takes tasks again after {seconds} s",
+    WorkerEvent.CLAIM_FAILING: "cannot claim tasks: {error}",
+    WorkerEvent.CLAIM_WORKS: "claims tasks again after {seconds} s",
 }
 
 
@@ -52,7 +52,7 @@ def event_sentence(who: str, did: str, detail: Mapping[str, Any]) -> Sentence | 
     """Describe an event; None for the action of a person, and for events of other versions.
 
     >>> event_sentence("scheduler", "worker_left", {"why": "SIGTERM"})
-    'left: SIGTERM'
+    'stopped: SIGTERM'
     """
     if who != SCHEDULER:
         return None

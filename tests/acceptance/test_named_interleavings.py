@@ -84,6 +84,6 @@ def test_an_answer_that_is_lost_after_its_commit_loses_and_doubles_nothing(
     point.reached()
     assert (task.times_run, task.times_failed, task.times_lost) == (2, 0, 0)
     assert len(lab.marks("work")) == 2
-    assert {run.outcome for run in lab.runs(task_id)} <= {"INTERRUPTED"}, "its start was lost"
+    assert {run.outcome for run in lab.runs(task_id)} <= {"INTERRUPTED"}, "its claim was lost"
     assert len(lab.worker_names()) == 1
     assert "unexpected" not in worker.log

@@ -167,7 +167,7 @@ def test_who_leaves_takes_the_copies_of_broadcasts_along_that_were_for_it_alone(
         task = store.db.scheduler_task
         copies = store.db(task.only_worker != None).select()
         assert {row.only_worker: (row.status, row.reason) for row in copies} == {
-            "leaves": (TaskStatus.STOPPED, "its worker left"),
+            "leaves": (TaskStatus.STOPPED, "its worker stopped"),
             "stays": (TaskStatus.QUEUED, None),
         }
 

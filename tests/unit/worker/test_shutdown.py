@@ -90,7 +90,7 @@ def test_when_the_grace_is_over_runs_are_given_back_and_the_exit_code_says_so(be
     bench.pool.running = 2
     bench.signal(TERM)
     bench.wait(30)
-    reason = "its worker was told to leave (SIGTERM, and the grace period has ended)"
+    reason = "its worker stopped (SIGTERM, and the grace period has ended)"
     assert bench.pool.ends == [(Outcome.INTERRUPTED, reason)]
     assert bench.left_with(busy=True) is None
     assert bench.left_with(busy=False) == 143
@@ -119,7 +119,7 @@ def test_ctrl_c_ends_runs_now(bench: Bench, before: tuple[int, ...]) -> None:
     bench.pool.running = 1
     bench.signal(*before, INT)
     assert bench.pool.ends == [
-        (Outcome.INTERRUPTED, "its worker was told to leave (Ctrl+C)"),
+        (Outcome.INTERRUPTED, "its worker stopped (Ctrl+C)"),
     ]
     assert bench.staying.words(True) == "KILL"
     assert bench.left_with() == 130
@@ -213,7 +213,7 @@ def test_the_order_to_kill_ends_runs_and_leaves_with_0_since_it_was_told_to(benc
     for _ in range(2):
         bench.order("KILL")
     assert bench.pool.ends == [
-        (Outcome.INTERRUPTED, "its worker was told to leave (command KILL)"),
+        (Outcome.INTERRUPTED, "its worker stopped (command KILL)"),
     ]
     assert bench.left_with() == 0
     bench.wait(LAST_WORDS)
