@@ -159,7 +159,7 @@ def _edited(visit: Visit, form: TaskForm, sent: ParsedForm) -> Done:
     if changed:
         detail = {name: _change(*pair) for name, pair in changed.items()}
         visit.journal.note(visit.person.name, "edit", task.id, **detail)
-    message = visit.T("Saved.") if changed else visit.T("Nothing was changed.")
+    message = visit.T("Saved.") if changed else visit.T("No changes.")
     data = {"id": task.id, "changed": list(changed), "url": visit.url(f"tasks/{task.id}")}
     return Done(message, to=f"tasks/{task.id}", data=data)
 
@@ -195,7 +195,7 @@ def _wrong(visit: Visit, errors: Mapping[str, str]) -> Done:
     one text.)"""
     said = {_field_of(name): visit.say(error) for name, error in errors.items()}
     first = "; ".join(f"{name}: {sentence}" for name, sentence in said.items())
-    message = visit.T("Nothing was saved. {what}", what=first)
+    message = visit.T("Not saved. {what}", what=first)
     return Done(message, to="queue", data={"errors": said}, status=WRONG)
 
 
@@ -214,12 +214,12 @@ def _next(visit: Visit) -> dict[str, Any]:
         every, unit = visit.query.get("every", ""), UNITS.get(visit.query.get("unit", ""), 1)
         period = int(every) * unit if every.isdecimal() and len(every) < 11 else -1
         if not 0 <= period <= LARGEST:
-            return {"words": "", "times": [], "error": visit.say(Sentence("write a whole number"))}
+            return {"words": "", "times": [], "error": visit.say(Sentence("enter a whole number"))}
         words = recurrence.in_words(period=period, repeats=often)
         steps = min(often or TIMES_SHOWN, TIMES_SHOWN) if period else 1
         moments = [visit.now + timedelta(seconds=period * step) for step in range(steps)]
     else:
-        error = cron.check(line) if line else Sentence("write a cron line")
+        error = cron.check(line) if line else Sentence("enter a cron line")
         if error:
             return {"words": "", "times": [], "error": visit.say(error)}
         words = recurrence.in_words(period=60, repeats=often, cronline=line)

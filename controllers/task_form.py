@@ -37,7 +37,7 @@ INPUTS = {
 }
 EXAMPLES = {ArgumentKind.LIST: '[1, "two"]', ArgumentKind.DICT: '{"a": 1}'}
 #: Labels of the ways to set the time; for an edited task, in the second list.
-MODES = ((NOW, "Now"), (AT, "At a time"), (EVERY, "Repeat"), (CRON, "By a cron line"))
+MODES = ((NOW, "Now"), (AT, "At a time"), (EVERY, "Repeat"), (CRON, "Cron line"))
 MODES_OF_OLD = ((AT, "Once"), *MODES[2:])
 AREAS = (ArgumentKind.LONG_TEXT, ArgumentKind.LIST, ArgumentKind.DICT)
 
@@ -56,7 +56,7 @@ class TaskForm:
         self.visit, self.task, self.edits, self.once = visit, task, edits, once
         self.name = json_codec.clean(task.function if task and not function else function)
         if task and self.name != json_codec.clean(task.function):  # secrets belong to one function
-            what = "task {id} runs {function}: its form is for no other function"
+            what = "task {id} runs {function}: its form cannot be used for another function"
             raise BadTask(Sentence(what, id=task.id, function=task.function))
         catalog = visit.scheduler.catalog
         self.functions = catalog.functions()

@@ -122,16 +122,16 @@ def _read_when(sent: ParsedForm, texts: Mapping[str, str], edits: bool) -> None:
         columns["cronline"] = json_codec.clean(texts.get("cronline", "")).strip() or None
         if not columns["cronline"]:
             sent.errors["cronline"] = Sentence(
-                "write a cron line, such as {line}", line="0 3 * * *"
+                "enter a cron line, such as {line}", line="0 3 * * *"
             )
     elif mode == AT:
         name = "next_run_time" if edits else "start_time"
         if columns.get(name) is None and name not in sent.errors:
-            sent.errors[name] = Sentence("say when")
+            sent.errors[name] = Sentence("enter a time")
     if mode != AT and not edits and columns.get("start_time") is None:
         columns.pop("start_time", None)
     if edits and columns.get("next_run_time") is None:
-        sent.errors.setdefault("next_run_time", Sentence("say when"))
+        sent.errors.setdefault("next_run_time", Sentence("enter a time"))
 
 
 def _read_period(sent: ParsedForm, texts: Mapping[str, str]) -> None:
@@ -159,11 +159,11 @@ def of_text(form: TaskForm, text: str) -> ParsedForm:
         document = json_codec.from_json(text)
     except json.JSONDecodeError as error:
         where = {"line": error.lineno, "column": error.colno, "what": error.msg}
-        sentence = Sentence("is no JSON: line {line}, column {column}: {what}", **where)
+        sentence = Sentence("is not valid JSON: line {line}, column {column}: {what}", **where)
         return ParsedForm(form.name, errors={"document": sentence})
     except ValueError as error:
         return ParsedForm(
-            form.name, errors={"document": Sentence("is no JSON: {what}", what=str(error))}
+            form.name, errors={"document": Sentence("is not valid JSON: {what}", what=str(error))}
         )
     return of_document(form, document)
 
@@ -190,7 +190,7 @@ def of_document(form: TaskForm, document: Any) -> ParsedForm:
 def _function_of(form: TaskForm, document: Mapping[str, Any], sent: ParsedForm) -> str:
     name = document.get("function", document.get("function_name", form.name))
     if not isinstance(name, str) or not name.strip():
-        sent.errors["function"] = Sentence("name the function to run")
+        sent.errors["function"] = Sentence("must name the function to run")
         return ""
     return json_codec.clean(name).strip()
 
@@ -224,7 +224,7 @@ def _read_call(form: TaskForm, document: Mapping[str, Any], sent: ParsedForm) ->
 
 
 def _of_another(form: TaskForm) -> Sentence:
-    what = "dots stand for arguments of {function}: write what the other function is given"
+    what = "dots stand for arguments of {function}: enter the arguments of the other function"
     return Sentence(what, function=form.name)
 
 
@@ -249,8 +249,8 @@ def _read_column(sent: ParsedForm, name: str, value: Any, edits: bool) -> None:
 def _not_to_be_said(name: str, allowed: tuple[str, ...]) -> Sentence:
     near = difflib.get_close_matches(name, allowed, 1)
     if near:
-        return Sentence("is nothing that can be said here; did you mean {near}?", near=near[0])
-    return Sentence("is nothing that can be said here; there are: {names}", names=allowed)
+        return Sentence("unknown field; did you mean {near}?", near=near[0])
+    return Sentence("unknown field; known fields: {names}", names=allowed)
 
 
 def _check_fit(form: TaskForm, sent: ParsedForm) -> None:
@@ -261,7 +261,7 @@ def _check_fit(form: TaskForm, sent: ParsedForm) -> None:
     found = call.misfit(sent.pargs, sent.pvars)
     if found is not None:
         column, why = found
-        what = "{function} cannot be called like this: {why}"
+        what = "{function} cannot be called with these arguments: {why}"
         sent.errors[f"p{column}"] = Sentence(what, function=sent.function, why=why)
 
 

@@ -31,7 +31,7 @@ from plugin_scheduler.core.settings import fault_of_group
 EXAMPLES: dict[type, str] = {list: '[1, "two"]', dict: '{"a": 1, "b": "two"}'}
 NAME_LENGTH = 512  # characters in a column of names, by pydal's default
 NAMES: dict[type, str] = {list: "list", dict: "dict"}
-IS_THERE = Sentence("is the uuid of a task that is there already")
+IS_THERE = Sentence("is the uuid of an existing task")
 LARGEST = 2**31 - 1  # the largest integer that every database accepts
 FIRST_YEAR, LAST_YEAR = 1000, 9999  # the first year of MySQL, the last of Python
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,15}\s*")
@@ -93,9 +93,9 @@ def check_text(value: Any, longest: int | None) -> str:
     try:
         text = str(value)
     except ValueError:  # Python limits the number of digits
-        raise ValidationError(Sentence("is a number of too many digits")) from None
+        raise ValidationError(Sentence("is a number with too many digits")) from None
     if longest is not None and len(text) > longest:
-        what = "is {length} characters long, and may have {longest}"
+        what = "is {length} characters long; the maximum is {longest}"
         raise ValidationError(Sentence(what, length=len(text), longest=longest))
     flaw = json_codec.flaw_of(text)
     if flaw is not None:
@@ -210,7 +210,7 @@ class IS_KNOWN_FUNCTION(IS_IN_SET):
         if kept and name in ("", kept):
             return str(kept)
         if not name:
-            raise ValidationError(Sentence("name the function to run"))
+            raise ValidationError(Sentence("must name the function to run"))
         if known and name not in known:
             what = "{name} is not a task; known: {known}"
             raise ValidationError(Sentence(what, name=repr(name), known=known))
@@ -229,7 +229,7 @@ class IS_GROUP_NAME(IS_IN_SET):
             raise ValidationError(Sentence(what, kind=type(value).__name__))
         name = (value or "").strip()
         if not name:
-            raise ValidationError(Sentence("name a group; the usual one is 'main'"))
+            raise ValidationError(Sentence("must not be empty; the default is 'main'"))
         check_text(name, NAME_LENGTH)
         fault = fault_of_group(name)
         if fault is not None:

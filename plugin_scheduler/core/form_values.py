@@ -74,7 +74,7 @@ def _of_nothing(one: Argument) -> Any:
         return None
     if one.kind == ArgumentKind.CHOICE:
         raise _Wrong(Sentence("choose one"))
-    raise _Wrong(Sentence("fill this in: the function needs it"))
+    raise _Wrong(Sentence("required by the function"))
 
 
 def _place(arguments: Sequence[Argument], found: dict[str, Any], reading: FormReading) -> None:
@@ -107,7 +107,7 @@ def _leave_to_default(one: Argument, reading: FormReading) -> None:
         value = one.default.value if isinstance(one.default, enum.Enum) else one.default
         reading.pargs.append(json.loads(json_codec.encode(value, one.name)))
     except BadTask:
-        reading.errors[one.name] = Sentence("fill this in: arguments that follow it are given")
+        reading.errors[one.name] = Sentence("required, because arguments after it are given")
 
 
 def _add_others(
@@ -117,7 +117,7 @@ def _add_others(
     names = {each.name for each in arguments if not (each.gathers or each.by_place_only)}
     twice = sorted(names & others.keys())
     if twice:
-        reading.errors[one.name] = Sentence("{names}: there is a field for it", names=twice)
+        reading.errors[one.name] = Sentence("{names}: use its own field", names=twice)
     reading.pvars.update(others)
 
 

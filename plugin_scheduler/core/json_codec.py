@@ -73,10 +73,10 @@ def flaw_of(text: str) -> str | None:
     """Describe why a database may refuse a text; None if all databases accept it.
 
     >>> flaw_of("a\\x00b"), flaw_of("abc")
-    ('has a NUL character (\\\\x00), which databases refuse', None)
+    ('contains a NUL character (\\\\x00), which databases refuse', None)
     """
     if "\x00" in text:
-        return Sentence("has a NUL character (\\x00), which databases refuse")
+        return Sentence("contains a NUL character (\\x00), which databases refuse")
     return _half(text)
 
 
@@ -241,7 +241,7 @@ def _half(text: str) -> str | None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         half = ascii(text[error.start])[1:-1]
-        what = "has half of a character ({half}), as from bytes that are no UTF-8"
+        what = "contains half of a character ({half}), as from invalid UTF-8"
         return Sentence(what, half=half)
     return None
 

@@ -110,7 +110,7 @@ def listed(given: Any) -> list[Place]:
 
 def _no_list(what: str) -> Sentence:
     return Sentence(
-        "must be a list of names or places of arguments, such as {example}, not {what}",
+        "must be a list of argument names or positions, such as {example}, not {what}",
         example=EXAMPLE,
         what=what,
     )
@@ -122,10 +122,13 @@ def _check(place: Any) -> None:
     if not isinstance(place, int) or isinstance(place, bool):
         what = type(place).__name__  # never the value, which may be the secret itself
         raise BadTask(
-            Sentence("has {what}, neither the name nor the place of an argument", what=what)
+            Sentence(
+                "contains {what}, which is neither the name nor the position of an argument",
+                what=what,
+            )
         )
     if place < NOWHERE:
-        raise BadTask(Sentence("has {place}, but places are counted from 0", place=place))
+        raise BadTask(Sentence("contains {place}, but positions are counted from 0", place=place))
 
 
 def resolved(
@@ -162,8 +165,8 @@ def _check_unknown(
     if pargs and unnamed:
         raise BadTask(
             Sentence(
-                'which argument is "{name}"? {function} is not known here: write its place, '
-                "counted from 0, or pass it by name",
+                '"{name}" cannot be matched to an argument, because {function} is not known '
+                "here: give its position, counted from 0, or pass it by name",
                 name=unnamed[0],
                 function=function,
             )
@@ -208,8 +211,8 @@ class _Signature:
         if not self._takes_places:
             raise BadTask(
                 Sentence(
-                    "has place {place}, but {function} takes {number} arguments by place, "
-                    "counted from 0",
+                    "contains position {place}, but {function} takes {number} positional "
+                    "arguments, counted from 0",
                     place=place,
                     function=self._function,
                     number=len(self._by_place),
@@ -359,5 +362,5 @@ def _behind(value: Any, place: Any, before: Any) -> Any:
     except (LookupError, TypeError):
         behind = HIDDEN
     if behind == HIDDEN or behind is inspect.Parameter.empty:
-        raise BadTask(Sentence("there is nothing behind the dots of {name}: write it", name=place))
+        raise BadTask(Sentence("no value is stored for the dots of {name}: enter one", name=place))
     return behind

@@ -62,7 +62,7 @@ TOGETHER = {
     "vars": {"function_name", "args", "vars"},
     "secret": {"secret", "function_name", "args", "vars"},
 }
-CHANGED = Sentence("was changed meanwhile: look at the task as it is now, and try again")
+CHANGED = Sentence("was changed in the meantime: look at the current task, and try again")
 
 
 class Editing:
@@ -149,7 +149,7 @@ class Editing:
             return row
         what = "task {id} has ended: {status}; run it again with other arguments instead"
         if row.status in TaskStatus.HELD:
-            what = "task {id} is at work now; stop it, or wait until it has ended"
+            what = "task {id} is claimed or running; stop it, or wait until it has ended"
         raise BadTask(Sentence(what, id=row.id, status=row.status))
 
     def _named(self, ref: Any) -> Any:

@@ -40,7 +40,7 @@ SCHEDULERS_OWN = (
     "reason",
     "reason_code",
 )
-_TWICE = Sentence("is the uuid of another task that is queued together with this")
+_TWICE = Sentence("is the uuid of another task in the same call")
 _UNUSUAL = {*SCHEDULERS_OWN, *FLAGS, "status"}
 #: Columns that identify one task, and so cannot be defaults for all.
 NO_DEFAULTS = ("function_name", "uuid", "args", "vars", "pargs", "pvars", "immediate")
@@ -171,7 +171,7 @@ class Draft:
         database."""
         self.columns = {one: value for one, value in columns.items() if one != "secret"}
         for one in self.columns.keys() & NO_DEFAULTS:
-            self.errors[one] = Sentence("belongs to one task: give it to queue_task")
+            self.errors[one] = Sentence("belongs to a single task: pass it to queue_task")
             del self.columns[one]
         try:
             secret = redaction.listed(columns.get("secret"))
@@ -205,7 +205,7 @@ class Draft:
         found = call.misfit(pargs, pvars)
         if found is not None:
             column, why = found
-            what = "{function} cannot be called like this: {why}"
+            what = "{function} cannot be called with these arguments: {why}"
             self.errors[column] = Sentence(what, function=name, why=why)
 
     def _uuid(self, given: Any) -> Any:
@@ -288,9 +288,9 @@ class Draft:
                 near = difflib.get_close_matches(name, names, 1)
                 self.errors[name] = _no_column(near, names)
             elif name in SCHEDULERS_OWN:
-                self.errors[name] = Sentence("is written by the scheduler alone; leave it out")
+                self.errors[name] = Sentence("is written only by the scheduler; leave it out")
             elif name == "status" and value != TaskStatus.QUEUED:
-                what = "of a new task is {queued}; enabled=False keeps it from running"
+                what = "must be {queued} for a new task; use enabled=False to keep it from running"
                 self.errors[name] = Sentence(what, queued=TaskStatus.QUEUED)
             elif name in FLAGS and not isinstance(value, bool):
                 self._set_flag(name, value)
@@ -314,7 +314,7 @@ class Draft:
             self.errors["stop_time"] = Sentence(what)
         drifts = not columns.get("prevent_drift") or columns.get("cronline")
         if not drifts and columns.get("period", 60) == 0:
-            what = "needs a period: there is no grid to keep to with 0"
+            what = "needs a period greater than 0"
             self.errors["prevent_drift"] = Sentence(what)
 
     def _validate(self) -> None:

@@ -130,7 +130,9 @@ def _split(cronline: str) -> list[str]:
     texts = line.split()
     if len(texts) == 6:
         raise ValueError(
-            Sentence("it has 6 fields and needs 5: {order} (there are no seconds)", order=_ORDER)
+            Sentence(
+                "it has 6 fields and needs 5: {order} (there is no field for seconds)", order=_ORDER
+            )
         )
     if len(texts) != 5:
         what = "it has {number} fields and needs 5: {order}"
@@ -247,7 +249,7 @@ class CronParser:
         try:
             return next(self._moments)
         except OverflowError:
-            what = "cron line '{line}' ends with the year 9999"
+            what = "cron line '{line}' has no more times up to the year 9999"
             raise ValueError(Sentence(what, line=self.cronline)) from None
 
     next = __next__

@@ -115,7 +115,7 @@ def test_the_form_says_what_is_wrong_and_makes_nothing(app: App, browser: Browse
     form.values.update(args="{}", vars="[1", cronline="61 * * * *", task_name="wrong")
     errors = browser.save(TASK, form)
     assert set(errors) == {"function_name", "args", "vars", "cronline"}
-    assert errors["function_name"] == "name the function to run"
+    assert errors["function_name"] == "must name the function to run"
     assert "a JSON list such as" in errors["args"] and "but a dict" in errors["args"]
     assert "a JSON dict such as" in errors["vars"] and "between 0 and 59" in errors["cronline"]
     db = app.fresh()

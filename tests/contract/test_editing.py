@@ -107,7 +107,7 @@ def test_what_others_changed_meanwhile_stays_and_is_told_where_it_matters(
     assert (row.priority, row.args, row.timeout) == (5, "[3, 4]", 7)
     found = errors_of(scheduler, task_id, form, **{**form, "priority": "9", "timeout": "8"})
     assert set(found) == {"timeout", "priority"}
-    assert "was changed meanwhile" in found["priority"]
+    assert "was changed in the meantime" in found["priority"]
 
 
 def test_what_is_wrong_is_told_for_each_column(scheduler: Scheduler, task_id: int) -> None:
@@ -149,7 +149,7 @@ def test_only_a_task_that_waits_is_changed(scheduler: Scheduler, task_id: int) -
             continue
         with pytest.raises(BadTask) as caught:
             scheduler.edit_task(task_id, priority=2)
-        told = "is at work now" if status in TaskStatus.HELD else f"has ended: {status}"
+        told = "is claimed or running" if status in TaskStatus.HELD else f"has ended: {status}"
         assert told in str(caught.value) and row_of(scheduler, task_id).priority != 2
     with pytest.raises(NotFound, match="there is no task 99"):
         scheduler.edit_task(99, priority=2)
@@ -227,7 +227,7 @@ def test_a_form_with_dots_is_compared_with_dots(secretive: Scheduler) -> None:
     row = edited(secretive, task_id, shown=form, **{**form, "args": '["bob", "hunter3"]'})
     assert json.loads(row.args) == ["bob", "hunter3"]
     stale = errors_of(secretive, task_id, form, **{**form, "args": '["eve", "x"]'})
-    assert "was changed meanwhile" in stale["args"]
+    assert "was changed in the meantime" in stale["args"]
 
 
 def test_a_secret_that_nobody_understands_any_more_stays_in_force(secretive: Scheduler) -> None:

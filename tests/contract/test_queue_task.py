@@ -162,11 +162,14 @@ def test_of_many_tasks_none_is_queued_when_one_is_wrong(scheduler: Scheduler) ->
         ({"cronline": "* * *"}, "it has 3 fields and needs 5: minute hour day-of-month"),
         ({"cronline": 5}, "it has 1 field and needs 5"),
         ({"function_name": "nope"}, "'nope' is not a task; known: add, echo, report"),
-        ({"group_name": "  "}, "name a group; the usual one is 'main'"),
+        ({"group_name": "  "}, "must not be empty; the default is 'main'"),
         ({"group_name": ["main"]}, "must be the name of a group, not a list"),
-        ({"status": "DONE"}, "of a new task is QUEUED; enabled=False keeps it from running"),
+        (
+            {"status": "DONE"},
+            "must be QUEUED for a new task; use enabled=False to keep it from running",
+        ),
         ({"on_failure": "explode"}, "must be one of stop, continue"),
-        ({"task_name": "x" * 513}, "is 513 characters long, and may have 512"),
+        ({"task_name": "x" * 513}, "is 513 characters long; the maximum is 512"),
         ({"uuid": "x" * 256}, "255"),
         ({"period": -1}, "must be a whole number from 0 to 2147483647"),
         ({"timeout": 0}, "must be a whole number from 1 to 2147483647"),
@@ -192,7 +195,7 @@ def test_every_wrong_field_is_named_at_once(scheduler: Scheduler) -> None:
 
 
 def test_no_function_at_all_is_refused(scheduler: Scheduler) -> None:
-    assert errors_of(scheduler) == {"function_name": "name the function to run"}
+    assert errors_of(scheduler) == {"function_name": "must name the function to run"}
     assert "has no name" in errors_of(scheduler, lambda: 1)["function_name"]
 
 

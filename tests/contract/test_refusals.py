@@ -162,7 +162,7 @@ def test_arguments_are_json_that_every_parser_reads(shared: Scheduler) -> None:
 
 
 def test_arguments_that_the_function_cannot_take_are_refused(shared: Scheduler) -> None:
-    says = "add cannot be called like this: "
+    says = "add cannot be called with these arguments: "
     for pargs, pvars, column, why in (
         ([1, 2, 3], {}, "args", "too many positional arguments"),
         ([1], {"c": 1}, "vars", "got an unexpected keyword argument 'c'"),

@@ -15,7 +15,7 @@ from support.home import Connect, scheduler_on
 
 from plugin_scheduler import Scheduler
 
-THERE = {"uuid": "is the uuid of a task that is there already"}
+THERE = {"uuid": "is the uuid of an existing task"}
 PATIENCE = 30.0  # seconds
 
 Work = Callable[[Scheduler], Any]

@@ -131,9 +131,9 @@ def test_an_unknown_name_is_refused_with_the_nearest(scheduler: Scheduler) -> No
 
 def test_what_is_no_list_of_names_and_places_is_refused_in_words(scheduler: Scheduler) -> None:
     for wrong in ("password", 1, True, {"password": 1}, '{"password": 1}', "[", b"password"):
-        assert "must be a list of names or places" in refused(scheduler, wrong), wrong
+        assert "must be a list of argument names or positions" in refused(scheduler, wrong), wrong
     for wrong in ([1.5], [None], [True], [""], [["password"]]):
-        assert "neither the name nor the place" in refused(scheduler, wrong), wrong
+        assert "neither the name nor the position" in refused(scheduler, wrong), wrong
     assert "counted from 0" in refused(scheduler, [-2])
     assert "takes 3 arguments by place" in refused(scheduler, [3])
 
@@ -141,7 +141,7 @@ def test_what_is_no_list_of_names_and_places_is_refused_in_words(scheduler: Sche
 def test_of_an_unknown_function_names_need_their_place_where_it_matters(connect: Connect) -> None:
     stranger = Scheduler(connect(), tasks={}, application_name="lab")
     answer = stranger.queue_task("join", ["ann", "hunter2"], secret=["password"])
-    assert "write its place" in answer.errors["secret"]
+    assert "give its position" in answer.errors["secret"]
     assert queued(stranger, "join", ["ann", "hunter2"], secret=["password", 1]) == (
         ["ann", HIDDEN],
         {},

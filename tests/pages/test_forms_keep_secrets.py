@@ -189,7 +189,7 @@ def test_no_list_of_functions_tells_the_default_of_a_secret(act: Asker) -> None:
 
 def test_a_secret_choice_does_not_say_what_is_usual(act: Asker) -> None:
     text = act.ask("GET", "queue?function=choose").text
-    assert "as the function says</option>" in text and "None</option>" not in text
+    assert "Default</option>" in text and "None</option>" not in text
 
 
 @pytest.mark.parametrize("odd", ["\u00b2", "--5"])

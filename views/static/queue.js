@@ -133,7 +133,7 @@
       if (closed) { closed.open = true; }
     }
     const top = document.getElementById("errors");
-    top.replaceChildren(...(others.length ? others : [Scheduler.T("Look at the fields that are marked.")]).map((text) => {
+    top.replaceChildren(...(others.length ? others : [Scheduler.T("Check the marked fields.")]).map((text) => {
       const note = document.createElement("p");
       note.className = "note bad";
       note.textContent = Scheduler.visible(text);
@@ -161,7 +161,7 @@
     } catch (error) {
       send.disabled = false;
       const errors = error.body && error.body.errors;
-      if (errors) { tell(errors); } else { tell({ [Scheduler.T("Sorry")]: error.message }); }
+      if (errors) { tell(errors); } else { tell({ [Scheduler.T("Error")]: error.message }); }
     }
   });
 

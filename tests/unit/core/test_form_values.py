@@ -80,7 +80,7 @@ def test_a_text_means_a_value(kind: str, text: str, meant: Any) -> None:
         (ArgumentKind.LIST, "[NaN]", 'must be a JSON list, such as [1, "two"]'),
         (ArgumentKind.LIST, "[" * 100_000, 'must be a JSON list, such as [1, "two"]'),
         (ArgumentKind.DICT, "[]", 'must be a JSON object, such as {"a": 1}'),
-        (ArgumentKind.INT, "", "fill this in: the function needs it"),
+        (ArgumentKind.INT, "", "required by the function"),
     ],
 )
 def test_what_is_wrong_is_told_with_an_example(kind: str, text: str, sentence: str) -> None:
@@ -125,12 +125,12 @@ def test_what_comes_before_more_arguments_by_place_is_given_by_place_too() -> No
     def f(a: object = object(), *rest: int) -> None: ...
 
     reading = read(arguments_of(f), {"rest": "[1]"})
-    assert reading.errors == {"a": "fill this in: arguments that follow it are given"}
+    assert reading.errors == {"a": "required, because arguments after it are given"}
 
 
 def test_an_argument_with_a_field_is_not_given_once_more() -> None:
     reading = read(MAIL, {"to": "ann", "more": '{"urgent": true, "to": 1}'})
-    assert reading.errors == {"more": "urgent: there is a field for it"}
+    assert reading.errors == {"more": "urgent: use its own field"}
 
 
 def test_every_wrong_argument_is_told_at_once() -> None:

@@ -99,7 +99,7 @@ def test_without_a_base_a_parser_counts_from_now(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_line_that_runs_out_of_years_says_so() -> None:
-    with pytest.raises(ValueError, match="ends with the year 9999"):
+    with pytest.raises(ValueError, match="has no more times up to the year 9999"):
         next_after("@yearly", datetime(9999, 6, 1))
 
 
@@ -148,7 +148,7 @@ def test_an_aware_base_keeps_an_interval_going_through_an_hour_that_comes_twice(
         (
             "0 * * * * *",
             "it has 6 fields and needs 5: minute hour day-of-month month weekday "
-            "(there are no seconds)",
+            "(there is no field for seconds)",
         ),
         (
             "@reboot",
