@@ -37,7 +37,7 @@ INPUTS = {
 }
 EXAMPLES = {ArgumentKind.LIST: '[1, "two"]', ArgumentKind.DICT: '{"a": 1}'}
 #: Labels of the ways to set the time; for an edited task, in the second list.
-MODES = ((NOW, "Now"), (AT, "At a time"), (EVERY, "Repeat"), (CRON, "Cron line"))
+MODES = ((NOW, "Now"), (AT, "At a set time"), (EVERY, "Repeat"), (CRON, "Cron line"))
 MODES_OF_OLD = ((AT, "Once"), *MODES[2:])
 AREAS = (ArgumentKind.LONG_TEXT, ArgumentKind.LIST, ArgumentKind.DICT)
 

@@ -48,7 +48,7 @@ class Door:
     def __init__(self, dashboard: Any, auth: Any, policy: Policy | None) -> None:
         self._dashboard, self._auth, self._policy = dashboard, auth, policy
         if policy is not None and auth is None:
-            raise ConfigError("policy= says who of auth= may do what: give both")
+            raise ConfigError("policy= gives roles to the users of auth=: pass both")
 
     def person(self) -> Person | None:
         """Return the user, or None for a stranger. With two logins, the higher role counts."""
@@ -68,7 +68,9 @@ class Door:
         if not role:
             return None
         if role not in ROLES:
-            raise ConfigError(f"policy gave {role!r}: give one of {', '.join(ROLES)}, or None")
+            raise ConfigError(
+                f"policy returned {role!r}; it must return one of {', '.join(ROLES)}, or None"
+            )
         return Person(name_of(user), role)
 
 

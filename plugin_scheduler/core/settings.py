@@ -181,12 +181,12 @@ def fault_of_group(name: str) -> Sentence | None:
     """Return what is wrong with the name of a group; None for a valid name.
 
     >>> fault_of_group("high prio"), fault_of_group("a,b")
-    (None, "cannot have ',': it stands between the names of groups")
+    (None, "cannot contain ',', which separates group names")
     """
     if not name.strip():
         return Sentence("is empty")
     found = _BETWEEN_GROUPS.search(name)
     if found:
-        what = "cannot have {character}: it stands between the names of groups"
+        what = "cannot contain {character}, which separates group names"
         return Sentence(what, character=repr(found[0]))
     return Sentence("must not begin with [") if name[0] == "[" else None

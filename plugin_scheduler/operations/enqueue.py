@@ -341,7 +341,7 @@ def _no_column(near: Sequence[str], names: Sequence[str]) -> Sentence:
     if near:
         what = "is not a column of scheduler_task; did you mean {near}?"
         return Sentence(what, near=near[0])
-    return Sentence("is not a column of scheduler_task; there are: {names}", names=names)
+    return Sentence("is not a column of scheduler_task; the columns are: {names}", names=names)
 
 
 def _is_clean(text: str) -> bool:

@@ -71,7 +71,7 @@ def test_a_row_written_by_hand_that_can_never_run_says_why(shelf: Shelf) -> None
     shelf.worker()
     group = 'no worker can serve group "{}", whose name {}: give it another group'
     told: dict[str, dict[str, Any]] = {
-        group.format("a,b", "cannot have ',': it stands between the names of groups"): {
+        group.format("a,b", "cannot contain ',', which separates group names"): {
             "group_name": "a,b"
         },
         group.format("[a]", "must not begin with ["): {"group_name": "[a]"},

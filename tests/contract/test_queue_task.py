@@ -176,7 +176,7 @@ def test_of_many_tasks_none_is_queued_when_one_is_wrong(scheduler: Scheduler) ->
         ({"repeats": "twice"}, "must be a whole number from 0 to 2147483647"),
         ({"priority": 1001}, "must be a whole number from -1000 to 1000"),
         ({"start_time": "tomorrow"}, "must be a date with a time"),
-        ({"colour": "red"}, "is not a column of scheduler_task; there are: application_name"),
+        ({"colour": "red"}, "is not a column of scheduler_task; the columns are: application_name"),
         ({"id": 5}, "is not a column of scheduler_task"),
     ],
     ids=lambda value: str(value)[:40],

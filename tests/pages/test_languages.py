@@ -49,7 +49,7 @@ def test_what_a_form_may_not_say_is_refused_in_italian(site: Site) -> None:
         "timeout": ("soon", "deve essere un numero intero da 1 a 2147483647"),
         "priority": ("1e9", "deve essere un numero intero da -1000 a 1000"),
         "task_name": ("x" * 600, "è lungo 600 caratteri; il massimo è 512"),
-        "group_name": ("a,b", "non può contenere ',': sta tra i nomi dei gruppi"),
+        "group_name": ("a,b", "non può contenere ',', che separa i nomi dei gruppi"),
         "cronline": ("61 * * * *", "riga di cron '61 * * * *': minuto '61' non è tra 0 e 59"),
         "on_failure": ("explode", "deve essere uno di"),
     }

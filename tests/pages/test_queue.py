@@ -340,7 +340,7 @@ def test_a_script_is_told_what_is_no_json_or_would_be_changed(site: Site) -> Non
             'the key \\"function\\" stands there twice',
         ),
         ('{"function": "sweep", "task_name": "a\\u0000b"}', 422, "contains a NUL character"),
-        ('{"function": "sweep", "group_name": "a,b"}', 422, "stands between the names of groups"),
+        ('{"function": "sweep", "group_name": "a,b"}', 422, "which separates group names"),
         ('{"function": "sweep", "timeout": 2147483648}', 422, "2147483647"),
         ('{"function": "sweep", "enabled": null}', 422, "must be True or False"),
         ('{"function": "add", "pargs": [1]}', 422, "missing a required argument: 'b'"),

@@ -97,7 +97,7 @@ def add(a: int, b: int = 1) -> int:
         ({"timeuot": 3}, "timeuot is not a column of scheduler_task; did you mean timeout?"),
         ({"timeout": 2**31}, "timeout must be a whole number from 1 to 2147483647"),
         ({"cronline": "61 * * * *"}, "minute '61' is not between 0 and 59"),
-        ({"group_name": "a,b"}, "group_name cannot have ','"),
+        ({"group_name": "a,b"}, "group_name cannot contain ','"),
         ({"prevent_drift": True, "period": 0}, "prevent_drift needs a period"),
         ({"secret": ["c"]}, 'add has no argument "c"'),
         ({"secret": 5}, "secret must be a list"),

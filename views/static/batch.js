@@ -1,4 +1,4 @@
-// What is done to many tasks: picking them, asking once, and going on step by step with progress.
+// Actions on many tasks: selection, confirmation, and steps with a progress bar.
 (function () {
   "use strict";
   document.documentElement.classList.add("scripted");
@@ -6,7 +6,7 @@
   const boxes = () => [...document.querySelectorAll('#batch input[name="id"]')];
   let last = null, running = false;
 
-  // -- picking --
+  // -- selection --
 
   const picked = () => boxes().filter((box) => box.checked);
   const isAll = () => $("all") && $("all").checked;
@@ -61,13 +61,13 @@
     if (event.key === "/" && !typing && $("text")) { event.preventDefault(); $("text").focus(); }
   });
 
-  // The list stands still while somebody picks from it.
+  // The list does not refresh while tasks are selected.
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (event.target.id === "list" && (running || isAll() || picked().length)) { event.preventDefault(); }
   });
   document.addEventListener("htmx:load", show);
 
-  // -- doing --
+  // -- actions --
 
   document.addEventListener("submit", async (event) => {
     const form = event.target, button = event.submitter;
@@ -107,7 +107,7 @@
     window.scrollTo({ top: 0 });
   }
 
-  // A database that is busy for a moment does not end what is half done.
+  // Retry while the database is busy, so that a started action does not stop halfway.
   async function patiently(ask, tries = 3) {
     try { return await ask(); } catch (error) {
       if (error.status !== 503 || tries <= 1) { throw error; }

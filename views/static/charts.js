@@ -1,5 +1,5 @@
-// Three charts of how the work went: throughput, queue latency, run time. They are drawn into any
-// <section id="charts" data-src="...">, whose address gives the numbers of one span.
+// Three charts: throughput, queue time, run time. They are drawn into any
+// <section id="charts" data-src="...">, whose address returns the numbers of one time span.
 (function () {
   "use strict";
   const root = document.getElementById("charts");
@@ -11,7 +11,7 @@
     week: Scheduler.T("No runs ended in the last week."),
   };
   let span = "hour", seen = null, asked = 0;
-  try { span = localStorage.getItem(KEY) || span; } catch (error) { /* no storage: an hour */ }
+  try { span = localStorage.getItem(KEY) || span; } catch (error) { /* no storage: one hour */ }
   if (!QUIET[span]) { span = "hour"; }
 
   // -- elements --
@@ -118,7 +118,7 @@
     };
   }
 
-  // -- words --
+  // -- texts --
 
   function overall(kind) {
     let runs = 0, sum = 0, most = 0;
@@ -160,7 +160,7 @@
     table.replaceChildren(top, body);
   }
 
-  // -- together --
+  // -- update --
 
   function show() {
     const isEmpty = !(seen.completed + seen.failed);
@@ -182,7 +182,7 @@
     address.searchParams.set("span", span);
     try {
       const found = await Scheduler.get(address);
-      if (mine !== asked) { return; }  // another span was chosen meanwhile
+      if (mine !== asked) { return; }  // another span was selected in the meantime
       seen = found;
       trouble.hidden = true;
       show();

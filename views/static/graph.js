@@ -1,5 +1,5 @@
-// Move about in the drawing: zoom with the buttons, drag to move, and begin at the chosen task.
-// The drawing itself comes from the server, and comes anew while tasks go on.
+// Navigation in the drawing: zoom with the buttons, drag to move, and start at the selected task.
+// The server makes the drawing, and sends a new one while tasks change.
 (function () {
   "use strict";
 
@@ -9,7 +9,7 @@
   const drawing = () => document.getElementById("drawing");
   let scale = 1;
 
-  // Said to the frame, so that a drawing that comes anew has the same size.
+  // Set on the frame, so that a new drawing keeps the zoom level.
   function apply() {
     canvas.style.setProperty("--scale", scale);
   }
@@ -53,7 +53,7 @@
   });
   canvas.addEventListener("dragstart", (event) => event.preventDefault());
 
-  // -- begin --
+  // -- start --
 
   function begin() {
     scale = Math.max(fitting(), 0.8);

@@ -1,16 +1,16 @@
-// The page of a run while it runs: what it prints is appended, how far it is told, its end seen.
+// The page of a run in progress: appends the output, shows the progress, and detects the end.
 (function () {
   "use strict";
 
   const ASK_EVERY = 700, WATCH_EVERY = 5000, AFTER_TROUBLE = 3000;  // milliseconds
-  const NEAR = 40;  // pixels from the end within which somebody reads along
+  const NEAR = 40;  // pixels from the end within which the view follows the output
   const box = document.getElementById("output"), pre = box.querySelector("pre"), jump = box.querySelector(".jump");
   const screen = new window.SchedulerScreen(pre);
   const get = (id) => document.getElementById(id);
   let end = 0, marker = "", running = box.dataset.running === "yes", stopping = false, watchedAt = -Infinity, first = true;
-  let began = null;  // by this browser's clock, so that seconds go on between two answers
+  let began = null;  // by the browser's clock, so that seconds advance between two answers
 
-  // -- the reader's place --
+  // -- scroll position --
 
   const atEnd = () => pre.scrollHeight - pre.scrollTop - pre.clientHeight < NEAR;
   let follows = true;
@@ -25,7 +25,7 @@
   new ResizeObserver(() => { if (follows) { toEnd(); } }).observe(pre);
   jump.addEventListener("click", () => { toEnd(); pre.focus(); });
 
-  // -- what came --
+  // -- display --
 
   function show(piece) {
     if (piece.fresh) { screen.reset(); }
@@ -61,7 +61,7 @@
     if (over) { return refresh(); }
   }
 
-  // What the server wrote of the run, anew: it escapes what it writes.
+  // Replace the parts that the server renders, because it escapes all text.
   async function refresh() {
     const answer = await fetch(box.dataset.page, { headers: { Accept: "text/html" } });
     if (!answer.ok) { return; }
@@ -83,7 +83,7 @@
     for (const one of [get("headway"), get("stop")]) { if (one) { one.remove(); } }
   }
 
-  // -- asking --
+  // -- requests --
 
   async function watch() {
     if (!running || performance.now() - watchedAt < WATCH_EVERY) { return; }
@@ -108,7 +108,7 @@
       if (!document.hidden || first) { await ask(); first = false; }
     } catch (error) {
       if (error.status === 404) { tellGone(error.message); return; }
-      pause = AFTER_TROUBLE;  // the server is away, or somebody logged out; the page goes on trying
+      pause = AFTER_TROUBLE;  // the server is unavailable, or the user signed out; retry
     }
     if (running) { setTimeout(turn, pause); }
   }

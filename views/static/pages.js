@@ -1,5 +1,5 @@
-// What all pages share: asking and posting, times in the reader's zone, charts, confirmations.
-// Texts that come from tasks are only ever set as text, never as HTML.
+// Common to all pages: requests, times in the browser's time zone, charts, confirmations.
+// Texts of tasks are always set as text, never as HTML.
 window.Scheduler = (function () {
   "use strict";
 
@@ -8,7 +8,7 @@ window.Scheduler = (function () {
   const base = meta("base").replace(/\/$/, "");
   const language = document.documentElement.lang || "en";
 
-  // -- words and numbers --
+  // -- texts and numbers --
 
   function T(text, values) {
     const template = words[text] || text;
@@ -30,10 +30,10 @@ window.Scheduler = (function () {
     return `${Math.round(hours / 24)} ${T("days")}`;
   }
 
-  // -- texts from outside --
+  // -- untrusted texts --
 
-  // The same characters as in visible_text.py: control characters but line feeds and tabs, and what
-  // turns the direction of writing. The server writes them as escapes in all that it shows.
+  // The same characters as in visible_text.py: control characters except line feeds and tabs, and
+  // characters that change the direction of writing. The server escapes them in all its answers.
   const ACTS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]/gu;
 
   function escaped(character) {
@@ -41,7 +41,7 @@ window.Scheduler = (function () {
     return character === "\r" ? "\\r" : `\\${digits === 2 ? "x" : "u"}${code.toString(16).padStart(digits, "0")}`;
   }
 
-  // A text with such characters as escapes; of a list or an object, each text in it.
+  // Escape these characters in a text, or in each text of a list or an object.
   function visible(value) {
     if (typeof value === "string") { return value.replace(ACTS, escaped); }
     if (Array.isArray(value)) { return value.map(visible); }
@@ -71,11 +71,11 @@ window.Scheduler = (function () {
     }
   }
 
-  // -- asking and posting --
+  // -- requests --
 
   async function answerOf(response) {
     let body = {};
-    try { body = await response.json(); } catch (error) { /* told below */ }
+    try { body = await response.json(); } catch (error) { /* reported below */ }
     if (response.ok) { return body; }
     const failure = new Error(body.error || body.message || T("The server returned HTTP status {status}.", { status: response.status }));
     failure.status = response.status;
@@ -121,7 +121,7 @@ window.Scheduler = (function () {
     }
   });
 
-  // While somebody is asked, live parts stand still: what it is about must still be there then.
+  // While a confirmation is open, live parts do not refresh: its form must still exist afterwards.
   for (const name of ["htmx:beforeRequest", "htmx:beforeSwap"]) {
     document.addEventListener(name, (event) => document.getElementById("confirm").open && event.preventDefault());
   }
@@ -151,8 +151,8 @@ window.Scheduler = (function () {
     };
   }
 
-  // Draw, or draw anew: `make` is a function that gives ECharts' option, so that a change of theme
-  // can ask it again. Tooltips are drawn as text on the canvas: nothing in them can become HTML.
+  // Draw a chart, or replace it. `make` is a function that returns ECharts' option; it is called
+  // again when the theme changes. Tooltips are text on the canvas: they can never become HTML.
   function chart(element, make) {
     const old = drawn.get(element);
     const one = old ? old.chart : echarts.init(element, theme(), { renderer: "canvas" });
@@ -164,7 +164,7 @@ window.Scheduler = (function () {
   }
 
   document.addEventListener("themechange", () => {
-    for (const [element, { chart: one, make }] of [...drawn]) {  // a copy: each comes back at the end
+    for (const [element, { chart: one, make }] of [...drawn]) {  // a copy: each chart is added again at the end
       one.dispose();
       drawn.delete(element);
       if (element.isConnected) { chart(element, make); }

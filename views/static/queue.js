@@ -1,8 +1,8 @@
-// The form of a task: which fields are asked for, what a schedule means, and errors at their fields.
+// The form of a task: visible fields, preview of the schedule, and errors at their fields.
 (function () {
   "use strict";
 
-  // -- choosing a function --
+  // -- choice of a function --
 
   const find = document.getElementById("find");
   if (find) {
@@ -40,7 +40,7 @@
     one.addEventListener("click", () => turnTo(one.dataset.mode));
   }
 
-  // What was typed into the form goes along into the JSON, where somebody has not written there.
+  // Copy the values of the form into the JSON, unless the JSON was edited.
   const text = form.elements.document;
   let carried = text.value, typed = false;
   form.addEventListener("input", (event) => { typed = typed || event.target !== text; });
@@ -58,7 +58,7 @@
     choose(mode);
   }
 
-  // -- when --
+  // -- schedule --
 
   const chosen = () => (form.querySelector('input[name="when"]:checked') || {}).value;
 
@@ -71,7 +71,7 @@
 
   let asked = 0;
 
-  // What the schedule means, from the server: it knows the zone, and says it in words.
+  // Request the schedule in words from the server, which knows the time zone.
   async function foretell() {
     const mode = chosen(), place = document.getElementById("next");
     if (mode !== "every" && mode !== "cron") { return; }
@@ -142,13 +142,13 @@
     if (first) { first.focus(); } else { top.scrollIntoView({ block: "nearest" }); }
   }
 
-  // A field that is wrong may be folded away, where a browser could not point at it.
+  // Open a closed section with an invalid field, so that the browser can show the field.
   form.addEventListener("invalid", (event) => {
     const closed = event.target.closest("details:not([open])");
     if (closed) { closed.open = true; }
   }, true);
 
-  // Sent without leaving the page: whatever was typed is still there when something is wrong.
+  // Submit without leaving the page, so that all values are kept if there are errors.
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const send = document.getElementById("send");

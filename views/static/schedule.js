@@ -1,4 +1,4 @@
-// The next hours as a drawing: a row for each task, dots for runs, bands where they come too often.
+// The next hours as a drawing: a row for each task, dots for runs, bands for frequent runs.
 (function () {
   "use strict";
 
@@ -6,7 +6,7 @@
   const { number, span } = Scheduler;
   const fontFamily = getComputedStyle(document.body).fontFamily;
 
-  // -- days by their names --
+  // -- dates --
 
   const dayFormat = new Intl.DateTimeFormat(Scheduler.language, { day: "numeric", timeZone: "UTC" });
   const monthFormat = new Intl.DateTimeFormat(Scheduler.language, { day: "numeric", month: "short", timeZone: "UTC" });
@@ -127,7 +127,7 @@
   tellDates();
   if (element) {
     draw();
-    document.addEventListener("themechange", draw);  // a new drawing, that nothing listens to yet
+    document.addEventListener("themechange", draw);  // a new chart, without event handlers
     setInterval(refresh, 30000);
   }
 })();

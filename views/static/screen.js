@@ -1,21 +1,21 @@
-// What a terminal would show of a text: carriage returns write over a line, colours become classes,
-// whatever else a terminal would obey is left out. Texts are only ever set as text.
+// Show a text as a terminal would: carriage returns overwrite a line, colours become classes, other
+// escape sequences are removed. Texts are always set as text.
 window.SchedulerScreen = (function () {
   "use strict";
 
-  const MOST_LINES = 6000;  // in the page; the download has more
-  const AGILE = 60;         // lines at the end that the cursor can go back to, for bars above bars
-  const WIDEST = 4000;      // columns that a cursor can be sent to
+  const MOST_LINES = 6000;  // on the page; the download has more
+  const AGILE = 60;         // last lines that the cursor can move back to, for several bars
+  const WIDEST = 4000;      // largest column of the cursor
   const PARTS = new RegExp([
     "\\x1b\\[([0-?]*)[ -/]*([@-~])",                 // colours and cursor moves
     "\\x1b\\][^\\x07\\x1b]*(?:\\x07|\\x1b\\\\)",     // titles, links
     "\\x1b[PX^_][^\\x1b]*\\x1b\\\\",                 // messages to the terminal
-    "\\x1b[ -/]*[0-OQ-WYZ`-~]",                      // the rest of what is complete
+    "\\x1b[ -/]*[0-OQ-WYZ`-~]",                      // other complete sequences
     "[\\n\\r\\b]",
     "[^\\x1b\\n\\r\\b]+",
   ].join("|"), "g");
   const UNFINISHED = /\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)$/;
-  const SILENT = /[\x00-\x08\x0b-\x1f\x7f]/g;  // what a terminal shows nothing of
+  const SILENT = /[\x00-\x08\x0b-\x1f\x7f]/g;  // characters that a terminal does not show
 
   class Screen {
     constructor(pre) {
@@ -117,7 +117,7 @@ window.SchedulerScreen = (function () {
         else if ((one >= 30 && one <= 37) || (one >= 90 && one <= 97)) { style.front = `f${one % 10}`; }
         else if ((one >= 40 && one <= 47) || (one >= 100 && one <= 107)) { style.back = `b${one % 10}`; }
         else if (one === 39) { style.front = ""; } else if (one === 49) { style.back = ""; }
-        else if (one === 38 || one === 48) {  // 256 colours, or all of them: the nearest of the eight
+        else if (one === 38 || one === 48) {  // 256 or all colours: use one of the eight, if it is the same
           const named = numbers[n + 1] === 5 && numbers[n + 2] < 16;
           if (named) { style[one === 38 ? "front" : "back"] = (one === 38 ? "f" : "b") + (numbers[n + 2] % 8); }
           n += numbers[n + 1] === 5 ? 2 : numbers[n + 1] === 2 ? 4 : 1;

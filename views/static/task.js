@@ -1,9 +1,9 @@
-// The page of a task keeps itself up to date: what has not changed is left alone, so that nobody
-// loses a selection or the place of the keyboard.
+// The page of a task refreshes itself. Parts that have not changed stay, so that selections and the
+// keyboard focus are kept.
 (function () {
   "use strict";
 
-  const known = new Map();  // what the server last wrote of a part, since the page writes times anew
+  const known = new Map();  // the last HTML of each part from the server, because the page rewrites times
   const parts = document.querySelector("[hx-select-oob]");
 
   document.addEventListener("htmx:oobBeforeSwap", (event) => {
@@ -20,7 +20,7 @@
     if (parts && parts.isConnected) { htmx.trigger(parts, "htmx:abort"); parts.remove(); }
   }
 
-  // A task that is gone does not change any more; and whoever has pressed a button goes elsewhere.
+  // Stop refreshing when the task is deleted, and when a button leads to another page.
   document.addEventListener("htmx:responseError", rest);
   document.addEventListener("submit", (event) => { if (!event.defaultPrevented) { rest(); } });
 })();

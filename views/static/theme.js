@@ -1,9 +1,9 @@
-// Which theme: the reader's choice, or the system's. Loaded first, so that no page flashes.
+// The theme: the user's choice, or that of the system. Loaded first, so that no page flashes.
 (function () {
   "use strict";
   var root = document.documentElement;
   var chosen = null;
-  try { chosen = localStorage.getItem("scheduler-theme"); } catch (error) { /* no storage: the system's */ }
+  try { chosen = localStorage.getItem("scheduler-theme"); } catch (error) { /* no storage: the system's theme */ }
   var dark = matchMedia("(prefers-color-scheme: dark)");
   root.dataset.theme = chosen || (dark.matches ? "dark" : "light");
   dark.addEventListener("change", function () {

@@ -1,4 +1,4 @@
-// Runs as bars: a row for each slot of each worker, time from left to right up to the present.
+// Runs as bars: a row for each slot of each worker, with time from left to right up to now.
 (function () {
   "use strict";
 
@@ -13,7 +13,7 @@
 
   const narrow = () => element.clientWidth < 600;
 
-  // Where each worker's lanes are, in pixels from the top of the drawing.
+  // Return the position of each worker's lanes, in pixels from the top of the drawing.
   function places() {
     let top = 0;
     return given.workers.map((worker) => {
@@ -55,7 +55,7 @@
     };
   }
 
-  // The name of each worker and how busy it was, beside its lanes; and a faint ground for each.
+  // Draw each worker's name and slot usage beside its lanes, and a faint background.
   function drawWorker(where) {
     return (params, api) => {
       const row = params.dataIndex, worker = given.workers[row], area = params.coordSys;
@@ -128,6 +128,6 @@
   }
 
   draw();
-  document.addEventListener("themechange", draw);  // a new drawing, that nothing listens to yet
+  document.addEventListener("themechange", draw);  // a new chart, without event handlers
   setInterval(refresh, 5000);
 })();

@@ -67,12 +67,14 @@ def test_who_has_two_logins_is_known_by_the_one_that_may_more(
 
 
 def test_a_policy_that_gives_no_role_of_ours_is_told_so() -> None:
-    with pytest.raises(ConfigError, match="'boss': give one of view, act, admin, or None"):
+    with pytest.raises(
+        ConfigError, match="'boss'; it must return one of view, act, admin, or None"
+    ):
         Door({}, ANN, lambda user: "boss").person()
 
 
 def test_a_policy_without_auth_is_refused() -> None:
-    with pytest.raises(ConfigError, match="give both"):
+    with pytest.raises(ConfigError, match="pass both"):
         Door({}, None, lambda user: VIEW)
 
 
