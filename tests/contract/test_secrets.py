@@ -135,7 +135,7 @@ def test_what_is_no_list_of_names_and_places_is_refused_in_words(scheduler: Sche
     for wrong in ([1.5], [None], [True], [""], [["password"]]):
         assert "neither the name nor the position" in refused(scheduler, wrong), wrong
     assert "counted from 0" in refused(scheduler, [-2])
-    assert "takes 3 arguments by place" in refused(scheduler, [3])
+    assert "takes 3 positional arguments" in refused(scheduler, [3])
 
 
 def test_of_an_unknown_function_names_need_their_place_where_it_matters(connect: Connect) -> None:

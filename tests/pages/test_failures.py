@@ -90,7 +90,7 @@ def test_all_tasks_of_a_group_are_requeued_at_once(page: Page, site: Site) -> No
         assert site.app.becomes(task_id, TaskStatus.COMPLETED)
     assert site.app.task(other).status == TaskStatus.FAILED
     page.open("failures")
-    assert "No task has ended with it" in group.inner_text()
+    assert "No task to requeue" in group.inner_text()
 
 
 @pytest.mark.usefixtures("clean", "worker")
