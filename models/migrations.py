@@ -288,8 +288,8 @@ class Tables:
             raise ConfigError(
                 f"the database's tables are older than this scheduler: {missing}. Make "
                 "a backup, then start the app once with migrate=True (and no fake_migrate), or "
-                "call scheduler.py upgrade -u URI: what is missing is added or renamed, and no "
-                "row is changed"
+                "run scheduler.py upgrade -u URI: this adds missing tables and columns, renames "
+                "columns, and changes no row"
             )
 
     def _add(self, name: str, fields: Sequence[Field], options: dict[str, Any]) -> None:
@@ -453,12 +453,12 @@ def _forgotten(file: str) -> str:
 def what_failed(name: str, error: Exception) -> str:
     """Return the error message, with a remedy, for a table that could not be changed."""
     said = first_line(error) or type(error).__name__
-    remedy = "Fix this"
+    remedy = "Correct this"
     if isinstance(error, TimeoutError) or re.search(r"\block", str(error).lower()):
-        remedy = "Another session holds the table (a worker of web2py, an open shell?): end that"
+        remedy = "Another session locks the table (a worker of web2py, or an open shell): end it"
     return (
-        f"{name} could not be made or brought up to date: {said}. {remedy}, then "
-        "start again: finished steps are not repeated"
+        f"table {name} could not be created or changed: {said}. {remedy}, then "
+        "start again; finished steps are not repeated"
     )
 
 

@@ -142,7 +142,7 @@ class IS_TIME(IS_DATETIME):
             what = "must be a date with a time, such as 2026-12-31T23:00"
             raise ValidationError(Sentence(what)) from None
         if moment.year < FIRST_YEAR:
-            what = "must be a year from {first} to {last}"
+            what = "must be in the years {first} to {last}"
             raise ValidationError(Sentence(what, first=FIRST_YEAR, last=LAST_YEAR))
         return moment
 
@@ -167,11 +167,11 @@ class IS_JSON_OF(Validator):
         except BadTask as error:
             raise ValidationError(error.args[0]) from None
         except ValueError as error:
-            what = "is not a JSON {kind} such as {example}: {why}"
+            what = "must be a JSON {kind} such as {example}: {why}"
             raise ValidationError(Sentence(what, why=str(error), **expected)) from None
         if not isinstance(found, self.kind):
             kind = NAMES.get(type(found), type(found).__name__)
-            what = "is not a JSON {kind} such as {example}, but a {found}"
+            what = "must be a JSON {kind} such as {example}, not a {found}"
             raise ValidationError(Sentence(what, found=kind, **expected))
         return check_text(text, None)
 
@@ -212,7 +212,7 @@ class IS_KNOWN_FUNCTION(IS_IN_SET):
         if not name:
             raise ValidationError(Sentence("must name the function to run"))
         if known and name not in known:
-            what = "{name} is not a task; known: {known}"
+            what = "{name} is not a task of this app; known tasks: {known}"
             raise ValidationError(Sentence(what, name=repr(name), known=known))
         return check_text(name, NAME_LENGTH)
 
@@ -246,7 +246,7 @@ class IS_GROUP_NAMES(Validator):
             try:
                 names = json.loads(names) if names.startswith("[") else names.split(",")
             except ValueError as error:
-                message = f'is not a list of groups such as ["main", "mail"]: {error}'
+                message = f'must be a list of groups such as ["main", "mail"]: {error}'
                 raise ValidationError(message) from None
         return [name for name in (str(name).strip() for name in names) if name]
 

@@ -181,9 +181,10 @@ class MySQLWidening(WideningEngine):
             if child not in NAMES:
                 [wider] = self._wider(db, child, [column])
                 return (
-                    f"{child}.{column}, a table of the app, refers to {TASK}. MySQL changes no "
-                    f"column that is referred to. Execute `ALTER TABLE {child} DROP FOREIGN KEY "
-                    f"{key}`, call upgrade again, then execute `ALTER TABLE {child} MODIFY {wider},"
+                    f"{child}.{column}, a table of the app, refers to {TASK}. MySQL cannot change "
+                    "a column with a foreign key to it. Execute "
+                    f"`ALTER TABLE {child} DROP FOREIGN KEY "
+                    f"{key}`, run upgrade again, then execute `ALTER TABLE {child} MODIFY {wider},"
                     f" ADD CONSTRAINT {key} FOREIGN KEY ({column}) REFERENCES {TASK} (id) "
                     f"ON DELETE {on_delete} ON UPDATE {on_update}`"
                 )

@@ -313,7 +313,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
     def _letters_beyond(self, columns: Mapping[str, Any]) -> dict[str, str]:
         """Return the errors of texts that this database or its connection cannot store."""
         return {
-            name: f"has {' '.join(letters[:5])}, which this database cannot hold"
+            name: f"contains {' '.join(letters[:5])}, which this database cannot store"
             for name, value in columns.items()
             if isinstance(value, str) and (letters := self._dialect.letters_beyond(value))
         }
@@ -403,7 +403,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
     def _checked_stop(self, given: Any, now: datetime) -> Any:
         moment, error = self._form().time("stop_time", given)
         if error or moment is None:
-            raise BadTask(f"stop_time {error or 'is empty'}")
+            raise BadTask(f"stop_time {error or 'must not be empty'}")
         if moment <= now:
             raise BadTask(f"stop_time {moment} has passed; give a new stop_time")
         return moment

@@ -129,7 +129,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {json.dumps(twice)} stands there twice")
+        raise ValueError(f"the key {json.dumps(twice)} occurs twice")
     return found
 
 
@@ -218,9 +218,9 @@ def _fault_of(item: Any) -> str | None:
     if isinstance(item, str):
         return _half(item)
     if isinstance(item, float):
-        return None if math.isfinite(item) else f"is {float(item)}, which JSON does not know"
+        return None if math.isfinite(item) else f"is {float(item)}, which is not valid JSON"
     if isinstance(item, int):
-        return None if _is_short(item) else f"is a number of more than {DIGITS} digits"
+        return None if _is_short(item) else f"is a number with more than {DIGITS} digits"
     if item is None or isinstance(item, (dict, list, tuple)):
         return None
     try:
@@ -260,7 +260,7 @@ def _faults_of_keys(item: dict[Any, Any], path: str) -> Iterator[str]:
             continue
         text = key if type(key) is str else next(iter(json.loads(json.dumps({key: 0}))))
         if text in seen:
-            yield f"{_shown(path) or 'it'} has the keys {seen[text]!r} and {key!r}, alike in JSON"
+            yield f"{_shown(path) or 'it'} has the keys {seen[text]!r} and {key!r}, equal in JSON"
         seen[text] = key
 
 

@@ -50,7 +50,9 @@ class Catalog:
         if known is not None and not _are_equal(known, function):
             one, other = described(known), described(function)
             if one != other:
-                raise ConfigError(f"the task named {name!r} is {one}: name {other} otherwise")
+                raise ConfigError(
+                    f"task name {name!r} already belongs to {one}; give {other} another name=..."
+                )
         self._decorated[name] = function
         self._defaults[name] = dict(defaults)
 
@@ -98,12 +100,15 @@ class Catalog:
         name = _word(function, "__name__")
         if not name.isidentifier():
             raise BadTask(
-                f"{described(function)} has no name that a worker could find it by; queue it by "
-                "the name that it has in tasks={...}"
+                f"{described(function)} has no name by which a worker can find it; queue it by "
+                "its task name, the key in tasks={...}"
             )
         if name in functions:
             other = described(functions[name])
-            raise BadTask(f'the task named "{name}" is {other}, and not {described(function)}')
+            raise BadTask(
+                f'task name "{name}" belongs to {other}, not to {described(function)}; give the '
+                "function a task name of its own"
+            )
         return name
 
     def call(self, name: str) -> Call | None:
@@ -223,13 +228,13 @@ def _innermost(function: Any) -> Any:
 def check_task(name: Any, function: Any) -> None:
     """Raise `ConfigError` if a function cannot be a task under that name."""
     if not isinstance(name, str) or not name.strip():
-        raise ConfigError(f"tasks: {name!r} is no name of a task; write a text")
+        raise ConfigError(f"tasks: {name!r} is not a task name; use a text that is not empty")
     check_callable(function)
     kind = _generates(function)
     if kind is not None:
         raise ConfigError(
-            f"task {name!r}: {described(function)} is {kind}: a call makes the generator and runs "
-            "nothing of it; have the task be a function that goes through it, such as "
+            f"task {name!r}: {described(function)} is {kind}: a call creates a generator and runs "
+            "none of its code; use a function that reads all its values, such as "
             f"def run(): return list({getattr(function, '__name__', 'it')}())"
         )
 
@@ -237,7 +242,7 @@ def check_task(name: Any, function: Any) -> None:
 def check_callable(function: Any) -> None:
     """Raise `ConfigError` for an object that is not callable."""
     if not callable(function):
-        raise ConfigError(f"{function!r:.40} cannot be a task: it is no function")
+        raise ConfigError(f"{function!r:.40} cannot be a task: it is not a function")
 
 
 def _generates(function: Any) -> str | None:
@@ -260,7 +265,7 @@ def described(function: Any) -> str:
     module, name = (_word(function, one) for one in ("__module__", "__qualname__"))
     owner = getattr(function, "__self__", None) if inspect.ismethod(function) else None
     if owner is not None and not isinstance(owner, type):
-        return f"{module}.{name} of one {type(owner).__name__}"
+        return f"{module}.{name} of a {type(owner).__name__} object"
     if name:
         return f"{module}.{name}" if module else name
     return f"an object of type {type(function).__name__}"

@@ -107,7 +107,7 @@ class Settings:
     def _check(self, option: dataclasses.Field[Any]) -> None:
         value, least = getattr(self, option.name), option.metadata["least"]
         if option.name == "on_failure" and value not in OnFailure.ALL:
-            raise ConfigError(f"on_failure={value!r}: one of {', '.join(OnFailure.ALL)}")
+            raise ConfigError(f"on_failure={value!r}: must be one of {', '.join(OnFailure.ALL)}")
         if option.name == "time_zone" and value is not None:
             self._check_zone(value)
         if option.name == "group_names":
@@ -118,9 +118,10 @@ class Settings:
         kinds = int if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
             number = "a whole number" if whole else "a number"
-            raise ConfigError(f"{option.name}={value!r}: {number} of {option.metadata['unit']}")
+            fault = f"must be {number} of {option.metadata['unit']}"
+            raise ConfigError(f"{option.name}={value!r}: {fault}")
         if value < least:
-            raise ConfigError(f"{option.name}={value!r}: at least {least:g}")
+            raise ConfigError(f"{option.name}={value!r}: must be at least {least:g}")
 
     def _check_groups(self, names: tuple[str, ...]) -> None:
         for name in names:
@@ -130,9 +131,11 @@ class Settings:
 
     def _check_zone(self, name: str) -> None:
         if not is_zone(name):
-            raise ConfigError(f"time_zone={name!r}: no such time zone; one is named Europe/Berlin")
+            fault = "is not a known time zone; use a name such as Europe/Berlin"
+            raise ConfigError(f"time_zone={name!r} {fault}")
         if self.utc_time and name != UTC:
-            raise ConfigError(f"utc_time=True and time_zone={name!r} contradict each other")
+            fault = "contradict each other; set one of them"
+            raise ConfigError(f"utc_time=True and time_zone={name!r} {fault}")
 
     @property
     def zone(self) -> str | None:
@@ -161,7 +164,8 @@ class Settings:
         known = {option.name for option in dataclasses.fields(self)}
         for name in changes:
             if name not in known:
-                raise ConfigError(f"unknown option {name!r}; known: {', '.join(sorted(known))}")
+                options = ", ".join(sorted(known))
+                raise ConfigError(f"unknown option {name!r}; known options: {options}")
         if "group_names" in changes:
             names = changes["group_names"]
             changes["group_names"] = (names,) if isinstance(names, str) else tuple(names)
@@ -184,7 +188,7 @@ def fault_of_group(name: str) -> Sentence | None:
     (None, "cannot contain ',', which separates group names")
     """
     if not name.strip():
-        return Sentence("is empty")
+        return Sentence("must not be empty")
     found = _BETWEEN_GROUPS.search(name)
     if found:
         what = "cannot contain {character}, which separates group names"

@@ -147,7 +147,10 @@ class Editing:
         row = self._named(ref)
         if row.status == TaskStatus.QUEUED:
             return row
-        what = "task {id} has ended: {status}; run it again with other arguments instead"
+        what = (
+            "task {id} has ended ({status}) and cannot be changed; "
+            "run it again with other arguments"
+        )
         if row.status in TaskStatus.HELD:
             what = "task {id} is claimed or running; stop it, or wait until it has ended"
         raise BadTask(Sentence(what, id=row.id, status=row.status))

@@ -99,7 +99,7 @@ class Form:
             value, error = self.checks[name].ask(self._naive(value))
             return self._naive(value), error  # the validator may have parsed a text
         except (OverflowError, ValueError):
-            what = "is not in the years 1 to 9999 of the scheduler's time zone"
+            what = "must be in the years 1 to 9999 in the scheduler's time zone"
             return value, Sentence(what)
 
     def _naive(self, value: Any) -> Any:
@@ -310,7 +310,7 @@ class Draft:
         stop = columns.get("stop_time")
         are_fit = not self.errors.keys() & {"start_time", "stop_time"}
         if are_fit and _are_times(start, stop) and stop <= start:
-            what = "must be after start_time, or the task can never start"
+            what = "must be after start_time; otherwise the task never starts"
             self.errors["stop_time"] = Sentence(what)
         drifts = not columns.get("prevent_drift") or columns.get("cronline")
         if not drifts and columns.get("period", 60) == 0:

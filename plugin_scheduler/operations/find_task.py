@@ -99,7 +99,7 @@ class Questions(Home):
         if isinstance(ref, str):
             return task.uuid == ref if json_codec.flaw_of(ref) is None else task.id == 0
         kind = type(ref).__name__
-        raise BadTask(f"a task is named by id, uuid, Query or Row, not by {kind} {ref!r}")
+        raise BadTask(f"a task must be given by id, uuid, Query or Row, not by {kind} {ref!r}")
 
 
 def _result_of(row: Any) -> Any:

@@ -69,7 +69,7 @@ class _Field:
             raise ValueError(Sentence(what, field=self.name, text=part))
         first, last, step = match.groups()
         if step is not None and int(step) == 0:
-            what = "{field} '{text}' has a step of 0"
+            what = "{field} '{text}' has a step of 0; the minimum is 1"
             raise ValueError(Sentence(what, field=self.name, text=part))
         start, end = self._ends(part, first, last, step)
         return [str(value) for value in range(start, end + 1, int(step or 1))]
@@ -170,7 +170,7 @@ def _normal_fields(texts: list[str]) -> list[str]:
     fields = list(map(_spell_out, _FIELDS, texts))
     if _never_comes(fields[2], fields[3]):
         if fields[4] == "*":
-            what = "day of month '{day}' never happens in month '{month}'"
+            what = "day of month '{day}' never occurs in month '{month}'"
             raise ValueError(Sentence(what, day=texts[2], month=texts[3]))
         # Only the weekday can match; older versions of cronsim refuse the pair.
         fields[2] = "*"

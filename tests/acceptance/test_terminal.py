@@ -111,7 +111,7 @@ def test_each_wrong_field_is_named_on_a_line_and_nothing_is_queued(terminal: Ter
         "function_name",
         "period",
     ]
-    assert "known: add, boom" in terminal.errors
+    assert "known tasks: add, boom" in terminal.errors
     answer = terminal.json("queue", "add", *wrong, code=2)
     assert answer["id"] is None and set(answer["errors"]) == {"colour", "cronline", "period"}
     assert "COLUMN=VALUE" in (terminal("queue", "add", "--set", "x", code=2) or terminal.errors)
@@ -293,7 +293,7 @@ def test_json_of_an_app_that_prints_is_one_document(terminal: Terminal) -> None:
     start = "start one: scheduler.py -K shop"
     assert seen["waits_because"] == [f'no live worker serves group "main"; {start}']
     terminal.says("queue", "nope", "-K", "shop", code=2)
-    assert "known: greet" in terminal.errors
+    assert "known tasks: greet" in terminal.errors
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_what_is_wrong_is_told_for_each_column(scheduler: Scheduler, task_id: in
     early = errors_of(scheduler, task_id, stop_time=NINE - timedelta(days=1))
     assert "must be after start_time" in early["stop_time"]
     assert (
-        "known: add, echo, report"
+        "known tasks: add, echo, report"
         in errors_of(scheduler, task_id, function_name="x")["function_name"]
     )
     assert set(errors_of(scheduler, task_id, prevent_drift=True, period=0)) == {"prevent_drift"}
@@ -149,7 +149,7 @@ def test_only_a_task_that_waits_is_changed(scheduler: Scheduler, task_id: int) -
             continue
         with pytest.raises(BadTask) as caught:
             scheduler.edit_task(task_id, priority=2)
-        told = "is claimed or running" if status in TaskStatus.HELD else f"has ended: {status}"
+        told = "is claimed or running" if status in TaskStatus.HELD else f"has ended ({status})"
         assert told in str(caught.value) and row_of(scheduler, task_id).priority != 2
     with pytest.raises(NotFound, match="there is no task 99"):
         scheduler.edit_task(99, priority=2)

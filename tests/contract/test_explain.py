@@ -75,7 +75,7 @@ def test_a_row_written_by_hand_that_can_never_run_says_why(shelf: Shelf) -> None
             "group_name": "a,b"
         },
         group.format("[a]", "must not begin with ["): {"group_name": "[a]"},
-        group.format("", "is empty"): {"group_name": ""},
+        group.format("", "must not be empty"): {"group_name": ""},
         "its enabled is NULL, which is neither true nor false: set it": {"enabled": None},
     }
     if shelf.browser._db._uri.startswith("sqlite"):  # others have no room for it
@@ -86,7 +86,7 @@ def test_a_row_written_by_hand_that_can_never_run_says_why(shelf: Shelf) -> None
         assert shelf.obstacles(task) == [sentence]
         assert shelf.explain(task).state == "it does not run now"
     none = shelf.task(group_name=None)
-    assert shelf.obstacles(none) == [group.format("", "is empty")]
+    assert shelf.obstacles(none) == [group.format("", "must not be empty")]
 
 
 def test_a_task_that_is_not_due_yet_says_when(shelf: Shelf) -> None:

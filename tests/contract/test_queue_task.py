@@ -153,15 +153,18 @@ def test_of_many_tasks_none_is_queued_when_one_is_wrong(scheduler: Scheduler) ->
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ({"args": "[1"}, """is not a JSON list such as [1, "two"]: Expecting ',' delimiter"""),
-        ({"args": '{"a": 1}'}, 'is not a JSON list such as [1, "two"], but a dict'),
-        ({"vars": "[]"}, 'is not a JSON dict such as {"a": 1, "b": "two"}, but a list'),
-        ({"vars": "a=1"}, 'is not a JSON dict such as {"a": 1, "b": "two"}: Expecting value'),
+        ({"args": "[1"}, """must be a JSON list such as [1, "two"]: Expecting ',' delimiter"""),
+        ({"args": '{"a": 1}'}, 'must be a JSON list such as [1, "two"], not a dict'),
+        ({"vars": "[]"}, 'must be a JSON dict such as {"a": 1, "b": "two"}, not a list'),
+        ({"vars": "a=1"}, 'must be a JSON dict such as {"a": 1, "b": "two"}: Expecting value'),
         ({"args": [1j]}, "cannot be stored as JSON: [0] is of type complex"),
         ({"cronline": "61 * * * *"}, "minute '61' is not between 0 and 59"),
         ({"cronline": "* * *"}, "it has 3 fields and needs 5: minute hour day-of-month"),
         ({"cronline": 5}, "it has 1 field and needs 5"),
-        ({"function_name": "nope"}, "'nope' is not a task; known: add, echo, report"),
+        (
+            {"function_name": "nope"},
+            "'nope' is not a task of this app; known tasks: add, echo, report",
+        ),
         ({"group_name": "  "}, "must not be empty; the default is 'main'"),
         ({"group_name": ["main"]}, "must be the name of a group, not a list"),
         (
@@ -217,7 +220,7 @@ def test_a_uuid_that_is_taken_is_refused(scheduler: Scheduler) -> None:
 @pytest.mark.parametrize("stop", [NINE, NINE - timedelta(1), "2031-04-30 09:00:00"], ids=str)
 def test_a_task_that_could_never_start_is_refused(scheduler: Scheduler, stop: Any) -> None:
     errors = errors_of(scheduler, "add", start_time=NINE, stop_time=stop)
-    assert errors == {"stop_time": "must be after start_time, or the task can never start"}
+    assert errors == {"stop_time": "must be after start_time; otherwise the task never starts"}
 
 
 def test_a_grid_without_a_period_is_refused(scheduler: Scheduler) -> None:

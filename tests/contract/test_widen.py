@@ -111,7 +111,7 @@ def test_a_table_that_is_held_is_told_and_the_rest_can_be_done_later(
     holder.executesql("SELECT count(*) FROM scheduler_task")
     steps = widen.plan(old)
     first = steps[0]
-    with pytest.raises(Exception, match=r"scheduler_task could not be .*Another session holds"):
+    with pytest.raises(Exception, match=r"scheduler_task could not be .*Another session locks"):
         widen.carry_out(old, first)
     holder.rollback()
     assert widen.carry_out(old, first)

@@ -258,7 +258,7 @@ def test_what_does_not_wait_is_not_edited(page: Page, site: Site) -> None:
     with page.expecting("answered 400"):
         page.click("#send")
         page.wait_for_selector("#errors .note")
-    assert "has ended: COMPLETED" in page.inner_text("#errors")
+    assert "has ended (COMPLETED)" in page.inner_text("#errors")
     with page.expecting("answered 400"):
         page.open(f"tasks/{task_id}/edit")
     assert "run it again with other arguments" in page.inner_text("main")
@@ -337,7 +337,7 @@ def test_a_script_is_told_what_is_no_json_or_would_be_changed(site: Site) -> Non
         (
             '{"function": "add", "function": "sweep"}',
             400,
-            'the key \\"function\\" stands there twice',
+            'the key \\"function\\" occurs twice',
         ),
         ('{"function": "sweep", "task_name": "a\\u0000b"}', 422, "contains a NUL character"),
         ('{"function": "sweep", "group_name": "a,b"}', 422, "which separates group names"),

@@ -106,7 +106,7 @@ def add(a: int, b: int = 1) -> int:
         ({"uuid": "mine"}, "uuid belongs to a single task: pass it to queue_task"),
         ({"pargs": [1]}, "pargs belongs to a single task: pass it to queue_task"),
         ({"enabled": None}, "enabled must be True or False, not None"),
-        ({"name": "given"}, "the task named 'given' is builtins.len: name"),
+        ({"name": "given"}, "task name 'given' already belongs to builtins.len; give"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -136,8 +136,8 @@ def test_a_good_declaration_asks_no_database(scheduler: Scheduler) -> None:
 
 
 def test_a_function_without_a_name_needs_one(scheduler: Scheduler) -> None:
-    with pytest.raises(ConfigError, match="no name of a task"):
+    with pytest.raises(ConfigError, match="is not a task name"):
         scheduler.task(partial(add, 1))
     scheduler.task(partial(add, 1), name="increase")
-    with pytest.raises(ConfigError, match="'add' cannot be a task: it is no function"):
+    with pytest.raises(ConfigError, match="'add' cannot be a task: it is not a function"):
         scheduler.task("add")  # type: ignore[call-overload]

@@ -162,7 +162,8 @@ def refusal(catalog: Catalog, function: Any) -> str:
 def test_another_function_of_the_same_name_is_refused_and_both_are_named() -> None:
     sms, mail = a_module("sms", SOURCE)["send"], a_module("mail", SOURCE)["send"]
     assert refusal(Catalog({"send": sms}, {}), mail) == (
-        'the task named "send" is sms.send, and not mail.send'
+        'task name "send" belongs to sms.send, not to mail.send; '
+        "give the function a task name of its own"
     )
     both = Catalog({"send": sms, "letter": mail}, {})
     assert (both.name_of(mail), both.name_of(sms)) == ("letter", "send")
@@ -172,10 +173,10 @@ def test_a_bound_method_is_known_again_and_that_of_another_object_is_not() -> No
     ann, bob = Mailer(), Mailer()
     catalog = Catalog({"send": ann.send, "flush": ann.flush, "post": ann}, {})
     assert catalog.name_of(ann.send) == "send"
-    assert "of one Mailer, and not" in refusal(catalog, bob.send)
+    assert "of a Mailer object, not to" in refusal(catalog, bob.send)
     assert catalog.name_of(Mailer.flush) == catalog.name_of(bob.flush) == "flush"
     assert catalog.name_of(ann) == "post"
-    assert "has no name that a worker could find it by" in refusal(catalog, bob)
+    assert "has no name by which a worker can find it" in refusal(catalog, bob)
 
 
 def test_a_partial_is_known_again_by_what_it_calls() -> None:
@@ -229,7 +230,7 @@ def test_a_generator_cannot_be_a_task_and_a_coroutine_can() -> None:
 
 @pytest.mark.parametrize("name, function", [(3, len), ("", len), ("three", 3)])
 def test_what_is_no_function_or_has_no_name_is_no_task(name: Any, function: Any) -> None:
-    with pytest.raises(ConfigError, match=r"no name of a task|it is no function"):
+    with pytest.raises(ConfigError, match=r"is not a task name|it is not a function"):
         Catalog({name: function}, {})
 
 
