@@ -74,7 +74,7 @@ def _mount_orders(site: Site) -> None:
         else:
             one = _found(visit, str(visit.given.get("worker") or ""))
             if one is None:
-                raise NotFound(visit.T("Worker not found. It may have exited."))
+                raise NotFound(visit.T("Worker not found. It may have stopped."))
             members = [one]
         told = [name for one in members if (name := _told(visit, order, one, group))]
         to = str(visit.given.get("to") or "workers")

@@ -42,7 +42,7 @@ TONES = {
 MEANINGS = {
     Outcome.DIED: Sentence("its process died"),
     Outcome.LOST: Sentence("its worker died"),
-    Outcome.INTERRUPTED: Sentence("its worker exited or lost its lease; the task runs again"),
+    Outcome.INTERRUPTED: Sentence("its worker stopped or lost its lease; the task runs again"),
 }
 NOTHING = "\u2013"  # a dash
 

@@ -131,7 +131,7 @@ def test_terminate_and_kill_ask_first_and_then_the_worker_leaves(
     page.open("workers")
     order(page, "Terminate", "w1", sure="Cancel")
     order(page, "Terminate", "w1", sure="Yes")
-    expect(card(page, "w1").get_by_text("Shutting down.")).to_be_visible()
+    expect(card(page, "w1").get_by_text("Stopping.")).to_be_visible()
     assert patient.process.poll() is None and site.app.task(task_id).status == TaskStatus.RUNNING
     order(page, "Kill", "w1", sure="Yes")
     patient.wait()
