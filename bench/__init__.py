@@ -1,5 +1,5 @@
-"""Measurements that anyone can repeat: `make bench`, or `python -m bench`.
+"""Benchmarks: `make bench`, or `python -m bench`.
 
-`bench.places` starts the databases, `bench.peers` are this scheduler and others, `bench.parts` are
-the questions, and `bench.report` tells the answers.
+`bench.places` starts the databases, `bench.peers` contains this scheduler and the products to
+compare with, `bench.parts` contains the measurements, and `bench.report` writes the results.
 """

@@ -1,4 +1,4 @@
-"""`python -m bench [PART ...]`: this scheduler and others, the same work, in one run."""
+"""Command `python -m bench [PART ...]`: measure this scheduler and other products in one run."""
 
 from __future__ import annotations
 
@@ -22,17 +22,23 @@ from bench.rounds import Bench
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("parts", nargs=-1, metavar="[PART ...]", type=click.Choice(NAMES))
 @click.option("--rounds", default=5, show_default=True, help="Turns of each peer.")
-@click.option("--tasks", default=10_000, show_default=True, help="Tasks of a turn, at most.")
-@click.option("--only", multiple=True, type=click.Choice(list(KNOWN)), help="This peer; repeat it.")
+@click.option(
+    "--tasks", default=10_000, show_default=True, help="Maximum number of tasks of a turn."
+)
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(KNOWN)), help="Only this peer; can be repeated."
+)
 def main(parts: tuple[str, ...], rounds: int, tasks: int, only: tuple[str, ...]) -> None:
-    """Measure this scheduler and others: PARTs are drain, processes, limit, enqueue, latency, load,
-    backlog, claims, idle, memory, killed, growth and pages; all of them where none is told.
+    """Measure this scheduler and other products: PARTs are drain, processes, limit, enqueue,
+    latency, load, backlog, claims, idle, memory, killed, growth and pages; the default is all of
+    them.
 
-    All peers take their turns, round after round. Medians are told; bench/results has every value
-    in results.json, tables in results.md and a chart in results.svg, and keeps what was found of
-    other parts before. A turn of a slow peer has fewer tasks, as many as it does in two seconds.
+    All peers take turns, round after round. The terminal shows medians. bench/results contains
+    every value in results.json, tables in results.md and a chart in results.svg, and keeps earlier
+    results of other parts. A turn of a slow peer has fewer tasks: as many as it runs in two
+    seconds.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are ended, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stop the servers as well
     warnings.simplefilter("ignore")
     names = [name for name in KNOWN if not only or name in only]
     asked = list(parts or NAMES)
@@ -42,7 +48,7 @@ def main(parts: tuple[str, ...], rounds: int, tasks: int, only: tuple[str, ...])
             module: Any = importlib.import_module(f"bench.parts.{part}")
             try:
                 module.run(bench)
-            finally:  # also what an interrupted part has found
+            finally:  # also save the results of an interrupted part
                 found = report.part_of(bench, part)
                 report.tell(found)
                 known = report.save(part, found)

@@ -1,6 +1,7 @@
-"""The medians as bars: `results.svg`.
+"""Bar charts of the medians: `results.svg`.
 
-I need matplotlib, which is in the benchmark's own environment only; without it there is no chart.
+Requires matplotlib, which is installed only in the environment of the benchmark; without it there
+is no chart.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from bench.report import FOLDER, Cell, Part, cells
 
 KEPT = "no-op, result kept"
 OURS, OTHERS = "#1f77b4", "#b0b0b0"
-Panel = tuple[str, str, dict[str, Cell]]  # title, metric, what was found
+Panel = tuple[str, str, dict[str, Cell]]  # title, metric, results
 
 
 def draw(parts: dict[str, Part], name: str = "results.svg") -> Path | None:
-    """One panel for each case; None where there is nothing to draw (with)."""
+    """Draw one panel for each case; return None if there are no results or no matplotlib."""
     panels = [panel for part in parts.values() for panel in panels_of(part)]
     try:
         import matplotlib
@@ -45,7 +46,7 @@ def draw(parts: dict[str, Part], name: str = "results.svg") -> Path | None:
 
 
 def draw_first(parts: dict[str, Part]) -> None:
-    """What a front page has room for: `drain.svg`."""
+    """Draw the chart for the documentation: `drain.svg`."""
     if "drain" in parts:
         found = [one for one in parts["drain"]["found"] if one["case"] == KEPT]
         draw({"drain": {**parts["drain"], "found": found}}, "drain.svg")
@@ -65,7 +66,7 @@ def panels_of(part: Part) -> list[Panel]:
 
 
 def bars(axes: Any, panel: Panel) -> None:
-    """Median (or p50), with a line from the least to the most (or to p95)."""
+    """Draw the median (or p50), with a line from minimum to maximum (or to p95)."""
     title, metric, found = panel
     rows = [cell[metric] for cell in found.values()]
     middles = [one.get("p50", one.get("median")) for one in rows]
@@ -86,7 +87,7 @@ def bars(axes: Any, panel: Panel) -> None:
         )
     axes.invert_yaxis()
     axes.set_title(title, fontsize=9, loc="left")
-    told = {"delay": "p50, and p95"}.get(metric, "median, least and most")
+    told = {"delay": "p50, and p95"}.get(metric, "median, minimum and maximum")
     axes.set_xlabel(f"{unit} ({told})", fontsize=7)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)

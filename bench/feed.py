@@ -1,4 +1,5 @@
-"""Queues tasks that sleep 10 ms, evenly, until it is ended: a process of the part `load`."""
+"""Queue tasks that sleep 10 ms, at a constant rate, until terminated: a process of the part
+`load`."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Where work waits: a SQLite file, PostgreSQL, MariaDB or MySQL, Redis.
+"""Databases and brokers: a SQLite file, PostgreSQL, MariaDB or MySQL, Redis.
 
-I start throw-away servers when they are first asked for, hand out empty databases, and end the
-servers. I never look into a database.
+Starts throw-away servers on first use, provides empty databases, and stops the servers. Does not
+read the databases.
 
-PostgreSQL and MariaDB run with the settings that they are shipped with: what was committed is on
-the disk. SQLite files are made by who uses them. Redis runs with the persistence of Debian's
-package: a snapshot after 60 seconds with 10,000 changes, 5 minutes with 100, or an hour with one;
-so what it acknowledged last is lost when the machine fails, which the databases do not lose.
+PostgreSQL and MariaDB run with their default settings: committed data is on disk. SQLite files are
+created by their users. Redis runs with the persistence of Debian's package: a snapshot after 60
+seconds with 10,000 changes, 5 minutes with 100, or an hour with one. If the machine fails, Redis
+loses what it acknowledged after the last snapshot; the databases lose nothing.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ SQLITE_URI = "sqlite://storage.sqlite"
 KINDS = ("sqlite", "postgres", "mysql", "redis")
 
 
-#: What makes the tests' servers fast, and forgetful.
+#: Options that make the tests' servers fast and not durable.
 HASTE = ("--fsync", "--full_page_writes", "--innodb-flush-log", "--innodb-doublewrite")
 
 
 class Unavailable(Exception):
-    """What cannot run here, and why."""
+    """A server or product that cannot run here, with the reason."""
 
 
 class Durable:
-    """Without the settings that make tests fast."""
+    """A server without the settings that make tests fast."""
 
     def command(self) -> list[str]:
         whole: list[str] = super().command()  # type: ignore[misc]
@@ -46,11 +46,11 @@ class Durable:
 
 
 class DurablePostgreSQL(Durable, PostgreSQL):
-    """PostgreSQL as people run it."""
+    """PostgreSQL with its default durability."""
 
 
 class DurableMySQL(Durable, MySQL):
-    """MySQL or MariaDB as people run it."""
+    """MySQL or MariaDB with its default durability."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Place:
 
     kind: str
     folder: str
-    uri: str  # in pydal's words, or redis://
+    uri: str  # pydal's URI, or redis://
 
     @property
     def dsn(self) -> str:
-        """In the words of everybody else."""
+        """The URI in the usual form, without pydal's driver."""
         return "postgresql://" + self.uri.partition("://")[2]
 
 
@@ -82,7 +82,7 @@ class Places:
 
     @contextlib.contextmanager
     def fresh(self, kind: str) -> Iterator[Place]:
-        """An empty place of that kind; `Unavailable` where there is no such server."""
+        """Provide an empty database of that kind; raise Unavailable if there is no such server."""
         with tempfile.TemporaryDirectory(prefix="bench_") as folder:
             if kind == "sqlite":
                 yield Place(kind, folder, SQLITE_URI)
@@ -104,11 +104,14 @@ class Places:
             return self._closing.enter_context(maker())
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # what is missing is a skip of pytest's, no Exception
+        except (
+            BaseException
+        ) as error:  # a missing program raises pytest's skip, which is not an Exception
             return Unavailable(str(error).splitlines()[0])
 
     def asked(self, place: Place) -> int | None:
-        """How many transactions or commands it has seen so far; None where nobody counts."""
+        """Return the number of transactions or commands so far; None if the database does not
+        count them."""
         if place.kind == "sqlite":
             return None
         server = self.server(place.kind)
@@ -123,12 +126,12 @@ class Places:
         return sum(int(count) for _, count in counts)
 
     def own(self, place: Place) -> int:
-        """How many of these were our own question: PostgreSQL is asked in another database, and
-        MariaDB does not count this one."""
+        """Return how many of these the benchmark sent itself: PostgreSQL is asked in another
+        database, and MariaDB does not count this query."""
         return 1 if place.kind == "redis" else 0
 
     def versions(self) -> dict[str, str]:
-        """What the servers say that they are."""
+        """Return the versions of the servers."""
         said = {}
         for kind, server in self._servers.items():
             if isinstance(server, Unavailable):
@@ -142,7 +145,7 @@ def version(server: Any) -> str:
 
 
 class Redis:
-    """A Redis server of our own, with the persistence of Debian's package."""
+    """A throw-away Redis server, with the persistence of Debian's package."""
 
     def __init__(self) -> None:
         self.program = shutil.which("redis-server") or ""

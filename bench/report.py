@@ -1,7 +1,7 @@
-"""What was found, for the terminal, for people, for programs, and for the eye.
+"""Results: for the terminal, as tables, and as JSON.
 
-I own the results: one part each, which a later run of that part replaces. `results.json` has every
-single value, `results.md` the tables; `chart` draws them. I never measure.
+Results are stored by part, and a later run of a part replaces them. `results.json` contains every
+single value, `results.md` the tables; `chart` draws them. Does not measure.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from bench.rounds import Bench, describe
 
 FOLDER = Path(__file__).parent / "results"
 Part = dict[str, Any]
-Cell = dict[str, dict[str, Any]]  # metric -> what was found
+Cell = dict[str, dict[str, Any]]  # metric -> result
 
 
 def cells(part: Part) -> dict[str, dict[str, Cell]]:
-    """case -> title of a peer -> metric -> what was found, in the order of the peers."""
+    """Return case -> title of a peer -> metric -> result, in the order of the peers."""
     sorted_: dict[str, dict[str, Cell]] = {}
     for one in sorted(part["found"], key=lambda one: one["place"]):
         title = part["peers"].get(one["peer"], {}).get("title", one["peer"])
@@ -39,25 +39,25 @@ def cells(part: Part) -> dict[str, dict[str, Cell]]:
 
 
 def summary(metric: str, values: list[float]) -> dict[str, float]:
-    """Of delays the percentiles, of all else the median, the least and the most."""
+    """Return percentiles of delays; of other metrics the median, minimum and maximum."""
     if metric == "delay" and len(values) > 1:
         centiles = statistics.quantiles(values, n=100, method="inclusive")
         return {"p50": centiles[49], "p95": centiles[94], "p99": centiles[98]}
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
-# -- for people ------------------------------------------------------------------------------------
+# -- for persons -----------------------------------------------------------------------------------
 
 
 def rows(part: Part) -> Iterator[tuple[str, list[list[str]]]]:
-    """For each case a table; its first row are the headings."""
+    """Yield a table for each case; its first row contains the headings."""
     for case, found in cells(part).items():
         metrics = {metric: one["unit"] for cell in found.values() for metric, one in cell.items()}
         heads = [f"{metric}, {unit}" if unit else metric for metric, unit in metrics.items()]
         yield (
             f"{part['title']}: {case}",
             [
-                ["who", *heads],
+                ["product", *heads],
                 *(
                     [name, *(words(cell.get(one)) for one in metrics)]
                     for name, cell in found.items()
@@ -67,13 +67,13 @@ def rows(part: Part) -> Iterator[tuple[str, list[list[str]]]]:
 
 
 def tell(part: Part) -> None:
-    """On the terminal."""
+    """Print the tables on the terminal."""
     console = Console()
     for title, (heads, *others) in rows(part):
         console.print(f"\n[bold]{title}[/bold]", highlight=False)
         table = Table()
         for head in heads:
-            right = head != "who"
+            right = head != "product"
             table.add_column(head, justify="right" if right else "left", no_wrap=not right)
         for row in others:
             table.add_row(*row)
@@ -88,7 +88,7 @@ def not_run(part: Part, one: dict[str, str]) -> str:
 
 
 def in_markdown(results: dict[str, Part]) -> str:
-    """All tables of all parts."""
+    """Return all tables of all parts."""
     lines = ["# Results", "", "Made by `python -m bench`; every value is in `results.json`.", ""]
     for name, part in results.items():
         machine, servers = part["machine"], ", ".join(part["servers"].values())
@@ -125,7 +125,7 @@ def number(value: float) -> str:
 
 
 def part_of(bench: Bench, name: str) -> Part:
-    """All that is known so far of one part."""
+    """Return all results of one part so far."""
     module: Any = importlib.import_module(f"bench.parts.{name}")
     mine = {key: values for key, values in bench.found.items() if key[0] == name}
     names = {peer for _, _, peer, _ in mine}
@@ -156,8 +156,8 @@ def part_of(bench: Bench, name: str) -> Part:
 
 
 def save(name: str, part: Part) -> dict[str, Part]:
-    """Keep it, and what was found of other parts before: a run that is interrupted leaves what it
-    found. All of it."""
+    """Store the results of a part, keep those of other parts, and return all. Results of an
+    interrupted run are kept as well."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / "results.json"
     known = json.loads(path.read_text())["parts"] if path.exists() else {}
@@ -170,7 +170,7 @@ def save(name: str, part: Part) -> dict[str, Part]:
 
 
 def about(name: str) -> dict[str, Any]:
-    """What a peer is, in which version, and what its module says of its settings."""
+    """Return a peer's title, versions and settings, with the docstring of its module."""
     found = find(name)
     module = importlib.import_module(found.__module__)
     return {**describe(name), "versions": versions(found), "notes": module.__doc__}

@@ -1,7 +1,7 @@
-"""One run of the benchmark: who takes part, how often, and what was found.
+"""One run of the benchmark: the peers, the number of rounds, and the results.
 
-I own the rounds: all peers take their turns, round after round, each time in another order, so that
-a noisy machine is noisy for all. I never measure: the parts do.
+All peers take turns, round after round, each time in a random order, so that a noisy machine
+affects all of them. The parts measure.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 from bench.peers import Peer, Stalled, a_peer, find
 from bench.places import Places, Unavailable
 
-SECONDS = 2.0  # that a drain shall take at least, where --tasks allows it
+SECONDS = 2.0  # minimum duration of a drain, if --tasks allows it
 LEAST = 20
-#: What a part found in one turn: metric -> (unit, one value or several)
+#: Results of a part in one turn: metric -> (unit, one value or several)
 Found = dict[str, tuple[str, "float | list[float]"]]
-Case = tuple[str, str]  # what is measured, and the name of the peer
+Case = tuple[str, str]  # name of the case, and name of the peer
 
 
 @dataclasses.dataclass
 class Bench:
-    """What all parts share."""
+    """The common state of all parts."""
 
     rounds: int
     tasks: int
@@ -37,7 +37,7 @@ class Bench:
     _counts: dict[tuple[str, str, int], int] = dataclasses.field(default_factory=dict)
 
     def peers(self, wanted: Callable[[type[Peer]], bool] = lambda _: True) -> Iterable[str]:
-        """Names of those that can be asked and are wanted."""
+        """Yield the names of the wanted peers that are available."""
         for name in self.names:
             try:
                 if wanted(find(name)):
@@ -52,7 +52,8 @@ class Bench:
         measure: Callable[[str, str], Found],
         rounds: int | None = None,
     ) -> None:
-        """``measure(case, name)`` for all cases, round after round; one that failed has no turn."""
+        """Call ``measure(case, name)`` for all cases, round after round; skip a case after it
+        failed."""
         failed: set[Case] = set()
         for number in range(1, (rounds or self.rounds) + 1):
             for case in random.sample(cases, len(cases)):
@@ -91,7 +92,8 @@ class Bench:
         before: Callable[[Peer], None] | None = None,
         slots: int = 2,
     ) -> float:
-        """Tasks a second of a new worker at a full queue; ``before`` is done to an empty one."""
+        """Return the tasks a second of a new worker from a full queue. ``before`` is called with
+        the empty queue."""
 
         def once(count: int) -> float:
             with a_peer(find(name), self.places, keep) as peer:
@@ -112,10 +114,10 @@ class Bench:
 
 
 def rate(peer: Peer, count: int, limit: float = 120.0) -> float:
-    """Tasks a second, until the database or the broker shows the end of the last one.
+    """Return the tasks a second, until the database or the broker shows the end of the last task.
 
-    The clock starts when a tenth is done, so that the time in which a worker starts counts for
-    nobody, nor what it had fetched by then.
+    The clock starts when a tenth of the tasks is done, so that the start-up time of a worker, and
+    the tasks that it had fetched by then, do not count.
     """
     marks: list[tuple[float, int]] = []
 
@@ -127,7 +129,7 @@ def rate(peer: Peer, count: int, limit: float = 120.0) -> float:
     peer.wait(seen, limit, pause=0.03)
     begun, first = next(mark for mark in marks if mark[1] <= 0.9 * count)
     ended = marks[-1][0]
-    if first < 0.5 * count:  # too quick to be looked at twice: from when nothing was done
+    if first < 0.5 * count:  # too fast for two observations: start the clock when nothing was done
         begun, first = max((mark for mark in marks if mark[1] == count), default=(0.0, count))
         begun = begun or marks[0][0]
     return first / max(ended - begun, 1e-6)
@@ -139,6 +141,6 @@ def all_cases(cases: Iterable[str], names: Iterable[str]) -> list[Case]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What a peer is, for the report."""
+    """Return the description of a peer for the report."""
     found = find(name)
     return {"title": found.title, "settings": found.settings, "needs": found.needs}

@@ -1,6 +1,6 @@
-"""The work: the same functions for ours and for every peer, sync and async.
+"""Task functions: the same for this scheduler and for every peer, sync and async.
 
-I never know who calls me. Async products get the async forms, as their manuals advise.
+Async products get the async forms, as their manuals recommend.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def one() -> int:
 
 
 def spin() -> None:
-    """1 ms of CPU: of this thread's own, not of the clock on the wall."""
+    """Use 1 ms of CPU, measured by this thread's CPU clock."""
     until = time.thread_time() + CPU
     while time.thread_time() < until:
         pass
@@ -32,7 +32,7 @@ def nap() -> None:
 
 
 def stamp() -> None:
-    """The first statement asks what time it is; the answer goes to a file, not to a result."""
+    """Read the time in the first statement, and write it to a file instead of a result."""
     now = time.time()
     with open(os.environ["BENCH_STAMPS"], "a") as file:
         file.write(f"{now!r}\n")
@@ -66,5 +66,5 @@ ASYNC_WORK = {
     "nap": async_nap,
     "stamp": async_stamp,
 }
-#: What workers of ours find in this file.
+#: The tasks for workers of this scheduler.
 tasks = WORK

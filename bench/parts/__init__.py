@@ -1,4 +1,4 @@
-"""The questions, one module each: `TITLE`, `METRIC` for the chart, and `run(bench)`."""
+"""Parts of the benchmark, a module each: `TITLE`, `METRIC` for the chart, and `run(bench)`."""
 
 NAMES = (
     "drain",

@@ -1,8 +1,9 @@
-"""Do many other rows slow the worker down?
+"""Speed beside many other rows.
 
 The drain of no-ops with kept results, beside 100,000 tasks that are due tomorrow, that have ended,
-or that belong to another group (queue, entrypoint). Measured are those that keep such tasks in a
-database server's tables or in ours; the planner's statistics are fresh (ANALYZE).
+or that belong to another group (queue, entrypoint). Only products that keep such tasks in the
+tables of a database server, and this scheduler, are measured. The planner's statistics are fresh
+(ANALYZE).
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Does a claim stay as quick, whatever else is in the table?
+"""Time of a claim beside many other rows.
 
-The time in which a worker's store claims 100 tasks (`alone`) in a table that holds only those 100;
-and (`beside`) beside 1,000,000 tasks that are due tomorrow, 1,000,000 that have ended and 100,000
-due ones of another group, all of them of 10 priorities. `next` is the look for the next task to
-come that a worker takes when nothing else is due. `ratio` compares the medians of claims. Both
-tables are asked in turns, so that a noisy machine is noisy for both, and the planner's statistics
-are fresh (ANALYZE). Only this scheduler takes part; the part `backlog` compares it with others.
+The time in which a worker's store claims 100 tasks in a table with only those 100 (`alone`), and
+beside 1,000,000 tasks that are due tomorrow, 1,000,000 that have ended and 100,000 due ones of
+another group, all with 10 priorities (`beside`). `next` is the query for the next due time, which a
+worker runs when nothing is due. `ratio` compares the medians of claims. Both tables are queried in
+turns, so that a noisy machine affects both, and the planner's statistics are fresh (ANALYZE). Only
+this scheduler takes part; the part `backlog` compares it with other products.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from plugin_scheduler.system.clock import SYSTEM
 TITLE = "Time to claim 100 tasks, without other rows and beside 2,100,000"
 METRIC = "ratio"
 KINDS = ("sqlite", "postgres", "mysql")
-#: Of how many priorities those are that are due.
+#: case -> number of priorities of the due tasks
 CASES = {"due ones of 10 priorities": 10, "due ones of one priority": 1}
 CLAIMED, PRIORITIES = 100, 10
-MOST, FOR_EACH_TASK = 1_000_000, 100  # rows of the larger sorts, so many for each of --tasks
-COPIES = 2000  # of each priority, with one statement
+MOST, FOR_EACH_TASK = 1_000_000, 100  # rows of the larger kinds, at most, and for each of --tasks
+COPIES = 2000  # of each priority, in one statement
 TURNS = 15
 NAME = "bench"
 
 
 def run(bench: Bench) -> None:
-    """The tables of a database are made when first asked for, and serve all of its cases."""
+    """Create the tables of a database on first use, and use them for all of its cases."""
     others = min(MOST, FOR_EACH_TASK * bench.tasks)
     tables: dict[str, tuple[Table, Table]] = {}
     with contextlib.ExitStack() as closing:
@@ -62,7 +62,7 @@ def run(bench: Bench) -> None:
 
 
 def compare(alone: Store, beside: Store) -> Found:
-    """Turn by turn, after one that opens what is opened at first use."""
+    """Measure in turns, after one that is not counted, which opens the connections."""
     found: dict[str, list[float]] = {}
     for turn in range(TURNS + 1):
         for name, store in (("alone", alone), ("beside", beside)):
@@ -76,7 +76,7 @@ def compare(alone: Store, beside: Store) -> Found:
 
 
 def claim_all(store: Store) -> float:
-    """Milliseconds for a claim; what was taken is given back."""
+    """Return the milliseconds of a claim; the tasks are handed back."""
     now = store.dialect.now()
     took, claim = timed(lambda: store.claims.take(NAME, ["main"], CLAIMED, now))
     assert len(claim.orders) == CLAIMED, len(claim.orders)
@@ -109,7 +109,7 @@ class Table:
 
     @contextlib.contextmanager
     def a_store(self, priorities: int) -> Iterator[Store]:
-        """A worker's store that knows nothing yet; so many priorities are due."""
+        """Provide a worker's store without caches; due tasks have this number of priorities."""
         due = self.db.scheduler_task.id <= CLAIMED
         self.db(due).update(priority=self.db.scheduler_task.id % priorities)
         self.db.commit()
@@ -118,7 +118,7 @@ class Table:
             yield store
 
     def fill(self, others: int) -> None:
-        """Those that are due, and so many others of the larger sorts."""
+        """Add the due tasks, and this number of other tasks of the larger kinds."""
         now = self.scheduler.now()
         self.add(CLAIMED, start_time=now - timedelta(minutes=1))
         if others:
@@ -130,7 +130,7 @@ class Table:
         self.db.commit()
 
     def add(self, count: int, **columns: Any) -> None:
-        """A task of each priority, queued by the API; the others are copies of their rows."""
+        """Queue one task of each priority with the API, and add copies of their rows."""
         later = {name: columns.pop(name) for name in ("status", "stop_time") if name in columns}
         first = min(
             self.scheduler.queue_task("nothing", priority=priority, **columns).id
@@ -142,7 +142,8 @@ class Table:
         self.copy(first, ", ".join(names), count // PRIORITIES - 1)
 
     def copy(self, first: int, names: str, times: int) -> None:
-        """Without reading what is written, which MySQL would put into a file first."""
+        """Copy the rows without reading the table that is written, which MySQL would buffer in a
+        file."""
         numbers = ", ".join(f"({number})" for number in range(COPIES))
         for statement in (
             f"CREATE TABLE model AS SELECT {names} FROM scheduler_task WHERE id >= {first}",
@@ -167,6 +168,6 @@ def a_table(bench: Bench, kind: str, others: int) -> Iterator[Table]:
     with bench.places.fresh(kind) as place:
         table = Table(place)
         with contextlib.closing(table.db):
-            with table.a_store(1):  # makes the indexes
+            with table.a_store(1):  # creates the indexes
                 table.fill(others)
             yield table

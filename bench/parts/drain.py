@@ -1,7 +1,7 @@
-"""How many tasks a second are done when the queue is full?
+"""Tasks a second from a full queue.
 
 The clock stops when the database or the broker shows the end of the last task, not when its
-function has run. Two slots; ten for the tasks that sleep.
+function has returned. Two slots; ten for tasks that sleep.
 """
 
 from __future__ import annotations

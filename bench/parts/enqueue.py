@@ -1,7 +1,7 @@
-"""How many tasks a second can be queued? No worker is there.
+"""Tasks queued a second, without a worker.
 
-One by one, each with a commit (or an acknowledgement) of its own, as requests of an app do; and
-many at once, in the quickest way that the product's manual offers.
+One by one, each with its own commit (or acknowledgement), as in the requests of an app; and in
+bulk, in the fastest way that the product's manual offers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LIMIT = 2.0  # seconds
 def run(bench: Bench) -> None:
     def measure(case: str, name: str) -> Found:
         with a_peer(find(name), bench.places) as peer:
-            peer.enqueue_one("one")  # opens what is opened at first use
+            peer.enqueue_one("one")  # opens the connections
             begun = time.monotonic()
             done = bench.tasks
             if case == BULK:
@@ -35,7 +35,7 @@ def run(bench: Bench) -> None:
 
 
 def singles(enqueue_one: object, most: int) -> int:
-    """One by one, until there are enough or it has taken long enough; how many."""
+    """Queue tasks one by one, up to a number or a time limit; return how many."""
     assert callable(enqueue_one)
     until = time.monotonic() + LIMIT
     for number in range(1, most + 1):

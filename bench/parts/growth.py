@@ -1,4 +1,4 @@
-"""Do more slots and more workers do more? Ours alone, with no-ops whose results are kept."""
+"""Speed with more slots and more workers: this scheduler only, no-ops with kept results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bench.rounds import Bench, Found, all_cases
 
 TITLE = "Tasks a second with more slots and workers"
 METRIC = "rate"
-#: case -> workers, and slots of each
+#: case -> number of workers, and slots of each
 CASES = {
     "1 slot": (1, 1),
     "2 slots": (1, 2),

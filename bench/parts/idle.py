@@ -1,8 +1,8 @@
-"""What does a worker cost that has nothing to do?
+"""Cost of an idle worker.
 
-For 20 seconds: the CPU time of all its processes in percent of one core; what the server was asked
-in a minute (transactions of PostgreSQL, questions and changes of MariaDB, commands of Redis; nobody
-counts for SQLite); and the memory of all its processes, shared pages counted once (PSS).
+During 20 seconds: the CPU time of all its processes in percent of one core; the queries to the
+server in a minute (transactions of PostgreSQL, queries and changes of MariaDB, commands of Redis;
+not counted for SQLite); and the memory of all its processes, with shared pages counted once (PSS).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What does a killed runner cost? Those that give each task a process of a pool, or of its own.
+"""Cost of a killed runner, for products that run tasks in a pool of processes or in a process each.
 
 "The next start": one slot; the process that runs a task is killed (SIGKILL), and the clock runs
 until the next task's first statement. "A kill every second": a full queue of tasks of 1 ms of CPU,
-two slots, and every second one of the processes that run tasks is killed; beside it the same
-without kills. A killed task counts as done, as what it becomes is each product's own rule: ours
-and RQ mark it as failed, Celery forgets it.
+two slots, and every second one of the processes that run tasks is killed, compared with the same
+queue without kills. A killed task counts as done, because each product treats it differently: this
+scheduler and RQ mark it as failed, Celery drops it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ METRIC = "rate"
 START, QUIET, KILLS = "the next start", "no kills", "a kill every second"
 PEERS = ("ours", "ours-postgres", "ours-mysql", "rq", "celery")
 EVERY = 1.0  # seconds
-STARTS = 5  # kills of a turn
-PAUSE, PATIENCE = 0.3, 20.0  # seconds: of work between two kills; until a start must have been seen
-DEPTH = {"rq": 2}  # RQ's processes that run tasks are two below the first; the others' are leaves
+STARTS = 5  # kills in a turn
+PAUSE, PATIENCE = 0.3, 20.0  # seconds of work between two kills; time limit for a start
+DEPTH = {"rq": 2}  # depth of the processes that run tasks; other products: leaves
 
 
 def run(bench: Bench) -> None:
@@ -44,8 +44,9 @@ def run(bench: Bench) -> None:
 
 
 def next_starts(peer: Peer, tasks: int) -> list[float]:
-    """Milliseconds from each kill to the next start. The tasks that are killed sleep 10 ms; those
-    between them tell when they start, so what is seen may be one sleep late."""
+    """Return the milliseconds from each kill to the next start. The tasks that are killed sleep
+    10 ms, and only the tasks between them report their start, so a value may be one sleep too
+    long."""
     for _ in range(min(1_000, max(100, tasks // 2))):
         peer.enqueue_one("nap")
         peer.enqueue_one("stamp")
@@ -65,7 +66,7 @@ def next_start(peer: Peer) -> float:
 
 
 def stamps(path: Path) -> list[float]:
-    """Whole lines only: the last may be half written."""
+    """Return the complete lines: the last line may be incomplete."""
     text = path.read_text() if path.exists() else ""
     return [float(line) for line in text.split("\n")[:-1]]
 
@@ -74,7 +75,7 @@ def stamps(path: Path) -> list[float]:
 
 
 def drain(peer: Peer, count: int, every: float | None) -> Found:
-    """Tasks a second from the first that ended to the last, and how many were killed."""
+    """Return the tasks a second from the first that ended to the last, and the number of kills."""
     peer.enqueue(count, "spin")
     peer.start()
     peer.wait(lambda: left(peer) <= 0.9 * count)
@@ -93,7 +94,8 @@ def drain(peer: Peer, count: int, every: float | None) -> Found:
 
 
 def left(peer: Peer) -> int:
-    """Tasks that will still be run: of ours, those that were killed stay in the table as failed."""
+    """Return the number of tasks that will still run. With this scheduler, killed tasks stay in
+    the table as failed."""
     if not peer.name.startswith("ours"):
         return peer.left()
     task, db = peer.db.scheduler_task, peer.db  # type: ignore[attr-defined]
@@ -103,7 +105,7 @@ def left(peer: Peer) -> int:
 
 
 def kill_one(peer: Peer) -> bool:
-    """One of the processes that run tasks; False where there is none at this moment."""
+    """Kill one of the processes that run tasks; return False if there is none now."""
     with contextlib.suppress(psutil.NoSuchProcess, IndexError):
         random.choice(runners(peer)).kill()
         return True
@@ -111,7 +113,8 @@ def kill_one(peer: Peer) -> bool:
 
 
 def runners(peer: Peer) -> list[psutil.Process]:
-    """The leaves of the tree; with RQ, which forks for each task, only those at their depth."""
+    """Return the leaves of the process tree; with RQ, which forks for each task, only those at
+    their depth."""
     level = peer.family()[:1]
     if peer.name not in DEPTH:
         return [one for one in level[0].children(recursive=True) if not one.children()]

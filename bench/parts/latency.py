@@ -1,8 +1,8 @@
-"""How long does a task wait at an idle worker?
+"""Time that a task waits for an idle worker.
 
-From the return of the commit (or of what queues it) to the first statement of the task's function,
-which asks for the time and writes it into a file. Pauses between tasks are random. A value below
-zero says that the task began before the queueing returned.
+From the return of the commit (or of the call that queues the task) to the first statement of the
+task's function, which writes the time into a file. Pauses between tasks are random. A negative
+value means that the task began before the call returned.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.rounds import Bench, Found, all_cases
 
 TITLE = "From the commit to the task's first statement"
 METRIC = "delay"
-SAMPLES = 100  # of all rounds together, at least
+SAMPLES = 100  # minimum for all rounds together
 PAUSES = (0.05, 0.6)  # seconds
 
 
@@ -34,7 +34,7 @@ def samples(bench: Bench) -> int:
 
 
 def delays(peer: Peer, count: int) -> list[float]:
-    """Milliseconds; the first start is not an idle worker's and does not count."""
+    """Return milliseconds. The first start is excluded, because the worker is not idle then."""
     return [delay(peer) * 1000 for _ in range(count + 1)][1:]
 
 
@@ -48,7 +48,7 @@ def delay(peer: Peer) -> float:
 
 
 def stamps(peer: Peer) -> list[float]:
-    """Whole lines only."""
+    """Return the complete lines."""
     with contextlib.suppress(FileNotFoundError):
         return [float(line) for line in peer.stamps.read_text().split("\n")[:-1]]
     return []

@@ -1,9 +1,9 @@
-"""How quick could any scheduler be that keeps its tasks in this database?
+"""Upper limit for any scheduler that stores its tasks in this database.
 
-Without a scheduler and without running anything: one connection of the plain driver takes batches
-of 200 tasks, writes a row for each run when it begins, and its end and its result when it ends,
-with two commits for each batch. SQLite is in write-ahead mode with synchronous=NORMAL; PostgreSQL
-has fsync on. Nobody who stores as much can do more with one connection.
+Without a scheduler and without running tasks: one connection of the plain driver takes batches of
+200 tasks, writes a row for each run when it begins, and its end and result when it ends, with two
+commits for each batch. SQLite is in write-ahead mode with synchronous=NORMAL; PostgreSQL has fsync
+on. No scheduler that stores as much can do more with one connection.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def drain(db: Any, kind: str, count: int) -> float:
 
 
 def batch(db: Any, cursor: Any) -> int:
-    """Claim, begin, commit; end, store, commit. How many. A run has the number of its task."""
+    """Claim, begin and commit; end, store and commit a batch; return its size. A run has the id
+    of its task."""
     cursor.execute(DUE)
     numbers = [number for (number,) in cursor.fetchall()]
     if not numbers:

@@ -1,7 +1,7 @@
-"""How long does a task wait at a worker that is half busy?
+"""Time that a task waits for a worker that is half busy.
 
-As in `latency`, while another process queues tasks that sleep 10 ms, evenly: a hundred a second,
-which keeps one of two slots busy; or half of what the peer could do, where that is less.
+As in `latency`, while another process queues tasks that sleep 10 ms, at a constant rate: a hundred
+a second, which keeps one of two slots busy, or half of the peer's maximum rate if that is less.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How much memory does a worker need, and does it stay so? Ours alone, on SQLite.
+"""Memory of a worker, and its growth: this scheduler only, on SQLite.
 
-Memory is that of all processes of the worker, shared pages counted once (PSS). "The demo app": a
-worker of two runners that has loaded `apps/demo` and run a task of it in each of them. "No-op
-tasks": a worker of two runners after so many tasks, after 10 and 20 times as many; growth is from
-the first to the last of these. That is 200,000 tasks for the 10,000 of the default.
+Memory is that of all processes of the worker, with shared pages counted once (PSS). "The demo app":
+a worker with two runners that has loaded `apps/demo` and has run one of its tasks in each runner.
+"No-op tasks": a worker with two runners after --tasks tasks, and after 10 and 20 times as many
+(200,000 tasks by default). Growth is from the first to the last of these.
 
-I work with a copy of the demo app, and leave nothing in it.
+The demo app is copied; nothing is written to the original.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from plugin_scheduler import Scheduler
 TITLE = "Memory of a worker with two runners"
 METRIC = "memory"
 DEMO, GROWTH = "the demo app", "no-op tasks"
-SETTLE = 1.0  # seconds after the last task until it is looked at
+SETTLE = 1.0  # seconds from the end of the last task to the measurement
 MANY = (10, 20)
 AT_ONCE, LIMIT, MOST_ROUNDS = 50_000, 300.0, 3
 
@@ -73,13 +73,14 @@ def run(bench: Bench) -> None:
 
 
 def of_the_demo(place: Place) -> Found:
-    """One task in each runner: nobody knows yet how long they take, so none waits for another."""
+    """Run one task in each runner: the duration of tasks is still unknown, so none waits for
+    another."""
     app = DemoApp(place)
     app.prepare()
     app.connect()
     try:
         app.start()
-        app.wait(lambda: len(app.family()) == 4)  # the worker, its nursery, two runners
+        app.wait(lambda: len(app.family()) == 4)  # the worker, its forkserver, two runners
         app.enqueue(2, "sales_report")
         app.wait_until_done()
         return settled(app)
@@ -111,7 +112,7 @@ def more(peer: Peer, count: int) -> None:
 
 
 def copies(peer: Any, count: int) -> None:
-    """One task queued by the API, and copies of its row: this is not about queueing."""
+    """Queue one task with the API, and copy its row: queueing is not measured."""
     task = peer.db.scheduler_task
     first = int(peer.scheduler.queue_task("nothing").id)
     columns = ", ".join(name for name in task.fields if name not in ("id", "uuid"))
@@ -126,7 +127,7 @@ def copies(peer: Any, count: int) -> None:
 
 
 def settled(peer: Peer) -> Found:
-    """Some time after the last task has ended."""
+    """Measure some time after the last task has ended."""
     time.sleep(SETTLE)
     sizes = [process.memory_full_info() for process in peer.family()]
     return {

@@ -1,10 +1,11 @@
-"""How long does a page of the tasks list take, whatever is asked for? Ours alone.
+"""Time to read a page of the list of tasks, with different filters: this scheduler only.
 
-There are 100 times as many tasks as a turn has, a million for the default: 70 % completed, 25 % due
-tomorrow, 4 % failed, 1 % stopped; all that have ended have a run with what it printed, failed ones
-with a traceback. Measured is all that one page reads, the rows and the count: its median, and its
-worst in brackets, is to be below 300 ms. A page that was not full when time was up tells how far it
-came; "looked at" is the share of all tasks that it got to.
+There are 100 times as many tasks as in a turn, a million by default: 70 % completed, 25 % due
+tomorrow, 4 % failed, 1 % stopped. All ended tasks have a run with output, and failed ones a
+traceback. The measured time is that of all queries of one page, for the rows and the count. Its
+median, and its maximum (in parentheses), should be below 300 ms. "looked at" is the share of all
+tasks that a page has read: less than 100 % if the time limit ended the search before the page was
+full.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from plugin_scheduler.system.clock import SYSTEM
 
 TITLE = "Reading a page of the list of 1,000,000 tasks"
 METRIC = "page"
-TIMES, AGAIN = 100, 10  # tasks for each of a turn; readings of a page
+TIMES, AGAIN = 100, 10  # tasks for each task of a turn; pages read for each case
 LAST_WEEK = datetime.now() - timedelta(days=7)
 
 PAGES: dict[str, Filter] = {
@@ -78,7 +79,7 @@ def run(bench: Bench) -> None:
 
 
 def reading(peer: Any, wanted: Filter) -> Found:
-    """Several pages one after the other, as somebody goes through them."""
+    """Read several pages one after the other, as a user does."""
     took, share = [], 1.0
     for _ in range(AGAIN):
         browser = Queries(peer.db, Settings())

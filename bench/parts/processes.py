@@ -1,6 +1,7 @@
-"""How many tasks a second are done when each has a process of its own?
+"""Tasks a second when each task has its own process.
 
-`scheduler.py --runner-max-runs 1`, beside RQ, whose workers always fork for each job. Two slots.
+`scheduler.py --runner-max-runs 1`, compared with RQ, whose workers always fork for each job. Two
+slots.
 """
 
 from __future__ import annotations

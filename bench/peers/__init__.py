@@ -1,11 +1,12 @@
-"""Who is measured: this scheduler, and others that do its work. One module each.
+"""Peers: this scheduler and similar products, one module each.
 
-I own what all of them share: their names, their worker processes, and how one waits until the
-database or the broker shows that the last task has ended. I never measure.
+This module contains what all peers share: their names, their worker processes, and waiting until
+the database or the broker shows the end of the last task. It does not measure.
 
-A peer is worked as its manual says, with as many slots as we have ourselves: two where nothing else
-is told. Where a product's defaults would make it look bad and its manual says how to do better, it
-is done so. Its module's docstring tells the settings, what is stored, and what outlives a crash.
+A peer runs as its manual recommends, with as many slots as this scheduler: two by default. Where
+the defaults of a product are slow and its manual says how to improve them, the improvement is used.
+The docstring of a module describes the settings, the data that is stored, and what is lost in a
+crash.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import psutil
 from bench.places import Place, Places, Unavailable
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-#: name on the command line -> module below this one, and class there
+#: name on the command line -> module of this package, and class
 KNOWN = {
     "ours": ("ours", "OnSQLite"),
     "ours-postgres": ("ours", "OnPostgreSQL"),
@@ -46,11 +47,11 @@ KNOWN = {
 
 
 class Stalled(Exception):
-    """The work did not end in time."""
+    """The tasks did not end in time."""
 
 
 class Peer:
-    """One product at one place, from an empty database to the last task's end."""
+    """One product at one place, from an empty database to the end of the last task."""
 
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
@@ -58,8 +59,8 @@ class Peer:
     packages: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[str] = ""
     has_bulk: ClassVar[bool] = True
-    others: ClassVar[tuple[str, ...]] = ()  # which other rows `add_others` can make
-    pilot: ClassVar[int] = 100  # tasks of the run that tells how many the real ones may have
+    others: ClassVar[tuple[str, ...]] = ()  # kinds of rows that `add_others` can add
+    pilot: ClassVar[int] = 100  # tasks of the trial run, from which the number of tasks is computed
 
     def __init__(self, place: Place, keep: bool = True) -> None:
         self.place, self.keep = place, keep
@@ -68,37 +69,39 @@ class Peer:
         self.more_environment: dict[str, str] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    # -- what differs from peer to peer ------------------------------------------------------------
+    # -- implemented by each peer ------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the tables in the empty place."""
+        """Create the tables in the empty database."""
 
     def connect(self) -> None:
-        """Open what `enqueue` and `left` need."""
+        """Open the connections for `enqueue` and `left`."""
 
     def enqueue(self, count: int, work: str) -> None:
-        """Queue many in the quickest way that the manual offers; they are safe on return."""
+        """Queue many tasks in the fastest way that the manual offers; they are durable on
+        return."""
         for _ in range(count):
             self.enqueue_one(work)
 
     def enqueue_one(self, work: str) -> None:
-        """Queue one, as an app does in one request; it is safe on return."""
+        """Queue one task, as an app does in one request; it is durable on return."""
         raise NotImplementedError
 
     def add_others(self, sort: str, count: int) -> None:
-        """Rows beside the point: "tomorrow", "finished" or "elsewhere" (another group)."""
+        """Add other rows: "tomorrow", "finished" or "elsewhere" (another group)."""
         raise NotImplementedError
 
     def command(self, slots: int) -> list[str]:
-        """What starts the workers."""
+        """Return the command that starts the workers."""
         raise NotImplementedError
 
     def left(self) -> int:
-        """How many of the tasks of the latest `enqueue` are not yet shown as ended."""
+        """Return how many tasks of the latest `enqueue` have not ended, as far as the database
+        or the broker shows."""
         raise NotImplementedError
 
     def disconnect(self) -> None:
-        """Close what `connect` opened."""
+        """Close the connections of `connect`."""
 
     # -- its workers -------------------------------------------------------------------------------
 
@@ -137,7 +140,7 @@ class Peer:
         self._processes.clear()
 
     def family(self) -> list[psutil.Process]:
-        """All processes of its workers."""
+        """Return all processes of its workers."""
         found = []
         for process in self._processes:
             head = psutil.Process(process.pid)
@@ -145,7 +148,7 @@ class Peer:
         return found
 
     def wait_until_done(self, limit: float = 120.0) -> None:
-        """Until the database or the broker shows the end of the last task."""
+        """Wait until the database or the broker shows the end of the last task."""
         self.wait(lambda: not self.left(), limit)
 
     def wait(self, seen: Any, limit: float = 120.0, pause: float = 0.02) -> None:
@@ -163,7 +166,7 @@ class Peer:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """The process was asked to end; whatever is left of it is ended now."""
+    """Wait for a process that was asked to exit, then kill it and its group."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(4)
     with contextlib.suppress(ProcessLookupError):
@@ -172,12 +175,12 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def program(name: str) -> str:
-    """A command that was installed beside this Python."""
+    """Return the path of a command that is installed beside this Python."""
     return str(Path(sys.executable).parent / name)
 
 
 def find(name: str) -> type[Peer]:
-    """The class of that name; `Unavailable` where its packages are not installed."""
+    """Return the class of that name; raise Unavailable if its packages are not installed."""
     module, attribute = KNOWN[name]
     try:
         found: type[Peer] = getattr(importlib.import_module(f"bench.peers.{module}"), attribute)
@@ -192,7 +195,7 @@ def versions(found: type[Peer]) -> str:
 
 @contextlib.contextmanager
 def a_peer(found: type[Peer], places: Places, keep: bool = True) -> Iterator[Peer]:
-    """A peer at an empty place, for a while."""
+    """Provide a peer with an empty database."""
     with places.fresh(found.needs) as place:
         peer = found(place, keep)
         peer.prepare()

@@ -1,9 +1,10 @@
 """Celery on Redis: `celery worker -c 2` (prefork), results in Redis.
 
-acks_late is on, so that a task is not lost with its worker, as with the others; it also lets the
-broker show when a task has ended. Results are JSON, kept for a day, or with ignore_result not at
-all. All else is the default (prefetch of 4 for each process). An unfinished task comes back after
-the visibility timeout of an hour. What Redis loses in a crash of the machine see `bench.places`.
+acks_late is on, so that a task is not lost with its worker, as with the other products, and so that
+the broker shows when a task has ended. Results are JSON, kept for a day, or not at all with
+ignore_result. All other settings are the defaults (prefetch of 4 for each process). An unfinished
+task returns to the queue after the visibility timeout of an hour. For the durability of Redis see
+`bench.places`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """dramatiq on Redis: `dramatiq -p 2 -t 8`, its default for two CPUs (`-p 2 -t 5` for ten slots).
 
-That is sixteen slots, not two: it fetches twice as many messages at a time as a process has
-threads, and with one thread in each process it does a quarter of the work.
-Messages are acknowledged when a task has ended, results are kept for ten minutes by its results
-middleware (store_results), or not at all. What Redis loses in a crash of the machine see
-`bench.places`.
+These are sixteen slots, not two: dramatiq fetches twice as many messages at a time as a process has
+threads, and with one thread in each process it runs a quarter of the tasks. Messages are
+acknowledged when a task has ended. Results are kept for ten minutes by its results middleware
+(store_results), or not at all. For the durability of Redis see `bench.places`.
 """
 
 from __future__ import annotations

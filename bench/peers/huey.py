@@ -1,11 +1,11 @@
 """huey on SQLite: `huey_consumer -w 2 -k process`.
 
-Its SQLite file is in write-ahead mode; by default each commit is written through to the disk
-(synchronous=FULL, more than ours asks for), with fsync=False none is (OFF, less than ours).
-Results that are not None are kept in a table until they are read. A task leaves the queue when it
-begins, so one that was running when the consumer died is lost, and the end of a task without a
-result shows nowhere: for these the clock stops when the queue is empty, up to two tasks too early.
-An idle consumer asks every 0.1 s at first and then less and less often, up to every 10 s.
+Its SQLite file is in write-ahead mode. By default each commit is synced to disk (synchronous=FULL,
+more than this scheduler requests); with fsync=False none is (OFF, less than this scheduler
+requests). Results other than None are kept in a table until they are read. A task leaves the queue
+when it begins, so a task that is running when the consumer dies is lost. The end of a task without
+a result is not stored: for these tasks the clock stops when the queue is empty, up to two tasks too
+early. An idle consumer polls every 0.1 s at first, and then less often, down to every 10 s.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""This scheduler: its public API to queue, the real command to work.
+"""This scheduler: its public API for queueing, and the real command as the worker.
 
-One worker of two slots (two processes), with default settings. Every task's row is kept with its
-status; the row of a run, with result, times and output, is kept for tasks that return something.
-SQLite is in write-ahead mode with synchronous=NORMAL, as workers leave it. What was committed is
-not lost; a task whose worker dies is given back and runs again.
+One worker with two slots (two processes) and default settings. The row of every task is kept with
+its status. The row of a run, with result, times and output, is kept for tasks that return
+something. SQLite is in write-ahead mode with synchronous=NORMAL, as set by workers. Committed data
+is not lost. A task whose worker dies is given back and runs again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class OnSQLite(Peer):
     def connect(self) -> None:
         self.db = DAL(self.place.uri, folder=self.place.folder)
         if self.place.kind == "sqlite":
-            self.db.executesql("PRAGMA journal_mode=WAL")  # as the first worker leaves the file
+            self.db.executesql("PRAGMA journal_mode=WAL")  # as set by the first worker
         self.scheduler = Scheduler(self.db, tasks={})
         self.db.commit()
         self._first = 0
@@ -47,7 +47,7 @@ class OnSQLite(Peer):
         self.db.commit()
 
     def _mark(self) -> None:
-        """Tasks from here on are those that `left` looks at: a range of the primary key."""
+        """Store the id from which on `left` counts: a range of the primary key."""
         task = self.db.scheduler_task
         self._first = (self.db(task).select(task.id.max()).first()[task.id.max()] or 0) + 1
 
@@ -58,7 +58,7 @@ class OnSQLite(Peer):
         return count
 
     def add_others(self, sort: str, count: int) -> None:
-        """One task queued by the API; the others are copies of its row."""
+        """Queue one task with the API, and copy its row."""
         group = "elsewhere" if sort == "elsewhere" else "main"
         task = self.scheduler.queue_task("nothing", group_name=group)
         if sort == "tomorrow":

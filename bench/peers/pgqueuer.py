@@ -1,12 +1,13 @@
 """pgqueuer on PostgreSQL: as `pgq run --batch-size 10` (its default), and 100.
 
-Its command cannot start where typer is recent (it asks a word for its `name`), so that this module
-starts the same manager, with the same event loop (uvloop), by the API that its manual has for it.
-One process whose event loop runs what it has fetched; tasks are coroutines. It has no slots: how
-many run at a time is bounded by --max-concurrent-tasks, which must be twice the batch or more, so
-that up to 20 (or 200) sleep at a time where others have two or ten. A job's row is deleted when it
-ends, and a line of a log says so; what a function returns is stored nowhere. Tables are "durable",
-its default. What was committed is not lost; a job whose worker died is taken again by another.
+Its command does not start with recent versions of typer (an error about `name`), so this module
+starts the same manager, with the same event loop (uvloop), with the documented API. One process
+runs the fetched tasks in its event loop; tasks are coroutines. It has no slots:
+--max-concurrent-tasks limits the number of concurrent tasks, and must be at least twice the batch.
+Up to 20 (or 200) tasks therefore sleep at the same time, where other products have two or ten. The
+row of a job is deleted when it ends, and a row is added to a log. Return values are not stored.
+Tables are "durable", its default. Committed data is not lost. A job whose worker died is taken by
+another worker.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ JOBS += " entrypoint, queue_manager_id) SELECT 0, now(), now(), now(),"
 
 
 async def work(batch: int, bound: int) -> None:
-    """What `pgq run` does."""
+    """Run a manager as `pgq run` does."""
     made = PgQueuer(AsyncpgDriver(await asyncpg.connect(os.environ["BENCH_URL"])))
     for name, function in ASYNC_WORK.items():
         made.entrypoint(name)(without_job(function))

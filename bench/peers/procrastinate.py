@@ -1,9 +1,9 @@
 """Procrastinate on PostgreSQL: `procrastinate worker -c 2`.
 
-One process whose event loop runs two jobs at a time; tasks are coroutines. A job's row is kept with
-its status and its events, or deleted when it has succeeded (--delete-jobs); what a function returns
-is stored nowhere. What was committed is not lost; a job whose worker died is found as stalled and
-must be retried by code of the app's own.
+One process runs two jobs at a time in its event loop; tasks are coroutines. The row of a job is
+kept with its status and its events, or deleted after a success (--delete-jobs). Return values are
+not stored. Committed data is not lost. A job whose worker died is found as stalled, and must be
+retried by code of the app.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Procrastinate(Peer):
         return int(self.db.execute(query, [self._first]).fetchone()[0])
 
     def add_others(self, sort: str, count: int) -> None:
-        """Before the worker starts, which then takes the queue `default` alone."""
+        """Add the rows before the worker starts, which takes the queue `default` only."""
         row = {
             "tomorrow": "'default', 'nothing', 'todo', now() + interval '1 day'",
             "finished": "'default', 'nothing', 'succeeded', NULL",

@@ -1,9 +1,9 @@
 """pydal's own scheduler (pydal.tools.scheduler), with max_concurrent_runs=2.
 
-It forks a process for each task, and sleeps whenever it found nothing to start: sleep_time is 10 s
+It forks a process for each task, and sleeps whenever it finds nothing to start. sleep_time is 10 s
 by default, with which it would start two tasks in ten seconds; here it is 0.05 s. Status, output
-and what was printed are kept in the task's row. There is no command of its own: this module starts
-its loop as the manual does. SQLite is as pydal leaves it (rollback journal, synchronous=FULL).
+and printed text are kept in the row of the task. It has no command: this module starts its loop as
+the manual does. SQLite has pydal's default settings (rollback journal, synchronous=FULL).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class OnSQLite(Peer):
     def connect(self) -> None:
         before = signal.getsignal(signal.SIGCHLD)
         self.scheduler = make(self.place.uri, self.place.folder)
-        signal.signal(signal.SIGCHLD, before)  # it ignores the end of all children
+        signal.signal(signal.SIGCHLD, before)  # make() sets it to ignore the end of all children
         self.db = self.scheduler.db
 
     def enqueue_one(self, work: str) -> None:

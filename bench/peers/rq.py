@@ -1,8 +1,8 @@
-"""RQ on Redis: `rq worker-pool -n 2`, the worker that forks for each job, as its manual has it.
+"""RQ on Redis: `rq worker-pool -n 2`, the worker that forks for each job, as its manual recommends.
 
-Results are kept for its default of 500 s; without result (result_ttl=0) the job goes when it ends.
-A job whose worker dies is found in a registry and marked as failed. What Redis loses in a crash of
-the machine see `bench.places`.
+Results are kept for its default of 500 s. Without a result (result_ttl=0) the job is deleted when
+it ends. A job whose worker dies is found in a registry and marked as failed. For the durability of
+Redis see `bench.places`.
 """
 
 from __future__ import annotations
