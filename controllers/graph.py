@@ -22,7 +22,7 @@ MARGIN, ARROW = 24, 5
 LONGEST = 18  # characters of a name
 
 #: Signs for statuses, for people who do not see colours.
-SIGNS = {
+SIGNS: dict[str, str] = {
     TaskStatus.QUEUED: "○",
     TaskStatus.ASSIGNED: "◐",
     TaskStatus.RUNNING: "▶",
@@ -34,7 +34,7 @@ SIGNS = {
 }
 
 #: What happens to a waiting task if the other one fails, as text for templates.
-ON_FAILURE = {
+ON_FAILURE: dict[str, str] = {
     OnChildFailure.STOP: "is stopped if it fails",
     OnChildFailure.RUN: "runs even if it fails",
     OnChildFailure.WAIT: "keeps waiting if it fails",

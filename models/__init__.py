@@ -121,7 +121,7 @@ def _what_fields(
         requires=IS_GROUP_NAME(lambda: _known_groups(db, groups)),
     )
     yield Field(
-        "status", requires=_one_of(TaskStatus.ALL), default=TaskStatus.QUEUED, writable=False
+        "status", requires=_one_of(TaskStatus.ALL), default=TaskStatus.QUEUED.value, writable=False
     )
     yield Field("broadcast", "boolean", default=TASK_DEFAULTS["broadcast"])
     stored = Stored(db, "scheduler_task", "function_name")
@@ -296,7 +296,7 @@ def _define_deps(tables: Tables) -> None:
         Field("can_visit", "boolean", default=False),
         Field(
             "on_failure",
-            default=OnChildFailure.STOP,
+            default=OnChildFailure.STOP.value,
             length=16,
             comment="when that one ends without success: stop, run, or wait",
             requires=IS_EMPTY_OR(_one_of(OnChildFailure.ALL)),

@@ -32,23 +32,24 @@ from plugin_scheduler.operations.job_graph import JobGraph
 from plugin_scheduler.scheduler import Scheduler
 from plugin_scheduler.scheduling.cron import IS_CRONLINE, CronParser
 
-QUEUED = TaskStatus.QUEUED
-ASSIGNED = TaskStatus.ASSIGNED
-RUNNING = TaskStatus.RUNNING
-COMPLETED = TaskStatus.COMPLETED
-FAILED = TaskStatus.FAILED
-TIMEOUT = TaskStatus.TIMEOUT
-STOPPED = TaskStatus.STOPPED
-EXPIRED = TaskStatus.EXPIRED
-ACTIVE = WorkerStatus.ACTIVE
-DISABLED = WorkerStatus.DISABLED
-TERMINATE = WorkerStatus.TERMINATE
-KILL = WorkerStatus.KILL
-PICK = WorkerStatus.PICK
-STOP_TASK = WorkerStatus.STOP_TASK
-TASK_STATUS = TaskStatus.ALL
-RUN_STATUS = RunStatus.ALL
-WORKER_STATUS = WorkerStatus.ALL
+# web2py's names are plain texts, so that they look the same in templates and in messages.
+QUEUED = TaskStatus.QUEUED.value
+ASSIGNED = TaskStatus.ASSIGNED.value
+RUNNING = TaskStatus.RUNNING.value
+COMPLETED = TaskStatus.COMPLETED.value
+FAILED = TaskStatus.FAILED.value
+TIMEOUT = TaskStatus.TIMEOUT.value
+STOPPED = TaskStatus.STOPPED.value
+EXPIRED = TaskStatus.EXPIRED.value
+ACTIVE = WorkerStatus.ACTIVE.value
+DISABLED = WorkerStatus.DISABLED.value
+TERMINATE = WorkerStatus.TERMINATE.value
+KILL = WorkerStatus.KILL.value
+PICK = WorkerStatus.PICK.value
+STOP_TASK = WorkerStatus.STOP_TASK.value
+TASK_STATUS = tuple(status.value for status in TaskStatus.ALL)
+RUN_STATUS = tuple(status.value for status in RunStatus.ALL)
+WORKER_STATUS = tuple(status.value for status in WorkerStatus.ALL)
 
 __all__ = [
     "ACTIVE",

@@ -21,7 +21,7 @@ from plugin_scheduler.queries import views
 from plugin_scheduler.system import clock
 
 #: The style of a status: its colour has a meaning, but the word is always shown, too.
-TONES = {
+TONES: dict[str, str] = {
     TaskStatus.QUEUED: "calm",
     TaskStatus.ASSIGNED: "busy",
     TaskStatus.RUNNING: "busy",
@@ -39,7 +39,7 @@ TONES = {
 
 
 #: Outcomes of runs that are not statuses of tasks.
-MEANINGS = {
+MEANINGS: dict[str, Sentence] = {
     Outcome.DIED: Sentence("its process died"),
     Outcome.LOST: Sentence("its worker died"),
     Outcome.INTERRUPTED: Sentence("its worker stopped or lost its lease; the task runs again"),

@@ -36,7 +36,7 @@ from plugin_scheduler.store.audit_log import AuditEntry
 UNBOUNDED = 100_000  # columns of output that does not go to a terminal
 SOON = 24 * 3600  # seconds; nearer times are also shown as a span
 SHORT = 60  # characters of a call in a list
-_COLOURS = {
+_COLOURS: dict[str, str] = {
     TaskStatus.ASSIGNED: "cyan",
     TaskStatus.RUNNING: "cyan",
     TaskStatus.COMPLETED: "green",

@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping
-from enum import Enum
 from functools import lru_cache
 from typing import Any
 
 from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import StringEnum
 
 REASON_LIMIT = 500  # characters; the column holds 512
 
 
-class ReasonCode(str, Enum):
+class ReasonCode(StringEnum):
     """The values of ``reason_code``."""
 
     RAISED = "raised"
@@ -51,8 +51,6 @@ class ReasonCode(str, Enum):
     EXPIRED = "expired"
     WAITS = "waits"
     SKIPPED = "skipped"
-
-    __str__ = str.__str__
 
 
 _C = ReasonCode

@@ -5,12 +5,22 @@ Contains data only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from enum import Enum
+from typing import Any, ClassVar, NamedTuple
 
 
-class TaskStatus:
+class StringEnum(str, Enum):
+    """Base of the enums whose values are stored: a member behaves as its value in texts, JSON and
+    SQL. Rows hold plain text, which people may edit, so it is compared and not converted."""
+
+    __str__ = str.__str__
+    __format__ = str.__format__  # type: ignore[assignment]
+
+
+class TaskStatus(StringEnum):
     """The values of ``scheduler_task.status``, as in web2py."""
 
     QUEUED = "QUEUED"  #: waits for its scheduled time and for a worker
@@ -22,14 +32,32 @@ class TaskStatus:
     STOPPED = "STOPPED"  #: stopped on request, or skipped after a task that it waits for
     EXPIRED = "EXPIRED"  #: its stop_time passed before it could start
 
-    ALL = (QUEUED, ASSIGNED, RUNNING, COMPLETED, FAILED, TIMEOUT, STOPPED, EXPIRED)
-    WAITING = (QUEUED, ASSIGNED)
-    HELD = (ASSIGNED, RUNNING)
-    ENDED = (COMPLETED, FAILED, TIMEOUT, STOPPED, EXPIRED)
-    ENDED_BADLY = (FAILED, TIMEOUT, STOPPED, EXPIRED)
+    ALL: ClassVar[tuple[TaskStatus, ...]]
+    WAITING: ClassVar[tuple[TaskStatus, ...]]
+    HELD: ClassVar[tuple[TaskStatus, ...]]
+    ENDED: ClassVar[tuple[TaskStatus, ...]]
+    ENDED_BADLY: ClassVar[tuple[TaskStatus, ...]]
 
 
-class RunStatus:
+TaskStatus.ALL = tuple(TaskStatus)
+TaskStatus.WAITING = (TaskStatus.QUEUED, TaskStatus.ASSIGNED)
+TaskStatus.HELD = (TaskStatus.ASSIGNED, TaskStatus.RUNNING)
+TaskStatus.ENDED = (
+    TaskStatus.COMPLETED,
+    TaskStatus.FAILED,
+    TaskStatus.TIMEOUT,
+    TaskStatus.STOPPED,
+    TaskStatus.EXPIRED,
+)
+TaskStatus.ENDED_BADLY = (
+    TaskStatus.FAILED,
+    TaskStatus.TIMEOUT,
+    TaskStatus.STOPPED,
+    TaskStatus.EXPIRED,
+)
+
+
+class RunStatus(StringEnum):
     """The values of ``scheduler_run.status``, as in web2py: the state of one run."""
 
     RUNNING = "RUNNING"
@@ -38,10 +66,13 @@ class RunStatus:
     TIMEOUT = "TIMEOUT"
     STOPPED = "STOPPED"
 
-    ALL = (RUNNING, COMPLETED, FAILED, TIMEOUT, STOPPED)
+    ALL: ClassVar[tuple[RunStatus, ...]]
 
 
-class WorkerStatus:
+RunStatus.ALL = tuple(RunStatus)
+
+
+class WorkerStatus(StringEnum):
     """The values of ``scheduler_worker.status``, as in web2py: states of a worker and commands.
 
     Both are in one column, so that a database administrator can send commands.
@@ -54,12 +85,24 @@ class WorkerStatus:
     PICK = "PICK"  #: command: look for due tasks now, then be ACTIVE
     STOP_TASK = "STOP_TASK"  #: command: stop the running tasks of this worker, then be ACTIVE
 
-    ALL = (ACTIVE, PICK, DISABLED, TERMINATE, KILL, STOP_TASK)
-    LEAVING = (TERMINATE, KILL)
-    MOMENTARY = (PICK, STOP_TASK)
+    ALL: ClassVar[tuple[WorkerStatus, ...]]
+    LEAVING: ClassVar[tuple[WorkerStatus, ...]]
+    MOMENTARY: ClassVar[tuple[WorkerStatus, ...]]
 
 
-class Outcome:
+WorkerStatus.ALL = (
+    WorkerStatus.ACTIVE,
+    WorkerStatus.PICK,
+    WorkerStatus.DISABLED,
+    WorkerStatus.TERMINATE,
+    WorkerStatus.KILL,
+    WorkerStatus.STOP_TASK,
+)
+WorkerStatus.LEAVING = (WorkerStatus.TERMINATE, WorkerStatus.KILL)
+WorkerStatus.MOMENTARY = (WorkerStatus.PICK, WorkerStatus.STOP_TASK)
+
+
+class Outcome(StringEnum):
     """The values of ``scheduler_run.outcome``: how a run ended. Its status is web2py's word."""
 
     COMPLETED = "COMPLETED"  #: the function returned, and its changes are committed
@@ -70,17 +113,20 @@ class Outcome:
     LOST = "LOST"  #: the worker died; the leader closed the run
     INTERRUPTED = "INTERRUPTED"  #: the worker exited, or could not renew its lease
 
-    RUN_STATUS = {
-        COMPLETED: RunStatus.COMPLETED,
-        FAILED: RunStatus.FAILED,
-        TIMEOUT: RunStatus.TIMEOUT,
-        STOPPED: RunStatus.STOPPED,
-        DIED: RunStatus.STOPPED,
-        LOST: RunStatus.STOPPED,
-        INTERRUPTED: RunStatus.STOPPED,
-    }
+    RUN_STATUS: ClassVar[Mapping[str, RunStatus]]
+    FAILURES: ClassVar[tuple[Outcome, ...]]  #: ends that were not requested
 
-    FAILURES = (FAILED, TIMEOUT, DIED, LOST)  #: ends that were not requested
+
+Outcome.RUN_STATUS = {
+    Outcome.COMPLETED: RunStatus.COMPLETED,
+    Outcome.FAILED: RunStatus.FAILED,
+    Outcome.TIMEOUT: RunStatus.TIMEOUT,
+    Outcome.STOPPED: RunStatus.STOPPED,
+    Outcome.DIED: RunStatus.STOPPED,
+    Outcome.LOST: RunStatus.STOPPED,
+    Outcome.INTERRUPTED: RunStatus.STOPPED,
+}
+Outcome.FAILURES = (Outcome.FAILED, Outcome.TIMEOUT, Outcome.DIED, Outcome.LOST)
 
 
 def outcome_of(status: str | None, outcome: str | None) -> str | None:
@@ -95,20 +141,23 @@ def outcome_of(status: str | None, outcome: str | None) -> str | None:
 
 
 #: The outcomes by number, for messages between processes.
-OUTCOMES = tuple(Outcome.RUN_STATUS)
+OUTCOMES = tuple(Outcome)
 
 
-class OnFailure:
+class OnFailure(StringEnum):
     """The values of ``scheduler_task.on_failure``: what a repeating task does after its last retry
     failed."""
 
     STOP = "stop"  #: the task ends, as in web2py
     CONTINUE = "continue"  #: the task goes on with its next repeat
 
-    ALL = (STOP, CONTINUE)
+    ALL: ClassVar[tuple[OnFailure, ...]]
 
 
-class OnChildFailure:
+OnFailure.ALL = tuple(OnFailure)
+
+
+class OnChildFailure(StringEnum):
     """The values of ``scheduler_task_deps.on_failure``: what happens to a task when a task that it
     waits for ended without success."""
 
@@ -116,7 +165,10 @@ class OnChildFailure:
     RUN = "run"  #: the waiting task runs
     WAIT = "wait"  #: the waiting task goes on waiting until the other task is requeued
 
-    ALL = (STOP, RUN, WAIT)
+    ALL: ClassVar[tuple[OnChildFailure, ...]]
+
+
+OnChildFailure.ALL = tuple(OnChildFailure)
 
 
 class Task(NamedTuple):
@@ -182,7 +234,7 @@ class Report:
     """
 
     order: Order
-    outcome: str
+    outcome: Outcome
     ended: datetime
     seconds: float
     result: str | None = None

@@ -7,15 +7,15 @@ An event is a row of ``scheduler_history``: ``who`` is `SCHEDULER`, ``did`` is t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
 from plugin_scheduler.core.i18n import Sentence
+from plugin_scheduler.core.types import StringEnum
 
 SCHEDULER = "scheduler"
 
 
-class WorkerEvent(str, Enum):
+class WorkerEvent(StringEnum):
     """The values of ``did``."""
 
     STARTED = "worker_started"
@@ -28,8 +28,6 @@ class WorkerEvent(str, Enum):
     DATABASE_BACK = "database_back"
     CLAIM_FAILING = "claim_failing"
     CLAIM_WORKS = "claim_works"
-
-    __str__ = str.__str__
 
 
 #: Events of workers that ended without giving a reason.

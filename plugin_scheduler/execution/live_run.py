@@ -24,7 +24,7 @@ class Result:
     """The result of a run, without the time of its end, which the database sets."""
 
     order: Order
-    outcome: str
+    outcome: Outcome
     seconds: float
     output: str
     result: str | None = None
@@ -45,7 +45,7 @@ class LiveRun:
         self.progress_is_new = False
         self.is_refused = False  # the database rejects its interim output and progress
         self.output_saved = self.progress_saved = began
-        self.ending: str | None = None
+        self.ending: Outcome | None = None
         self.reason: str | None = None
         self._ending_since = 0.0
         self._kill_grace = settings.kill_grace
@@ -72,7 +72,7 @@ class LiveRun:
     def is_overdue(self, now: float) -> bool:
         return not self.ending and now >= self.deadline
 
-    def end_as(self, outcome: str, reason: str, now: float) -> None:
+    def end_as(self, outcome: Outcome, reason: str, now: float) -> None:
         """End the run with this outcome and reason; later calls have no effect."""
         if not self.ending:
             self.ending, self.reason, self._ending_since = outcome, reason, now

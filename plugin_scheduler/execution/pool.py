@@ -358,7 +358,7 @@ class Pool:
                 self._births.news.unbegun += runner.take_back()
                 runner.end(now, Outcome.TIMEOUT, why)
 
-    def stop_run(self, run_id: int, outcome: str, reason: str) -> None:
+    def stop_run(self, run_id: int, outcome: Outcome, reason: str) -> None:
         """End a run with an exception in its function first; end an order before it begins."""
         for runner in self.runners:
             run = runner.refresh_live_run(self._settings)
@@ -373,7 +373,7 @@ class Pool:
             news.unbegun.remove(order)
             news.results.append(Result(order, outcome, 0.0, "", reason=reason))
 
-    def kill_all_runs(self, outcome: str, reason: str) -> None:
+    def kill_all_runs(self, outcome: Outcome, reason: str) -> None:
         """Kill all runs now."""
         self._births.news.unbegun += self._room.give_back()
         for runner in self.runners:
@@ -393,7 +393,7 @@ class Pool:
                 ended.append(runner.pid)
         return ended
 
-    def _warn(self, runner: RunnerHandle, outcome: str, reason: str) -> None:
+    def _warn(self, runner: RunnerHandle, outcome: Outcome, reason: str) -> None:
         run = runner.run
         if run is None or run.ending:
             return

@@ -80,7 +80,7 @@ class RunnerHandle:
     runs: int = 0
     home: Any = None  # the forkserver that reports its death
     outdated: bool = False  # the app was reloaded: no more orders after its current run
-    fate: tuple[str, str] | None = None  # outcome and reason of its run when it is killed
+    fate: tuple[Outcome, str] | None = None  # outcome and reason of its run when it is killed
 
     def refresh_live_run(self, settings: Settings) -> LiveRun | None:
         """Update and return the run in execution.
@@ -236,7 +236,7 @@ class RunnerHandle:
             return now > self.retiring_since + LEAVING
         return not self.ready and now > self.born_at + LOADING
 
-    def end(self, now: float, outcome: str = "", reason: str = "") -> None:
+    def end(self, now: float, outcome: Outcome | None = None, reason: str = "") -> None:
         """Kill the runner and all child processes; ``outcome`` applies to the run in execution."""
         self.gone_since = self.gone_since or now
         if outcome:

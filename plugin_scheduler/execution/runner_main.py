@@ -163,7 +163,7 @@ class Runner:
         except Exception as error:  # a task can break anything; the next one gets a fresh process
             return [f"it could not be reset: {reason_of(error)}"]
 
-    def _attempt(self, order: PackedOrder) -> tuple[str, dict[str, Any]]:
+    def _attempt(self, order: PackedOrder) -> tuple[Outcome, dict[str, Any]]:
         try:
             self._boundary.begin()
             order = whole(order)
@@ -217,7 +217,7 @@ class Runner:
         return function
 
     def _report(
-        self, run_id: int, outcome: str, began: float, seconds: float, payload: dict[str, Any]
+        self, run_id: int, outcome: Outcome, began: float, seconds: float, payload: dict[str, Any]
     ) -> None:
         """Send the mark before the report, so that all output has arrived when the report arrives.
         Most runs print nothing, and need no mark."""

@@ -224,5 +224,7 @@ def _gone(number: int, place: graph_layout.NodePosition) -> Node:
 def _job(name: str, rows: list[Any], statuses: dict[int, str]) -> Job:
     ids = {one for row in rows for one in _ends(row) if one in statuses}
     counts = Counter(statuses[one] for one in ids)
-    by_status = {status: counts[status] for status in TaskStatus.ALL if counts[status]}
+    by_status: dict[str, int] = {
+        status: counts[status] for status in TaskStatus.ALL if counts[status]
+    }
     return Job(name, len(ids), len(rows), max(ids), by_status)

@@ -57,7 +57,7 @@ class Overviews(Warnings):
         Fast with any number of tasks: of each kind at most some thousands are counted.
         """
         now, workers = self.now(), self.workers()
-        standing = {
+        standing: dict[tuple[str, str], GroupedCounts] = {
             (status, group): self.standing(status, group)
             for status in TaskStatus.ALL
             for group in self.groups_with(status)
@@ -161,7 +161,10 @@ def _totals(groups: Iterable[GroupCount], failed: Amounts) -> Totals:
     return Totals(capped=tuple(kind for kind in numbers if kind in found.capped), **numbers)
 
 
-_KINDS = {TaskStatus.RUNNING: "running", **dict.fromkeys(TaskStatus.WAITING, "waiting")}
+_KINDS: dict[str, str] = {
+    TaskStatus.RUNNING: "running",
+    **dict.fromkeys(TaskStatus.WAITING, "waiting"),
+}
 
 
 def _by_app_and_group(due: Iterable[GroupedCounts]) -> Amounts:

@@ -21,8 +21,8 @@ class Rule:
     """A legal change of status: source and target states, actor, guard and side effects."""
 
     name: str
-    sources: tuple[str, ...]
-    target: str
+    sources: tuple[TaskStatus, ...]
+    target: TaskStatus
     who: str
     guard: str
     also: str = ""
@@ -80,7 +80,7 @@ class Move:
         return MOVES[self.name]
 
     @property
-    def target(self) -> str:
+    def target(self) -> TaskStatus:
         return self.rule.target
 
     @property
@@ -91,7 +91,7 @@ class Move:
 
 def decide(
     task: Task,
-    outcome: str,
+    outcome: Outcome,
     *,
     started: datetime,
     max_losses: int = 3,
@@ -113,7 +113,7 @@ def decide(
 
 
 def _decide(
-    task: Task, outcome: str, started: datetime, max_losses: int, reason: str | None
+    task: Task, outcome: Outcome, started: datetime, max_losses: int, reason: str | None
 ) -> Move:
     if outcome == Outcome.STOPPED:
         return Move("stop_run", {"enabled": False}, reason or Reason(ReasonCode.STOP_REQUESTED))
@@ -154,7 +154,7 @@ def _after_success(task: Task, started: datetime) -> Move:
     return Move("repeat", changes)
 
 
-def _after_failure(task: Task, outcome: str, started: datetime, reason: str | None) -> Move:
+def _after_failure(task: Task, outcome: Outcome, started: datetime, reason: str | None) -> Move:
     failures = task.times_failed + 1
     changes = {"times_failed": failures, "next_run_time": recurrence.next_after(task, started)}
     again = {**changes, "assigned_worker_name": ""}

@@ -81,7 +81,7 @@ class MetricsBuffer:
         self._current: dict[tuple[str | None, ...], KindTotals] = {}
         self._counts: dict[MetricKind, KindTotals] = {}
 
-    def add(self, minute: int, order: Order, outcome: str, seconds: float) -> None:
+    def add(self, minute: int, order: Order, outcome: Outcome, seconds: float) -> None:
         """Count a run that ended in ``minute``, unless it was interrupted: it runs again."""
         task = order.task
         if minute != self._minute:

@@ -283,7 +283,7 @@ class TaskReports:
             **changes,
         )
 
-    def end_run(self, task: Task, outcome: str, now: datetime, why: str) -> Move | None:
+    def end_run(self, task: Task, outcome: Outcome, now: datetime, why: str) -> Move | None:
         """End a run without a report of its runner: its worker died or lost track of it.
 
         The caller's transaction has locked the row of the task.

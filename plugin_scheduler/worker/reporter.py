@@ -37,7 +37,7 @@ class CountedRun(NamedTuple):
     """The counted values of a run."""
 
     order: Order
-    outcome: str
+    outcome: Outcome
     seconds: float
 
 
