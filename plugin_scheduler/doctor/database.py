@@ -37,7 +37,7 @@ def isolation(exam: Exam) -> Iterator[Finding]:
             yield finding(
                 "isolation",
                 f"transactions of apps are {level.upper()} by default: queueing and stopping tasks "
-                "beside workers may end with serialization failures",
+                "while workers run may fail with serialization errors",
             )
     if exam.kind == "mysql":
         [[is_kept, form]] = exam.ask("SELECT @@log_bin, @@binlog_format")

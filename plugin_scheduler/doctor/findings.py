@@ -18,37 +18,40 @@ from plugin_scheduler.system.clock import SYSTEM
 
 PATIENCE = 5  # seconds for a statement
 
-_UPGRADE = "scheduler.py upgrade"
+_UPGRADE = "run scheduler.py upgrade"
 _RESTART = "restart the worker"
 #: The severity and the remedy of each code. Scripts use the codes: never change a code's meaning.
 CODES: Mapping[str, tuple[str, str]] = {
     # The database
-    "clock_here": (WARNING, "synchronise the clocks (NTP); the database's clock counts"),
+    "clock_here": (WARNING, "synchronise the clocks (NTP); the database's clock is used"),
     "wal_off": (
         WARNING,
-        "start a worker while nothing else has the file open, or keep sqlite_wal=False",
+        "start a worker while no other process has the file open, or set sqlite_wal=False",
     ),
     "isolation": (
         WARNING,
-        "use READ COMMITTED as the default, or have apps repeat a transaction that fails",
+        "use READ COMMITTED as the default, or let apps retry failed transactions",
     ),
     "binlog_statement": (ERROR, "set binlog_format to ROW or MIXED on the server"),
     "database_read_only": (ERROR, "connect to the primary server; make the file writable"),
     # The tables
     "tables_missing": (
         ERROR,
-        "start a worker, which makes them; or name the database that is meant",
+        "start a worker, which creates them; or connect to the right database",
     ),
     "tables_old": (
         ERROR,
-        "make a backup, end older workers, then scheduler.py upgrade (see --dry-run)",
+        "make a backup, stop older workers, then run scheduler.py upgrade (see --dry-run)",
     ),
     "sequence_behind": (ERROR, _UPGRADE),
     "ids_used_up": (ERROR, _UPGRADE),
     "ids_running_out": (WARNING, _UPGRADE),
     "ids_narrow": (NOTE, _UPGRADE),
-    "index_missing": (WARNING, "start a worker: it makes them, where its database user may"),
-    "index_invalid": (WARNING, "DROP INDEX it, then start a worker, which makes it"),
+    "index_missing": (
+        WARNING,
+        "start a worker whose database user has the right to create indexes",
+    ),
+    "index_invalid": (WARNING, "DROP INDEX it, then start a worker, which creates it again"),
     "status_odd": (ERROR, "UPDATE scheduler_task SET status = 'QUEUED' WHERE id = ..."),
     "runs_without_task": (
         WARNING,
@@ -57,42 +60,54 @@ CODES: Mapping[str, tuple[str, str]] = {
     ),
     "dependencies_without_task": (
         WARNING,
-        "a leading worker decides within seconds; start a worker, or delete these rows of "
+        "start a worker: the leader resolves them within seconds; or delete these rows of "
         "scheduler_task_deps",
     ),
     "tasks_without_worker": (
         WARNING,
-        "a leading worker gives the tasks back when the lease is over: start a worker",
+        "start a worker: the leader gives the tasks back when the lease has expired",
     ),
-    "rows_unreadable": (WARNING, "correct the values; a worker condemns such a row (FAILED)"),
+    "rows_unreadable": (WARNING, "correct the values, or a worker sets these tasks to FAILED"),
     "rows_condemned": (WARNING, "correct the values, then requeue the tasks"),
-    "table_large": (NOTE, "delete old rows; discard_results=True keeps no rows of successful runs"),
+    "table_large": (
+        NOTE,
+        "delete old rows; with discard_results=True successful runs leave no rows",
+    ),
     # The work and its workers
     "group_unserved": (ERROR, "start a worker for the group"),
     "function_unknown": (ERROR, "deploy the function, and restart the workers"),
-    "overdue": (WARNING, "start a worker: the leading one ends these tasks"),
+    "overdue": (WARNING, "start a worker: the leader sets these tasks to EXPIRED"),
     "no_worker": (WARNING, "start a worker: scheduler.py -K APP"),
-    "no_leader": (ERROR, "start another worker; a leader is found within seconds"),
-    "worker_silent": (WARNING, "look whether its host is up; its row goes when its lease is over"),
-    "worker_unreadable": (WARNING, "correct the values; the worker writes its row at each beat"),
-    "worker_died": (NOTE, "look into the worker's log and the system's (out of memory?)"),
-    "runner_not_started": (ERROR, "correct what the sentence names; the worker tries again"),
-    "claims_fail": (ERROR, "remove the cause; the worker tries again"),
-    "worker_time": (WARNING, "synchronise the clocks; set time_zone or utc_time for all"),
-    "zone_here": (WARNING, "set time_zone or utc_time for all"),
+    "no_leader": (ERROR, "start another worker; a leader is elected within seconds"),
+    "worker_silent": (
+        WARNING,
+        "check whether its host is up; its row is removed when its lease has expired",
+    ),
+    "worker_unreadable": (
+        WARNING,
+        "correct the values; the worker writes its row at each heartbeat",
+    ),
+    "worker_died": (
+        NOTE,
+        "check the logs of the worker and of the system (for example: out of memory)",
+    ),
+    "runner_not_started": (ERROR, "remove the cause that is shown; the worker retries"),
+    "claims_fail": (ERROR, "remove the cause; the worker retries"),
+    "worker_time": (WARNING, "synchronise the clocks; set time_zone or utc_time for all workers"),
+    "zone_here": (WARNING, "set time_zone or utc_time for all programs"),
     "late_news": (WARNING, "see docs/how-to/deploy-on-many-machines.md"),
     "worker_unknown_functions": (WARNING, _RESTART),
-    "versions_mixed": (WARNING, "bring all workers to one version, and restart them"),
-    "version_here": (NOTE, "restart the workers, or use the version that they have"),
+    "versions_mixed": (WARNING, "install one version for all workers, and restart them"),
+    "version_here": (NOTE, "restart the workers, or use their version"),
     # This machine
     "folder_not_writable": (ERROR, "make the folder writable, or set TMPDIR (XDG_RUNTIME_DIR)"),
-    "folder_full": (WARNING, "make room there, or set TMPDIR to another file system"),
+    "folder_full": (WARNING, "free space there, or set TMPDIR to another file system"),
     "folder_leftovers": (
         NOTE,
-        "remove these folders when no worker of earlier versions lives",
+        "remove these folders when no worker of an earlier version runs",
     ),
     "descriptors_few": (WARNING, "raise the limit: ulimit -n, or LimitNOFILE of the systemd unit"),
-    "not_checked": (WARNING, "give the user the right to ask, or ask as another user"),
+    "not_checked": (WARNING, "grant the database user this right, or use another user"),
 }
 
 

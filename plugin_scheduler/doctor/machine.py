@@ -25,10 +25,10 @@ def temporary_folder(exam: Exam) -> Iterator[Finding]:
             free = shutil.disk_usage(folder).free
             place = os.path.dirname(os.path.realpath(folder))
     except OSError as error:
-        yield finding("folder_not_writable", f"no temporary folder can be made: {error}")
+        yield finding("folder_not_writable", f"cannot create a temporary folder: {error}")
         return
     if free < ROOM:
-        yield finding("folder_full", f"{place} has only {free / 1e6:.0f} MB left")
+        yield finding("folder_full", f"{place} has only {free / 1e6:.0f} MB of free space")
 
 
 def leftovers(exam: Exam) -> Iterator[Finding]:
@@ -36,7 +36,9 @@ def leftovers(exam: Exam) -> Iterator[Finding]:
     found = glob.glob(os.path.join(temporary_path(), LEFT))
     if found:
         number = quantity(len(found), "folder")
-        yield finding("folder_leftovers", f"{number} of workers of earlier versions: {found[0]}")
+        yield finding(
+            "folder_leftovers", f"{number} left by workers of earlier versions: {found[0]}"
+        )
 
 
 def descriptors(exam: Exam) -> Iterator[Finding]:

@@ -18,13 +18,13 @@ SHOWN = 10  # ids in a sentence
 def columns(exam: Exam) -> Iterator[Finding]:
     """Find tables of an older version of this package, or of web2py; or none."""
     if sum(lack.is_missing for lack in exam.lacks) == len(TABLES):
-        yield finding("tables_missing", "the database has no tables of the scheduler")
+        yield finding("tables_missing", "the database has no scheduler tables")
     elif exam.lacks:
         lacks = "; ".join(map(str, exam.lacks))
         yield finding(
             "tables_old",
-            f"the tables are older than this package: {lacks}. Tasks and workers cannot be checked "
-            "before that is done",
+            f"the tables are older than this package: {lacks}. Tasks and workers can be checked "
+            "after the upgrade",
         )
 
 
@@ -47,11 +47,11 @@ def indexes(exam: Exam) -> Iterator[Finding]:
     there = found_indexes(exam.db)
     missing = [name for _, name, *_ in INDEXES if name not in there]
     if missing:
-        words = "claims and lists are slower without the indexes"
-        yield finding("index_missing", f"{words} {', '.join(missing)}")
+        words = "claims and lists are slow, because indexes are missing"
+        yield finding("index_missing", f"{words}: {', '.join(missing)}")
     for table, name, *_ in INDEXES:
         if not there.get(name, True):
-            yield finding("index_invalid", f"the index {name} of {table} is invalid, so not used")
+            yield finding("index_invalid", f"the index {name} of {table} is invalid and not used")
 
 
 def statuses(exam: Exam) -> Iterator[Finding]:
@@ -64,8 +64,8 @@ def orphans(exam: Exam) -> Iterator[Finding]:
     if number := exam.browser.runs_without_task():
         yield finding("runs_without_task", f"{quantity(number, 'run')} without a task")
     if number := exam.browser.dependencies_without_task():
-        words = "dependency leads" if number == 1 else "dependencies lead"
-        yield finding("dependencies_without_task", f"{number} {words} to a task that is gone")
+        words = "dependency refers" if number == 1 else "dependencies refer"
+        yield finding("dependencies_without_task", f"{number} {words} to a deleted task")
 
 
 def held_tasks(exam: Exam) -> Iterator[Finding]:
@@ -83,7 +83,7 @@ def rows(exam: Exam) -> Iterator[Finding]:
         words = f"waiting {_tasks(unreadable)} cannot be read"
         yield finding("rows_unreadable", words)
     if condemned := exam.browser.condemned():
-        yield finding("rows_condemned", f"{_tasks(condemned)} FAILED, for the row cannot be read")
+        yield finding("rows_condemned", f"{_tasks(condemned)} FAILED because of unreadable values")
 
 
 def _tasks(numbers: list[int]) -> str:

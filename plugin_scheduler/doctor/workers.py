@@ -55,7 +55,9 @@ def versions(exam: Exam) -> Iterator[Finding]:
             yield finding("versions_mixed", f"workers have different versions of {what}: {told}")
     theirs = {one.version for one in alive if one.version}
     if len(theirs) == 1 and VERSION not in theirs:
-        words = f"the workers have version {theirs.pop()} of this package, this program {VERSION}"
+        words = (
+            f"the workers have version {theirs.pop()} of this package, this program has {VERSION}"
+        )
         yield finding("version_here", words)
 
 

@@ -39,15 +39,15 @@ MOST_NAMED = 5  # tasks that one sentence names
 #: Texts for conditions that are met.
 HOLDS = {
     QUEUED: Sentence("it is queued"),
-    TIME: Sentence("its time has come"),
+    TIME: Sentence("it is due"),
     ENABLED: Sentence("it is enabled"),
-    PRIORITY: Sentence("claims look for its priority"),
+    PRIORITY: Sentence("its priority is in the allowed range"),
     END: Sentence("its stop_time has not passed"),
     OF_THIS_APP: Sentence("it belongs to this app"),
     WAITS: Sentence("it waits for no other task"),
-    NO_BROADCAST: Sentence("it is no broadcast"),
-    FOR_THIS_WORKER: Sentence("it is for any worker of its group, or for one that is there"),
-    SERVED: Sentence("a worker that takes new work serves its group"),
+    NO_BROADCAST: Sentence("it is not a broadcast"),
+    FOR_THIS_WORKER: Sentence("any worker of its group may run it, or its own worker is alive"),
+    SERVED: Sentence("an active worker serves its group"),
     KNOWN: Sentence("a worker knows its function"),
     CLAIMS: Sentence("the last claim of a worker of its group succeeded"),
     FREE: Sentence("a worker of its group has a free slot"),
@@ -117,7 +117,7 @@ class Explanations(Integrity):
         """Explain why the task does not run, or its current state.
 
         >>> queries.explain(task).state
-        'it runs next in 4 h'
+        'its next run is due in 4 h'
         """
         now = self.now()
         if task.status == TaskStatus.QUEUED:
@@ -145,9 +145,9 @@ class Explanations(Integrity):
         at = later if later is not None and later > now else None
         runs_next = at is not None and [name for name in asked if asked[name]] == [TIME]
         if not reasons:
-            state = Sentence("a worker takes it in a moment")
+            state = Sentence("it is ready: a worker will claim it shortly")
         elif at is not None and runs_next:
-            state = Sentence("it runs next in {time}", time=span((at - now).total_seconds()))
+            state = Sentence("its next run is due in {time}", time=span((at - now).total_seconds()))
             reasons += self._of_clocks(task, workers)
         else:
             state = Sentence("it does not run now")
@@ -191,7 +191,7 @@ class Explanations(Integrity):
         priority = self._task.priority
         usual = (priority > LOWEST) & (priority < HIGHEST)
         if not self._meets(task, (priority == None) | usual):
-            what = "claims do not look for priority {priority}: set one from -1000 to 1000"
+            what = "priority {priority} is out of range: set one from -1000 to 1000"
             yield PRIORITY, [Sentence(what, priority=str(task.priority))]
 
     def _of_its_row(self, now: datetime) -> dict[str, Any]:
@@ -220,29 +220,31 @@ class Explanations(Integrity):
     def _about(self, condition: str, task: TaskView, now: datetime) -> Iterator[Sentence]:
         """Explain why a condition of the claim is not met."""
         if condition == TIME and task.next_run_time:
-            yield Sentence("its time comes in {time}", time=span(_until(task, now)))
+            yield Sentence("it is due in {time}", time=span(_until(task, now)))
         elif condition == WAITS:
             yield from self._waits_of(task)
         elif condition == OF_THIS_APP:
             yield Sentence("it belongs to app {app}", app=task.application)
         elif condition == ENABLED and self._meets(task, self._task.enabled == None):
-            yield Sentence("its enabled is NULL, which is neither true nor false: set it")
+            yield Sentence("its column enabled is NULL: set it to true or false")
         elif condition == NO_BROADCAST:
             yield Sentence(
-                'it is a broadcast: when it is due each live worker of group "{group}" gets a copy '
-                "of it, and itself it never runs",
+                'it is a broadcast: when it is due, each live worker of group "{group}" runs a '
+                "copy; the task itself never runs",
                 group=task.group,
             )
         else:
-            yield _UNMET.get(condition) or Sentence("not {condition}", condition=condition)
+            yield _UNMET.get(condition) or Sentence(
+                "condition not met: {condition}", condition=condition
+            )
 
     def _nobody_takes(
         self, task: TaskView, workers: list[WorkerView], takers: list[WorkerView]
     ) -> list[Sentence]:
         if task.only_worker and takers:
-            return [Sentence("worker {worker} takes nothing new", worker=task.only_worker)]
+            return [Sentence("worker {worker} claims no new tasks", worker=task.only_worker)]
         if fault := fault_of_group(task.group):
-            what = 'no worker can serve group "{group}", whose name {fault}: give it another group'
+            what = 'no worker can serve group "{group}", set another one: its name {fault}'
             return [Sentence(what, group=task.group, fault=fault)]
         lack = lack_of_workers(workers, task.application, task.group)
         return [Sentence("{why}; {remedy}", why=lack[0], remedy=lack[1])] if lack else []
@@ -263,9 +265,11 @@ class Explanations(Integrity):
                 time=span((now - loaded).total_seconds() if loaded else 0),
             )
             if others := [other.name for other in working[1:]]:
-                yield Sentence("nor does worker {workers}", workers=first_of(others))
+                yield Sentence(
+                    "other workers do not know it either: {workers}", workers=first_of(others)
+                )
             yield Sentence(
-                "it waits for a worker that knows it, and FAILS where none does for {time}",
+                "it waits for a worker that knows the function, and FAILS after {time}",
                 time=span(self._settings.unknown_function_wait),
             )
         elif not any(one.tasks for one in known) and task.function not in (
@@ -318,9 +322,9 @@ class Explanations(Integrity):
         if number := tally.total("ahead"):
             one = number == 1 and not tally.capped
             yield Sentence(
-                "{tasks} of its group goes first: higher in priority, or longer due"
+                "{tasks} of its group runs first: higher priority, or due earlier"
                 if one
-                else "{tasks} of its group go first: higher in priority, or longer due",
+                else "{tasks} of its group run first: higher priority, or due earlier",
                 tasks=quantity(number, "due task", tally.capped),
             )
 
@@ -341,23 +345,23 @@ class Explanations(Integrity):
         if task.status == TaskStatus.RUNNING:
             state = Sentence("it has been running for {time} on worker {worker}", **facts)
         else:
-            state = Sentence("worker {worker} has claimed it and starts it in a moment", **facts)
+            state = Sentence("worker {worker} has claimed it and will start it shortly", **facts)
             since = None
         reasons = list(self._of_owner(task))
         if run and run.stop_requested and run.status == RunStatus.RUNNING:
-            reasons.append(Sentence("somebody asked to stop it; its worker ends it within seconds"))
+            reasons.append(Sentence("a stop was requested; its worker ends it within seconds"))
         return Explanation(task, state, since, [], reasons)
 
     def _of_owner(self, task: TaskView) -> Iterator[Sentence]:
         owner = next((one for one in self.workers() if one.name == task.worker), None)
         if owner is None:
             yield Sentence(
-                "worker {worker} is gone: the leading worker gives the task back",
+                "worker {worker} no longer exists: the leader gives the task back",
                 worker=task.worker or "-",
             )
         elif not owner.alive:
             yield Sentence(
-                "worker {worker} is silent for {time}: the leading worker gives the task back",
+                "no heartbeat from worker {worker} for {time}: the leader gives the task back",
                 worker=owner.name,
                 time=span(owner.silent_for),
             )
@@ -415,18 +419,18 @@ _UNMET = {
     TIME: Sentence("it has no next_run_time"),
     ENABLED: Sentence("it is disabled"),
     END: Sentence("its stop_time has passed"),
-    QUEUED: Sentence("it is not queued any more"),
+    QUEUED: Sentence("it is no longer queued"),
 }
 
 
 def _of_odd(task: TaskView) -> Explanation:
     """Explain a task whose status was written by hand, or is missing."""
-    state = Sentence("it has no status: no worker takes it")
+    state = Sentence("it has no status: no worker claims it")
     if task.status:
-        words = 'its status is "{status}", which is none: no worker takes it'
+        words = 'its status "{status}" is invalid: no worker claims it'
         state = Sentence(words, status=task.status)
     remedy = Sentence(
-        "set its status to {status} in scheduler_task to have it run", status=TaskStatus.QUEUED
+        "to run it, set its status to {status} in scheduler_task", status=TaskStatus.QUEUED
     )
     return Explanation(task, state, None, [], [remedy])
 
@@ -439,7 +443,7 @@ def _waits(child: Any, on_failure: str | None) -> Sentence:
     facts["status"] = child.status
     if child.status == TaskStatus.COMPLETED:
         return Sentence(
-            "task {id} {name} is {status}: the leading worker lets this one go on in a moment",
+            "task {id} {name} is {status}: the leader will release this task shortly",
             **facts,
         )
     if child.status in TaskStatus.ENDED_BADLY:
@@ -451,10 +455,10 @@ def _waits(child: Any, on_failure: str | None) -> Sentence:
 def _fate(on_failure: str | None) -> Sentence:
     """Return what the leader will do with the task."""
     if on_failure == OnChildFailure.RUN:
-        return Sentence('it will run all the same (on_failure="run")')
+        return Sentence('it will run anyway (on_failure="run")')
     if on_failure == OnChildFailure.WAIT:
-        return Sentence('it waits until somebody requeues that one (on_failure="wait")')
-    return Sentence('it will be stopped, too (on_failure="stop")')
+        return Sentence('it waits until that task is requeued (on_failure="wait")')
+    return Sentence('it will be stopped (on_failure="stop")')
 
 
 def _until(task: TaskView, now: datetime) -> float:

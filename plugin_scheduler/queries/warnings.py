@@ -82,10 +82,10 @@ class Warnings(Integrity):
             held = self.held_by(worker.name)
             if held:
                 silence["tasks"] = quantity(held, "task")
-                words = "worker {worker} is silent for {time} and holds {tasks}"
+                words = "no heartbeat from worker {worker} for {time}; it holds {tasks}"
                 yield Notice("worker_silent", Sentence(words, **silence))
             else:
-                words = "worker {worker} is silent for {time}"
+                words = "no heartbeat from worker {worker} for {time}"
                 yield Notice("worker_silent", Sentence(words, **silence))
 
     def _deaths(self, now: datetime) -> Iterator[Notice]:
@@ -121,8 +121,8 @@ class Warnings(Integrity):
             yield Notice(
                 "no_leader",
                 Sentence(
-                    "no worker leads: nobody looks after lost tasks, broadcasts, stop times, and "
-                    "tasks that wait for others"
+                    "no worker is the leader: lost tasks, broadcasts, stop times and tasks that "
+                    "wait for others are not processed"
                 ),
                 severity=ERROR,
             )
@@ -159,7 +159,7 @@ class Warnings(Integrity):
             yield Notice(
                 "overdue",
                 Sentence(
-                    "{tasks} past the stop_time that no leading worker has ended yet",
+                    "{tasks} past the stop_time; no leader has expired them yet",
                     tasks=quantity(number, "task", tally.capped),
                 ),
                 TASKS,
@@ -172,7 +172,7 @@ def _unserved_groups(due: Amounts, workers: list[WorkerView]) -> Iterator[Notice
         lack = lack_of_workers(workers, application, group)
         if lack:
             wait = Sentence(
-                "{number} due task waits there" if number == 1 else "{number} due tasks wait there",
+                "{number} due task is waiting" if number == 1 else "{number} due tasks are waiting",
                 number=amount(number, (application, group) in due.capped),
             )
             sentence = Sentence("{why}; {wait}; {remedy}", why=lack[0], wait=wait, remedy=lack[1])
@@ -183,11 +183,9 @@ def _unserved_groups(due: Amounts, workers: list[WorkerView]) -> Iterator[Notice
 def _of_odd(odd: Odd) -> Notice:
     facts = {"tasks": quantity(odd.tasks, "task", odd.tasks >= MOST), "id": odd.first}
     if odd.status:
-        words = (
-            '{tasks} with the status "{status}", which is none: no worker takes them (task {id})'
-        )
+        words = '{tasks} with the invalid status "{status}": no worker claims them (task {id})'
         return Notice("status_odd", Sentence(words, status=odd.status, **facts), TASKS, {}, ERROR)
-    words = "{tasks} without a status: no worker takes them (task {id})"
+    words = "{tasks} without a status: no worker claims them (task {id})"
     return Notice("status_odd", Sentence(words, **facts), TASKS, {}, ERROR)
 
 
@@ -201,7 +199,7 @@ def _of_ids(left: Left) -> Notice:
         words = "{percent} % of the ids of {table} are used; scheduler.py upgrade widens them"
         return Notice("ids_running_out", Sentence(words, **facts))
     words = (
-        "{percent} % of the ids of {table} are used, and at the present rate the last one by "
+        "{percent} % of the ids of {table} are used; at the current rate the last one is used by "
         "{date}; scheduler.py upgrade widens them"
     )
     date = left.ends.date().isoformat()
@@ -212,15 +210,15 @@ def no_more_ids(ids: Ids) -> Sentence | None:
     """Explain why no row can be added to a table, with the remedy; None if one can."""
     if ids.is_behind:
         return Sentence(
-            "no row can be added to {table}: its sequence {sequence} is behind id {id}, as after a "
-            "restore; scheduler.py upgrade sets it right",
+            "no row can be added to {table}: its sequence {sequence} is behind id {id}, for "
+            "example after a restore; scheduler.py upgrade corrects it",
             table=ids.table,
             sequence=ids.sequence,
             id=ids.highest,
         )
     if ids.are_used_up:
         return Sentence(
-            "no row can be added to {table}: all ids up to {id} are used up; scheduler.py upgrade "
+            "no row can be added to {table}: all ids up to {id} are used; scheduler.py upgrade "
             "widens them",
             table=ids.table,
             id=ids.largest,
@@ -237,21 +235,21 @@ def lack_of_workers(
     if any(one.takes_work for one in serving):
         return None
     if serving:
-        why = Sentence('no worker of group "{group}" takes anything new', group=group)
+        why = Sentence('no worker of group "{group}" claims new tasks', group=group)
         return why, _what_wakes(serving, application, group)
     why = Sentence('no live worker serves group "{group}"', group=group)
     if any(one.alive and group in one.groups for one in workers):
         why = Sentence("{why} of app {app}", why=why, app=application)
-    return why, Sentence("start one: {command}", command=views.command(application, group))
+    return why, Sentence("start a worker: {command}", command=views.command(application, group))
 
 
 def _what_wakes(serving: list[WorkerView], application: str, group: str) -> Sentence:
     resting = [one.name for one in serving if one.status == WorkerStatus.DISABLED]
     leaving = [one.name for one in serving if one.status in WorkerStatus.LEAVING]
-    start = Sentence("start another: {command}", command=views.command(application, group))
+    start = Sentence("start another worker: {command}", command=views.command(application, group))
     if resting:
         return Sentence("resume {workers}, or {start}", workers=resting, start=start)
-    return Sentence("{workers} is told to leave; {start}", workers=leaving, start=start)
+    return Sentence("stopping: {workers}; {start}", workers=leaving, start=start)
 
 
 def troubles(workers: Iterable[WorkerView]) -> Iterator[Sentence]:
@@ -283,7 +281,8 @@ def notices_of(workers: Iterable[WorkerView]) -> Iterator[Notice]:
             yield Notice(
                 "late_news",
                 Sentence(
-                    "worker {worker} hears of new tasks up to a second late: {why}",
+                    "worker {worker} receives no notifications and starts new tasks up to one "
+                    "second late: {why}",
                     worker=worker.name,
                     why=worker.wake_up_trouble,
                 ),
@@ -321,8 +320,8 @@ def cannot_claim(worker: WorkerView) -> Iterator[Sentence]:
     """Report a worker whose claims fail: it gets no tasks."""
     if worker.claim_error and worker.claim_failures >= CLAIM_FAILURES:
         yield Sentence(
-            "worker {worker} cannot take tasks, its last {number} tries failed: {error}; "
-            "scheduler.py doctor names known causes with their cure",
+            "worker {worker} cannot claim tasks, its last {number} attempts failed: {error}; "
+            "scheduler.py doctor shows known causes and their fixes",
             worker=worker.name,
             number=worker.claim_failures,
             error=worker.claim_error,
@@ -334,10 +333,10 @@ def of_time(worker: WorkerView) -> Iterator[Sentence]:
     if abs(worker.clock_skew) >= SKEWED:
         yield Sentence(
             "worker {worker}: the clock of {host} is {time} ahead of the database's "
-            "(the database's counts)"
+            "(the database's clock is used)"
             if worker.clock_skew > 0
             else "worker {worker}: the clock of {host} is {time} behind the database's "
-            "(the database's counts)",
+            "(the database's clock is used)",
             worker=worker.name,
             host=str(worker.host),
             time=span(abs(worker.clock_skew)),
@@ -357,8 +356,8 @@ def elsewhere(workers: Iterable[WorkerView], zone: str | None, now: float) -> It
     there = next((one.time_zone for one in workers if one.alive and one.time_zone), None)
     if there and is_zone(there) and not alike(here, there, now):
         yield Sentence(
-            "the workers keep times in {there}, but here it is {here}: what is queued from here is "
-            "due at another time; set time_zone or utc_time for all",
+            "the workers use the time zone {there}, but this program uses {here}: tasks queued "
+            "here are due at another time; set time_zone or utc_time for all",
             there=there,
-            here=here or Sentence("another zone"),
+            here=here or Sentence("an unnamed time zone"),
         )

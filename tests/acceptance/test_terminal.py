@@ -178,22 +178,25 @@ def test_status_tells_what_waits_what_runs_who_works_and_what_is_wrong(terminal:
     terminal.lab.queue("add", 1, group_name="gpu")
     terminal.lab.db.commit()
     shown = terminal("status", code=2)  # work is not done
-    assert 'no live worker serves group "gpu"; 1 due task waits there' in shown
+    assert 'no live worker serves group "gpu"; 1 due task is waiting' in shown
     assert "ACTIVE, leader" in shown and "running now" in shown and "\x1b" not in shown
     worker.kill()
-    warned = "worker w1 is silent for"
+    warned = "no heartbeat from worker w1 for"
 
     def seen() -> Any:
         return terminal.json("status", code=2)
 
     eventually(lambda: any(warned in one for one in seen()["warnings"]), 15)
     assert {"code": "worker_silent", "severity": "warning"}.items() <= seen()["findings"][1].items()
-    assert "and holds 1 task" in terminal("status", code=2)
+    assert "it holds 1 task" in terminal("status", code=2)
 
 
 def test_why_a_new_task_waits_is_told_at_once(terminal: Terminal) -> None:
     shown = terminal("queue", "add", "1", "--set", "group_name=gpu")
-    assert '  waits because: no live worker serves group "gpu"; start one: scheduler.py -' in shown
+    assert (
+        '  waits because: no live worker serves group "gpu"; start a worker: scheduler.py -'
+        in shown
+    )
 
 
 def test_why_a_task_does_not_run_is_explained_condition_by_condition(terminal: Terminal) -> None:
@@ -290,7 +293,7 @@ def test_json_of_an_app_that_prints_is_one_document(terminal: Terminal) -> None:
     queued = json.loads(terminal.says("queue", "greet", "ann", "-K", "shop", "--json"))
     seen = json.loads(terminal.says("run", queued["uuid"], "-K", "shop", "--json"))
     assert seen["task"]["application"] == "shop" and seen["run"] is None
-    start = "start one: scheduler.py -K shop"
+    start = "start a worker: scheduler.py -K shop"
     assert seen["waits_because"] == [f'no live worker serves group "main"; {start}']
     terminal.says("queue", "nope", "-K", "shop", code=2)
     assert "known tasks: greet" in terminal.errors

@@ -257,7 +257,7 @@ def test_behind_a_pooler_that_swallows_notifications_a_worker_looks_and_says_so(
         )
         assert stats["wake_up"] == "polling" and "PgBouncer" in stats["wake_up_trouble"]
         said = status_of(lab)
-        assert "hears of new tasks up to a second late: a connection pooler" in said
+        assert "starts new tasks up to one second late: a connection pooler" in said
         assert worker.log.count(LOST) == 1 and "unexpected error" not in worker.log
         lab.hang_up()
         for _, cursor in sessions(lab.uri, 4):

@@ -72,11 +72,13 @@ def test_what_is_wrong_in_the_tables_is_found(healthy: Shelf, database: Database
     assert told["status_odd"].severity == told["group_unserved"].severity == "error"
     assert told["function_unknown"].severity == "error"
     assert told["runs_without_task"].sentence == "1 run without a task"
-    assert told["dependencies_without_task"].sentence.startswith("1 dependency leads to a task")
+    assert told["dependencies_without_task"].sentence.startswith(
+        "1 dependency refers to a deleted task"
+    )
     assert "worker gone, which is not alive" in told["tasks_without_worker"].sentence
-    assert "FAILED, for the row cannot be read" in told["rows_condemned"].sentence
+    assert "FAILED because of unreadable values" in told["rows_condemned"].sentence
     if not database.is_plain:
-        assert told["index_missing"].sentence.endswith("the indexes scheduler_run_status_idx")
+        assert told["index_missing"].sentence.endswith("are missing: scheduler_run_status_idx")
     assert all(one.cure for one in told.values())
 
 

@@ -21,7 +21,7 @@ def unmet(shelf: Shelf, task_id: int) -> list[str]:
 def test_nothing_hinders_a_due_task_whose_group_is_served(shelf: Shelf) -> None:
     shelf.worker()
     seen = shelf.explain(shelf.task())
-    assert seen.state == "a worker takes it in a moment"
+    assert seen.state == "it is ready: a worker will claim it shortly"
     assert seen.reasons == [] and all(check.met for check in seen.checks)
     assert shelf.obstacles(shelf.task(status=TaskStatus.COMPLETED)) == []
 
@@ -46,22 +46,22 @@ def test_every_obstacle_is_told_in_words(shelf: Shelf) -> None:
     shelf.worker("going", status=WorkerStatus.TERMINATE, group_names=["old"])
     shelf.worker("foreign", group_names=["gpu"], worker_stats={"application": "shop"})
     told: dict[str, dict[str, Any]] = {
-        "its time comes in 60 min": {"next_run_time": NOW + HOUR},
+        "it is due in 60 min": {"next_run_time": NOW + HOUR},
         "it has no next_run_time": {"next_run_time": None},
         "it is disabled": {"enabled": False},
         "its stop_time has passed": {"stop_time": NOW - HOUR},
-        'no live worker serves group "mail"; start one: scheduler.py -K lab:mail': {
+        'no live worker serves group "mail"; start a worker: scheduler.py -K lab:mail': {
             "group_name": "mail"
         },
-        'no live worker serves group "gpu" of app lab; start one: scheduler.py -K lab:gpu': {
+        'no live worker serves group "gpu" of app lab; start a worker: scheduler.py -K lab:gpu': {
             "group_name": "gpu"
         },
-        'no worker of group "slow" takes anything new; '
-        "resume resting, or start another: scheduler.py -K lab:slow": {"group_name": "slow"},
-        'no worker of group "old" takes anything new; '
-        "going is told to leave; start another: scheduler.py -K lab:old": {"group_name": "old"},
+        'no worker of group "slow" claims new tasks; '
+        "resume resting, or start another worker: scheduler.py -K lab:slow": {"group_name": "slow"},
+        'no worker of group "old" claims new tasks; '
+        "stopping: going; start another worker: scheduler.py -K lab:old": {"group_name": "old"},
         "worker w9 is not alive": {"only_worker": "w9"},
-        "worker resting takes nothing new": {"only_worker": "resting", "group_name": "slow"},
+        "worker resting claims no new tasks": {"only_worker": "resting", "group_name": "slow"},
     }
     for sentence, columns in told.items():
         assert shelf.obstacles(shelf.task(**columns)) == [sentence]
@@ -69,17 +69,17 @@ def test_every_obstacle_is_told_in_words(shelf: Shelf) -> None:
 
 def test_a_row_written_by_hand_that_can_never_run_says_why(shelf: Shelf) -> None:
     shelf.worker()
-    group = 'no worker can serve group "{}", whose name {}: give it another group'
+    group = 'no worker can serve group "{}", set another one: its name {}'
     told: dict[str, dict[str, Any]] = {
         group.format("a,b", "cannot contain ',', which separates group names"): {
             "group_name": "a,b"
         },
         group.format("[a]", "must not begin with ["): {"group_name": "[a]"},
         group.format("", "must not be empty"): {"group_name": ""},
-        "its enabled is NULL, which is neither true nor false: set it": {"enabled": None},
+        "its column enabled is NULL: set it to true or false": {"enabled": None},
     }
     if shelf.browser._db._uri.startswith("sqlite"):  # others have no room for it
-        what = "claims do not look for priority {}: set one from -1000 to 1000"
+        what = "priority {} is out of range: set one from -1000 to 1000"
         told |= {what.format(one): {"priority": one} for one in (2**63 - 1, -(2**63), 2**31)}
     for sentence, columns in told.items():
         task = shelf.task(**columns)
@@ -92,8 +92,8 @@ def test_a_row_written_by_hand_that_can_never_run_says_why(shelf: Shelf) -> None
 def test_a_task_that_is_not_due_yet_says_when(shelf: Shelf) -> None:
     shelf.worker()
     seen = shelf.explain(shelf.task(next_run_time=NOW + 4 * HOUR))
-    assert (seen.state, seen.at) == ("it runs next in 4 h", NOW + 4 * HOUR)
-    assert seen.reasons == ["its time comes in 4 h"] and seen.besides == []
+    assert (seen.state, seen.at) == ("its next run is due in 4 h", NOW + 4 * HOUR)
+    assert seen.reasons == ["it is due in 4 h"] and seen.besides == []
 
 
 def test_the_most_telling_reason_comes_first(shelf: Shelf) -> None:
@@ -101,7 +101,7 @@ def test_the_most_telling_reason_comes_first(shelf: Shelf) -> None:
     seen = shelf.explain(task_id)
     assert seen.state == "it does not run now"
     disabled, unserved, later = seen.reasons
-    assert disabled == "it is disabled" and later == "its time comes in 60 min"
+    assert disabled == "it is disabled" and later == "it is due in 60 min"
     assert unserved.startswith('no live worker serves group "main"')
     assert unmet(shelf, task_id) == ["its time has come", "enabled", "a worker serves its group"]
 
@@ -109,7 +109,7 @@ def test_the_most_telling_reason_comes_first(shelf: Shelf) -> None:
 def test_a_clock_that_is_wrong_is_told_of_what_is_not_due_yet(shelf: Shelf) -> None:
     shelf.worker(worker_stats=shelf.stats(clock_skew=-3600.0, host="h1"))
     away, clock = shelf.explain(shelf.task(next_run_time=NOW + HOUR)).reasons
-    assert away == "its time comes in 60 min"
+    assert away == "it is due in 60 min"
     assert clock.startswith("worker w1: the clock of h1 is 60 min behind the database's")
 
 
@@ -133,10 +133,10 @@ def test_a_waiting_task_names_what_it_waits_for(shelf: Shelf) -> None:
 @pytest.mark.parametrize(
     ("on_failure", "fate"),
     [
-        ("stop", 'it will be stopped, too (on_failure="stop")'),
-        (None, 'it will be stopped, too (on_failure="stop")'),
-        ("run", 'it will run all the same (on_failure="run")'),
-        ("wait", 'it waits until somebody requeues that one (on_failure="wait")'),
+        ("stop", 'it will be stopped (on_failure="stop")'),
+        (None, 'it will be stopped (on_failure="stop")'),
+        ("run", 'it will run anyway (on_failure="run")'),
+        ("wait", 'it waits until that task is requeued (on_failure="wait")'),
     ],
 )
 def test_what_becomes_of_it_is_told_where_the_other_failed_or_was_deleted(
@@ -161,7 +161,7 @@ def test_a_task_that_waits_for_many_names_the_first_and_counts_the_others(shelf:
 def test_what_another_task_has_completed_for_goes_on_in_a_moment(shelf: Shelf) -> None:
     shelf.worker()
     (told,) = shelf.obstacles(wait_for(shelf, shelf.task(status=TaskStatus.COMPLETED)))
-    assert told.endswith("is COMPLETED: the leading worker lets this one go on in a moment")
+    assert told.endswith("is COMPLETED: the leader will release this task shortly")
 
 
 def test_a_task_of_another_app_says_whose_it_is(shelf: Shelf) -> None:
@@ -174,7 +174,7 @@ def test_a_broadcast_says_that_its_copies_run(shelf: Shelf) -> None:
     shelf.worker()
     task_id = shelf.task(broadcast=True)
     (told,) = shelf.obstacles(task_id)
-    assert told.startswith("it is a broadcast: when it is due each live worker of group")
+    assert told.startswith("it is a broadcast: when it is due, each live worker of group")
     assert unmet(shelf, task_id) == ["no broadcast"]
 
 
@@ -193,7 +193,7 @@ def test_a_function_newer_than_the_workers_says_to_restart_them(shelf: Shelf) ->
     assert browser.obstacles(shelf.view(shelf.task(function_name="newer"))) == [
         'worker w1 does not know the function "newer": it loaded the app 3 h ago; '
         "restart it if the function is newer",
-        "it waits for a worker that knows it, and FAILS where none does for 60 min",
+        "it waits for a worker that knows the function, and FAILS after 60 min",
     ]
 
 
@@ -240,7 +240,7 @@ def test_tasks_that_go_first_are_counted_in_the_order_of_the_claim(shelf: Shelf)
     task_id = shelf.task()
     shelf.task()
     assert shelf.obstacles(task_id)[1:] == [
-        "3 due tasks of its group go first: higher in priority, or longer due"
+        "3 due tasks of its group run first: higher priority, or due earlier"
     ]
     assert "2 due tasks" in shelf.obstacles(before)[1]
     shelf.browser.most = 1
@@ -274,19 +274,19 @@ def test_a_running_task_says_for_how_long_and_where(shelf: Shelf) -> None:
     seen = shelf.explain(shelf.task(**held, run_id=run_id))
     assert (seen.state, seen.checks) == ("it has been running for 90 s on worker w1", [])
     assert seen.at == NOW - timedelta(seconds=90)
-    assert seen.reasons == ["somebody asked to stop it; its worker ends it within seconds"]
+    assert seen.reasons == ["a stop was requested; its worker ends it within seconds"]
 
 
 def test_a_task_whose_worker_is_silent_or_gone_is_given_back(shelf: Shelf) -> None:
     shelf.worker("w2", lives=-35)
     held = {"status": TaskStatus.ASSIGNED}
     silent = shelf.explain(shelf.task(**held, assigned_worker_name="w2"))
-    assert silent.state == "worker w2 has claimed it and starts it in a moment"
+    assert silent.state == "worker w2 has claimed it and will start it shortly"
     assert silent.reasons == [
-        "worker w2 is silent for 40 s: the leading worker gives the task back"
+        "no heartbeat from worker w2 for 40 s: the leader gives the task back"
     ]
     gone = shelf.explain(shelf.task(**held, assigned_worker_name="w3"))
-    assert gone.reasons == ["worker w3 is gone: the leading worker gives the task back"]
+    assert gone.reasons == ["worker w3 no longer exists: the leader gives the task back"]
 
 
 def test_an_ended_task_says_when_and_why(shelf: Shelf) -> None:
@@ -304,7 +304,7 @@ def test_the_scheduler_explains_by_id_uuid_query_and_row(scheduler: Scheduler) -
         seen = scheduler.explain(ref)
         assert seen.task.id == made.id
         assert seen.reasons == [
-            'no live worker serves group "gpu"; start one: scheduler.py -K lab:gpu'
+            'no live worker serves group "gpu"; start a worker: scheduler.py -K lab:gpu'
         ]
     with pytest.raises(NotFound):
         scheduler.explain(made.id + 1)

@@ -37,17 +37,16 @@ def test_a_status_that_is_none_is_told_and_every_other_is_not(shelf: Shelf) -> N
     shelf.db.executesql("UPDATE scheduler_task SET status = 'X' WHERE application_name = 'other'")
     told = [one for one in shelf.browser.overview().warnings if one.code == "status_odd"]
     said = "\n".join(str(one.sentence) for one in told)
-    assert "2 tasks without a status: no worker takes them" in said  # an empty one is none, too
+    assert "2 tasks without a status: no worker claims them" in said  # an empty one is none, too
     assert (
-        f'1 task with the status "GARBAGE", which is none: no worker takes them (task {garbage})'
-        in said
+        f'1 task with the invalid status "GARBAGE": no worker claims them (task {garbage})' in said
     )
     assert len(told) == 6 and {one.severity for one in told} == {"error"}
     explained = shelf.browser.explain(shelf.browser.task(null))
-    assert explained.state == "it has no status: no worker takes it"
-    assert explained.reasons == ["set its status to QUEUED in scheduler_task to have it run"]
+    assert explained.state == "it has no status: no worker claims it"
+    assert explained.reasons == ["to run it, set its status to QUEUED in scheduler_task"]
     explained = shelf.browser.explain(shelf.browser.task(garbage))
-    assert explained.state == 'its status is "GARBAGE", which is none: no worker takes it'
+    assert explained.state == 'its status "GARBAGE" is invalid: no worker claims it'
     assert edges
 
 
@@ -85,7 +84,7 @@ def test_ids_that_end_are_told_long_before_with_the_date(shelf: Shelf, database:
     [told] = [one for one in shelf.browser.overview().warnings if one.code == "ids_running_out"]
     ends = (shelf.browser.now() + timedelta(days=30)).date()
     assert told.severity == "warning" and "50 % of the ids of scheduler_run" in told.sentence
-    assert f"the last one by {ends:%Y-%m}" in told.sentence
+    assert f"the last one is used by {ends:%Y-%m}" in told.sentence
 
 
 def test_orphans_are_counted(shelf: Shelf, database: Database) -> None:

@@ -102,9 +102,9 @@ def test_warnings_name_groups_without_a_worker_and_silent_workers(shelf: Shelf) 
     shelf.worker("w2", lives=-35)
     shelf.task(status=TaskStatus.RUNNING, assigned_worker_name="w2")
     assert shelf.warnings() == [
-        'no live worker serves group "gpu"; 3 due tasks wait there; '
-        "start one: scheduler.py -K lab:gpu",
-        "worker w2 is silent for 40 s and holds 1 task",
+        'no live worker serves group "gpu"; 3 due tasks are waiting; '
+        "start a worker: scheduler.py -K lab:gpu",
+        "no heartbeat from worker w2 for 40 s; it holds 1 task",
     ]
 
 
@@ -123,8 +123,8 @@ def test_a_group_whose_workers_all_rest_is_told_with_what_wakes_them(shelf: Shel
     shelf.worker("w1", status=WorkerStatus.DISABLED)
     shelf.task()
     assert shelf.warnings() == [
-        'no worker of group "main" takes anything new; 1 due task waits there; '
-        "resume w1, or start another: scheduler.py -K lab"
+        'no worker of group "main" claims new tasks; 1 due task is waiting; '
+        "resume w1, or start another worker: scheduler.py -K lab"
     ]
 
 
@@ -152,15 +152,15 @@ def test_tasks_past_their_stop_time_are_told(shelf: Shelf) -> None:
     for status in (TaskStatus.QUEUED, TaskStatus.QUEUED, TaskStatus.EXPIRED):
         shelf.task(status=status, stop_time=NOW - HOUR)
     shelf.task(stop_time=NOW + HOUR, next_run_time=NOW + HOUR)
-    assert shelf.warnings() == ["2 tasks past the stop_time that no leading worker has ended yet"]
+    assert shelf.warnings() == ["2 tasks past the stop_time; no leader has expired them yet"]
 
 
 def test_it_is_told_where_nobody_leads(shelf: Shelf) -> None:
     shelf.worker("w1", lives=-35)
     shelf.worker("w2")
     silent, leaderless = shelf.warnings()
-    assert silent == "worker w1 is silent for 40 s"
-    assert leaderless.startswith("no worker leads: ")
+    assert silent == "no heartbeat from worker w1 for 40 s"
+    assert leaderless.startswith("no worker is the leader: ")
 
 
 @pytest.mark.parametrize(
@@ -169,16 +169,19 @@ def test_it_is_told_where_nobody_leads(shelf: Shelf) -> None:
         ({"boot_error": "no module x"}, "worker w1 could not start a runner: no module x"),
         (
             {"clock_skew": -90.0, "host": "h1"},
-            "worker w1: the clock of h1 is 90 s behind the database's (the database's counts)",
+            "worker w1: the clock of h1 is 90 s behind the database's "
+            "(the database's clock is used)",
         ),
         (
             {"clock_skew": 2.0, "host": "h1"},
-            "worker w1: the clock of h1 is 2 s ahead of the database's (the database's counts)",
+            "worker w1: the clock of h1 is 2 s ahead of the database's "
+            "(the database's clock is used)",
         ),
         ({"zone_trouble": "its times are odd", "host": "h1"}, "worker w1 on h1: its times are odd"),
         (
             {"wake_up_trouble": "no ear"},
-            "worker w1 hears of new tasks up to a second late: no ear",
+            "worker w1 receives no notifications and starts new tasks up to one second late: "
+            "no ear",
         ),
     ],
 )
@@ -192,4 +195,6 @@ def test_what_a_worker_complains_of_is_told(
 def test_who_looks_from_another_time_zone_is_told(shelf: Shelf) -> None:
     shelf.worker(worker_stats=shelf.stats(time_zone="Pacific/Kiritimati"))
     (told,) = shelf.warnings()
-    assert told.startswith("the workers keep times in Pacific/Kiritimati, but here it is ")
+    assert told.startswith(
+        "the workers use the time zone Pacific/Kiritimati, but this program uses "
+    )

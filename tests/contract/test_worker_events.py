@@ -96,14 +96,16 @@ def test_explain_and_the_overview_tell_of_claims_that_fail(connect: Connect) -> 
         store.workers.beat(me, {**stats, **health.about(store.dialect.now())})
         seen = browser.explain(browser.task(task_id))
         assert seen.state == "it does not run now"
-        assert seen.reasons[0].startswith("worker w1 cannot take tasks, its last 3 tries failed")
+        assert seen.reasons[0].startswith(
+            "worker w1 cannot claim tasks, its last 3 attempts failed"
+        )
         assert "ValueError: ids are used up" in seen.reasons[0]
         assert seen.reasons[0] in [one.sentence for one in browser.overview().warnings]
         health.succeeded()
         store.workers.beat(me, {**stats, **health.about(store.dialect.now())})
         scheduler.db.commit()  # ends this connection's view of the past
         seen = browser.explain(browser.task(task_id))
-        assert (seen.state, seen.reasons) == ("a worker takes it in a moment", [])
+        assert (seen.state, seen.reasons) == ("it is ready: a worker will claim it shortly", [])
         assert browser.task(task_id).status == TaskStatus.QUEUED
 
 

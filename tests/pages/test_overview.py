@@ -75,7 +75,7 @@ def test_warnings_are_said_in_words_and_lead_to_what_they_are_about(
     page.open()
     warning = page.locator(".warnings li").first
     words = warning.inner_text().lower()
-    assert 'no live worker serves group "gpu <b>"; 1 due task waits there; start one: ' in words
+    assert 'no live worker serves group "gpu <b>"; 1 due task is waiting; start a worker: ' in words
     assert "scheduler.py -k 'lab:gpu <b>'" in words  # as a shell takes it
     href = warning.get_by_role("link").get_attribute("href")
     assert href.endswith("/tasks?group=gpu%20%3Cb%3E&status=QUEUED")
