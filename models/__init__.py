@@ -178,14 +178,14 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
         "priority",
         "integer",
         default=TASK_DEFAULTS["priority"],
-        comment="higher first; waiting makes up for it",
+        comment="higher first; queue time counts, too",
         requires=IS_WHOLE(-1000, 1000),
     )
     yield Field(
         "on_failure",
         default=TASK_DEFAULTS["on_failure"],
         length=16,
-        comment="a repeating task whose retries are used up: stop, or continue with the next",
+        comment="after the last retry of a repeating task failed: stop, or continue",
         requires=IS_EMPTY_OR(_one_of(OnFailure.ALL)),
     )
     yield _text(
@@ -193,15 +193,15 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
         "scheduler_task",
         "only_worker",
         default=None,
-        comment="only the worker of this name may take it",
+        comment="name of the only worker that may run the task",
     )
-    yield Field("run_id", "bigint", default=None, writable=False, comment="its latest run")
+    yield Field("run_id", "bigint", default=None, writable=False, comment="id of the latest run")
     yield Field(
         "times_lost",
         "integer",
         default=TASK_DEFAULTS["times_lost"],
         writable=False,
-        comment="workers died under it",
+        comment="runs during which the worker died",
     )
     yield _text(
         db,
@@ -209,13 +209,13 @@ def _our_task_fields(db: Any) -> Iterator[Field]:
         "reason",
         default=None,
         writable=False,
-        comment="why it stands where it stands",
+        comment="why the task has its status",
     )
     yield Field(
         "secret",
         "text",
         default=None,
-        comment='arguments that nobody is shown, by name or place: ["password", 1]',
+        comment='arguments that are never shown, by name or position: ["password", 1]',
         requires=IS_SECRET(),
     )
     yield _reason_code()
@@ -234,26 +234,26 @@ def _define_run(tables: Tables, worker_name: str | None) -> None:
         _text(db, "scheduler_run", "traceback", "text"),
         _text(db, "scheduler_run", "worker_name", default=worker_name),
         Field("duration", "double", comment="seconds"),
-        _text(db, "scheduler_run", "reason", default=None, comment="why it ended as it did"),
+        _text(db, "scheduler_run", "reason", default=None, comment="why the run ended"),
         Field(
             "progress",
             "json",
             comment='{"at": 3, "of": 10, "text": "..."}',
             requires=IS_EMPTY_OR(IS_JSON()),
         ),
-        Field("stop_requested", "boolean", default=False, comment="somebody asked to stop it"),
+        Field("stop_requested", "boolean", default=False, comment="a stop was requested"),
         Field(
             "watched_until",
             "double",
             default=0.0,
             writable=False,
-            comment="somebody looks at its output until then (seconds since 1970, UTC)",
+            comment="its output is viewed until then (seconds since 1970, UTC)",
         ),
         Field(
             "outcome",
             length=16,
             writable=False,
-            comment="how it ended; says more than the status. NULL in rows of older versions",
+            comment="how the run ended, in more detail; NULL in rows of older versions",
         ),
         _reason_code(),
     )
@@ -275,9 +275,15 @@ def _define_worker(tables: Tables, groups: tuple[str, ...]) -> None:
             "double",
             default=0.0,
             writable=False,
-            comment="counts as dead after this instant (seconds since 1970, UTC)",
+            comment="end of the lease; then the worker is dead (seconds since 1970, UTC)",
         ),
-        _text(db, "scheduler_worker", "application_name", default="", comment="the app it serves"),
+        _text(
+            db,
+            "scheduler_worker",
+            "application_name",
+            default="",
+            comment="app that the worker serves",
+        ),
     )
 
 
@@ -290,15 +296,15 @@ def _define_deps(tables: Tables) -> None:
             "task_parent",
             "integer",
             requires=IS_IN_DB(db, "scheduler_task.id", "%(task_name)s"),
-            comment="this task waits",
+            comment="the task that waits",
         ),
-        Field("task_child", "reference scheduler_task", comment="for that one"),
+        Field("task_child", "reference scheduler_task", comment="the task that it waits for"),
         Field("can_visit", "boolean", default=False),
         Field(
             "on_failure",
             default=OnChildFailure.STOP.value,
             length=16,
-            comment="when that one ends without success: stop, run, or wait",
+            comment="if task_child ends without success: stop, run, or wait",
             requires=IS_EMPTY_OR(_one_of(OnChildFailure.ALL)),
         ),
     )
@@ -310,7 +316,7 @@ def new_uuid() -> str:
 
 
 def _reason_code() -> Field:
-    return Field("reason_code", length=40, writable=False, comment="the kind of the reason")
+    return Field("reason_code", length=40, writable=False, comment="the reason as a code")
 
 
 def _integer(name: str, comment: str, least: int) -> Field:

@@ -14,8 +14,8 @@ from pydal import Field
 def history_fields() -> Iterator[Field]:
     """Yield the fields of the history: actions on tasks and workers, and worker events."""
     yield Field("noted_at", "datetime", writable=False)
-    yield Field("who", writable=False, comment="as the login of the pages names them; or scheduler")
-    yield Field("did", writable=False, comment="stop, requeue, edit, ...; or worker_died, ...")
+    yield Field("who", writable=False, comment="name of the user, or scheduler")
+    yield Field("did", writable=False, comment="action or event: stop, requeue, worker_died, ...")
     yield Field("task_id", "bigint", writable=False)
     yield Field("worker_name", length=255, default="", writable=False)
     yield Field("application_name", default="", writable=False)
@@ -30,8 +30,12 @@ def metric_fields() -> Iterator[Field]:
     yield Field("group_name", writable=False)
     yield Field("application_name", default="", writable=False)
     yield Field("completed", "integer", default=0, writable=False)
-    yield Field("failed", "integer", default=0, writable=False, comment="ended in any other way")
-    yield Field("run_seconds", "double", default=0.0, writable=False, comment="of all together")
+    yield Field("failed", "integer", default=0, writable=False, comment="all other ends")
+    yield Field(
+        "run_seconds", "double", default=0.0, writable=False, comment="sum of the run times"
+    )
     yield Field("run_longest", "double", default=0.0, writable=False)
-    yield Field("wait_seconds", "double", default=0.0, writable=False, comment="due, but not begun")
+    yield Field(
+        "wait_seconds", "double", default=0.0, writable=False, comment="sum of the queue times"
+    )
     yield Field("wait_longest", "double", default=0.0, writable=False)
