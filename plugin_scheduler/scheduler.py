@@ -61,7 +61,7 @@ class Scheduler(Questions, Orders, Editing, Pages):
     - ``worker_name``, ``group_names``, ``heartbeat`` (seconds), ``max_empty_runs`` (heartbeats),
       ``discard_results``, ``utc_time``, ``use_spawn``: settings that web2py has, too.
     - ``application_name``: default: the py4web app, or ``standalone`` outside an app.
-    - ``options``: every other setting, such as ``slots`` or ``on_failure``; see `Settings`.
+    - ``options``: other settings, such as ``slots``; all are in docs/reference/settings.md.
 
     Raises: ConfigError for an unknown or wrong setting, for a function that cannot be a task, and,
     if ``migrate`` is False, for missing columns.
@@ -135,6 +135,8 @@ class Scheduler(Questions, Orders, Editing, Pages):
 
         Returns: a naive datetime in the scheduler's zone (see `zone`). On a database server it is
         the server's clock, otherwise this machine's.
+
+        >>> scheduler.queue_task("report", start_time=scheduler.now() + timedelta(hours=1))
         """
         if not self.settings.zone and is_on_a_server(self.db):
             self._keep_the_workers_zone()
@@ -206,8 +208,9 @@ class Scheduler(Questions, Orders, Editing, Pages):
         - ``function``: a function, or the name of a task.
         - ``pargs``, ``pvars``: positional and named arguments, values that JSON can store.
         - ``immediate``: let the leader look for work at once.
-        - ``columns``: any column of the task, except those that only the scheduler writes
-          (``times_run``, ``run_id``, ...). Times are in the scheduler's zone, or aware datetimes.
+        - ``columns``: columns of the task (docs/reference/tables.md), except those that only the
+          scheduler writes. ``period`` and ``timeout`` are in seconds; times are in the scheduler's
+          zone, or aware datetimes.
 
         Returns: ``id``, ``uuid`` and ``errors``, as attributes and as keys. ``errors`` is a dict of
         column to sentence; if it is not empty, nothing is queued, and id and uuid are None.
@@ -338,6 +341,8 @@ class Scheduler(Questions, Orders, Editing, Pages):
         Returns: the number of tasks that are stopped or asked to stop; None if there are none,
         because no task matches or all have ended.
 
+        Raises: BadTask for a ``ref`` of another type.
+
         Source: web2py's name; there it ends all runs of the worker, here one run.
 
         >>> scheduler.stop_task(db.scheduler_task.group_name == "mail")
@@ -444,6 +449,8 @@ class Scheduler(Questions, Orders, Editing, Pages):
         Returns: an exit code for ``sys.exit``, as of the command.
 
         Raises: ConfigError if the worker cannot start.
+
+        >>> sys.exit(scheduler.loop())
         """
         self.db.commit()
         overrides = {"worker_name": worker_name} if worker_name else {}

@@ -68,6 +68,9 @@ class Pages:
 
         Returns: ``UTC`` or the setting ``time_zone``; without either, on a database server, the
         zone of the workers; None for the zone of this machine.
+
+        >>> Scheduler(db, time_zone="Europe/Berlin").zone()
+        'Europe/Berlin'
         """
         self.now()  # reads the workers' zone once a minute
         return self._dialect.zone

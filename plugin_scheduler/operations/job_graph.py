@@ -76,6 +76,9 @@ class JobGraph:
         Raises: DependencyCycle, which lists the tasks of the cycle.
 
         Source: web2py's book, "JobGraph". web2py returns None for a cycle.
+
+        >>> job.validate("make a book")
+        [{1}, {2}]
         """
         deps = self.db.scheduler_task_deps
         query = deps.job_name == job_name if job_name else deps.id > 0

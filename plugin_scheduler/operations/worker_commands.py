@@ -66,6 +66,9 @@ class Orders:
         Returns: the number of workers.
 
         Source: web2py's book, "Managing processes".
+
+        >>> scheduler.resume(worker_name="host#4711#a1b2")
+        1
         """
         kept = [status for status in WorkerStatus.ALL if status != WorkerStatus.DISABLED]
         return self._order(WorkerStatus.ACTIVE, kept, group_names, limit, worker_name)
@@ -84,6 +87,9 @@ class Orders:
         Returns: the number of workers.
 
         Source: web2py's book, "Managing processes".
+
+        >>> scheduler.terminate(worker_name="host#4711#a1b2")
+        1
         """
         kept = WorkerStatus.LEAVING
         return self._order(WorkerStatus.TERMINATE, kept, group_names, limit, worker_name)
@@ -102,6 +108,9 @@ class Orders:
         Returns: the number of workers.
 
         Source: web2py's book, "Managing processes".
+
+        >>> scheduler.kill(worker_name="host#4711#a1b2")
+        1
         """
         kept = (WorkerStatus.KILL,)
         return self._order(WorkerStatus.KILL, kept, group_names, limit, worker_name)
