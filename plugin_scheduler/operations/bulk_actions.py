@@ -110,7 +110,7 @@ class Acts:
 
     >>> acts = Acts(scheduler, Queries.of(scheduler), journal, "ann")
     >>> acts.act("stop", [3, 4, 5]).sentence("stop")
-    'Stopped, or told to stop: 2. Skipped: 1; has ended (1).'
+    'Stopped: 2. Skipped: 1; has ended (1).'
     """
 
     def __init__(self, scheduler: Any, browser: Queries, journal: AuditLog, who: str) -> None:

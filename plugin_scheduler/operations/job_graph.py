@@ -101,7 +101,5 @@ def _task_id(ref: Any) -> int:
     """Return the id of a task, or of the row that `queue_task` returned."""
     task_id = ref["id"] if isinstance(ref, (Row, Mapping)) else ref
     if task_id is None:
-        raise BadTask(
-            "a dependency needs a task that is queued: read errors in what queue_task returned"
-        )
+        raise BadTask("a task of the dependency was not queued: see the errors of queue_task")
     return int(task_id)

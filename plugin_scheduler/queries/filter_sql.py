@@ -58,7 +58,7 @@ class Matching(Source):
 
     def _bounds(self, wanted: Filter) -> Iterator[Any]:
         if wanted.time not in TIMES:
-            raise BadTask(f"time={wanted.time!r}: one of {', '.join(TIMES)}")
+            raise BadTask(f"time={wanted.time!r}: must be one of {', '.join(TIMES)}")
         column = self._task[wanted.time]
         if wanted.since is not None:
             yield column >= wanted.since

@@ -63,7 +63,8 @@ class TaskQueries(Matching):
     ) -> Listing:
         """Return a page of the tasks that match ``wanted``, as far as found in that time."""
         if wanted.sort not in (NEWEST, OLDEST, *SORTS):
-            raise BadTask(f"sort={wanted.sort!r}: one of {', '.join((NEWEST, OLDEST, *SORTS))}")
+            orders = ", ".join((NEWEST, OLDEST, *SORTS))
+            raise BadTask(f"sort={wanted.sort!r}: must be one of {orders}")
         ground = ground or self.ground(wanted)
         way = self._sorted if wanted.sort in SORTS else self._by_age
         return way(wanted, seconds, ground)
