@@ -40,12 +40,12 @@ COMMENT = re.compile(r"^ +([A-Z_]+) = .*#: (.+)$", re.MULTILINE)
 
 
 def page(title: str, *parts: str) -> str:
-    """A whole page."""
+    """Return a page."""
     return "\n\n".join([f"# {title}", HEAD, *(part for part in parts if part)]) + "\n"
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [list(head)]
     lines += [["---"] * len(lines[0])]
     lines += [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
@@ -53,12 +53,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def code(text: Any) -> str:
-    """Text as code; nothing for nothing."""
+    """Return text as code; an empty text stays empty."""
     return f"`{text}`" if text not in ("", None) else ""
 
 
 def item(text: str) -> str:
-    """An entry of a list, in lines of a readable length."""
+    """Return an entry of a list, wrapped."""
     return textwrap.fill(
         text, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False
     )
@@ -69,7 +69,7 @@ def fenced(text: str, language: str) -> str:
 
 
 def prose(docstring: str | None) -> str:
-    """A docstring as Markdown: code in single back quotes, labels in bold, examples as code."""
+    """Return a docstring as Markdown: code in single back quotes, labels in bold, examples as code."""
     parts = re.split(r"\n\s*\n", inspect.cleandoc(docstring or ""))
     return "\n\n".join(map(paragraph, parts))
 
@@ -85,7 +85,7 @@ def paragraph(part: str) -> str:
 
 
 def api_page() -> str:
-    """Everything in ``plugin_scheduler.__all__``."""
+    """Return the page of all names in ``plugin_scheduler.__all__``."""
     public = {name: getattr(plugin_scheduler, name) for name in plugin_scheduler.__all__}
     kinds: dict[str, list[str]] = {"Classes": [], "Functions and objects": [], "Errors": []}
     for name, value in public.items():
@@ -118,7 +118,7 @@ def class_entry(name: str, cls: type) -> str:
 
 
 def members(cls: type) -> dict[str, Any]:
-    """What the class has of itself and of our own base classes, the class first."""
+    """Return the members of the class and of its base classes in this package."""
     found: dict[str, Any] = {}
     for base in cls.__mro__:
         if base.__module__.startswith("plugin_scheduler"):
@@ -140,7 +140,7 @@ def object_entry(name: str, value: Any) -> str:
 
 
 def words_of(public: Mapping[str, Any]) -> str:
-    """The status words, and the tuples of them."""
+    """Return the table of the status words, and of the tuples of them."""
     rows = []
     for name, value in public.items():
         if isinstance(value, tuple):
@@ -152,7 +152,7 @@ def words_of(public: Mapping[str, Any]) -> str:
 
 
 def signature(name: str, called: Callable[..., Any]) -> str:
-    """A signature without quotes around its types; a parameter a line where it is long."""
+    """Return a signature without quotes around types; a long one has a line per parameter."""
     found = inspect.signature(called)
     result = found.return_annotation
     arrow = "" if inspect.isclass(called) or result is found.empty else f" -> {result}"
@@ -181,7 +181,7 @@ def parameters(found: inspect.Signature) -> Iterator[str]:
 
 
 def settings_page() -> str:
-    """Every option, its default, its unit, and where it can be given."""
+    """Return the page of all settings, with default, unit and option of the command."""
     options = {parameter.name: parameter for parameter in command.params}
     rows = []
     for option in fields(Settings):
@@ -203,7 +203,7 @@ def settings_page() -> str:
 
 
 def flags_of(option: click.Parameter) -> str:
-    """The option's name, with a remark where it works for programs without a framework only."""
+    """Return the name of an option, with a remark if it requires -u."""
     alone = ", with `-u`" if "with -u" in (getattr(option, "help", "") or "") else ""
     return code(option.opts[0]) + alone
 
@@ -212,7 +212,7 @@ def flags_of(option: click.Parameter) -> str:
 
 
 def command_page() -> str:
-    """The help of the command and of each sub-command."""
+    """Return the page with the help of the command and of each sub-command."""
     from plugin_scheduler.cli import maintenance
 
     parts = [command_entry("scheduler.py", command)]
@@ -257,7 +257,7 @@ def option_line(option: click.Option) -> str:
 
 
 def tables_page() -> str:
-    """The columns of the tables."""
+    """Return the page of all columns."""
     db = DAL("sqlite:memory", migrate=False)
     define_tables(db, now=now, migrate=False, application_name="the app's name")
     parts = []
@@ -275,7 +275,7 @@ def tables_page() -> str:
 
 
 def now() -> None:
-    """Stands for the time in a default."""
+    """The default of a column that has the current time."""
 
 
 def column_row(field: Any) -> tuple[str, ...]:
@@ -293,7 +293,7 @@ def default_of(field: Any) -> str:
 
 
 def states_page() -> str:
-    """Status words, and the table of moves."""
+    """Return the page of the statuses, moves and reasons."""
     rows = [
         (code(rule.name), sources(rule), rule.target, rule.who, rule.guard, rule.also)
         for rule in state_machine.MOVES.values()
@@ -328,7 +328,7 @@ def sources(rule: state_machine.Rule) -> str:
 
 
 def meanings(words: type) -> str:
-    """The words of a class, with the comments beside them."""
+    """Return the table of the constants of a class and the comments beside them."""
     found = COMMENT.findall(inspect.getsource(words))
     return table(("status", "meaning"), ((code(word), text) for word, text in found))
 
@@ -344,7 +344,7 @@ def outcomes() -> str:
 
 
 def log_page() -> str:
-    """Every event with its level and its sentence."""
+    """Return the page of all log events, with level and sentence."""
     lines = [
         item(f"**{name}** ({logging.getLevelName(level)}): `{sentence}`")
         for name, (level, sentence) in log_events.EVENTS.items()
@@ -357,7 +357,7 @@ def log_page() -> str:
 
 
 class Listing:
-    """Stands for a site: writes down what the pages would mount."""
+    """A stand-in for a site, which records the routes of the pages."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, ...]] = []
@@ -385,7 +385,7 @@ class Listing:
 
 
 def json_page() -> str:
-    """The requests that scripts can send, read from the actions."""
+    """Return the page of the requests that scripts can send."""
     listing: Any = Listing()
     for one in controllers.PAGES:
         one.mount(listing)
@@ -432,7 +432,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def stale() -> list[str]:
-    """Names of pages that differ from what the code says now."""
+    """Return the names of pages that differ from the present code."""
     return [
         name
         for name, make in PAGES.items()
@@ -441,9 +441,11 @@ def stale() -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write, or check; the exit code."""
+    """Write or check the pages; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="only tell what is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="only report pages that are out of date"
+    )
     if not parser.parse_args(arguments).check:
         FOLDER.mkdir(exist_ok=True)
         for name, make in PAGES.items():
