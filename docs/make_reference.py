@@ -69,7 +69,7 @@ def fenced(text: str, language: str) -> str:
 
 
 def prose(docstring: str | None) -> str:
-    """Return a docstring as Markdown: code in single back quotes, labels in bold, examples as code."""
+    """Return a docstring as Markdown: inline code, bold labels, blocks of examples."""
     parts = re.split(r"\n\s*\n", inspect.cleandoc(docstring or ""))
     return "\n\n".join(map(paragraph, parts))
 
