@@ -1,11 +1,11 @@
-"""Fixtures of the pages: a site on each database, a worker, and browsers of people.
+"""Fixtures of the pages: a site on each database, a worker, and browsers of users.
 
-`site` lives as long as a file of tests does, and so does `worker`. A file whose app has functions
-of its own says so in ``TASKS``; one that calls `scheduler.enable` otherwise, or has nobody who
-could log in, in ``MODELS`` (else `pages_kit.USERS` and `pages_kit.FOR_USERS`).
+`site` and `worker` exist as long as a file of tests. A file adds functions to its app in ``TASKS``.
+A file that calls `scheduler.enable` in another way, or has no users, sets ``MODELS`` (default:
+`pages_kit.USERS` and `pages_kit.FOR_USERS`).
 
-`page` is the browser of somebody logged in to the dashboard; `visit("vera")` that of somebody
-else (see `pages_kit.ROLES`). What went wrong in one of them, or in the server, fails the test.
+`page` is the browser of a user of the dashboard; `visit("vera")` is that of another user (see
+`pages_kit.ROLES`). An error in a browser or in the server fails the test.
 """
 
 from __future__ import annotations
@@ -32,15 +32,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go; the environment's SCREENSHOTS keeps them."""
+    """Folder of the screenshots; SCREENSHOTS in the environment keeps them."""
     kept = os.environ.get("SCREENSHOTS")
     return Path(kept).absolute() if kept else tmp_path_factory.mktemp("screenshots")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """On SQLite, and on those that a file names in ``DATABASES`` because what it shows depends on
-    the database: searches, times, orders. All else that pages read, contract tests read from each
-    database."""
+    """Run each test on the ``DATABASES`` of its file: SQLite, and others if the pages depend on the
+    database (searches, times, orders). Contract tests read everything else on each database."""
     if "site" in metafunc.fixturenames:
         kinds = getattr(metafunc.module, "DATABASES", ("sqlite",))
         metafunc.parametrize("site", kinds, indirect=True, scope="module")
@@ -50,7 +49,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def site(
     request: pytest.FixtureRequest, servers: Shared, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    """An app with the pages, on each database in its turn."""
+    """An app with the pages, on one database after the other."""
     tasks = getattr(request.module, "TASKS", "")
     models = getattr(request.module, "MODELS", (USERS, FOR_USERS))
     folder = tmp_path_factory.mktemp("site")
@@ -64,13 +63,13 @@ def site(
 
 @pytest.fixture(scope="module")
 def worker(site: Site) -> Worker:
-    """A real one that serves `main`, with two slots."""
+    """A real worker that serves `main`, with two slots."""
     return site.app.start_worker("-n", "2")
 
 
 @pytest.fixture
 def visit(site: Site, browser: Browser, pictures: Path) -> Iterator[Visit]:
-    """Open another browser as somebody; in the end nothing has gone wrong in any."""
+    """Open a browser as a user; at the end, check all browsers for errors."""
     pages = []
 
     def open_as(who: str = ADMIN, **options: object) -> Page:
@@ -95,5 +94,5 @@ def visit(site: Site, browser: Browser, pictures: Path) -> Iterator[Visit]:
 
 @pytest.fixture
 def page(visit: Visit) -> Page:
-    """The browser of somebody who is logged in to the dashboard."""
+    """The browser of a user of the dashboard."""
     return visit()

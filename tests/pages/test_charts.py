@@ -1,4 +1,4 @@
-"""The charts: they tell what ran, to eyes, to keyboards and to screen readers."""
+"""The charts: readable by eye, keyboard and screen reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.pages_kit import ADMIN, Page, Site
 
 @pytest.fixture(scope="module")
 def counted(site: Site) -> Site:
-    """A week's work: much by day, little by night; none since an hour."""
+    """Counts of a week: many by day, few by night; none in the last hour."""
     db, now = site.app.db, int(time.time() // 60)
     rows = []
     for ago in range(65, 7 * 24 * 60, 20):

@@ -1,4 +1,4 @@
-"""Failures, as a person reads them: what fails, where, how often; and everything again."""
+"""The failures page: groups of failed runs, and requeueing of their tasks."""
 
 from __future__ import annotations
 

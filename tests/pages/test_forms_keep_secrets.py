@@ -1,4 +1,4 @@
-"""The forms of a task tell nobody its secrets, wherever they are in it, and lose none of them."""
+"""The forms of a task show no secret, wherever it is, and lose none."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def act(site: Site) -> Iterator[Asker]:
 
 
 def waiting(site: Site, function: str, *pargs: Any, **columns: Any) -> int:
-    """A task that waits, queued by a program."""
+    """A waiting task, queued by a program."""
     return site.app.queue(function, *pargs, start_time="2031-05-01 09:00:00", **columns)
 
 
 def change(site: Site, task_id: int, **columns: Any) -> None:
-    """As somebody does it who writes into the table."""
+    """Write a row into the table by hand."""
     db = site.app.fresh()
     db(db.scheduler_task.id == task_id).update(**columns)
     db.commit()

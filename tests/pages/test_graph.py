@@ -1,4 +1,4 @@
-"""The graph, as a person sees it: jobs, and what waits for what, while it happens."""
+"""The graph page: jobs and dependencies, with live statuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TASKS = """
 
 @pytest.fixture
 def empty(site: Site) -> Iterator[Site]:
-    """No job is there yet, and afterwards none is there again."""
+    """A site without jobs, before and after the test."""
     yield site
     db = site.app.fresh()
     for name in ("scheduler_run", "scheduler_task_deps", "scheduler_task"):
@@ -31,7 +31,7 @@ def empty(site: Site) -> Iterator[Site]:
 
 @pytest.fixture
 def book(empty: Site) -> dict[str, int]:
-    """A job with each kind of state and line; the ids by name."""
+    """A job with each status and kind of line; ids by name."""
     app = empty.app
     given = {
         "write": TaskStatus.COMPLETED,
@@ -131,7 +131,7 @@ def test_the_keyboard_reaches_each_task_and_the_buttons_change_the_size(
 
 @pytest.fixture
 def at_work(empty: Site) -> Iterator[Worker]:
-    """A worker for one test: it would look after what others only pretend to be running."""
+    """A worker for one test: in other tests it would change rows of simulated runs."""
     worker = empty.app.start_worker("-n", "2")
     yield worker
     worker.send(signal.SIGTERM)

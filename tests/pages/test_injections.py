@@ -1,7 +1,7 @@
-"""Whatever stands in a table is text in every page: it runs nowhere, and breaks nothing.
+"""Every value of a table is text in every page: it is never executed, and breaks nothing.
 
-No page is named here: the routes come from the code that mounts them (`test_rights` sees to it
-that the router knows no others).
+Pages are not listed here: the routes come from the code that mounts them (`test_rights` checks
+that the router has no others).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROUTES = [route for route in meant() if route.method == "GET"]
 LARGEST_PAGE = 4_000_000  # characters: with a megabyte of output, and not with several
 LARGEST_LIST = 1_000_000
 HAND_WRITTEN = ("odd-status", "odd-json", "odd-cron", "no-times", "odd")
-#: What a text may have become, in a document that knows nothing of our names for it.
+#: Traces of a text that was executed or parsed, found without the names of the pages.
 BECAME = """() => {
     const found = [];
     if (window.pwned !== undefined) found.push(`a script ran: ${window.pwned}`);
@@ -46,7 +46,7 @@ BECAME = """() => {
     }
     return found.slice(0, 5);
 }"""
-#: A drawing is no part of the document: what is written there is kept.
+#: Drawings are not part of the document: keep the texts that are drawn.
 WATCH_DRAWINGS = """
 window.drawnTexts = new Set();
 const draw = CanvasRenderingContext2D.prototype.fillText;
@@ -70,7 +70,7 @@ def asker(site: Site, nasty: Nasty) -> Iterator[Asker]:
 
 @pytest.fixture
 def loose(visit: Callable[..., Page]) -> Page:
-    """A browser that heeds no policy: here a script would really run."""
+    """A browser without the content security policy: a script would run here."""
     page = visit(bypass_csp=True)
     page.add_init_script("window.alert = window.print = () => { window.pwned = 'a dialog'; };")
     page.add_init_script(WATCH_DRAWINGS)
@@ -78,7 +78,7 @@ def loose(visit: Callable[..., Page]) -> Page:
 
 
 def fillings(nasty: Nasty, route: Route) -> list[str]:
-    """The route's path with things that are there; all of them have texts of ours."""
+    """Return the route's path with existing rows, all of which have odd texts."""
     names = (SHORT, f"{SHORT}ACTIVE", f"FAILED{SHORT}", "large", "cron")
     ids = [*nasty.tasks.values(), *nasty.runs.values(), nasty.large_run]
     places = [*sorted({str(one) for one in ids}), *(quote(name, safe="") for name in names)]
@@ -86,8 +86,7 @@ def fillings(nasty: Nasty, route: Route) -> list[str]:
 
 
 def shown(asker: Asker, nasty: Nasty) -> Iterator[tuple[Route, str, Any]]:
-    """Every answer that shows something, now in English, now in Italian: a translation is filled
-    in with texts, too."""
+    """Return every answer with texts, in English and in Italian: translations insert texts, too."""
     languages = itertools.cycle(("en", "it", "it"))
     for route in ROUTES:
         for path in fillings(nasty, route):
@@ -99,7 +98,7 @@ def shown(asker: Asker, nasty: Nasty) -> Iterator[tuple[Route, str, Any]]:
 
 @pytest.fixture(scope="module")
 def pages(asker: Asker, nasty: Nasty) -> list[str]:
-    """The addresses of what is HTML; of each route four, and what is large."""
+    """Return the addresses of HTML pages: four of each route, and large ones."""
     found: dict[str, list[str]] = {}
     for route, path, answer in shown(asker, nasty):
         if answer.headers["Content-Type"].startswith("text/html"):
@@ -112,7 +111,7 @@ def pages(asker: Asker, nasty: Nasty) -> list[str]:
 
 
 def open_wholly(page: Page, path: str) -> None:
-    """With what its scripts ask for, and with the mouse over whatever is drawn."""
+    """Open a page with its scripts, and move the mouse over each drawing."""
     page.open(path)
     with contextlib.suppress(NotIdle):  # a page that follows something is never idle
         page.wait_for_load_state("networkidle", timeout=3000)
@@ -131,7 +130,7 @@ def test_no_text_becomes_anything_else(loose: Page, pages: list[str]) -> None:
 
 
 def test_a_strict_browser_has_nothing_to_complain_about(page: Page, pages: list[str]) -> None:
-    """The policy is the second wall: nothing of ours, and no text, ever runs into it."""
+    """The policy is the second line of defence: neither the pages nor a text violate it."""
     for path in pages:
         open_wholly(page, path)
         assert not page.troubles, f"{path}: {page.troubles}"
@@ -171,7 +170,7 @@ def test_a_large_text_makes_no_endless_page(asker: Asker, nasty: Nasty) -> None:
 
 
 def test_rows_written_by_hand_break_no_page(site: Site, asker: Asker, nasty: Nasty) -> None:
-    """Last, since it adds them: a status that is none, JSON that is none, no times, no names."""
+    """The last test, because it adds rows: invalid status and JSON, no times, no names."""
     site.forget_tickets()
     nasty.unreadable()
     assert list(shown(asker, nasty))

@@ -1,7 +1,7 @@
-"""Every page in Italian: each text that a page asks a translation for has one.
+"""Every page in Italian: each text for which a page requests a translation has one.
 
-`tests/unit/test_translations.py` reads the code; here are those texts, too, that a page puts
-together or takes from a table while it is made.
+`tests/unit/test_translations.py` reads the code; this test includes texts that a page composes, or
+takes from a table.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from support.pages_kit import FOR_USERS, USERS, Page, Site
 from support.routes import Asker, World, meant
 
-#: What translators were asked for, and did not know.
+#: The texts for which a translation was requested, but missing.
 LACKING = """
     import gc
     from py4web import action
@@ -42,7 +42,7 @@ def test_no_page_lacks_an_italian_text(site: Site) -> None:
 
 
 def test_what_a_form_may_not_say_is_refused_in_italian(site: Site) -> None:
-    """The words of validators, too, whose own language is English."""
+    """Including the errors of validators, which are written in English."""
     asker = Asker(site, "adele")
     asker.session.headers["Accept-Language"] = "it"
     wrong = {

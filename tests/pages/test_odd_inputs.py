@@ -1,6 +1,6 @@
-"""Whatever stands in an address, a form, a JSON body or a header: an answer, never an exception.
+"""Every address, form, JSON body and header gets an answer, never an exception.
 
-No route and no field is named here: routes come from the router, fields from the code that reads
+Routes and fields are not listed here: routes come from the router, fields from the code that reads
 them.
 """
 
@@ -30,11 +30,11 @@ ODD = (
     *("2026-13-45", "9999-12-31T23:59:59", "0001-01-01T00:00:00", "10000-01-01", "2026-02-30"),
     *("2026-01-01T00:00:00+99:00", "*/0 * * * *", "id", "-id", "__class__", "scheduler_task.id"),
 )
-#: Those that a parameter is tried with alone, each with the next few.
+#: Values that each parameter gets alone, together with the next few.
 WORST = ("", "-1", "9" * 25, "abc", "a\x00'", "1_0", "2026-13-45", "[[=1]]", "\u0661", '{"a": 1}')
 FEW = 1
-PART = 3  # each route is tried with every third of the others, in its turn
-#: Bytes that are no UTF-8, and halves of letters, as they stand in an address.
+PART = 3  # each route gets every third of the other values
+#: Invalid UTF-8 and halves of characters, as written in an address.
 RAW = ("%ff%fe", "%ed%a0%80", "%c0%af", "%e2%28%a1", "%")
 ODD_JSON: tuple[Any, ...] = (
     *(None, True, 0, -1, 2**63, 10**400, 1.5, 1e308, "", "\x00", "\ud800", "a" * 5000),
@@ -77,7 +77,7 @@ def world(site: Site) -> World:
 
 @pytest.fixture(scope="module")
 def asker(site: Site, world: World) -> Iterator[Asker]:
-    """Somebody who may do everything."""
+    """A user with all permissions."""
     one = Asker(site, "adele")
     yield one
     one.session.close()
@@ -91,7 +91,7 @@ def no_exceptions(site: Site) -> Iterator[None]:
 
 
 def fields() -> dict[str, list[str]]:
-    """By module of the controllers: the texts that it may look up in what it is given."""
+    """Return, by module of the controllers, the names that it may look up in its input."""
     found = {}
     for path in (REPOSITORY / "controllers").rglob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
@@ -102,7 +102,7 @@ def fields() -> dict[str, list[str]]:
 
 
 def looked_up(node: ast.AST) -> Iterator[str]:
-    """What stands in ``given["x"]`` or is the first argument of a method, as in `query.get`."""
+    """Return the key of ``given["x"]``, or the first argument of a method such as `query.get`."""
     if isinstance(node, ast.Subscript):
         yield from texts_in(node.slice)
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
@@ -121,18 +121,18 @@ def names_for(route: Route) -> list[str]:
 
 
 def alone(names: list[str], odd_values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Each name with a few of the values; with all of them each would take minutes."""
+    """Combine each name with a few of the values; all of them would take minutes."""
     values = itertools.cycle(odd_values)
     return ((name, next(values)) for name in names for _ in range(FEW))
 
 
 def in_addresses(number: int) -> list[str]:
-    """The part that is the turn of a route, as it stands in an address."""
+    """Return the part of the values for a route, as written in an address."""
     return [*(quote(odd, safe="") for odd in ODD), *RAW][number % PART :: PART]
 
 
 def faults(asker: Asker, asked: Iterator[tuple[str, Any]]) -> list[str]:
-    """What was answered with an exception, or not at all."""
+    """Return the requests that got an exception, or no answer."""
     return [
         f"{what}: {answer.status_code} {answer.text[-600:]}"
         for what, answer in asked
@@ -229,6 +229,6 @@ def test_odd_headers(site: Site, world: World, who: str) -> None:
 
 
 def test_what_the_code_reads_is_found() -> None:
-    """The fields are read from the code: if that finds nothing, the tests above try nothing."""
+    """The fields are read from the code: if none is found, the tests above test nothing."""
     assert "before" in fields()["audit_log"]
     assert {route.module for route in ROUTES} <= set(fields())

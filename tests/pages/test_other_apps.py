@@ -1,6 +1,6 @@
-"""Two apps in one database: the pages of one show and change nothing of the other's tasks.
+"""Two apps in one database: the pages of one app do not show or change tasks of the other.
 
-And what is not said by a route's role: who may act, but is no admin, makes nothing disappear.
+Also, a rule that is not in the roles of routes: the role `act` deletes nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from plugin_scheduler.core.types import RunStatus, TaskStatus
 MARK = "qzxforeignjkv"
 THERE = "other"
 ROUTES = meant()
-#: Every way to name tasks in a body that a change may know.
+#: Every way to name tasks in the body of a change.
 ACTS = ("stop", "requeue", "run_now", "enable", "disable", "set_priority", "set_group", "delete")
 
 
 class Neighbour:
-    """What another app has in the same tables."""
+    """The rows of another app in the same tables."""
 
     def __init__(self, site: Site) -> None:
         db = site.app.fresh()
@@ -63,14 +63,14 @@ def neighbour(site: Site) -> Neighbour:
 
 @pytest.fixture(scope="module")
 def asker(site: Site, neighbour: Neighbour) -> Iterator[Asker]:
-    """Somebody who may do everything here."""
+    """A user with all permissions here."""
     one = Asker(site, "adele")
     yield one
     one.session.close()
 
 
 def bodies(ids: list[int]) -> Iterator[dict[str, Any]]:
-    """What the pages' scripts send to do something to tasks, and some that none sends."""
+    """Return the requests of the pages' scripts that change tasks, and some others."""
     for act in ACTS:
         given = {"act": act, "priority": 7, "group_name": "main", "enabled": "on", "key": MARK}
         yield {**given, "id": ids}
@@ -84,7 +84,7 @@ def test_no_page_shows_another_apps_tasks(asker: Asker, neighbour: Neighbour) ->
         for path in dict.fromkeys(route.filled(place) for place in neighbour.places):
             for accept in (HTML, JSON):
                 answer = asker.ask("GET", path, accept)
-                # What somebody asks for by name, he is told back.
+                # An answer may repeat the name in the address.
                 if MARK in answer.text:
                     shown.append(f"{path}: {answer.status_code}")
     assert not shown
@@ -102,7 +102,7 @@ def test_no_change_reaches_another_apps_tasks(
 
 
 def theirs(site: Site, neighbour: Neighbour) -> list[str]:
-    """The other app's rows, as text."""
+    """Return the other app's rows, as text."""
     rows = dump(site)
     tasks = [row for row in rows["task"] if row["id"] in neighbour.tasks]
     runs = [row for row in rows["run"] if row["id"] in neighbour.runs]
@@ -121,7 +121,7 @@ def test_who_is_no_admin_makes_nothing_disappear(site: Site) -> None:
 
 
 def test_a_viewer_changes_nothing_but_that_he_looks(site: Site, neighbour: Neighbour) -> None:
-    """To follow a run while it prints asks for a note in its row, and for nothing else."""
+    """Following the output of a run writes a time into its row, and nothing else."""
     mine = site.app.queue("add", 1, 2, group_name="elsewhere")
     vera, before = Asker(site, "vera"), dump(site)
     for route in (one for one in ROUTES if one.method == "POST"):

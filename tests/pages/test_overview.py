@@ -1,4 +1,4 @@
-"""The overview as a person reads it, and why a task does not run."""
+"""The overview page, and the explanation why a task does not run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TASKS = """
 
 @pytest.fixture
 def held(site: Site, worker: Worker) -> Iterator[int]:
-    """A task that runs until the test is over, and tells how far it is."""
+    """A task that runs until the end of the test, and reports its progress."""
     path = site.app.folder / "go"
     path.unlink(missing_ok=True)
     task_id = site.app.queue("count", str(path), sync_output=1)

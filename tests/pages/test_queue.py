@@ -1,4 +1,4 @@
-"""Queue a task, edit one that waits, run one again: as a person does it."""
+"""The form of a task: queue, edit, and run again."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def row(site: Site, task_id: int) -> Any:
 
 
 def sent(page: Page) -> int:
-    """Press the button; the id of the task that the page goes on to."""
+    """Press the button; return the id of the task whose page opens."""
     page.click("#send")
     page.wait_for_url(re.compile(r"/tasks/\d+$"))
     return int(page.url.rpartition("/")[2])
 
 
 def queue_mail(site: Site, *pargs: Any, password: str, **columns: Any) -> int:
-    """A mail that waits, queued by a program that knows what of it is secret, not why."""
+    """Queue a waiting mail, with the given names of secrets."""
     columns = {"start_time": "2031-05-01 09:00:00", "secret": ["password"], **columns}
     return site.app.queue("send_mail", *pargs, pvars={"password": password}, **columns)
 
 
 def wrong(page: Page) -> dict[str, str]:
-    """What is said at each field."""
+    """Return the error of each field."""
     page.click("#send")
     page.wait_for_selector("#errors .note")
     places = page.query_selector_all("[data-error]")
@@ -357,4 +357,4 @@ def test_in_italian_too(visit: Callable[..., Page]) -> None:
     page.open("queue?function=send_mail")
     page.look("queue-italian")
     text = page.inner_text("main")
-    assert "Quando" in text and "obbligatorio" in text and "Argomenti" in text
+    assert "Pianificazione" in text and "obbligatorio" in text and "Argomenti" in text

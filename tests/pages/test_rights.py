@@ -1,6 +1,6 @@
-"""Who may what, on every route that the router knows: strangers, roles, tokens, headers.
+"""Access on every route of the router: users without access, roles, tokens, headers.
 
-No route is named here: a new one is tried like all others.
+Routes are not listed here: a new one is tested like all others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def world(site: Site) -> World:
 
 @pytest.fixture(scope="module")
 def people(site: Site, world: World) -> Iterator[Callable[[str], Asker]]:
-    """Somebody by name, logged in once for the whole file."""
+    """Return a user by name, logged in once for the whole file."""
     known: dict[str, Asker] = {}
 
     def person(who: str) -> Asker:
@@ -56,7 +56,7 @@ def people(site: Site, world: World) -> Iterator[Callable[[str], Asker]]:
 
 @pytest.fixture
 def nothing_changes(site: Site, world: World) -> Iterator[None]:
-    """Every table is the same afterwards, and py4web had no exception to note."""
+    """Check that no table has changed, and that py4web has logged no exception."""
     site.forget_tickets()
     before = dump(site)
     yield
@@ -85,7 +85,7 @@ def test_what_destroys_or_orders_workers_about_is_for_admins() -> None:
 def test_who_is_not_let_in_learns_nothing(
     people: Callable[[str], Asker], world: World, who: str
 ) -> None:
-    """The same answer to every question, of what is there and of what is not."""
+    """The answer is the same to every request, for existing and for missing rows."""
     asker = people(who)
     for accept in (HTML, JSON):
         answers: dict[Any, str] = {}
@@ -103,7 +103,7 @@ def test_who_is_not_let_in_learns_nothing(
 
 @pytest.mark.usefixtures("nothing_changes")
 def test_who_may_look_sees_every_page(people: Callable[[str], Asker], world: World) -> None:
-    """Looking changes nothing, and each page shows something that is there."""
+    """Viewing changes nothing, and each page shows existing rows."""
     unseen = []
     for route in READS:
         found = {
@@ -132,7 +132,7 @@ def test_a_role_may_not_do_what_a_higher_one_may(
 
 
 def forged(asker: Asker, other: Asker, path: str) -> Iterator[tuple[str, Any]]:
-    """What comes from no page of ours, or from an old one: a word for it, and the answer."""
+    """Send requests that come from no page, or from an old one; yield a name and the answer."""
     root, host = asker.site.root, urlsplit(asker.site.root).netloc
     ours, token = {"Origin": root}, {"_token": asker.token}
     yield "no token", asker.ask("POST", path, headers=ours)
@@ -213,7 +213,7 @@ def test_any_other_method_is_refused(people: Callable[[str], Asker], world: Worl
 
 
 def faults_of(answer: Any) -> Iterator[str]:
-    """What an answer lacks of the headers that each has."""
+    """Return the headers that an answer should have, but lacks."""
     given = answer.headers
     policy = dict(
         part.strip().partition(" ")[::2]

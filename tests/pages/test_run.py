@@ -1,4 +1,4 @@
-"""The page of a run: what it prints as it prints it, how far it is, and what became of it."""
+"""The page of a run: live output, progress and outcome."""
 
 from __future__ import annotations
 
@@ -68,19 +68,19 @@ pytestmark = pytest.mark.usefixtures("worker")
 
 
 class Desk:
-    """Runs of an app, each of which ends when it is let go."""
+    """Runs of an app, each of which ends on request."""
 
     def __init__(self, app: App, folder: Path) -> None:
         self.app, self.go = app, folder / "go"
 
     def begin(self, function: str, *args: Any) -> tuple[int, int]:
-        """Numbers of a task and its run, at work."""
+        """Return the ids of a task and its current run."""
         task_id = self.app.queue(function, str(self.go), *args, timeout=600)
         self.app.becomes(task_id, TaskStatus.RUNNING)
         return task_id, self.app.runs(task_id)[0].id
 
     def ended(self, function: str, *args: Any) -> int:
-        """The number of a run that is over."""
+        """Return the id of an ended run."""
         task_id = self.app.queue(function, *args)
         self.app.becomes(task_id, TaskStatus.COMPLETED, TaskStatus.FAILED)
         return int(self.app.runs(task_id)[0].id)
@@ -256,6 +256,6 @@ def test_the_page_speaks_italian(visit: Any, desk: Desk) -> None:
     page = visit(locale="it-IT")
     page.open(f"runs/{desk.ended('divide', 2)}")
     words = page.locator("main").inner_text()
-    for word in ("Esecuzione", "Risultato", "Iniziata", "Durata", "Scarica come testo"):
+    for word in ("Esecuzione", "Risultato", "Avvio", "Durata", "Scarica come testo"):
         assert word in words, words
     assert "Download" not in words

@@ -1,4 +1,4 @@
-"""The schedule, as a person sees it: the next hours drawn, the next days, what repeats."""
+"""The schedule page: drawing of the next hours, the next days, and repeating tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 @pytest.fixture
 def empty(site: Site) -> Iterator[Site]:
-    """Nothing is queued yet; whatever is, is gone afterwards."""
+    """A site without tasks, before and after the test."""
     yield site
     db = site.app.fresh()
     for name in ("scheduler_run", "scheduler_task_deps", "scheduler_task", "scheduler_history"):
@@ -33,7 +33,7 @@ def empty(site: Site) -> Iterator[Site]:
 
 @pytest.fixture
 def filled(empty: Site) -> dict[str, int]:
-    """Tasks of each kind, by name."""
+    """Tasks of each kind; ids by name."""
     app, now = empty.app, datetime.now().replace(microsecond=0)
     ids = {
         "report": app.queue("report", task_name="report", repeats=0, cronline="0 7 * * 1-5"),
@@ -78,7 +78,7 @@ def test_the_next_hours_are_drawn_and_told_in_a_table(filled: dict[str, int], pa
     table = page.locator("section", has=page.locator("#hours")).locator("tbody tr")
     told = {row.locator("td").first.inner_text(): row.inner_text() for row in table.all()}
     assert set(told) == {"sweep", "nightly backup", "three times", "send_mail"} | (
-        {"report"} & set(told)  # not at the weekend
+        {"report"} & set(told)  # not on weekends
     )
     assert "17,28" in told["sweep"] and "every 5 seconds" in told["sweep"]
     assert page.get_by_text("One task waits for other tasks").is_visible()

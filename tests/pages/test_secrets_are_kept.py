@@ -1,4 +1,4 @@
-"""What `secret=[...]` names is in no page, no JSON, and no log: of the server, or of a worker."""
+"""Values named in `secret=[...]` are in no page, no JSON, and no log of server or worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from plugin_scheduler.core.types import TaskStatus
 
 DATABASES = ("sqlite", "postgres")
 
-#: Each is told in its own way. They have no letter that is written otherwise in JSON or HTML.
+#: Each reaches the site in another way. JSON and HTML do not escape any of their letters.
 BY_PLACE, BY_NAME, NESTED, WAITING, TYPED, REJECTED = (f"hush{number}kqxzvj" for number in range(6))
 ALL = (BY_PLACE, BY_NAME, NESTED, WAITING, TYPED, REJECTED)
 TASKS = """
@@ -39,7 +39,7 @@ CHANGES = [route for route in ROUTES if route.method == "POST"]
 
 
 class Told:
-    """A site whose tasks were told secrets, and where things stand in it."""
+    """A site whose tasks have secrets, and the ids of its rows."""
 
     def __init__(self, site: Site) -> None:
         app = self.app = site.app
@@ -62,7 +62,7 @@ class Told:
         self.places += ["log_in", "main", app.worker_row().worker_name.replace("#", "%23")]
 
     def queue(self, site: Site, **given: Any) -> Any:
-        """By an action of the app, which knows what its function calls secret."""
+        """Queue through an action of the app, which knows the function's secrets."""
         answer = requests.post(f"{site.root}/lab/tell", json=given, timeout=20)
         assert answer.ok, answer.text
         return answer.json()
@@ -78,7 +78,7 @@ def told(site: Site) -> Told:
 
 @pytest.fixture(scope="module")
 def asker(site: Site, told: Told) -> Iterator[Asker]:
-    """Somebody who may do everything, and is told no secret all the same."""
+    """A user with all permissions, who still sees no secret."""
     one = Asker(site, "adele")
     yield one
     one.session.close()
@@ -89,7 +89,7 @@ def secrets_in(text: str) -> list[str]:
 
 
 def test_the_function_is_told(told: Told) -> None:
-    """The rows have them: else the tests below would find nothing, whatever the pages did."""
+    """The rows have the secrets: otherwise the tests below would test nothing."""
     stored = " ".join(f"{row.args} {row.vars}" for row in map(told.app.task, told.tasks))
     assert secrets_in(stored) == [BY_PLACE, BY_NAME, NESTED, WAITING]
 
@@ -107,7 +107,7 @@ def test_no_page_and_no_json_tells_a_secret(told: Told, asker: Asker) -> None:
 
 
 def test_a_search_does_not_find_a_secret(told: Told, asker: Asker) -> None:
-    """Whoever guesses is told nothing: the answer is that for a text that is nowhere."""
+    """A correct guess gets the same answer as a text that does not occur."""
     for route in READS:
         path = next(told.fillings(route))
         for name in ("text", "args", "q", "search"):
@@ -118,7 +118,7 @@ def test_a_search_does_not_find_a_secret(told: Told, asker: Asker) -> None:
 
 
 def test_an_answer_to_a_change_tells_no_secret(told: Told, asker: Asker) -> None:
-    """Also where the form is filled in wrongly, and comes back with what was typed."""
+    """Including a form with errors, which keeps the typed values."""
     for route in CHANGES:
         path = route.filled(str(told.tasks[-1]))
         wrong: dict[str, Any] = {"function": "log_in", "function_name": "log_in", "period": "-5"}
@@ -132,7 +132,7 @@ def test_an_answer_to_a_change_tells_no_secret(told: Told, asker: Asker) -> None
 
 def test_no_log_tells_a_secret(site: Site, told: Told, asker: Asker) -> None:
     told.app.becomes(told.tasks[0], TaskStatus.COMPLETED)
-    # A word that somebody looks for is part of an address: he has typed it, and it is noted.
+    # A search text is part of an address, which the server logs.
     server = "\n".join(line for line in site.server.log.splitlines() if "?" not in line)
     for what, log in (("the worker", told.worker.log), ("the server", server)):
         assert log and not secrets_in(log), what

@@ -1,4 +1,4 @@
-"""The page of a task: how it stands and why, its call, schedule, runs, neighbours and past."""
+"""The page of a task: status, explanation, call, schedule, runs, dependencies and history."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def text(page: Page, place: str = "main") -> str:
 
 
 def facts(page: Page) -> dict[str, str]:
-    """What stands beside each label."""
+    """Return the value of each label."""
     pairs = page.locator("dl.facts").evaluate_all(
         "all => all.flatMap(one => [...one.querySelectorAll('dt')]"
         ".map(name => [name.innerText, name.nextElementSibling.innerText]))"
@@ -162,7 +162,7 @@ def test_deleting_is_asked_for_and_for_admins_only(site: Site, visit: Any) -> No
     page.open(f"tasks/{task_id}")
     assert page.get_by_role("button", name="Stop").is_visible()
     assert page.get_by_role("button", name="Delete").count() == 0
-    page.open("history")  # or it would go on asking for a task that is gone
+    page.open("history")  # otherwise the page would keep requesting a deleted task
     page = visit("adele")
     page.open(f"tasks/{task_id}")
     page.get_by_role("button", name="Delete").click()

@@ -1,4 +1,4 @@
-"""The list of tasks, as a person uses it: look, narrow, sort, turn pages, and do things to many."""
+"""The list of tasks: filters, sort orders, pages, and bulk actions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def desk(site: Site) -> Desk:
 
 
 def shown(page: Page) -> list[int]:
-    """The ids on the page, from top to bottom."""
+    """Return the ids on the page, from top to bottom."""
     return [int(one) for one in re.findall(r"#(\d+)", " ".join(names(page)))]
 
 
@@ -42,7 +42,7 @@ def pick(page: Page, *ids: int) -> None:
 
 
 def press(page: Page, name: str) -> str:
-    """A button of the batch, and "Yes"; what was asked."""
+    """Press a button of the bulk actions, and "Yes"; return the question."""
     page.locator("#batch-bar").get_by_role("button", name=name, exact=True).click()
     question = page.locator("#confirm p").inner_text()
     page.locator("#confirm").get_by_role("button", name="Yes").click()
@@ -144,7 +144,7 @@ def test_what_is_picked_is_done_and_what_was_skipped_is_told_with_the_reason(
     assert not page.locator("#batch-bar").is_visible()
     pick(page, *waiting, *ended)
     assert page.locator("#picked").inner_text() == "3 selected"
-    assert press(page, "Stop") == "Stop 3 selected?"
+    assert press(page, "Stop") == "Stop the selected tasks (3)?"
     assert said(page) == "Stopped: 2. Skipped: 1; has ended (1)."
     eventually(lambda: page.locator(".badge", has_text="STOPPED").count() >= 3)  # 2, and the filter
     page.locator("#batch-bar").wait_for(state="hidden")
@@ -209,7 +209,7 @@ def test_all_that_match_are_done_step_by_step_with_progress(page: Page, desk: De
     page.get_by_label("All matching tasks (1,200)").check()
     steps: list[str] = []
     page.on("request", lambda one: steps.append(one.url) if one.method == "POST" else None)
-    assert press(page, "Requeue") == "Requeue 1,200 selected?"
+    assert press(page, "Requeue") == "Requeue the selected tasks (1,200)?"
     assert said(page) == "Requeued: 1,200."
     assert len(steps) == 3
     assert desk.count(status=TaskStatus.FAILED) == 0

@@ -1,4 +1,4 @@
-"""The kit itself: a person logs in, and what goes wrong in a page does not go unseen."""
+"""The test kit itself: login, and detection of errors in a page."""
 
 from __future__ import annotations
 

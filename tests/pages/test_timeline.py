@@ -1,4 +1,4 @@
-"""The timeline, as a person sees it: runs as bars, worker by worker."""
+"""The timeline page: runs as bars, by worker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def empty(site: Site) -> Iterator[Site]:
-    """Nobody has worked yet; afterwards all is forgotten."""
+    """A site without runs and workers, before and after the test."""
     yield site
     db = site.app.fresh()
     for name in ("scheduler_run", "scheduler_task", "scheduler_metric"):
@@ -32,7 +32,7 @@ def empty(site: Site) -> Iterator[Site]:
 
 @pytest.fixture
 def busy(empty: Site) -> list[int]:
-    """Runs of two workers, and one that was idle; the ids of the runs, oldest first."""
+    """Runs of two workers, and an idle worker; return the ids of the runs, oldest first."""
     app, now = empty.app, datetime.now().replace(microsecond=0)
     task_id, db = app.queue("add", 1, 2, task_name="sum of numbers", enabled=False), app.db
     for name, slots in (("test idle", 1), ("test one", 2), ("test two", 1)):

@@ -1,4 +1,4 @@
-"""Workers as a person sees them and orders them about, with real ones."""
+"""The workers pages: cards and commands, with real workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASKS = """
     def fall():
         raise ValueError("no")
 """
-#: Not what anybody would choose, but nobody must stumble over it.
+#: An unusual name, which must work like any other.
 ODD = 'w<b>3"#1/2 & ü'
 
 Start = Callable[..., Worker]
@@ -32,7 +32,7 @@ Start = Callable[..., Worker]
 
 @pytest.fixture
 def start(site: Site) -> Iterator[Start]:
-    """Start a worker of a name; in the end there is none, and no task."""
+    """Start workers by name; at the end, remove all workers and tasks."""
     started = []
 
     def by_name(name: str, *more: str, groups: tuple[str, ...] = ()) -> Worker:
@@ -107,7 +107,7 @@ def test_a_card_tells_how_a_worker_is_and_what_its_slots_are_at(
     page.look("workers")
     page.axe()
     (tmp_path / "top").touch()
-    expect(mine.get_by_text("3 slots idle")).to_be_visible()  # the page tells by itself
+    expect(mine.get_by_text("3 slots idle")).to_be_visible()  # the page refreshes itself
 
 
 def test_a_worker_is_put_to_rest_and_woken_up(site: Site, page: Page, start: Start) -> None:
@@ -152,7 +152,7 @@ def test_a_question_outlives_the_pages_refreshing(site: Site, page: Page, start:
     def refreshes() -> bool:
         asked.clear()
         page.clock.fast_forward(4000)
-        page.evaluate("1")  # by then it is known what was asked
+        page.evaluate("1")  # after this, all requests have been seen
         return any(url.endswith("/workers") for url in asked)
 
     eventually(refreshes)
@@ -197,7 +197,7 @@ def test_a_worker_has_a_page_with_its_history(
     order(page, "Pause", "w1")
     assert page.url.endswith("/workers/w1")
     expect(page.get_by_role("listitem").filter(has_text="adele")).to_contain_text("disable")
-    expect(page.get_by_text("climb", exact=True)).to_be_visible()  # a task that it knows
+    expect(page.get_by_text("climb", exact=True)).to_be_visible()  # a known function
     page.look("worker")
     page.axe()
     order(page, "Kill", "w1", sure="Yes")
