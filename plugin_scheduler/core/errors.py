@@ -35,8 +35,7 @@ class NameTaken(ConfigError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"worker name {name!r} is taken by a worker that is alive; "
-            "choose another with --worker-name"
+            f"worker name {name!r} is used by a live worker; choose another with --worker-name"
         )
 
 

@@ -23,23 +23,23 @@ def read_report(body: bytes) -> PackedReport:
     """Unpack a report and check that its values can be stored."""
     told = unpack_report(body)
     if not (0.0 <= told.seconds <= MOST_SECONDS and 0.0 <= told.began <= MOST_SECONDS):
-        raise ValueError("a report with impossible times")
+        raise ValueError("invalid times in a report")
     if told.result is not None and "\0" in told.result:
-        raise ValueError("a result that is no JSON")
+        raise ValueError("a result that is not JSON")
     if told.rest:
         _check_rest(told.rest)
         if "retires" in told.rest and not told.retires:
-            raise ValueError("a reason to retire of a runner that goes on")
+            raise ValueError("a reason to exit without an exit")
     return told
 
 
 def _check_rest(rest: Any) -> None:
     if type(rest) is not dict:
-        raise ValueError("a report with a strange end")
+        raise ValueError("invalid details in a report")
     for name, value in rest.items():
         check = _REST.get(name)
         if check is None or not check(value):
-            raise ValueError("a report with a strange value")
+            raise ValueError("invalid value in a report")
 
 
 def check_message(message: Any) -> None:
@@ -55,13 +55,13 @@ def check_news(message: Any) -> None:
 
 def _check(message: Any, kinds: Mapping[str, tuple[Callable[[Any], bool], ...]]) -> None:
     if type(message) is not list or not message or type(message[0]) is not str:
-        raise ValueError("no message")
+        raise ValueError("not a message")
     checks = kinds.get(message[0])
     if checks is None or len(message) != len(checks) + 1:
-        raise ValueError("an unknown message")
+        raise ValueError("unknown message")
     for check, value in zip(checks, message[1:], strict=True):
         if not check(value):
-            raise ValueError(f"a message ({message[0]}) with a strange value")
+            raise ValueError(f"invalid value in a message ({message[0]})")
 
 
 def _is_text(value: Any) -> bool:

@@ -107,7 +107,7 @@ class Unpacker:
         while len(self._buffer) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._buffer, start)
             if length > self._most:
-                raise ValueError(f"a frame of {length} bytes")
+                raise ValueError(f"frame too long: {length} bytes")
             end = start + _LENGTH.size + length
             if len(self._buffer) < end:
                 break
@@ -126,7 +126,7 @@ def strict_json(body: bytes) -> Any:
 
 
 def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")
+    raise ValueError(f"{word} is not valid JSON")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse)

@@ -148,7 +148,7 @@ def unpack_report(body: bytes) -> PackedReport:
         raise ValueError(str(error)) from error
     end = _REPORT.size + length
     if len(body) < end or outcome >= len(OUTCOMES) or flags > _ALL_FLAGS:
-        raise ValueError("no report")
+        raise ValueError("not a report")
     result = body[_REPORT.size : end].decode() if flags & _HAS_RESULT else None
     rest = strict_json(body[end:]) if len(body) > end else {}
     marked, retires, in_file = flags & _MARKED, flags & _RETIRES, flags & _IN_FILE

@@ -271,7 +271,7 @@ class Pool:
             if run is not None and run.order.run_id == message[1]:
                 run.progressed(message[2])
         elif runner.ready:
-            raise ValueError("a runner that is ready begins once")
+            raise ValueError("unexpected message of a runner that is ready")
         elif message[0] == "ready":
             runner.ready = True
             self._births.succeeded()
@@ -283,7 +283,7 @@ class Pool:
     def _on_report(self, runner: RunnerHandle, told: PackedReport) -> None:
         file = runner.channel.take_file() if told.in_file else None
         if not runner.expects_report_of(told.run_id):
-            raise ValueError("a report of another run")
+            raise ValueError("report of an unexpected run")
         order, output = runner.orders[told.run_id], ""
         if told.marked:
             output = runner.output_of(told.run_id, self._settings.output_limit).text()

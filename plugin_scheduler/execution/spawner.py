@@ -179,7 +179,7 @@ class Spawner:
             self.news.database_away = True
             self.failed(message[1])
         elif kind in ("born", "unborn") and not self._unborn:
-            raise ValueError("a birth that was not asked for")
+            raise ValueError("a runner that was not requested")
         elif kind == "born":
             self._unborn.pop(0).pid = message[1]
         elif kind == "unborn":  # its files are closed: the pool notices, and reaps it

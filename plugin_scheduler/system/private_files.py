@@ -105,7 +105,7 @@ def private_folder() -> Iterator[str]:
         try:
             status = os.fstat(fd)
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                raise PermissionError(f"{path} is not this user's alone")
+                raise PermissionError(f"{path} is not private to this user")
             by_descriptor = f"/proc/self/fd/{fd}"
             yield by_descriptor if os.path.isdir(by_descriptor) else path
         finally:

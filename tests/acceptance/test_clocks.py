@@ -116,7 +116,7 @@ def test_a_name_belongs_to_one_worker_alive(server_lab: Lab) -> None:
     second = lab.start_worker("-b", "0.3", "-w", "w1", ready=False)
     assert second.wait() == 2 and time.monotonic() - began < 8
     [line] = [line for line in second.log.splitlines() if line.startswith("Error:")]
-    assert "'w1' is taken by a worker that is alive" in line and "Traceback" not in second.log
+    assert "'w1' is used by a live worker" in line and "Traceback" not in second.log
     assert lab.worker_names() == {"w1"} and lab.worker_row(first)
     lab.becomes(lab.queue("quick"), "COMPLETED")
 

@@ -131,7 +131,7 @@ def test_a_name_that_a_live_worker_has_is_refused(lab: Lab) -> None:
     lab.start_worker("-b", "0.3", "-w", "w1")
     second = lab.start_worker("-b", "0.3", "-w", "w1", ready=False)
     assert second.wait() == 2
-    assert "'w1' is taken by a worker that is alive" in second.log
+    assert "'w1' is used by a live worker" in second.log
 
 
 def test_a_task_held_by_a_worker_that_nobody_knows_is_given_back(lab: Lab) -> None:

@@ -125,7 +125,7 @@ def test_an_answer_that_was_lost_makes_no_worker_give_way_to_itself(connect: Con
         mine = {"token": "1", "application": "lab"}
         first = store.workers.register("w1", mine)
         assert store.workers.register("w1", mine) == first
-        with pytest.raises(ConfigError, match="taken by a worker that is alive"):
+        with pytest.raises(ConfigError, match="used by a live worker"):
             store.workers.register("w1", {"token": "2"})
 
 

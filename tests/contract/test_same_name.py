@@ -48,7 +48,7 @@ def test_of_two_workers_that_register_one_name_at_the_same_moment_one_is_refused
             with heard(first.db, meanwhile) as sent:
                 registered.append(first.workers.register("w", {"token": "first"}))
         except ConfigError as error:
-            assert "worker name 'w' is taken by a worker that is alive" in str(error)
+            assert "worker name 'w' is used by a live worker" in str(error)
         assert len(registered) == 1
         with pytest.raises(NameTaken, match="is taken"):
             second.workers.register("w", {"token": "third"})
