@@ -3,16 +3,17 @@ VENV    ?= .venv
 PYTHON  ?= python3
 PORT    ?= 8000
 SOAK_SECONDS ?= 3600
+PYDAL_HEAD ?= git+https://github.com/web2py/pydal
 BIN      = $(VENV)/bin
 PYTEST   = $(BIN)/python -m pytest
 STAMP    = $(VENV)/.installed
 MEASURE  = .bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit contract acceptance pages stress soak reference bench build clean
+.PHONY: help setup demo test check unit contract acceptance pages stress soak pydal-head reference bench build clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: $(STAMP)  ## create the virtual environment and install all packages
 $(STAMP): setup.py pyproject.toml
@@ -57,6 +58,12 @@ stress: $(STAMP)  ## run the tests with killed processes under load
 soak: $(STAMP)  ## run mixed faults for a long time on each database; SOAK_SECONDS=3600, SEED=... repeats a run
 	SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) -s tests/stress/test_mixed_faults.py
 
+pydal-head:  ## run unit and contract tests with pydal's development head; PYDAL_HEAD=... for another source
+	$(PYTHON) -m venv .pydal-head
+	.pydal-head/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
+	.pydal-head/bin/python -m pip install --quiet --disable-pip-version-check --upgrade '$(PYDAL_HEAD)'
+	.pydal-head/bin/python -m pytest -q tests/unit tests/contract
+
 reference: $(STAMP)  ## generate docs/reference from the code
 	$(BIN)/python docs/make_reference.py
 
@@ -75,4 +82,4 @@ build: $(STAMP)  ## build a wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:  ## remove all generated files
-	rm -rf $(VENV) .bench .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pydal-head .bench .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -32,7 +32,8 @@ setup(
     package_data={"plugin_scheduler": ["py.typed"], "plugin_scheduler.views": ["**/*"]},
     scripts=["scheduler.py"],
     install_requires=[
-        "pydal>=20250501",
+        # Versions are dates. The bound makes us run `make pydal-head` before a year of releases.
+        "pydal>=20250501,<20280101",
         "click>=8.1",
         "cronsim>=2.6",
         "docstring-parser>=0.16",

@@ -50,6 +50,7 @@ from plugin_scheduler.core.types import (
     WorkerStatus,
 )
 from plugin_scheduler.scheduling.cron import IS_CRONLINE
+from plugin_scheduler.system.pydal_access import before_delete, scheme_of
 
 TABLES = NAMES
 AT_ONCE = 500  # ids in one statement
@@ -364,7 +365,7 @@ def _no_common_fields(db: Any) -> Iterator[None]:
 
 def _watch_deletions(table: Any) -> None:
     """Add a callback before the deletion of tasks, which would delete their dependency rows."""
-    table._before_delete.append(_orphan_waiting)
+    before_delete(table).append(_orphan_waiting)
 
 
 def _orphan_waiting(dbset: Any) -> bool:
@@ -372,7 +373,7 @@ def _orphan_waiting(dbset: Any) -> bool:
     db = dbset.db
     deps = db.scheduler_task_deps
     # On servers, rows of tasks are locked before the rows that refer to them, as everywhere.
-    locks = (db._dbname or "").partition(":")[0] in ("postgres", "postgres2", "postgres3", "mysql")
+    locks = scheme_of(db) in ("postgres", "postgres2", "postgres3", "mysql")
     task = db.scheduler_task
     doomed = [row.id for row in dbset.select(task.id, orderby=task.id, for_update=locks)]
     for some in (doomed[at : at + AT_ONCE] for at in range(0, len(doomed), AT_ONCE)):

@@ -13,6 +13,8 @@ from typing import Any
 
 from plugin_scheduler.models.migrations import NAMES, holds_id
 
+from plugin_scheduler.system.pydal_access import scheme_of
+
 INT = 2**31 - 1
 BIGINT = 2**63 - 1
 #: Larger JSON numbers lose digits in JavaScript.
@@ -204,7 +206,7 @@ _ENGINES: dict[str, IdEngine] = {
 
 
 def _engine(db: Any) -> IdEngine:
-    return _ENGINES.get((db._dbname or "").partition(":")[0]) or IdEngine()
+    return _ENGINES.get(scheme_of(db)) or IdEngine()
 
 
 def ids_of(db: Any, *tables: str) -> list[Ids]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from plugin_scheduler.system.pydal_access import scheme_of
+
 CLAIM_INDEX = "scheduler_task_claim_idx"
 
 #: Table, name and columns of each index, for frequent queries: the claim, the tasks of a worker,
@@ -48,5 +50,5 @@ _FOUND = {
 
 def found_indexes(db: Any) -> dict[str, bool]:
     """Return the existing indexes by name, and whether each is valid."""
-    kind = (db._dbname or "").partition(":")[0].rstrip("0123456789")
+    kind = scheme_of(db).rstrip("0123456789")
     return {str(name): bool(valid) for name, valid in db.executesql(_FOUND[kind])}

@@ -19,11 +19,17 @@ from typing import Any
 
 import portalocker
 from pydal import DAL, Field
-from pydal.helpers.classes import ExecutionHandler
 
 from plugin_scheduler.core.error_text import first_line
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.system.private_files import private_folder
+from plugin_scheduler.system.pydal_access import (
+    ExecutionHandler,
+    fakes_migrations,
+    migrate_into,
+    scheme_of,
+    uri_of,
+)
 
 NAMES = (
     "scheduler_task",
@@ -143,7 +149,7 @@ class MigrationEngine:
 
     def scratch_uri(self, db: Any, folder: str) -> Any:
         """Return the URI of a database of the same kind, from which pydal only needs the types."""
-        return db._uri
+        return uri_of(db)
 
 
 class SQLiteMigration(MigrationEngine):
@@ -239,7 +245,7 @@ _ENGINES: dict[str, MigrationEngine] = {
 
 def engine_of(db: Any) -> MigrationEngine | None:
     """Return the engine for a database; None for an unsupported one."""
-    return _ENGINES.get((db._dbname or "").partition(":")[0])
+    return _ENGINES.get(scheme_of(db))
 
 
 class Tables:
@@ -274,7 +280,7 @@ class Tables:
         else:
             self.db.define_table(name, *fields, migrate=False, **options)
         table = self.db[name]  # resolve lazy_tables now, before the app adds common fields
-        table._migrate = _table_file(name, self._migrate)  # used by an archive of the table
+        migrate_into(table, _table_file(name, self._migrate))  # used by an archive of the table
 
     def check(self) -> None:
         """Raise `ConfigError` if tables or columns are missing that must not be added."""
@@ -342,7 +348,7 @@ class Tables:
 
 
 def _may_add(db: Any, migrate: Any) -> bool:
-    faked = db._fake_migrate or db._fake_migrate_all
+    faked = fakes_migrations(db)
     return bool(migrate is not False and db._migrate_enabled and not faked and _SEEN.get() is None)
 
 

@@ -27,6 +27,7 @@ from plugin_scheduler.queries import Queries
 from plugin_scheduler.queries.views import TaskView
 from plugin_scheduler.scheduler import Scheduler
 from plugin_scheduler.system.clock import SYSTEM
+from plugin_scheduler.system.pydal_access import uri_of
 
 LOOK_EVERY = 0.2  # seconds between two polls while waiting for a task
 STANDALONE = "standalone"  # the application of tasks without an app
@@ -176,7 +177,7 @@ def _check_tables(db: Any, takes_old: bool) -> list[Lack]:
             queries.touch(db)
         return lacks
     except Exception as error:  # each driver has its own exceptions for a missing table
-        where = module.without_password(db._uri)
+        where = module.without_password(uri_of(db))
         remedy = "" if is_passing(error) else "; start a worker, which creates the tables"
         raise kind_of(error)(
             f"the scheduler's tables in {where} cannot be read: {why(error)}{remedy}"

@@ -17,13 +17,17 @@ from collections.abc import Callable
 from typing import Any
 
 from pydal import DAL
-from pydal._globals import THREAD_LOCAL
-from pydal.adapters.base import SQLAdapter
-from pydal.connection import ConnectionPool
 
 from plugin_scheduler.core.errors import CommitFailed, StoreUnavailable
 from plugin_scheduler.database.dialects import close_connection, kind_of_adapter
 from plugin_scheduler.database.dialects.base import is_half_closed
+from plugin_scheduler.system.pydal_access import (
+    ConnectionPool,
+    SQLAdapter,
+    adapter_of,
+    dals_of_thread,
+    number_of_dals,
+)
 
 #: First six characters of statements on rows, most of which do not change the session.
 _ABOUT_ROWS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE"))
@@ -155,9 +159,9 @@ class Sessions:
 
     def __init__(self) -> None:
         """Take every DAL that is open now as the app's; DALs opened later belong to a run."""
-        self._known = [db._adapter for db in open_dals()]
+        self._known = [adapter_of(db) for db in dals_of_thread()]
         self._known_ids = {id(adapter) for adapter in self._known}
-        self._count = _count_dals()
+        self._count = number_of_dals()
         HERE.tables = {id(adapter.db): {} for adapter in self._known}
 
     def refresh(self) -> None:
@@ -191,11 +195,11 @@ class Sessions:
                 session.close()
             else:
                 session.begin_anew()
-        if _count_dals() != self._count:
-            for db in open_dals():
-                if id(db._adapter) not in self._known_ids:
+        if number_of_dals() != self._count:
+            for db in dals_of_thread():
+                if id(adapter_of(db)) not in self._known_ids:
                     _forget(db)
-            self._count = _count_dals()
+            self._count = number_of_dals()
         for tables in HERE.tables.values():
             if tables:
                 tables.update(dict.fromkeys(tables, True))
@@ -207,12 +211,6 @@ class Sessions:
                 session.close()
 
 
-def open_dals() -> list[Any]:
-    """Return every DAL of this thread that is not closed."""
-    groups = getattr(THREAD_LOCAL, "_pydal_db_instances_", {})
-    return [db for group in list(groups.values()) for db in group if hasattr(db, "_adapter")]
-
-
 def disconnect_all() -> None:
     """Close every connection of this thread, so that a forked process inherits none.
 
@@ -220,13 +218,8 @@ def disconnect_all() -> None:
     """
     for session in list(HERE.open.values()):
         session.close()
-    for db in open_dals():
+    for db in dals_of_thread():
         close_connection(db)
-
-
-def _count_dals() -> int:
-    groups = getattr(THREAD_LOCAL, "_pydal_db_instances_", None)
-    return sum(map(len, groups.values())) if groups else 0
 
 
 def _forget(db: Any) -> None:

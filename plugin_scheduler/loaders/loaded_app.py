@@ -20,6 +20,7 @@ from plugin_scheduler.core.registry import Catalog, Home
 from plugin_scheduler.database.dialects import close_connection, is_passing
 from plugin_scheduler.database.sessions import disconnect_all
 from plugin_scheduler.system.clock import SYSTEM
+from plugin_scheduler.system.pydal_access import uri_of
 
 
 class LoadedApp:
@@ -75,7 +76,7 @@ class LoadedApp:
 def place_of(db: Any) -> dict[str, Any]:
     """Return the parameters that open another connection to the same database."""
     return {
-        "uri": db._uri,
+        "uri": uri_of(db),
         "folder": os.path.abspath(db._folder or os.getcwd()),
         "driver_args": db._driver_args,
         "adapter_args": db._adapter_args,

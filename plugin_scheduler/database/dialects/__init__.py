@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.database.dialects.base import Dialect, hang_up, open_connection
+from plugin_scheduler.database.dialects.base import Dialect, hang_up
 from plugin_scheduler.database.dialects.mysql import MySQL
 from plugin_scheduler.database.dialects.postgres import Postgres
 from plugin_scheduler.database.dialects.sqlite import FileRemoved, SQLite
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.pydal_access import adapter_of, open_connection
 
 _DIALECTS: dict[str, type[Dialect]] = {"sqlite": SQLite, "postgres": Postgres, "mysql": MySQL}
 
@@ -55,7 +56,7 @@ def kind_of_adapter(adapter: Any) -> type[Dialect]:
 
 
 def _kind_of(db: Any) -> type[Dialect]:
-    return kind_of_adapter(db._adapter)
+    return kind_of_adapter(adapter_of(db))
 
 
 #: Driver messages, in lower case, for a database that is down, starting, full or locked. When a
@@ -111,7 +112,7 @@ def close_connection(db: Any) -> None:
     A forked process must not inherit an open connection: libpq and SQLite both break when two
     processes use one handle.
     """
-    hang_up(db._adapter)
+    hang_up(adapter_of(db))
 
 
 def is_on_a_server(db: Any) -> bool:
@@ -121,5 +122,5 @@ def is_on_a_server(db: Any) -> bool:
 
 def is_idle(db: Any) -> bool:
     """Return True if certainly no transaction is open on this thread's connection."""
-    connection = open_connection(db._adapter)
+    connection = open_connection(adapter_of(db))
     return connection is None or _kind_of(db).is_idle(connection)

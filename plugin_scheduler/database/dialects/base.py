@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pydal._globals import THREAD_LOCAL
-from pydal.connection import ConnectionPool
-
 from plugin_scheduler.core.errors import Conflict, StoreUnavailable
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.worker_stats import ConnectionStats
@@ -23,6 +20,7 @@ from plugin_scheduler.database.dialects.bulk_sql import Sayings
 from plugin_scheduler.database.dialects.encodings import escaped, letters_beyond
 from plugin_scheduler.database.notifier import Notifier, Silent
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.pydal_access import ConnectionPool, adapter_of, open_connection, parsed
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -151,7 +149,7 @@ class Dialect(Sayings):
 
     def parsed(self, field: Any, value: Any) -> Any:
         """Convert a single driver value as a select does."""
-        return self.db._adapter.parse_value(value, field._itype, field.type)
+        return parsed(field, value)
 
     def as_stored(self, field: Any) -> Any:
         """Return an expression for a column whose values the driver does not convert."""
@@ -184,7 +182,7 @@ class Dialect(Sayings):
     def version(self) -> str:
         """Return the name and version of the database, where available."""
         if not self.version_query:
-            return str(self.db._adapter.dbengine)
+            return str(adapter_of(self.db).dbengine)
         told = str(self.db.executesql(self.version_query)[0][0])
         title = "MariaDB" if "MariaDB" in told else self.title
         return f"{title} {re.split('[ -]', told)[0]}"
@@ -197,7 +195,7 @@ class Dialect(Sayings):
 
     def _be_connected(self) -> None:
         """Prepare the connection if pydal has opened a new one."""
-        adapter = self.db._adapter
+        adapter = adapter_of(self.db)
         if adapter.connection is not self._connection:
             finish_closing(adapter)
             self.prepare_connection()
@@ -213,7 +211,7 @@ class Dialect(Sayings):
     def hang_up(self) -> None:
         """Close the connection and those in the pool; the next query opens a new one."""
         self._connection = None
-        hang_up(self.db._adapter)
+        hang_up(adapter_of(self.db))
 
     def _roll_back(self) -> None:
         try:
@@ -232,13 +230,13 @@ class Dialect(Sayings):
 
     def _drop_connection(self) -> None:
         self._connection = None
-        let_go(self.db._adapter, None)
+        let_go(adapter_of(self.db), None)
 
     # -- errors --------------------
 
     def is_transient(self, error: Exception) -> bool:
         """Return True for a transient error."""
-        driver = self.db._adapter.driver
+        driver = adapter_of(self.db).driver
         kinds = tuple(
             kind
             for name in ("OperationalError", "InterfaceError", "InternalError")
@@ -251,7 +249,7 @@ class Dialect(Sayings):
 
         The same statement with other values would work: the error must affect that row only.
         """
-        driver = self.db._adapter.driver
+        driver = adapter_of(self.db).driver
         kinds = (getattr(driver, name, None) for name in ("DataError", "IntegrityError"))
         of_driver = tuple(kind for kind in kinds if isinstance(kind, type))
         return isinstance(error, (ValueError, OverflowError, *of_driver))
@@ -416,11 +414,6 @@ def hang_up(adapter: Any) -> None:
     while pooled := ConnectionPool.POOLS.get(adapter.uri):
         with contextlib.suppress(Exception):  # a broken connection is closed when it is dropped
             pooled.pop().close()
-
-
-def open_connection(adapter: Any) -> Any:
-    """Return this thread's connection or None, without opening one as pydal's property does."""
-    return getattr(THREAD_LOCAL, adapter._connection_uname_, None)
 
 
 def retry_on_conflict(method: Method) -> Method:

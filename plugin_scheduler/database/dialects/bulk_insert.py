@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 from pydal.objects import Expression
 
+from plugin_scheduler.system.pydal_access import id_field, insert_hooks, sql_name
+
 Row = dict[str, Any]
 Item = TypeVar("Item")
 
@@ -28,10 +30,10 @@ _SPECIAL = re.compile(r"['\\\x00]").search
 
 def fits(table: Any, rows: Sequence[Row]) -> bool:
     """Return True if rows may bypass pydal's insert: the app has no callbacks on the table."""
-    hooks = (*table._before_insert, *table._after_insert)
+    hooks = insert_hooks(table)
     if hasattr(table, "_on_insert_error") or not all(map(is_pydals, hooks)):
         return False
-    names = set(table.fields) - {table._id.name}
+    names = set(table.fields) - {id_field(table).name}
     fields = (getattr(table, name) for name in names)
     return all(map(_is_simple, fields)) and all(row.keys() == names for row in rows)
 
@@ -109,8 +111,8 @@ def is_plain(value: Any) -> bool:
 
 def insert_into(table: Any, rows: Sequence[Row]) -> str:
     """Return the beginning of an INSERT, before VALUES or SELECT."""
-    columns = ", ".join(getattr(table, name)._rname for name in rows[0])
-    return f"INSERT INTO {table._rname} ({columns}) "
+    columns = ", ".join(sql_name(getattr(table, name)) for name in rows[0])
+    return f"INSERT INTO {sql_name(table)} ({columns}) "
 
 
 def values(texts: Iterable[tuple[str, ...]], most: int = ROWS) -> Iterator[str]:
@@ -143,8 +145,8 @@ def characters(row: Sequence[Any]) -> int:
 
 def ids_where(table: Any, key: str) -> str:
     """Return the beginning of a query for pairs of id and key, up to the condition on the key."""
-    name = table[key]._rname
-    return f"SELECT {table._id._rname}, {name} FROM {table._rname} WHERE {name}"
+    name = sql_name(table[key])
+    return f"SELECT {sql_name(id_field(table))}, {name} FROM {sql_name(table)} WHERE {name}"
 
 
 def ids_of(pairs: Sequence[tuple[int, str]], rows: Sequence[Row], key: str) -> list[int]:

@@ -18,6 +18,7 @@ from pydal.objects import Query
 from plugin_scheduler.database.dialects.bulk_insert import Literals, batches, fits, insert_into
 from plugin_scheduler.database.dialects.bulk_insert import values as in_brackets
 from plugin_scheduler.database.dialects.sql_template import Holes, Statement, listed
+from plugin_scheduler.system.pydal_access import adapter_of, id_field, sql_name
 
 #: Builds a statement, with placeholders for its values.
 Write = Callable[[Holes], str]
@@ -134,8 +135,8 @@ class Sayings:
         """Run a cached statement that changes rows; return their number."""
         sql, given = self._words(name, write, values)
         # Not `executesql`, which also fetches rows and so loses the row count.
-        self.db._adapter.execute(sql, *([given] if given else []))
-        return int(self.db._adapter.cursor.rowcount)
+        adapter_of(self.db).execute(sql, *([given] if given else []))
+        return int(adapter_of(self.db).cursor.rowcount)
 
     def _words(self, name: str, write: Write, values: Mapping[str, Any]) -> tuple[str, Any]:
         if name not in self._statements:
@@ -146,7 +147,7 @@ class Sayings:
     @property
     def _mark(self) -> str:
         """The driver's placeholder for a value."""
-        paramstyle = getattr(self.db._adapter.driver, "paramstyle", "format")
+        paramstyle = getattr(adapter_of(self.db).driver, "paramstyle", "format")
         return "?" if paramstyle == "qmark" else "%s"
 
     def execute(self, sql: str, values: Sequence[Any]) -> None:
@@ -206,7 +207,7 @@ class Sayings:
         if not self.inserts_at_once or not fits(table, rows):
             table.bulk_insert(rows)
             return
-        columns = Literals(self.db._adapter).columns(table, rows)
+        columns = Literals(adapter_of(self.db)).columns(table, rows)
         for some in in_brackets(zip(*columns.values(), strict=True)):
             self.db.executesql(insert_into(table, rows) + some)
 
@@ -225,9 +226,9 @@ class Sayings:
 
     def _hold(self, table: Any, ids: Sequence[int], fields: Sequence[Any], only: Any) -> list[Any]:
         # An update without a change locks rows in every database.
-        column = table.status._rname
-        where = f"{table._id._rname} IN ({listed(ids)})"
-        self.db.executesql(f"UPDATE {table._rname} SET {column} = {column} WHERE {where}")
+        column = sql_name(table.status)
+        where = f"{sql_name(id_field(table))} IN ({listed(ids)})"
+        self.db.executesql(f"UPDATE {sql_name(table)} SET {column} = {column} WHERE {where}")
         rows = self._those(table, ids, only).select(*fields, orderby=table.id, cacheable=True)
         return list(rows)
 
@@ -277,7 +278,7 @@ class Sayings:
 
     @functools.cached_property
     def _literals(self) -> Literals:
-        return Literals(self.db._adapter)
+        return Literals(adapter_of(self.db))
 
     def delete_rows(self, table: str, ids: Sequence[int], only: str) -> None:
         """Delete rows by id, without cascading to rows that refer to them."""
@@ -314,7 +315,7 @@ class Sayings:
 
     def literal(self, value: Any, kind: str) -> str:
         """Return the SQL literal of a value of a pydal type."""
-        return str(self.db._adapter.represent(value, kind))
+        return str(adapter_of(self.db).represent(value, kind))
 
 
 def _is_taken(error: Exception, key: str) -> bool:

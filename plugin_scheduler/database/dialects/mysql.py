@@ -32,6 +32,7 @@ from plugin_scheduler.database.notifier import Notifier
 from plugin_scheduler.database.notifier.polling import Probe
 from plugin_scheduler.models import CLAIM_INDEX, TABLES
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.pydal_access import adapter_of, update_hooks
 from plugin_scheduler.system.socket_state import has_news
 
 IN_TRANSACTION = 1  # SERVER_STATUS_IN_TRANS
@@ -94,7 +95,7 @@ class MySQL(Server):
         port = (host or "").rpartition(":")[2]
         self.met(
             int(port) if port.isdigit() else None,
-            session == self.db._adapter.connection.thread_id() and not self._believes_proxies(),
+            session == adapter_of(self.db).connection.thread_id() and not self._believes_proxies(),
         )
         self.locks_rows, self._packet = skips_locked_rows(version), int(packet)
         self.look_words = "LOCK IN SHARE MODE" if "MariaDB" in version else "FOR SHARE"
@@ -111,7 +112,7 @@ class MySQL(Server):
         self.db.executesql("BEGIN")
 
     def rollback(self) -> None:
-        if not self.is_idle(self.db._adapter.connection):
+        if not self.is_idle(adapter_of(self.db).connection):
             self.db.rollback()
 
     def update_many(
@@ -138,7 +139,7 @@ class MySQL(Server):
         for some in values(zip(*columns.values(), strict=True)):
             self.db.executesql(begin + some)
         if len(rows) == 1:
-            return [int(self.db._adapter.lastrowid(table))]
+            return [int(adapter_of(self.db).lastrowid(table))]
         begin, pairs = ids_where(table, key), []
         for keys in batches(columns[key]):
             pairs += self.db.executesql(f"{begin} IN ({', '.join(keys)})")
@@ -161,16 +162,16 @@ class MySQL(Server):
         return _UPDATE.sub(f"{straight} ON scheduler_task.id = free.id SET", update, count=1)
 
     def _change(self, rows: Any, columns: Mapping[str, Any]) -> int:
-        table = self.db._adapter.get_table(rows.query)
-        if not all(map(is_pydals, (*table._before_update, *table._after_update))):
+        table = adapter_of(self.db).get_table(rows.query)
+        if not all(map(is_pydals, update_hooks(table))):
             # Single updates also use the primary key, and call the app's callbacks.
             ids = [row.id for row in rows.select(table.id)]
             return sum(self._those(table, [one], rows.query).update(**columns) or 0 for one in ids)
-        self.db._adapter.execute(self.by_key(rows._update(**columns)))
-        return int(self.db._adapter.cursor.rowcount)
+        adapter_of(self.db).execute(self.by_key(rows._update(**columns)))
+        return int(adapter_of(self.db).cursor.rowcount)
 
     def _begins_point(self) -> bool:
-        connection = self.db._adapter.connection
+        connection = adapter_of(self.db).connection
         commits_each = getattr(connection, "get_autocommit", bool)()
         if commits_each and self.is_idle(connection):
             return False
@@ -321,7 +322,7 @@ class MySQL(Server):
         return not self.db.executesql(beyond)
 
     def _patient_connection(self) -> Any:
-        adapter = self.db._adapter
+        adapter = adapter_of(self.db)
         options = {**adapter.driver_args, "read_timeout": TABLES_WITHIN}
         connection = adapter.driver.connect(**options)
         connection.cursor().execute(f"SET SESSION lock_wait_timeout={TABLE_LOCK_S}")

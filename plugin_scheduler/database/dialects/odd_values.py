@@ -16,6 +16,7 @@ from plugin_scheduler.core import row_values
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.bulk_insert import batches
 from plugin_scheduler.database.dialects.bulk_sql import among
+from plugin_scheduler.system.pydal_access import table_of
 
 
 def read_rows(dialect: Dialect, query: Any, *fields: Any, **options: Any) -> list[Any]:
@@ -83,7 +84,7 @@ def _has_bytes(row: Any) -> bool:
 def _columns(given: Any) -> list[Any]:
     """Return the columns of an argument of select: a table, ``ALL`` or a single column."""
     if isinstance(given, SQLALL):
-        given = given._table
+        given = table_of(given)
     return list(given) if isinstance(given, Table) else [given]
 
 
@@ -101,7 +102,7 @@ def _row(dialect: Dialect, columns: list[Any], values: Any) -> Row:
         except Exception as error:  # specific to the parser
             odd[column.name] = str(error) or type(error).__name__
             value = None
-        tables.setdefault(str(column._table), {})[column.name] = value
+        tables.setdefault(str(table_of(column)), {})[column.name] = value
     rows = {name: Row(odd=odd, **found) for name, found in tables.items()}
     if len(rows) == 1 and not extra:  # like pydal
         return next(iter(rows.values()))

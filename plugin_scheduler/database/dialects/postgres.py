@@ -25,6 +25,7 @@ from plugin_scheduler.database.notifier import Notifier
 from plugin_scheduler.database.notifier.postgres import ListenConnection, Listener
 from plugin_scheduler.models import TABLES
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.pydal_access import adapter_of, id_field, sql_name
 from plugin_scheduler.system.socket_state import has_news
 
 LOCK_MS = 500  # the main loop must continue: output, deadlines and signals do not wait
@@ -111,7 +112,7 @@ class Postgres(Server):
         self._ear: ListenConnection | None = None
 
     def prepare_connection(self) -> None:
-        connection = self.db._adapter.connection
+        connection = adapter_of(self.db).connection
         self._pid, port = self.db.executesql("SELECT pg_backend_pid(), inet_client_port()")[0]
         self.met(port, self._pid == connection.info.backend_pid)
         if self._ear and self._ear.is_left():
@@ -158,7 +159,7 @@ class Postgres(Server):
 
     def _end(self, word: str, by_driver: Callable[[], None]) -> None:
         """End a transaction: by the driver on an app's connection, by SQL in autocommit mode."""
-        connection = self.db._adapter.connection
+        connection = adapter_of(self.db).connection
         if not connection.autocommit:
             by_driver()
         elif not self.is_idle(connection):
@@ -181,7 +182,7 @@ class Postgres(Server):
         if not fits(table, rows):
             return super().insert_many(table, rows, key)
         begin, pairs = insert_into(table, rows), []
-        end = f" RETURNING {table._id._rname}, {table[key]._rname}"
+        end = f" RETURNING {sql_name(id_field(table))}, {sql_name(table[key])}"
         for some in _selects(table, self._literals.columns(table, rows)):
             pairs += self.db.executesql(begin + some + end)
         return ids_of(pairs, rows, key)
@@ -195,7 +196,7 @@ class Postgres(Server):
         return update.replace(f"scheduler_task.{named}", f"scheduler_task.id = ANY (ARRAY({free}))")
 
     def _begins_point(self) -> bool:
-        connection = self.db._adapter.connection
+        connection = adapter_of(self.db).connection
         if getattr(connection, "autocommit", False) and self.is_idle(connection):
             return False
         self.db.executesql(f"SAVEPOINT {POINT}")
@@ -218,7 +219,7 @@ class Postgres(Server):
         # the driver still uses the server's encoding, which fails for most characters.
         import psycopg2.extensions
 
-        connection = self.db._adapter.connection
+        connection = adapter_of(self.db).connection
         server = connection.info.parameter_status("server_encoding")
         if server == _UNICODE:
             return ()
@@ -284,7 +285,7 @@ class Postgres(Server):
 
     def _open_ear(self) -> ListenConnection:
         """Open a second connection, used only for LISTEN."""
-        adapter = self.db._adapter
+        adapter = adapter_of(self.db)
         connection = adapter.driver.connect(**{**adapter.driver_args, "async_": True})
         ear = ListenConnection(connection, self._clock, patience(self._settings))
         if self._is_shared(ear):

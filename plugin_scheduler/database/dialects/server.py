@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.system.pydal_access import adapter_of
 from plugin_scheduler.system.socket_state import has_hung_up, port_of
 
 CLOCK_GOOD_FOR = 10.0  # seconds after which the server's clock is read again
@@ -117,7 +118,7 @@ class Server(Dialect):
         same port (None for a Unix socket) and the same session number.
         """
         self._has_hung_up = False
-        line = self.line_of(self.db._adapter.connection)
+        line = self.line_of(adapter_of(self.db).connection)
         same_port = line is not None and port_of(line) == (port or 0)
         self.is_direct = same_session and same_port
 

@@ -17,7 +17,7 @@ from pydal.objects import Expression
 
 from plugin_scheduler.core.errors import StoreUnavailable
 from plugin_scheduler.core.settings import Settings
-from plugin_scheduler.database.dialects.base import Dialect, open_connection
+from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.bulk_insert import (
     Literals,
     batches,
@@ -31,6 +31,7 @@ from plugin_scheduler.database.notifier import Notifier
 from plugin_scheduler.database.notifier.sqlite import DataVersion
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.file_locks import holders_of
+from plugin_scheduler.system.pydal_access import adapter_of, open_connection, sql_name
 
 LOGS = ("-wal", "-shm")
 BUSY_MS = 500  # the main loop must continue: output, deadlines and signals do not wait
@@ -65,7 +66,7 @@ class SQLite(Dialect):
 
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         super().__init__(db, clock, settings)
-        self._place: DatabaseFile | None = self.place_of(db._adapter)
+        self._place: DatabaseFile | None = self.place_of(adapter_of(db))
         self._logs: dict[str, Identity] = {}
         self._logs_moved = False
 
@@ -87,7 +88,7 @@ class SQLite(Dialect):
 
     def _hold(self, table: Any, ids: Sequence[int], fields: Sequence[Any], only: Any) -> list[Any]:
         # One lock covers all rows, and the first write takes it; this write changes no row.
-        self.db.executesql(f"UPDATE {table._rname} SET id = id WHERE 0")
+        self.db.executesql(f"UPDATE {sql_name(table)} SET id = id WHERE 0")
         rows = self._those(table, ids, only).select(*fields, orderby=table.id, cacheable=True)
         return list(rows)
 
@@ -98,7 +99,7 @@ class SQLite(Dialect):
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], only: str
     ) -> None:
         changes = ", ".join(f"{column} = ?" for column in columns)
-        self.db._adapter.cursor.executemany(
+        adapter_of(self.db).cursor.executemany(
             f"UPDATE {table} SET {changes} WHERE id = ? AND {only}",
             [(*map(_stored, values), row_id) for row_id, *values in rows],
         )
@@ -114,8 +115,8 @@ class SQLite(Dialect):
         sql = f"{insert_into(table, rows)}VALUES ({', '.join('?' * len(bound[0]))})"
         if len(rows) == 1:
             self.db.executesql(sql, placeholders=bound[0])
-            return [int(self.db._adapter.lastrowid(table))]
-        with contextlib.closing(self.db._adapter.connection.cursor()) as cursor:
+            return [int(adapter_of(self.db).lastrowid(table))]
+        with contextlib.closing(adapter_of(self.db).connection.cursor()) as cursor:
             cursor.executemany(sql, bound)
         place, pairs = list(rows[0]).index(key), []
         for some in batches([row[place] for row in bound]):
@@ -124,7 +125,7 @@ class SQLite(Dialect):
         return ids_of(pairs, rows, key)
 
     def _begins_point(self) -> bool:
-        connection = self.db._adapter.connection
+        connection = adapter_of(self.db).connection
         # Python begins a transaction only before a write. A savepoint outside a transaction would
         # start its own transaction, which ends with the savepoint.
         if connection.isolation_level is not None and not connection.in_transaction:
@@ -134,14 +135,14 @@ class SQLite(Dialect):
 
     @functools.cached_property
     def _literals(self) -> Literals:
-        return Literals(self.db._adapter, _meant)
+        return Literals(adapter_of(self.db), _meant)
 
     def as_stored(self, field: Any) -> Any:
         return Expression(self.db, f"+{field}", None, None, "string")
 
     @contextlib.contextmanager
     def any_text(self) -> Iterator[None]:
-        connection = self.db._adapter.connection
+        connection = adapter_of(self.db).connection
         before = connection.text_factory
         connection.text_factory = lambda text: text.decode("utf-8", "replace")
         try:
@@ -174,7 +175,7 @@ class SQLite(Dialect):
         # pydal would create a missing file.
         if self.has_moved(self._place) or self._logs_moved:
             self.hang_up()
-            self._place = self.place_of(self.db._adapter)
+            self._place = self.place_of(adapter_of(self.db))
         super()._be_connected()
 
     def _note_logs(self) -> None:
@@ -188,7 +189,7 @@ class SQLite(Dialect):
         self._logs = {path: identity for path, identity in found.items() if identity}
 
     def rollback(self) -> None:
-        if open_connection(self.db._adapter) is not None:
+        if open_connection(adapter_of(self.db)) is not None:
             super().rollback()
 
     def _is_news(self) -> bool:
@@ -226,7 +227,7 @@ class SQLite(Dialect):
         return holders_of([path, f"{path}-shm", f"{path}-wal"])
 
     def doorbell(self) -> Notifier:
-        adapter = self.db._adapter
+        adapter = adapter_of(self.db)
         return DataVersion(lambda: open_connection(adapter), self._path(), self._is_news)
 
     def _path(self) -> str:
