@@ -73,7 +73,7 @@ class Forkserver:
     def fileno(self) -> int:
         return self._channel.fileno()
 
-    def ask_for_birth(self, ends: Sequence[int]) -> None:
+    def ask_to_spawn(self, ends: Sequence[int]) -> None:
         """Request a fork of a runner with these ends of its pipes; a "born" message returns its
         pid."""
         try:
@@ -117,7 +117,7 @@ class Forkserver:
 
 
 def _start_interpreter(theirs: socket.socket, spec: Mapping[str, Any]) -> int:
-    process = start_entry("nursery", [theirs.fileno()], spec)
+    process = start_entry("forkserver", [theirs.fileno()], spec)
     process.returncode = 0  # `close` waits for it; Popen must not
     return process.pid
 
@@ -222,7 +222,7 @@ class _ForkserverLoop:
         if not data:
             return False
         if data == b"b":
-            self._give_birth(fds)
+            self._spawn_runner(fds)
         elif data == b"a":
             self._until = _TIME.unpack(self._receive(_TIME.size))[0]
         elif data == b"w":
@@ -237,7 +237,7 @@ class _ForkserverLoop:
             raise Closed
         return data
 
-    def _give_birth(self, fds: list[int]) -> None:
+    def _spawn_runner(self, fds: list[int]) -> None:
         try:
             if len(fds) < FDS:
                 raise OSError(errno.EMFILE, "no room for the files of a runner")

@@ -50,7 +50,7 @@ def check_message(message: Any) -> None:
 
 def check_news(message: Any) -> None:
     """Check a message of a forkserver; see `Forkserver.read`."""
-    _check(message, _FROM_NURSERIES)
+    _check(message, _FROM_FORKSERVERS)
 
 
 def _check(message: Any, kinds: Mapping[str, tuple[Callable[[Any], bool], ...]]) -> None:
@@ -129,7 +129,7 @@ _FROM_RUNNERS: Mapping[str, tuple[Callable[[Any], bool], ...]] = {
     "loaded": (_is_description,),
     "boot_failed": (_is_text,),
 }
-_FROM_NURSERIES: Mapping[str, tuple[Callable[[Any], bool], ...]] = {
+_FROM_FORKSERVERS: Mapping[str, tuple[Callable[[Any], bool], ...]] = {
     "loaded": (_is_description, _are_texts),
     "boot_failed": (_is_text,),
     "away": (_is_text,),

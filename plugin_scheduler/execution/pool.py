@@ -49,12 +49,12 @@ class Pool:
         world: LoadedApp | None = None,
     ) -> None:
         self._selector, self._clock = selector, clock
-        self._births = Spawner({**spec, "nonce": secrets.token_hex(8)}, selector, clock, world)
-        self._births.on_death = self._note_death
-        self._births.on_lost_nursery = self._end_all
-        self._births.on_lapse = self._note_lapse
-        self._births.on_reload = self._note_reload
-        self.reload = self._births.reload
+        self._spawner = Spawner({**spec, "nonce": secrets.token_hex(8)}, selector, clock, world)
+        self._spawner.on_death = self._note_death
+        self._spawner.on_lost_forkserver = self._end_all
+        self._spawner.on_lapse = self._note_lapse
+        self._spawner.on_reload = self._note_reload
+        self.reload = self._spawner.reload
         self._allowed_until = math.inf
         self._settings = Settings()
         self._wanted = 0
@@ -65,16 +65,16 @@ class Pool:
     def open(self) -> None:
         """Start to load the app. Raise OSError or MemoryError if the system has no room for the
         process."""
-        self._births.open_nursery()
+        self._spawner.open_forkserver()
 
-    def forget_nursery(self) -> None:
+    def forget_forkserver(self) -> None:
         """Drop a process that could not load the app; `open` starts another one."""
-        self._births.close_nursery()
+        self._spawner.close_forkserver()
 
     @property
     def is_loading(self) -> bool:
         """False if the process that loads the app is gone."""
-        return self._births.has_nursery
+        return self._spawner.has_forkserver
 
     def staff(self, settings: Settings, spawns: bool) -> None:
         """Keep ``settings.slots`` runners alive from now on.
@@ -83,13 +83,13 @@ class Pool:
         request.
         """
         self._settings, self._wanted = settings, settings.slots
-        self._births.spawns = spawns
+        self._spawner.spawns = spawns
 
     def _replace_missing(self) -> None:
-        if not self._births.may_be_now():
+        if not self._spawner.may_be_now():
             return
         for _ in range(self._missing()):
-            runner = self._births.make_runner()
+            runner = self._spawner.make_runner()
             if runner is not None:
                 self._welcome(runner)
 
@@ -106,13 +106,13 @@ class Pool:
         self.runners.append(runner)
         try:
             self._selector.register(
-                runner.channel, selectors.EVENT_READ, lambda: self._hear_runner(runner)
+                runner.channel, selectors.EVENT_READ, lambda: self._read_runner(runner)
             )
             self._selector.register(
                 runner.output, selectors.EVENT_READ, lambda: self._read_output(runner)
             )
         except OSError as error:  # the system can watch no more files
-            self._births.failed(f"{type(error).__name__}: {error}")
+            self._spawner.failed(f"{type(error).__name__}: {error}")
             runner.end(runner.born_at)
 
     def _note_death(self, pid: int, status: int) -> None:
@@ -122,24 +122,24 @@ class Pool:
                 # Child processes may hold its pipes open, so do not wait for the end of the pipes.
                 runner.gone_since = runner.gone_since or self._clock.monotonic()
 
-    def _end_all(self, nursery: Any) -> None:
+    def _end_all(self, forkserver: Any) -> None:
         """Kill the runners of a forkserver that is gone: their runs count as lost, as with a
         worker."""
         now = self._clock.monotonic()
-        for runner in [one for one in self.runners if one.home is nursery]:
+        for runner in [one for one in self.runners if one.home is forkserver]:
             runner.refresh_live_run(self._settings)
             runner.end(now, Outcome.LOST, Reason(ReasonCode.SPAWNER_DIED))
 
     def _note_reload(self) -> None:
         for runner in self.runners:
             runner.outdated = True
-            self._births.news.unbegun += runner.take_back()
+            self._spawner.news.unbegun += runner.take_back()
 
     def allow(self, until: float) -> None:
         """Let runs go on until this monotonic time. The forkserver kills them if the time is not
         extended, because this process may hang."""
         self._allowed_until = until
-        self._births.allow(until)
+        self._spawner.allow(until)
 
     def _note_lapse(self, pids: list[int]) -> None:
         """End the runners that the forkserver has killed, or is about to kill."""
@@ -176,12 +176,12 @@ class Pool:
         """Return whether the runner is stuck, after its waiting messages have been read."""
         if runner.gone_since is not None or not runner.is_stuck(self._clock.monotonic()):
             return False
-        self._hear_runner(runner)
+        self._read_runner(runner)
         return runner.is_stuck(self._clock.monotonic())
 
     def pids(self) -> list[int]:
         """Return the known pids of the processes that the pool has started."""
-        known = [self._births.nursery_pid, *(runner.pid for runner in self.runners)]
+        known = [self._spawner.forkserver_pid, *(runner.pid for runner in self.runners)]
         return [pid for pid in known if pid is not None]
 
     def orders(self) -> list[Order]:
@@ -220,7 +220,7 @@ class Pool:
             packet, file = packed(order)
         except (OSError, MemoryError) as error:  # affects this order only: it is large
             if failed := self._room.wait(order, tries, error):
-                self._births.news.results.append(failed)
+                self._spawner.news.results.append(failed)
             return True
         for runner in sorted(takers, key=lambda runner: len(runner.orders)):
             with contextlib.suppress(Closed):  # the pool detects the closed runner elsewhere
@@ -229,7 +229,7 @@ class Pool:
                     return True
         return False
 
-    def _hear_runner(self, runner: RunnerHandle) -> None:
+    def _read_runner(self, runner: RunnerHandle) -> None:
         try:
             self._heed(runner)
         except Closed:
@@ -254,7 +254,7 @@ class Pool:
         """Kill a runner whose channel or scoreboard was written to by a task, and end its run.
         Orders it has not begun are returned."""
         self._stop_hearing(runner)
-        self._births.news.unbegun += runner.take_back()
+        self._spawner.news.unbegun += runner.take_back()
         runner.end(self._clock.monotonic(), Outcome.DIED, UNREADABLE)
 
     def _stop_hearing(self, runner: RunnerHandle) -> None:
@@ -274,11 +274,11 @@ class Pool:
             raise ValueError("unexpected message of a runner that is ready")
         elif message[0] == "ready":
             runner.ready = True
-            self._births.succeeded()
+            self._spawner.succeeded()
         elif message[0] == "loaded":
-            self._births.news.described.append((message[1], []))
+            self._spawner.news.described.append((message[1], []))
         elif message[0] == "boot_failed":
-            self._births.failed(message[1])
+            self._spawner.failed(message[1])
 
     def _on_report(self, runner: RunnerHandle, told: PackedReport) -> None:
         file = runner.channel.take_file() if told.in_file else None
@@ -291,13 +291,13 @@ class Pool:
         run = run if run is not None and run.order is order else None
         runner.answered(order, self._clock.monotonic())
         result = result_of(order, told, output, run, file)
-        self._births.news.results.append(self._room.bounded(result))
+        self._spawner.news.results.append(self._room.bounded(result))
         if run is not None and run.ending:
             # Its child processes may still exist, and its state is unknown.
             runner.end(self._clock.monotonic(), Outcome.INTERRUPTED, ENDED_BEFORE)
         elif told.retires:
-            self._births.news.retired.append((order, told.rest.get("retires")))
-            self._births.news.unbegun += runner.retire(self._clock.monotonic())
+            self._spawner.news.retired.append((order, told.rest.get("retires")))
+            self._spawner.news.unbegun += runner.retire(self._clock.monotonic())
 
     def _read_output(self, runner: RunnerHandle) -> None:
         data = runner.read_output()
@@ -316,7 +316,7 @@ class Pool:
         if any(runner.gone_since is not None for runner in self.runners):
             known.append(now + 0.02)
         if self._missing():
-            known.append(self._births.next_at)
+            known.append(self._spawner.next_at)
         known += self._room.times()
         return min(known) if known else None
 
@@ -333,15 +333,15 @@ class Pool:
             if run is not None and run.grace_is_over(now):
                 runner.end(now)
             if len(runner.orders) > 1 and self._is_stuck(runner):  # do not wait behind a long run
-                self._births.news.unbegun += runner.take_back()
+                self._spawner.news.unbegun += runner.take_back()
             if runner.is_overdue(now):
                 runner.end(now, Outcome.INTERRUPTED, Reason(ReasonCode.RUNNER_RETIRED))
-                self._births.failed(None if runner.ready else "a runner was not ready in time")
-            self._bury_if_dead(runner, now)
-        if self._births.is_reloaded:
-            self._births.close_empty(end_outdated(self.runners, now))
+                self._spawner.failed(None if runner.ready else "a runner was not ready in time")
+            self._reap_if_dead(runner, now)
+        if self._spawner.is_reloaded:
+            self._spawner.close_empty(end_outdated(self.runners, now))
         self._replace_missing()
-        self._births.news.unbegun += self._room.try_again(self._hand_out)
+        self._spawner.news.unbegun += self._room.try_again(self._hand_out)
 
     def _end_what_cannot_be(self, runner: RunnerHandle, now: float) -> None:
         """Reject an impossible scoreboard, and enforce the maximum time of an order whatever the
@@ -351,11 +351,11 @@ class Pool:
         if not runner.has_sane_board(now):
             self._distrust(runner)
         elif now > runner.last_moment(self._settings.kill_grace):
-            self._hear_runner(runner)  # a report may have arrived while this process was busy
+            self._read_runner(runner)  # a report may have arrived while this process was busy
             if now > runner.last_moment(self._settings.kill_grace):
                 order = next(iter(runner.orders.values()))
                 why = Reason(ReasonCode.TIMEOUT, seconds=order.task.timeout)
-                self._births.news.unbegun += runner.take_back()
+                self._spawner.news.unbegun += runner.take_back()
                 runner.end(now, Outcome.TIMEOUT, why)
 
     def stop_run(self, run_id: int, outcome: Outcome, reason: str) -> None:
@@ -365,19 +365,19 @@ class Pool:
             if run is not None and run.order.run_id == run_id:
                 self._warn(runner, outcome, reason)
             elif run_id in runner.orders:
-                self._births.news.unbegun += runner.take_back()
+                self._spawner.news.unbegun += runner.take_back()
         if any(order.run_id == run_id for order in self._room.orders()):
-            self._births.news.unbegun += self._room.give_back()
-        news = self._births.news
+            self._spawner.news.unbegun += self._room.give_back()
+        news = self._spawner.news
         for order in [order for order in news.unbegun if order.run_id == run_id]:
             news.unbegun.remove(order)
             news.results.append(Result(order, outcome, 0.0, "", reason=reason))
 
     def kill_all_runs(self, outcome: Outcome, reason: str) -> None:
         """Kill all runs now."""
-        self._births.news.unbegun += self._room.give_back()
+        self._spawner.news.unbegun += self._room.give_back()
         for runner in self.runners:
-            self._births.news.unbegun += runner.take_back()
+            self._spawner.news.unbegun += runner.take_back()
             runner.refresh_live_run(self._settings)
             if runner.orders:
                 runner.end(self._clock.monotonic(), outcome, reason)
@@ -398,7 +398,7 @@ class Pool:
         if run is None or run.ending:
             return
         # The runner is ended with the run, so it must not begin another order.
-        self._births.news.unbegun += runner.take_back()
+        self._spawner.news.unbegun += runner.take_back()
         if runner.at_work() is not run.order:
             return  # the run is over, and its report has been sent
         run.end_as(outcome, reason, self._clock.monotonic())
@@ -409,7 +409,7 @@ class Pool:
         if runner.pid is not None:
             warn_runner(runner.pid)
 
-    def _bury_if_dead(self, runner: RunnerHandle, now: float) -> None:
+    def _reap_if_dead(self, runner: RunnerHandle, now: float) -> None:
         runner.ask_status()
         if runner.gone_since is None:
             return
@@ -422,13 +422,13 @@ class Pool:
         for run in runs:
             self.deaths += 1
             how = ended_how(runner.status)
-            self._births.news.results.append(run.died(how, runner.last_words(), now))
-        self._births.news.unbegun += [*runner.orders.values(), *not_taken]
-        self._births.ended(runner, bool(runs))
+            self._spawner.news.results.append(run.died(how, runner.last_words(), now))
+        self._spawner.news.unbegun += [*runner.orders.values(), *not_taken]
+        self._spawner.ended(runner, bool(runs))
         runner.close_files(self._selector)
         self.runners.remove(runner)
         if runner.process is not None and runner.pid is not None:
-            self._births.unwatch(runner.pid)
+            self._spawner.unwatch(runner.pid)
 
     def _drain(self, runner: RunnerHandle) -> None:
         """Read all remaining output and messages: a report that has arrived counts."""
@@ -439,11 +439,11 @@ class Pool:
 
     def has_news(self) -> bool:
         """Return True if there are results or returned orders to fetch with `news`."""
-        return bool(self._births.news.results or self._births.news.unbegun)
+        return bool(self._spawner.news.results or self._spawner.news.unbegun)
 
     def news(self) -> News:
         """Return the news since the last call."""
-        news, self._births.news = self._births.news, News()
+        news, self._spawner.news = self._spawner.news, News()
         return news
 
     def _dismiss_idle(self) -> None:
@@ -467,4 +467,4 @@ class Pool:
                 runner.process.wait()
             runner.close_files(self._selector)
         self.runners.clear()
-        self._births.close_nursery()
+        self._spawner.close_forkserver()

@@ -50,7 +50,7 @@ class News:
     reloads: list[str | None] = field(default_factory=list)
     #: runs after which a runner retires, and why; None if it has reached its maximum of runs
     retired: list[tuple[Order, str | None]] = field(default_factory=list)
-    births: int = 0
+    spawned: int = 0
 
 
 @dataclass(eq=False)

@@ -35,7 +35,7 @@ class Spawner:
         world: LoadedApp | None,
     ) -> None:
         self._spec, self._selector, self._clock, self._world = spec, selector, clock, world
-        self._nursery: Forkserver | None = None
+        self._forkserver: Forkserver | None = None
         self._unborn: list[RunnerHandle] = []
         #: Loads the app again; replaces the forkserver when the app is loaded.
         self._fresh: Forkserver | None = None
@@ -47,47 +47,47 @@ class Spawner:
         self.spawns = False
         self.news = News()
         self.on_death: Callable[[int, int], None] = lambda pid, status: None
-        self.on_lost_nursery: Callable[[Forkserver], None] = lambda nursery: None
+        self.on_lost_forkserver: Callable[[Forkserver], None] = lambda forkserver: None
         self.on_reload: Callable[[], None] = lambda: None
         self.on_lapse: Callable[[list[int]], None] = lambda pids: None
 
     @property
-    def has_nursery(self) -> bool:
-        return self._nursery is not None
+    def has_forkserver(self) -> bool:
+        return self._forkserver is not None
 
     @property
-    def nursery_pid(self) -> int | None:
-        return self._nursery.pid if self._nursery is not None else None
+    def forkserver_pid(self) -> int | None:
+        return self._forkserver.pid if self._forkserver is not None else None
 
     @property
     def is_reloaded(self) -> bool:
         """True while runners of an earlier load of the app exist."""
         return bool(self._old)
 
-    def open_nursery(self) -> None:
+    def open_forkserver(self) -> None:
         """Start to load the app."""
-        self._nursery = Forkserver.start(self._spec, self._world)
-        self._nursery.allow(self._allowed_until)
-        self._selector.register(self._nursery, selectors.EVENT_READ, self._hear_nursery)
+        self._forkserver = Forkserver.start(self._spec, self._world)
+        self._forkserver.allow(self._allowed_until)
+        self._selector.register(self._forkserver, selectors.EVENT_READ, self._read_forkserver)
 
-    def close_nursery(self, patience: float = PATIENCE) -> None:
+    def close_forkserver(self, patience: float = PATIENCE) -> None:
         """Close the forkserver, which ends every runner that it forked."""
         self._drop_fresh()
         self.close_empty(())
-        nursery, self._nursery = self._nursery, None
-        if nursery is not None:
-            self._selector.unregister(nursery)
-            nursery.close(patience)
+        forkserver, self._forkserver = self._forkserver, None
+        if forkserver is not None:
+            self._selector.unregister(forkserver)
+            forkserver.close(patience)
         self._unborn.clear()
 
     def allow(self, until: float) -> None:
         """Let runs go on until this time, also in later forkservers."""
         self._allowed_until = until
-        for nursery in self._all():
-            nursery.allow(until)
+        for forkserver in self._all():
+            forkserver.allow(until)
 
     def _all(self) -> list[Forkserver]:
-        return [one for one in (self._nursery, self._fresh, *self._old) if one is not None]
+        return [one for one in (self._forkserver, self._fresh, *self._old) if one is not None]
 
     def may_be_now(self) -> bool:
         return self._clock.monotonic() >= self.next_at
@@ -101,18 +101,18 @@ class Spawner:
             return None
 
     def _make_runner(self) -> RunnerHandle:
-        if self._nursery is None:
-            self.open_nursery()
-        assert self._nursery is not None
+        if self._forkserver is None:
+            self.open_forkserver()
+        assert self._forkserver is not None
         with unborn_runner(self._spec["nonce"]) as (runner, ends):
             try:
-                runner.home = self._nursery
+                runner.home = self._forkserver
                 if self.spawns:
                     runner.process = spawn_runner(self._spec, ends)
                     runner.pid = runner.process.pid
-                    self._nursery.watch(runner.process.pid)
+                    self._forkserver.watch(runner.process.pid)
                 else:
-                    self._nursery.ask_for_birth(ends)
+                    self._forkserver.ask_to_spawn(ends)
                     self._unborn.append(runner)
             except Closed as error:
                 runner.close_files(self._selector)
@@ -124,13 +124,13 @@ class Spawner:
 
     def unwatch(self, pid: int) -> None:
         """Record that a spawned runner is gone."""
-        for nursery in self._all():
-            nursery.unwatch(pid)
+        for forkserver in self._all():
+            forkserver.unwatch(pid)
 
     def succeeded(self) -> None:
         """Record that a runner is ready."""
         self._failures = 0
-        self.news.births += 1
+        self.news.spawned += 1
 
     def ended(self, runner: RunnerHandle, begun: bool) -> None:
         """Record the end of a runner; count a failure if it never got ready, or if it began no
@@ -151,23 +151,23 @@ class Spawner:
         self.next_at = self._clock.monotonic() + _PAUSES[min(self._failures, len(_PAUSES) - 1)]
         self._failures += 1
 
-    def _hear_nursery(self) -> None:
-        assert self._nursery is not None
+    def _read_forkserver(self) -> None:
+        assert self._forkserver is not None
         try:
-            messages = self._nursery.read()
+            messages = self._forkserver.read()
         except Closed:
-            self._lose_nursery()
+            self._lose_forkserver()
             return
         except Unreadable:
-            self._lose_nursery()
+            self._lose_forkserver()
             return
         try:
             for message in messages:
-                self._on_nursery(message)
+                self._on_forkserver(message)
         except ValueError:  # the app has written to its channel
-            self._lose_nursery()
+            self._lose_forkserver()
 
-    def _on_nursery(self, message: list[Any]) -> None:
+    def _on_forkserver(self, message: list[Any]) -> None:
         check_news(message)
         kind = message[0]
         if kind == "loaded":
@@ -190,13 +190,13 @@ class Spawner:
         elif kind == "lapsed":
             self.on_lapse(message[1])
 
-    def _lose_nursery(self) -> None:
+    def _lose_forkserver(self) -> None:
         """Drop a forkserver that is gone: deaths are no longer reported, so kill its runners."""
-        nursery, self._nursery = self._nursery, None
-        assert nursery is not None
-        self.on_lost_nursery(nursery)
-        self._selector.unregister(nursery)
-        nursery.close(0.0)  # the main loop must not wait
+        forkserver, self._forkserver = self._forkserver, None
+        assert forkserver is not None
+        self.on_lost_forkserver(forkserver)
+        self._selector.unregister(forkserver)
+        forkserver.close(0.0)  # the main loop must not wait
         self._unborn.clear()
         if not self.news.boot_failures:
             self.failed()
@@ -206,7 +206,7 @@ class Spawner:
     def reload(self) -> bool:
         """Load the app again, beside the current one. Return False if that is not possible, or
         already under way."""
-        if self._world is not None or self._fresh is not None or self._nursery is None:
+        if self._world is not None or self._fresh is not None or self._forkserver is None:
             return False
         try:
             fresh = self._fresh = Forkserver.start(self._spec, None)
@@ -223,7 +223,7 @@ class Spawner:
             for message in self._fresh.read():
                 check_news(message)
                 if message[0] == "loaded":
-                    self._replace_nursery(message[1], message[2])
+                    self._replace_forkserver(message[1], message[2])
                 else:
                     self._drop_fresh(message[1])
                 return
@@ -238,11 +238,11 @@ class Spawner:
             fresh.close()
             self.news.reloads.append(why)
 
-    def _replace_nursery(self, description: dict[str, Any], threads: list[str]) -> None:
-        old, fresh = self._nursery, self._fresh
+    def _replace_forkserver(self, description: dict[str, Any], threads: list[str]) -> None:
+        old, fresh = self._forkserver, self._fresh
         assert fresh is not None
-        self._nursery, self._fresh = fresh, None
-        self._selector.modify(fresh, selectors.EVENT_READ, self._hear_nursery)
+        self._forkserver, self._fresh = fresh, None
+        self._selector.modify(fresh, selectors.EVENT_READ, self._read_forkserver)
         if old is not None:
             self._old[old], self._unborn = self._unborn, []
             self._selector.modify(old, selectors.EVENT_READ, lambda: self._hear_old(old))
@@ -251,11 +251,11 @@ class Spawner:
         self.news.reloads.append(None)
         self.on_reload()
 
-    def _hear_old(self, nursery: Forkserver) -> None:
+    def _hear_old(self, forkserver: Forkserver) -> None:
         """Read the messages of an old forkserver, until its last runner is gone."""
-        unborn = self._old[nursery]
+        unborn = self._old[forkserver]
         try:
-            for message in nursery.read():
+            for message in forkserver.read():
                 check_news(message)
                 if message[0] in ("born", "unborn"):
                     runner = unborn.pop(0)
@@ -265,15 +265,15 @@ class Spawner:
                 elif message[0] == "lapsed":
                     self.on_lapse(message[1])
         except (Closed, Unreadable, ValueError, IndexError):
-            self.on_lost_nursery(nursery)
-            self._close_old(nursery, 0.0)
+            self.on_lost_forkserver(forkserver)
+            self._close_old(forkserver, 0.0)
 
     def close_empty(self, homes: Collection[Forkserver]) -> None:
         """Close old forkservers, except those in ``homes``."""
-        for nursery in [one for one in self._old if one not in homes]:
-            self._close_old(nursery, PATIENCE)
+        for forkserver in [one for one in self._old if one not in homes]:
+            self._close_old(forkserver, PATIENCE)
 
-    def _close_old(self, nursery: Forkserver, patience: float) -> None:
-        del self._old[nursery]
-        self._selector.unregister(nursery)
-        nursery.close(patience)
+    def _close_old(self, forkserver: Forkserver, patience: float) -> None:
+        del self._old[forkserver]
+        self._selector.unregister(forkserver)
+        forkserver.close(patience)

@@ -54,7 +54,7 @@ class Store:
         self.outlook = MaintenanceChecks(self.dialect, due)
         self.metrics = Metrics(self.dialect)
         self.events = Events(self.dialect, application)
-        self.chores = Maintenance(self.dialect, self.outlook, self.tasks)
+        self.maintenance = Maintenance(self.dialect, self.outlook, self.tasks)
         #: Optional database objects that could not be created.
         self.lacks: list[str] = []
 

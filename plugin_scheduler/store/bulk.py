@@ -18,7 +18,7 @@ from plugin_scheduler.core.types import Order, Outcome, Report, RunStatus, Task,
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.bulk_insert import characters, portions
 from plugin_scheduler.database.dialects.bulk_sql import among
-from plugin_scheduler.database.dialects.sql_template import Holes, listed
+from plugin_scheduler.database.dialects.sql_template import Placeholders, listed
 from plugin_scheduler.scheduling.state_machine import is_the_last
 from plugin_scheduler.store.transitions import move_in_words
 
@@ -55,16 +55,19 @@ class BulkWrites:
             if task.id in runs
         ]
 
-    def _start(self, hole: Holes) -> str:
-        same = among(self._task.id, hole.numbers("ids")) & (self._task.enabled == True)
+    def _start(self, placeholder: Placeholders) -> str:
+        same = among(self._task.id, placeholder.numbers("ids")) & (self._task.enabled == True)
         newest = Expression(self._db, NEWEST_RUN, None, None, "integer")
-        changes = {"assigned_worker_name": hole.text("worker"), "last_run_time": hole.time("now")}
+        changes = {
+            "assigned_worker_name": placeholder.text("worker"),
+            "last_run_time": placeholder.time("now"),
+        }
         words = move_in_words(self._db, "start", same, run_id=newest, reason=None, **changes)
         return self._dialect.by_key(words)
 
-    def _started(self, hole: Holes) -> str:
-        mine = among(self._task.id, hole.numbers("ids"))
-        mine &= self._task.assigned_worker_name == hole.text("worker")
+    def _started(self, placeholder: Placeholders) -> str:
+        mine = among(self._task.id, placeholder.numbers("ids"))
+        mine &= self._task.assigned_worker_name == placeholder.text("worker")
         mine &= self._task.status == TaskStatus.RUNNING
         return str(self._db(mine)._select(self._task.id, self._task.run_id))
 
@@ -100,21 +103,21 @@ class BulkWrites:
         self._close_runs([report for report in last if report.order.run_id in runs])
         return runs
 
-    def _finish(self, many: bool, hole: Holes) -> str:
-        plain = self._ours(hole) & (self._task.repeats == 1) & (self._task.times_run == 0)
+    def _finish(self, many: bool, placeholder: Placeholders) -> str:
+        plain = self._ours(placeholder) & (self._task.repeats == 1) & (self._task.times_run == 0)
         changes = {"times_run": 1, "times_failed": 0, "times_lost": 0, "reason": None}
         words = move_in_words(self._db, "finish", plain, **changes)
-        return self._dialect.passing_over(words, hole.numbers("ids"), many)
+        return self._dialect.passing_over(words, placeholder.numbers("ids"), many)
 
-    def _finished(self, hole: Holes) -> str:
-        ended = self._ours(hole) & (self._task.status == TaskStatus.COMPLETED)
+    def _finished(self, placeholder: Placeholders) -> str:
+        ended = self._ours(placeholder) & (self._task.status == TaskStatus.COMPLETED)
         return str(self._db(ended)._select(self._task.run_id))
 
-    def _ours(self, hole: Holes) -> Any:
-        ours = among(self._task.id, hole.numbers("ids")) & among(
-            self._task.run_id, hole.numbers("runs")
+    def _ours(self, placeholder: Placeholders) -> Any:
+        ours = among(self._task.id, placeholder.numbers("ids")) & among(
+            self._task.run_id, placeholder.numbers("runs")
         )
-        return ours & (self._task.assigned_worker_name == hole.text("worker"))
+        return ours & (self._task.assigned_worker_name == placeholder.text("worker"))
 
     def _close_runs(self, reports: Sequence[Report]) -> None:
         kept = []

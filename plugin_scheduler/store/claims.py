@@ -126,12 +126,12 @@ class Claims:
         levels = self._due.levels(groups, now)
         moment = self._dialect.literal(now, "datetime")
         since = self._dialect.literal(only.since or now, "datetime")
-        holes = only._replace(since=only.since and self._due.since)
+        placeholders = only._replace(since=only.since and self._due.since)
 
         def text(kind: str, group: str) -> str:
             key = (worker_name, kind, group, limit, only.functions, only.since is not None)
             made = self._due.texts.get(
-                key, lambda: self._text(worker_name, kind, group, limit, holes)
+                key, lambda: self._text(worker_name, kind, group, limit, placeholders)
             )
             return made.replace(MOMENT, moment).replace(SINCE, since)
 

@@ -14,7 +14,7 @@ from plugin_scheduler.core.reasons import ReasonCode
 from plugin_scheduler.core.types import OnChildFailure, RunStatus, TaskStatus
 from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.bulk_sql import Question, among
-from plugin_scheduler.database.dialects.sql_template import Holes
+from plugin_scheduler.database.dialects.sql_template import Placeholders
 from plugin_scheduler.store.claim_conditions import ClaimConditions
 
 STRAYS, LATE, UNDECIDED, BROADCASTS = "strays", "late", "undecided", "broadcasts"
@@ -35,30 +35,30 @@ class MaintenanceChecks:
         ``known`` are the tasks that the worker knows it owns. A leader also checks the jobs for all
         workers.
         """
-        questions: dict[str, Callable[[Holes], Question]] = {STRAYS: self._strays}
+        questions: dict[str, Callable[[Placeholders], Question]] = {STRAYS: self._strays}
         if leads:
             questions |= {
-                LATE: lambda hole: self.late(hole.time("now")),
-                UNDECIDED: lambda hole: self.undecided(),
-                BROADCASTS: lambda hole: self.broadcasts(hole.time("now")),
-                ORPHANS: lambda hole: self._orphans(self._task),
-                OPEN_RUNS: lambda hole: self._orphans(self._run),
+                LATE: lambda placeholder: self.late(placeholder.time("now")),
+                UNDECIDED: lambda placeholder: self.undecided(),
+                BROADCASTS: lambda placeholder: self.broadcasts(placeholder.time("now")),
+                ORPHANS: lambda placeholder: self._orphans(self._task),
+                OPEN_RUNS: lambda placeholder: self._orphans(self._run),
             }
         with self._dialect.reading():
             answers = self._dialect.exist(
                 f"outlook, leads: {leads}",
-                lambda hole: [ask(hole) for ask in questions.values()],
+                lambda placeholder: [ask(placeholder) for ask in questions.values()],
                 worker=worker,
                 known=known,
                 now=self._dialect.now(),
             )
         return {name for name, there in zip(questions, answers, strict=True) if there}
 
-    def _strays(self, hole: Holes) -> Question:
+    def _strays(self, placeholder: Placeholders) -> Question:
         """Find tasks that the worker owns but does not know of: a response was lost."""
-        mine = self._task.assigned_worker_name == hole.text("worker")
+        mine = self._task.assigned_worker_name == placeholder.text("worker")
         mine &= self._task.status.belongs(TaskStatus.HELD)
-        return Question(mine & ~among(self._task.id, hole.numbers("known")), self._task.id)
+        return Question(mine & ~among(self._task.id, placeholder.numbers("known")), self._task.id)
 
     def late(self, now: datetime) -> Question:
         """Find tasks that did not start before their stop_time."""

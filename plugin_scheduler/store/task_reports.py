@@ -19,7 +19,7 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Order, Outcome, Report, RunStatus, Task, TaskStatus
 from plugin_scheduler.database.dialects.base import Dialect, retry_on_conflict
 from plugin_scheduler.database.dialects.bulk_sql import among
-from plugin_scheduler.database.dialects.sql_template import Holes
+from plugin_scheduler.database.dialects.sql_template import Placeholders
 from plugin_scheduler.scheduling.state_machine import Move, decide
 from plugin_scheduler.store.bulk import BulkWrites, leaves_no_row
 from plugin_scheduler.store.task_rows import Rows
@@ -313,8 +313,10 @@ class TaskReports:
         if ids:
             self._dialect.run("unblock", self._let_go, ids=ids)
 
-    def _let_go(self, hole: Holes) -> str:
-        waits = among(self._deps.task_child, hole.numbers("ids")) & (self._deps.can_visit == False)
+    def _let_go(self, placeholder: Placeholders) -> str:
+        waits = among(self._deps.task_child, placeholder.numbers("ids")) & (
+            self._deps.can_visit == False
+        )
         return str(self._db(waits)._update(can_visit=True))
 
     @retry_on_conflict
@@ -347,15 +349,15 @@ class TaskReports:
         seen = {run_id: until - now for run_id, _, until in lasting}
         return Wishes(ends, seen)
 
-    def _at_work(self, hole: Holes) -> str:
+    def _at_work(self, placeholder: Placeholders) -> str:
         run, task = self._run, self._task
-        ours = among(run.id, hole.numbers("ids")) & (run.status == RunStatus.RUNNING)
+        ours = among(run.id, placeholder.numbers("ids")) & (run.status == RunStatus.RUNNING)
         ours &= (task.id == run.task_id) & (task.run_id == run.id)
         # Find tasks by id only (coalesce prevents the use of an index). By the index on these
         # columns, each run would read all tasks of the worker, which a server without statistics
         # estimates as one.
         ours &= task.status.coalesce("") == TaskStatus.RUNNING
-        ours &= task.assigned_worker_name.coalesce("") == hole.text("worker")
+        ours &= task.assigned_worker_name.coalesce("") == placeholder.text("worker")
         return str(self._db(ours)._select(run.id, run.stop_requested, run.watched_until))
 
     # -- status changes --------------------

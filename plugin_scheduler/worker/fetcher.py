@@ -57,7 +57,7 @@ class Fetcher:
         clock: Clock,
         health: ClaimHealth | None = None,
     ) -> None:
-        self._store, self._pool, self._staying = store, pool, staying
+        self._store, self._pool, self._shutdown = store, pool, staying
         self._settings, self._name, self._clock = settings, worker_name, clock
         self.groups = settings.group_names
         self._each = EACH_PROCESS if settings.runner_max_runs == 1 else EACH
@@ -235,7 +235,7 @@ class Fetcher:
         return claim
 
     def _can_take(self) -> bool:
-        return self._staying.takes_work and self._room() > 0
+        return self._shutdown.takes_work and self._room() > 0
 
     def _room(self) -> float:
         """Return the seconds of work that the runners have room for."""
@@ -283,7 +283,7 @@ class Fetcher:
         while self._waiting and self._pool.hand_out(self._waiting[0]):
             self._waiting.popleft()
         late = self._clock.monotonic() > self._taken_at + HELD_IN_HAND
-        if self._waiting and (late or not self._staying.takes_work or not self._pool.takers()):
+        if self._waiting and (late or not self._shutdown.takes_work or not self._pool.takers()):
             self._unbegun.extend(self._waiting)
             self._waiting.clear()
         if self._unbegun:

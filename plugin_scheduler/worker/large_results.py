@@ -118,7 +118,7 @@ class LargeResults:
         run = {"task": order.task.id, "run": order.run_id, "started": order.started.isoformat()}
         parts = {name: value for name, value in vars(result).items() if name not in _NOT_SENT}
         load = {**self._load, "order": run, "parts": parts}
-        return start_entry("porter", [result.result_file.fileno()], load)
+        return start_entry("large_result", [result.result_file.fileno()], load)
 
 
 def _delivery(code: int, result: Result) -> Delivery:

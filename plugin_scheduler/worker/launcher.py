@@ -112,11 +112,11 @@ class _Children:
     def _look(self) -> None:
         for one in self._members:
             if one.process is not None and one.process.poll() is not None:
-                self._bury(one)
+                self._reap(one)
         if all(one.code == EXIT_NO_DATABASE and one.process is None for one in self._members):
             self._leave()  # no worker is left to hide that from a service manager
 
-    def _bury(self, one: _Child) -> None:
+    def _reap(self, one: _Child) -> None:
         assert one.process is not None
         code, how = one.process.returncode, ended_how(wait_status(one.process))
         one.process, one.code = None, code if code >= 0 else 128 - code

@@ -121,15 +121,15 @@ class Leader:
 
     def _round(self, workers: list[Worker], todo: Collection[str]) -> int:
         self._last_round, self._rang = self._clock.monotonic(), False
-        now, chores = self._store.dialect.epoch(), self._store.chores
+        now, maintenance = self._store.dialect.epoch(), self._store.maintenance
         alive = [worker for worker in workers if worker.lease_until > now]
         self.alive = len(alive)
         recovered = self._recover(workers, now, todo)
-        expired = self._unless_locked(chores.expire_overdue) if LATE in todo else 0
+        expired = self._unless_locked(maintenance.expire_overdue) if LATE in todo else 0
         if expired:
             log_event("expired", count=expired)
-        decided = self._unless_locked(chores.unblock) if UNDECIDED in todo else 0
-        fan_out = partial(chores.fan_out_broadcasts, alive)
+        decided = self._unless_locked(maintenance.unblock) if UNDECIDED in todo else 0
+        fan_out = partial(maintenance.fan_out_broadcasts, alive)
         copies = self._unless_locked(fan_out) if BROADCASTS in todo else 0
         if copies:
             log_event("fanned_out", count=copies)
@@ -148,35 +148,35 @@ class Leader:
                 if prune():
                     self._next_pruning = self._clock.monotonic() + PRUNE_ON
 
-    def _unless_locked(self, chore: Callable[[], int]) -> int:
+    def _unless_locked(self, step: Callable[[], int]) -> int:
         """Run one maintenance step. If another transaction holds a row, or the database refuses a
         write, retry it in the next round; other steps go on."""
         try:
-            return chore()
+            return step()
         except Locked:
             return 0
         except StoreUnavailable:
             raise
         except Exception as error:  # any error that a driver or a trigger raises for one row
-            name = getattr(chore, "func", chore).__name__.strip("_").replace("_", " ")
+            name = getattr(step, "func", step).__name__.strip("_").replace("_", " ")
             self._store.tasks.refused[f"maintenance step {name!r}"] = first_line(error)
             return 0
 
     def _recover(self, workers: list[Worker], now: float, todo: Collection[str]) -> int:
         dead, owners = self._listening.dead(workers, now), set()
         if ORPHANS in todo or OPEN_RUNS in todo:
-            owners = self._store.chores.owners() - {worker.worker_name for worker in workers}
-        chores = [partial(self._requeue_gone, name) for name in self._listening.unknown(owners)]
+            owners = self._store.maintenance.owners() - {worker.worker_name for worker in workers}
+        steps = [partial(self._requeue_gone, name) for name in self._listening.unknown(owners)]
         # In sequence: a worker that is removed has no tasks left to give back.
-        chores += [partial(self._requeue_and_bury, worker) for worker in dead]
-        return sum(map(self._unless_locked, chores))
+        steps += [partial(self._requeue_lost, worker) for worker in dead]
+        return sum(map(self._unless_locked, steps))
 
-    def _requeue_and_bury(self, worker: Worker) -> int:
+    def _requeue_lost(self, worker: Worker) -> int:
         """Give back a dead worker's tasks and remove its row; retry held rows in the next round."""
         name, host = worker.worker_name, self._store.workers.host_of(worker.id)
         tasks = self._requeue(name)
         self._given_back[name] += tasks
-        buried = self._store.chores.bury([worker])
+        buried = self._store.maintenance.bury([worker])
         if buried:
             self._tell_death(worker, host, self._given_back.pop(name))
         return tasks + buried
@@ -200,7 +200,7 @@ class Leader:
         return tasks
 
     def _requeue(self, owner: str) -> int:
-        tasks = self._store.chores.requeue_lost(owner)
+        tasks = self._store.maintenance.requeue_lost(owner)
         if tasks:
             labels = ", ".join(task.label for task in tasks[:10])
             log_event("requeued", owner=owner, count=len(tasks), tasks=labels)

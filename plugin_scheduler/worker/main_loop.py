@@ -42,7 +42,7 @@ SHORT = 0.001  # seconds; a selector rounds shorter pauses up to this
 STUBBORN_ERRORS = 20  # consecutive unexpected errors after which the worker gives up
 
 
-class Supervisor:
+class MainLoop:
     """A worker, from its registration to its exit."""
 
     def __init__(
@@ -56,24 +56,24 @@ class Supervisor:
     ) -> None:
         self._store, self._pool, self._selector = store, pool, selector
         self._settings, self._me, self._clock = settings, identity, clock
-        self._bell = store.dialect.doorbell()
+        self._notifier = store.dialect.notifier()
         self._events = EventQueue(store, clock, identity.name)
-        self._ticker = Leader(store, settings, clock, identity.name, self._events)
-        self._staying = Shutdown(settings, clock)
+        self._leader = Leader(store, settings, clock, identity.name, self._events)
+        self._shutdown = Shutdown(settings, clock)
         self._outage = Outage(settings, clock, pool.allow)
         functions = KnownFunctions(identity.tasks, settings.unknown_function_wait, clock)
         health = ClaimHealth(clock, self._events)
-        self._intake = Fetcher(
-            store, pool, self._staying, settings, identity.name, functions, clock, health
+        self._fetcher = Fetcher(
+            store, pool, self._shutdown, settings, identity.name, functions, clock, health
         )
-        porters = LargeResults(identity.where, settings, identity.name, clock)
-        self._reporting = Reporter(store, porters, identity.name, clock)
-        self._vitals = Measurements(identity, settings, store, pool, clock)
+        large_results = LargeResults(identity.where, settings, identity.name, clock)
+        self._reporter = Reporter(store, large_results, identity.name, clock)
+        self._measurements = Measurements(identity, settings, store, pool, clock)
         self._worker_id = 0
         self._next_beat = 0.0
         self._next_audit = self._last_audit = 0.0
         self._errors_in_a_row = self._errors = 0
-        self._bell_trouble: str | None = None
+        self._notifier_trouble: str | None = None
         self._zone_trouble: str | None = None
 
     # -- the loop --------------------
@@ -82,15 +82,15 @@ class Supervisor:
         """Run until told to leave; return the exit code."""
         self._arrive(spawns, signals, patience)
         self._selector.register(signals, selectors.EVENT_READ, lambda: None)
-        if self._bell.fileno() >= 0:
-            self._selector.register(self._bell, selectors.EVENT_READ, self._bell.heed)
+        if self._notifier.fileno() >= 0:
+            self._selector.register(self._notifier, selectors.EVENT_READ, self._notifier.heed)
         try:
             while not self._is_over():
                 self._guarded_turn(signals)
         finally:
             self._selector.unregister(signals)
             self._depart()
-        return self._staying.exit_code
+        return self._shutdown.exit_code
 
     def _guarded_turn(self, signals: Signals) -> None:
         """Run one turn, and survive and log unexpected errors: one must not end a worker."""
@@ -104,7 +104,7 @@ class Supervisor:
             self._errors += 1
             self._errors_in_a_row += 1
             if self._errors_in_a_row >= STUBBORN_ERRORS:
-                self._staying.why = f"{STUBBORN_ERRORS} consecutive errors, the last: {error!r}"
+                self._shutdown.why = f"{STUBBORN_ERRORS} consecutive errors, the last: {error!r}"
                 raise
             self._clock.sleep(min(2.0, 0.1 * 1.5**self._errors_in_a_row))
 
@@ -112,7 +112,7 @@ class Supervisor:
         for number in signals.read():
             meaning = signals.meaning(number)
             if meaning in (DRAIN, KILL):
-                self._staying.heed([number], self._pool, self._me.name)
+                self._shutdown.heed([number], self._pool, self._me.name)
             elif meaning == STATE:
                 self._tell_state()
             elif meaning == RELOAD:
@@ -129,7 +129,7 @@ class Supervisor:
 
     def _tell_reload(self, why: str | None) -> None:
         if why is None:
-            total = self._intake.functions.about()["tasks_total"]
+            total = self._fetcher.functions.about()["tasks_total"]
             log_event("reloaded", worker=self._me.name, tasks=total)
         else:
             log_event("reload_failed", worker=self._me.name, why=why)
@@ -141,11 +141,11 @@ class Supervisor:
         log_event(
             "state",
             worker=self._me.name,
-            status=self._staying.words(bool(runs)),
-            groups=",".join(self._intake.groups),
-            leads="yes" if self._ticker.leads else "no",
+            status=self._shutdown.words(bool(runs)),
+            groups=",".join(self._fetcher.groups),
+            leads="yes" if self._leader.leads else "no",
             database=f"no answer for {away:.0f} s" if self._outage.is_on else "answers",
-            waiting=len(self._intake),
+            waiting=len(self._fetcher),
             running=len(runs),
             runs="; ".join(
                 f"run {run.order.run_id} of task {run.order.task.label} for {now - run.began:.1f} s"
@@ -157,17 +157,17 @@ class Supervisor:
     def _turn(self) -> None:
         self._pool.enforce()
         self._collect()
-        self._staying.enforce(self._pool)
+        self._shutdown.enforce(self._pool)
         if not self._outage.may_try():
             return
         try:
             self._beat_if_due()
-            if self._reporting.store():  # a retry or a repetition may be due
-                self._intake.look_again()
-            self._intake.feed()
+            if self._reporter.store():  # a retry or a repetition may be due
+                self._fetcher.look_again()
+            self._fetcher.feed()
             self._audit_if_due()
-            self._heed_bell()
-            self._reporting.save_live(self._pool.live_runs())
+            self._after_notification()
+            self._reporter.save_live(self._pool.live_runs())
         except Locked:  # a row was held by another transaction: not an outage, so no pause
             self._errors += 1
         except StoreUnavailable as error:
@@ -178,10 +178,10 @@ class Supervisor:
                 self._next_audit = 0.0
             limit = self._settings.db_outage_limit
             if 0 < limit <= self._outage.seconds:
-                self._staying.give_up(self._outage.seconds, self._pool)
+                self._shutdown.give_up(self._outage.seconds, self._pool)
         except Superseded as error:
-            self._staying.give_way(str(error), self._pool)
-            self._worker_id, self._ticker.leads = 0, False
+            self._shutdown.give_way(str(error), self._pool)
+            self._worker_id, self._leader.leads = 0, False
             self._next_beat = self._next_audit = self._last_audit = float("inf")
         else:
             seconds = self._outage.over()
@@ -200,48 +200,48 @@ class Supervisor:
 
     def _collect(self) -> None:
         news = self._pool.news()
-        self._intake.collect(news)
-        self._reporting.collect(news)
+        self._fetcher.collect(news)
+        self._reporter.collect(news)
         for why in news.reloads:
             self._tell_reload(why)
 
     def _is_over(self) -> bool:
         is_busy = self._busy()
-        if self._staying.leaves and not self._outage.is_on:
-            self._staying.mind_refused(self._refused() if is_busy else [])
-        return self._staying.is_over(is_busy)
+        if self._shutdown.leaves and not self._outage.is_on:
+            self._shutdown.mind_refused(self._refused() if is_busy else [])
+        return self._shutdown.is_over(is_busy)
 
     def _refused(self) -> list[str]:
         """Return the runs that the database refuses, if nothing else keeps this worker."""
-        refused = self._intake.refused + self._reporting.refused
-        left = len(self._intake) + len(self._reporting.task_ids()) + len(self._pool.orders())
+        refused = self._fetcher.refused + self._reporter.refused
+        left = len(self._fetcher) + len(self._reporter.task_ids()) + len(self._pool.orders())
         return refused if len(refused) == left else []
 
     def _busy(self) -> bool:
         self._collect()
-        return bool(self._reporting.is_busy or self._pool.orders() or len(self._intake))
+        return bool(self._reporter.is_busy or self._pool.orders() or len(self._fetcher))
 
     # -- waiting --------------------
 
     def _wait(self) -> None:
         """Wait for an event: input, a deadline, a due task, or a notification."""
-        self._clock.sleep(self._intake.breather())
+        self._clock.sleep(self._fetcher.breather())
         deadline = self._nearest_deadline()
         while True:
             left = max(0.0, deadline - self._clock.monotonic())
             listening = self._outage.may_try()
-            pause = min(left, self._bell.interval) if listening else left
+            pause = min(left, self._notifier.interval) if listening else left
             if 0 < pause < SHORT:
                 self._clock.sleep(pause)
                 pause = 0.0
             events = self._selector.select(pause)
             for key, _ in events:
                 key.data()
-            happened = any(key.fileobj is not self._bell for key, _ in events)
-            rung = listening and self._bell.rung()
+            happened = any(key.fileobj is not self._notifier for key, _ in events)
+            rung = listening and self._notifier.rung()
             if rung and self._worker_id:
-                self._intake.look_again()
-                self._ticker.rang()
+                self._fetcher.look_again()
+                self._leader.rang()
                 self._next_audit = min(self._next_audit, self._last_audit + AUDIT_EVERY)
             if happened or rung or self._clock.monotonic() >= deadline:
                 return
@@ -252,12 +252,12 @@ class Supervisor:
         deadlines = (
             self._next_beat,
             self._audit_at(),
-            self._bell.next_test,
-            self._ticker.deadline,
+            self._notifier.next_test,
+            self._leader.deadline,
             self._pool.next_deadline(),
-            self._intake.next_deadline(),
-            self._reporting.next_deadline(self._pool.live_runs()),
-            self._staying.deadline,
+            self._fetcher.next_deadline(),
+            self._reporter.next_deadline(self._pool.live_runs()),
+            self._shutdown.deadline,
         )
         # News that arrived during these calls is handled first.
         return 0.0 if self._pool.has_news() else min(one for one in deadlines if one is not None)
@@ -283,24 +283,24 @@ class Supervisor:
         """Apply the commands in this worker's row."""
         self._last_audit = self._clock.monotonic()
         self._next_audit = self._last_audit + max(POLL_EVERY, self._settings.heartbeat)
-        self._intake.serve(groups or self._settings.group_names)
+        self._fetcher.serve(groups or self._settings.group_names)
         self._obey(status)
         self._end_unwanted_runs()
 
-    def _heed_bell(self) -> None:
+    def _after_notification(self) -> None:
         """Do maintenance after a notification, and test the notifier when a test is due."""
-        if self._ticker.round_if_due(self._known_tasks):
-            self._intake.look_again()
-        if self._clock.monotonic() >= self._bell.next_test:
-            self._bell.test()
-            self._tell_of_bell()
+        if self._leader.round_if_due(self._known_tasks):
+            self._fetcher.look_again()
+        if self._clock.monotonic() >= self._notifier.next_test:
+            self._notifier.test()
+            self._log_notifier_trouble()
 
-    def _tell_of_bell(self) -> None:
+    def _log_notifier_trouble(self) -> None:
         """Log when notifications become delayed: not an error, but an operator should know."""
-        before, self._bell_trouble = self._bell_trouble, self._bell.trouble
-        if self._bell_trouble and self._bell_trouble != before:
-            log_event("bell_lost", why=self._bell_trouble)
-        elif before and not self._bell_trouble:
+        before, self._notifier_trouble = self._notifier_trouble, self._notifier.trouble
+        if self._notifier_trouble and self._notifier_trouble != before:
+            log_event("bell_lost", why=self._notifier_trouble)
+        elif before and not self._notifier_trouble:
             log_event("bell_back")
 
     def _register_again(self) -> None:
@@ -319,15 +319,15 @@ class Supervisor:
                 self._pool.stop_run(run.order.run_id, Outcome.STOPPED, why)
         if status in WorkerStatus.MOMENTARY:
             self._store.workers.carried_out(self._worker_id, status)
-            self._intake.look_again()
+            self._fetcher.look_again()
         else:
-            self._staying.follow(status, self._pool, self._me.name)
+            self._shutdown.follow(status, self._pool, self._me.name)
 
     def _end_unwanted_runs(self) -> None:
         orders = {order.run_id: order for order in self._pool.orders()}
         if not orders:
             return
-        for run_id, why in self._reporting.unwanted(orders).items():
+        for run_id, why in self._reporter.unwanted(orders).items():
             if why == "stop":
                 why_ended = Reason(ReasonCode.STOP_REQUESTED)
                 self._pool.stop_run(run_id, Outcome.STOPPED, why_ended)
@@ -394,10 +394,10 @@ class Supervisor:
         self._next_beat = now + self._settings.heartbeat
         with contextlib.suppress(Locked):  # the next heartbeat will do
             self._look_after_rows()
-        self._reporting.keep_counts()
+        self._reporter.keep_counts()
         self._events.write()
         write_out()
-        self._intake.look_now_and_then()
+        self._fetcher.look_now_and_then()
         self._leave_if_idle()
 
     def _look_after_rows(self) -> None:
@@ -405,43 +405,43 @@ class Supervisor:
         condemned = self._store.tasks.condemn_unreadable()
         if condemned:
             log_event("condemned", count=condemned)
-        workers = self._ticker.try_become_leader(self._worker_id)
+        workers = self._leader.try_become_leader(self._worker_id)
         for mine in (one for one in workers if one.id == self._worker_id and one.lease_until):
             self._follow(mine.status, mine.group_names)
-        if self._ticker.look_after(workers, self._known_tasks()):
-            self._intake.look_again()
+        if self._leader.look_after(workers, self._known_tasks()):
+            self._fetcher.look_again()
 
     def _known_tasks(self) -> list[int]:
         self._collect()  # a runner's messages may have been read since this turn began
         running = [order.task.id for order in self._pool.orders()]
-        return running + self._reporting.task_ids() + self._intake.task_ids()
+        return running + self._reporter.task_ids() + self._fetcher.task_ids()
 
     def _leave_if_idle(self) -> None:
         if not self._settings.max_empty_runs:
             return
         pending = self._busy() or self._store.claims.has_due_work(
-            self._intake.groups,
+            self._fetcher.groups,
             self._settings.max_empty_runs * self._settings.heartbeat,
-            self._intake.functions.only,
+            self._fetcher.functions.only,
         )
-        self._staying.count_beat(pending, self._me.name)
+        self._shutdown.count_beat(pending, self._me.name)
 
     def _stats(self) -> WorkerStats:
         """Return the values for this worker's row."""
         return {
-            "status": self._staying.words(bool(self._pool.live_runs())),
-            "empty_runs": self._staying.empty_beats,
-            "queue": len(self._intake),
+            "status": self._shutdown.words(bool(self._pool.live_runs())),
+            "empty_runs": self._shutdown.empty_beats,
+            "queue": len(self._fetcher),
             "distribution": None,
-            "workers": self._ticker.alive,
+            "workers": self._leader.alive,
             "zone_trouble": self._zone_trouble,
             "database_errors": self._errors,
-            **self._reporting.about(),
-            **self._bell.about(),
+            **self._reporter.about(),
+            **self._notifier.about(),
             **self._store.dialect.about(),
-            **self._vitals.read(),
-            **self._intake.functions.about(),
-            **self._intake.health.about(self._store.dialect.now()),
+            **self._measurements.read(),
+            **self._fetcher.functions.about(),
+            **self._fetcher.health.about(self._store.dialect.now()),
         }
 
     def _depart(self) -> None:
@@ -452,22 +452,22 @@ class Supervisor:
                 self._give_back_all()
         except StoreUnavailable as error:
             log_event("database_away", error=error)  # the leader will find what this worker holds
-            self._staying.exit_code = self._staying.exit_code or 1
+            self._shutdown.exit_code = self._shutdown.exit_code or 1
         except Exception as error:  # the same, if the database refuses something
             log_event(
                 "chore_refused", what="the deregistration of this worker", error=first_line(error)
             )
-            self._staying.exit_code = self._staying.exit_code or 1
-        log_event("worker_left", worker=self._me.name, why=self._staying.why)
-        self._events.note(WorkerEvent.LEFT, why=self._staying.why)
+            self._shutdown.exit_code = self._shutdown.exit_code or 1
+        log_event("worker_left", worker=self._me.name, why=self._shutdown.why)
+        self._events.note(WorkerEvent.LEFT, why=self._shutdown.why)
         self._events.write()
-        self._bell.close()
+        self._notifier.close()
         self._store.close()
 
     def _give_back_all(self) -> None:
         self._store.tasks.hand_back_unknown(self._me.name, ())
-        self._reporting.keep_counts()
-        self._store.chores.leave(self._worker_id, self._me.name)
+        self._reporter.keep_counts()
+        self._store.maintenance.leave(self._worker_id, self._me.name)
 
 
 class Superseded(Exception):

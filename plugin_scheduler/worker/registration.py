@@ -71,7 +71,7 @@ class Registration:
             if lease > first + 0.5:
                 raise NameTaken(self.name)
             pause(0.2)
-        return len(store.chores.requeue_lost(self.name))
+        return len(store.maintenance.requeue_lost(self.name))
 
     def _is_held(self, store: Store) -> bool:
         same = [worker for worker in store.workers.all() if worker.worker_name == self.name]

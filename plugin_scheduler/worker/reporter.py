@@ -30,7 +30,7 @@ WATCHED_EVERY = 0.5  # seconds between two writes of a run's output while it is 
 REFUSED_AGAIN = 30.0  # seconds until a report that the database refused is retried
 MANY = 10  # number of runs that end in one turn from which on they share a log line
 BOOT_TOLD_AGAIN = 300.0  # seconds until the same failure to start runners is logged again
-PORTER_EVERY = 0.02  # seconds between two checks of large results
+LARGE_RESULT_EVERY = 0.02  # seconds between two checks of large results
 
 
 class CountedRun(NamedTuple):
@@ -47,8 +47,10 @@ Done = list[tuple[Report, Move | None]]
 class Reporter:
     """The path from the pool to the tables."""
 
-    def __init__(self, store: Store, porters: LargeResults, worker_name: str, clock: Clock) -> None:
-        self._store, self._porters = store, porters
+    def __init__(
+        self, store: Store, large_results: LargeResults, worker_name: str, clock: Clock
+    ) -> None:
+        self._store, self._large_results = store, large_results
         self._name, self._clock = worker_name, clock
         self._results: list[Result] = []
         self._held = HeldRows(clock)
@@ -73,7 +75,7 @@ class Reporter:
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._results) or self._porters.busy
+        return bool(self._results) or self._large_results.busy
 
     @property
     def refused(self) -> list[str]:
@@ -82,11 +84,11 @@ class Reporter:
 
     def task_ids(self) -> list[int]:
         """Return the tasks whose results are not stored yet."""
-        return [result.order.task.id for result in self._results] + self._porters.task_ids()
+        return [result.order.task.id for result in self._results] + self._large_results.task_ids()
 
     def collect(self, news: News) -> None:
         """Take over the pool's news."""
-        if news.births:
+        if news.spawned:
             self.boot_error = None
         for why in news.boot_failures:
             self.boot_error = why
@@ -100,10 +102,10 @@ class Reporter:
                 log_event("runner_retires", **about, why=reason)
         for result in news.results:
             if result.result_file:
-                self._porters.carry(result)
+                self._large_results.carry(result)
             else:
                 self._results.append(result)
-        for delivery in self._porters.delivered():
+        for delivery in self._large_results.delivered():
             if delivery.instead is not None:
                 self._results.append(delivery.instead)
             else:
@@ -296,8 +298,8 @@ class Reporter:
         """Return the monotonic time of the next write."""
         now = self._clock.monotonic()
         times = [max(self._held.until(one.order.run_id), now) for one in self._results]
-        if self._porters.busy:
-            times.append(now + PORTER_EVERY)
+        if self._large_results.busy:
+            times.append(now + LARGE_RESULT_EVERY)
         for run in runs:
             if run.is_refused:
                 continue

@@ -19,7 +19,7 @@ from plugin_scheduler.system.clock import SYSTEM, Clock
 from plugin_scheduler.system.processes import ask_to_leave
 from plugin_scheduler.system.signals import Signals, ToldToLeave
 from plugin_scheduler.worker.lease_guard import StartPatience
-from plugin_scheduler.worker.main_loop import Supervisor
+from plugin_scheduler.worker.main_loop import MainLoop
 from plugin_scheduler.worker.registration import identify
 from plugin_scheduler.worker.shutdown import EXIT_NO_DATABASE
 
@@ -82,9 +82,9 @@ def _run(
                 log_event("tables_lack", what="; ".join(store.lacks))
             if threads:
                 log_event("threads_in_app", threads=", ".join(threads))
-            supervisor = Supervisor(store, pool, selector, settings, identity, clock)
+            main_loop = MainLoop(store, pool, selector, settings, identity, clock)
             selector.unregister(signals)
-            return supervisor.work(settings.use_spawn or bool(threads), signals, patience)
+            return main_loop.work(settings.use_spawn or bool(threads), signals, patience)
         finally:
             pool.close()
 
@@ -132,7 +132,7 @@ def _loaded(
             raise ConfigError("the app ended its process during loading")
         if not news.database_away:
             raise ConfigError(news.boot_failures[0])
-        pool.forget_nursery()
+        pool.forget_forkserver()
         patience.wait(StoreUnavailable(news.boot_failures[0]))
 
 

@@ -39,7 +39,7 @@ class Measurements:
         """Return the values as stored in the row."""
         runs = self._pool.live_runs()
         if self._born is None:
-            self._born = self._at_birth()
+            self._born = self._constants()
         return {
             "sleep": self._settings.heartbeat,
             "slots": self._settings.slots,
@@ -49,7 +49,7 @@ class Measurements:
             **self._now_and_then(),
         }
 
-    def _at_birth(self) -> ConstantStats:
+    def _constants(self) -> ConstantStats:
         """Return the values that are constant for the process."""
         dialect = self._store.dialect
         with dialect.reading():

@@ -19,7 +19,7 @@ from plugin_scheduler.system.processes import leave
 from plugin_scheduler.system.signals import ignore_all
 
 
-def nursery(fd: int) -> int:
+def forkserver_process(fd: int) -> int:
     """Load an app, and fork its runners."""
     from plugin_scheduler.execution import forkserver
 
@@ -36,7 +36,7 @@ def runner(*ends: int) -> int:
     return runner_main.main(runner_main.Ends(*ends), _load(), None)
 
 
-def porter(file: int) -> int:
+def large_result_process(file: int) -> int:
     """Write a large result to the database."""
     from plugin_scheduler.worker import large_results
 
@@ -61,9 +61,9 @@ def _load() -> Any:
 
 
 ENTRIES: dict[str, Callable[..., int]] = {
-    "nursery": nursery,
+    "forkserver": forkserver_process,
     "runner": runner,
-    "porter": porter,
+    "large_result": large_result_process,
     "worker": worker,
 }
 

@@ -27,12 +27,12 @@ def who():
 """
 
 
-def limit_files(nursery: int) -> Callable[[], None]:
+def limit_files(forkserver: int) -> Callable[[], None]:
     """Take from a process the room for more files; what gives it back."""
-    before = resource.prlimit(nursery, resource.RLIMIT_NOFILE)
-    most = len(os.listdir(f"/proc/{nursery}/fd"))
-    resource.prlimit(nursery, resource.RLIMIT_NOFILE, (most, before[1]))
-    return lambda: resource.prlimit(nursery, resource.RLIMIT_NOFILE, before) and None
+    before = resource.prlimit(forkserver, resource.RLIMIT_NOFILE)
+    most = len(os.listdir(f"/proc/{forkserver}/fd"))
+    resource.prlimit(forkserver, resource.RLIMIT_NOFILE, (most, before[1]))
+    return lambda: resource.prlimit(forkserver, resource.RLIMIT_NOFILE, before) and None
 
 
 @pytest.mark.parametrize("lack", ["processes", "files", "processes of runs"])
@@ -45,9 +45,9 @@ def test_a_worker_without_room_for_processes_says_so_once_and_goes_on_when_there
     worker = lab.start_worker(*options)
     first = lab.queue("who")
     lab.becomes(first, "COMPLETED")
-    runner, nursery = json.loads(lab.runs(first)[0].run_result)
+    runner, forkserver = json.loads(lab.runs(first)[0].run_result)
     if lack == "files":
-        release = limit_files(nursery)
+        release = limit_files(forkserver)
     else:
         flag.touch()
         release = flag.unlink

@@ -147,11 +147,11 @@ def test_ctrl_c_while_drivers_are_imported_is_not_lost(lab: Lab, way: str) -> No
     assert "this worker stopped: Ctrl+C during startup" in said
 
 
-def test_signals_that_reach_a_nursery_while_it_loads_do_no_harm(lab: Lab) -> None:
+def test_signals_that_reach_a_forkserver_while_it_loads_do_no_harm(lab: Lab) -> None:
     lab.write_tasks(SLEEPERS)
     for number, name in enumerate(("SIGINT", "SIGTERM", "SIGHUP")):
         driver = ("cx_Oracle", "kinterbasdb", "Sybase")[number]
-        (lab.folder / f"{driver}.py").write_text(DRIVER.format(who="nursery", name=name))
+        (lab.folder / f"{driver}.py").write_text(DRIVER.format(who="forkserver", name=name))
     worker = lab.start_worker(PYTHONPATH=str(lab.folder))
     assert lab.becomes(lab.queue("long", 0), "COMPLETED", within=60)
     assert "Traceback" not in worker.log

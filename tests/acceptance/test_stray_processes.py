@@ -115,8 +115,8 @@ def long():
     assert "File too large" in task.reason
     long = lab.queue("long")
     lab.becomes(long, "RUNNING")
-    nursery = next(one for one in worker.family() if "nursery" in " ".join(one.cmdline()))
-    limits = {pid: no_more_files(pid) for pid in (worker.pid, nursery.pid)}
+    forkserver = next(one for one in worker.family() if "forkserver" in " ".join(one.cmdline()))
+    limits = {pid: no_more_files(pid) for pid in (worker.pid, forkserver.pid)}
     large = lab.queue("large", "x" * 200_000)
     lab.becomes(lab.queue("quick"), "COMPLETED", within=8)
     lab.becomes(lab.queue("hoards"), "COMPLETED", within=8)  # its runner has to be replaced
@@ -186,7 +186,7 @@ def start_shop(lab: Lab, *arguments: str) -> Worker:
     return worker
 
 
-def test_runners_that_were_not_forked_die_with_their_supervisor(threaded: Lab) -> None:
+def test_runners_that_were_not_forked_die_with_their_worker(threaded: Lab) -> None:
     worker = start_shop(threaded)
     task_id = threaded.queue("long", application_name="shop")
     threaded.becomes(task_id, "RUNNING")
@@ -241,19 +241,19 @@ def test_a_worker_uses_nothing_in_the_shared_temporary_folder(lab: Lab) -> None:
     assert sorted(place.rglob("*")) == before
 
 
-def test_a_large_result_outlives_its_porter(lab: Lab) -> None:
+def test_a_large_result_outlives_its_process(lab: Lab) -> None:
     lab.write_tasks("def much(): return 'y' * 3_000_000")
     worker = lab.start_worker()
     task_id = lab.queue("much")
 
-    def porter() -> psutil.Process | None:
+    def its_process() -> psutil.Process | None:
         for one in worker.family():
             with contextlib.suppress(psutil.Error):  # it is gone by now
-                if "porter" in " ".join(one.cmdline()):
+                if "large_result" in " ".join(one.cmdline()):
                     return one
         return None
 
-    one = eventually(porter)
+    one = eventually(its_process)
     one.kill()
     lab.becomes(task_id, "COMPLETED")
     assert len(lab.runs(task_id)[0].run_result) == 3_000_002

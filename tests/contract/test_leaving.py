@@ -18,7 +18,7 @@ from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.signals import Signals
 from plugin_scheduler.worker import fetcher, shutdown
 from plugin_scheduler.worker.lease_guard import StartPatience
-from plugin_scheduler.worker.main_loop import Supervisor
+from plugin_scheduler.worker.main_loop import MainLoop
 from plugin_scheduler.worker.registration import Registration
 
 ME = "me"
@@ -48,19 +48,19 @@ def test_an_order_to_terminate_ends_a_worker_while_a_run_cannot_be_given_back(
         with selectors.DefaultSelector() as selector, Signals() as signals:
             pool, settings = NoRunners({}, selector, SYSTEM), Settings(heartbeat=1, grace=0)
             me = Registration(ME, "lab", ("add",), {})
-            supervisor = Supervisor(store, pool, selector, settings, me, SYSTEM)
+            main_loop = MainLoop(store, pool, selector, settings, me, SYSTEM)
 
             def begin() -> None:
                 orders = other.claims.take(ME, ("main",), 2, other.dialect.now()).orders
                 ask(db, REFUSING[engine], "scheduler_task", ids[0])
-                pool._births.news.unbegun += orders
+                pool._spawner.news.unbegun += orders
                 db(worker.worker_name == ME).update(status="TERMINATE")
                 db.commit()
 
             pool.then = begin
             with monkeypatch.context() as patch:
                 patch.setattr(store, "close", lambda: None)  # this test does
-                code = supervisor.work(False, signals, StartPatience(1, SYSTEM, SYSTEM.sleep))
+                code = main_loop.work(False, signals, StartPatience(1, SYSTEM, SYSTEM.sleep))
         assert code == 1
         assert (
             f"command TERMINATE; the database has rejected run {run_of(db, ids[0])} of task"
@@ -71,7 +71,7 @@ def test_an_order_to_terminate_ends_a_worker_while_a_run_cannot_be_given_back(
         assert [task[one].status for one in ids] == [TaskStatus.RUNNING, TaskStatus.QUEUED]
         assert db(worker).isempty()
         ask(db, FORGIVING[engine], "scheduler_task")
-        assert [one.id for one in other.chores.requeue_lost(ME)] == [ids[0]], "others find it"
+        assert [one.id for one in other.maintenance.requeue_lost(ME)] == [ids[0]], "others find it"
         db.commit()
 
 

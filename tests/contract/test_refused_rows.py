@@ -151,7 +151,7 @@ def test_an_open_run_that_refuses_to_be_closed_is_told_and_its_task_goes_back(
         run_id = db.scheduler_run.insert(worker_name="gone", status=RunStatus.RUNNING)
         db.commit()
         ask(db, REFUSING[str(db._adapter.dbengine)], "scheduler_run", run_id)
-        assert [task.id for task in store.chores.requeue_lost("gone")] == [task_id]
+        assert [task.id for task in store.maintenance.requeue_lost("gone")] == [task_id]
         assert list(store.tasks.refused) == ["closing the open runs of worker gone"]
         assert db.scheduler_task[task_id].status == TaskStatus.QUEUED
         db.commit()

@@ -88,7 +88,7 @@ def test_large_results_of_one_moment_are_not_too_large_together(store: Store) ->
 @pytest.mark.parametrize("result", [None, "3"])
 def test_what_is_told_too_late_changes_nothing(store: Store, result: str | None) -> None:
     orders = taken(store)
-    assert len(store.chores.requeue_lost(ME)) == 3
+    assert len(store.maintenance.requeue_lost(ME)) == 3
     before = runs(store)
     assert len(before) == 3 and {status for status, _, _ in before} == {RunStatus.STOPPED}
     done = store.tasks.report([completed(order, result) for order in orders], ME)

@@ -150,14 +150,14 @@ class Story(RuleBasedStateMachine):
     @rule(worker=WORKERS)
     def lose(self, worker: str) -> None:
         """The worker dies, and the leader gives back what it held."""
-        self.store.chores.requeue_lost(worker)
+        self.store.maintenance.requeue_lost(worker)
         for task_id in [one for one in self.orders if self.model[one].owner == worker]:
             self.late.append((self.orders.pop(task_id), worker))
             self.model[task_id].lose()
 
     @rule()
     def expire(self) -> None:
-        self.store.chores.expire_overdue()
+        self.store.maintenance.expire_overdue()
         for task in self.model.values():
             if task.status == "QUEUED" and task.stop_time and task.stop_time < self.seconds():
                 task.status = "EXPIRED"

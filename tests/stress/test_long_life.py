@@ -41,7 +41,7 @@ def one_round(lab: Lab, worker: Worker) -> dict[str, Any]:
     lab.db.commit()
     waiting = lab.db.scheduler_task.status.belongs(("QUEUED", "ASSIGNED", "RUNNING"))
     eventually(lambda: lab.fresh()(waiting).count() == 0, 120)
-    eventually(lambda: len(worker.family()) == 3, 10, "a nursery and two runners")
+    eventually(lambda: len(worker.family()) == 3, 10, "a forkserver and two runners")
     process = psutil.Process(worker.pid)
     return {
         "memory": process.memory_info().rss,

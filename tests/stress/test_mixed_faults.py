@@ -56,7 +56,7 @@ def test_no_mix_of_faults_loses_a_task_or_runs_one_twice_at_once(faulty_lab: Lab
         print(*left, *found, sep="\n")
         tell_what_happened(lab, found)
     assert Counter(left + found) == Counter(), f"seed {seed}"
-    print(f"descriptors and MiB of a supervisor: {before} at the beginning, {after} at the end")
+    print(f"descriptors and MiB of a worker: {before} at the beginning, {after} at the end")
     assert after.descriptors <= before.descriptors + 6
     assert after.mib < before.mib + 30
     assert sum(schedule.done.values()) > SECONDS / 2, schedule.done

@@ -63,7 +63,7 @@ def store_on(lab: Lab, settings: Settings = SETTINGS) -> Iterator[Store]:
 
 
 def start_leaders(lab: Lab) -> list[Worker]:
-    """Two programs that do the chores all the time, each as if it were alone."""
+    """Two programs that do the maintenance all the time, each as if it were alone."""
     lab.write_tasks("def add(a=1): return a")
     assert lab.db
     code = LEADER.format(where=where(lab), settings=SETTINGS.as_dict())
@@ -75,7 +75,7 @@ def start_leaders(lab: Lab) -> list[Worker]:
     return lab.workers
 
 
-# --- chores ---------------------------------------------------------------------------------------
+# --- maintenance ---------------------------------------------------------------------------------
 
 
 def what_the_dead_held(lab: Lab) -> dict[str, list[int]]:
@@ -251,7 +251,7 @@ def test_what_a_worker_held_that_hangs_in_a_transaction_is_given_back_all_the_sa
 
         def given_back() -> bool:
             with contextlib.suppress(Locked):
-                return bool(leader.chores.requeue_lost("hangs"))
+                return bool(leader.maintenance.requeue_lost("hangs"))
             return False
 
         eventually(given_back, 2 * HASTY.lease + 2)
@@ -291,17 +291,17 @@ def test_a_leader_that_passed_over_a_held_task_takes_nothing_from_a_worker_that_
     assert lab.db
     with store_on(lab) as mine, store_on(lab) as other, store_on(lab) as third:
         first, second = claimed_by(mine, "web", lab, 2)
-        mine.chores.leave(1, "web")  # its row is gone, by whatever mistake
+        mine.maintenance.leave(1, "web")  # its row is gone, by whatever mistake
         with third.dialect.transaction():
             third.db(third.db.scheduler_task.id == first.task.id).update(priority=0)
             # A row that another transaction holds is passed over: nothing is waited for.
-            given_back = other.chores.requeue_lost("web")
+            given_back = other.maintenance.requeue_lost("web")
             assert [task.id for task in given_back] == [second.task.id]
             assert mine.tasks.hand_back([second], "web") == 0
             mine.workers.register("web", {})
             claim = mine.claims.take("web", ["main"], 1, mine.dialect.now())
             assert len(claim.orders) == 1
-        assert other.chores.requeue_lost("web") == []
+        assert other.maintenance.requeue_lost("web") == []
         for order in (first, second):
             row = lab.task(order.task.id)
             assert (row.status, row.assigned_worker_name) == ("RUNNING", "web")

@@ -65,7 +65,7 @@ class FakeRunners:
         self.clock, self.selector = TurnedClock(NINE), selectors.DefaultSelector()
         self.pool = Pool({}, self.selector, self.clock)
         self.fakes: list[FakeRunner] = []
-        self.nurseries: list[socket.socket] = []
+        self.forkservers: list[socket.socket] = []
         self.results: list[Result] = []
         self.unbegun: list[Order] = []
         self.failures: list[str] = []
@@ -77,18 +77,18 @@ class FakeRunners:
     def __exit__(self, *_: object) -> None:
         for fake in self.fakes:
             fake.close()
-        for nursery in self.nurseries:
-            nursery.close()
+        for forkserver in self.forkservers:
+            forkserver.close()
         self.pool.close()
         self.selector.close()
 
-    def open_nursery(self) -> socket.socket:
-        """The end that a nursery would hold."""
+    def open_forkserver(self) -> socket.socket:
+        """The end that a forkserver would hold."""
         ours, theirs = socket.socketpair()
-        births = self.pool._births
-        births._nursery = Forkserver(ours, NO_PROCESS)
-        self.selector.register(births._nursery, selectors.EVENT_READ, births._hear_nursery)
-        self.nurseries.append(theirs)
+        spawned = self.pool._spawner
+        spawned._forkserver = Forkserver(ours, NO_PROCESS)
+        self.selector.register(spawned._forkserver, selectors.EVENT_READ, spawned._read_forkserver)
+        self.forkservers.append(theirs)
         return theirs
 
     def join(self, is_ready: bool = True) -> tuple[FakeRunner, RunnerHandle]:

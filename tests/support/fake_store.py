@@ -95,7 +95,7 @@ _PARTS: dict[str, tuple[type, dict[str, Any]]] = {
             "take": Claim([], 0, False),
         },
     ),
-    "chores": (
+    "maintenance": (
         Maintenance,
         {
             "bury": lambda workers: len(list(workers)),
@@ -136,7 +136,7 @@ class FakeStore:
         self.tasks.refused = {}
         self.dialect.now, self.dialect.epoch = clock.now, clock.epoch
         self.dialect.locks_rows, self.dialect.zone = True, None
-        self.dialect.doorbell, self.dialect.reading = lambda: self.bell, contextlib.nullcontext
+        self.dialect.notifier, self.dialect.reading = lambda: self.bell, contextlib.nullcontext
 
     tasks: Any
     dialect: Any

@@ -133,7 +133,7 @@ class Schedule:
             self.start_worker()
 
     def usage(self) -> Usage:
-        """What the supervisor of the worker uses at which no fault is aimed."""
+        """What the process of the worker uses at which no fault is aimed."""
         process = psutil.Process(self._calm.pid)
         return Usage(process.num_fds(), process.memory_info().rss / (1 << 20))
 
@@ -171,7 +171,7 @@ class Schedule:
     def _faults(self) -> list[Callable[[], Any]]:
         faults: list[Callable[[], Any]] = [
             self._kill_worker,
-            self._kill_nursery,
+            self._kill_forkserver,
             self._kill_runner,
             self._stop_worker,
             self._stop_runner,
@@ -218,7 +218,7 @@ class Schedule:
         if (worker := self._a_worker()) is not None:
             worker.kill()
 
-    def _kill_nursery(self) -> None:
+    def _kill_forkserver(self) -> None:
         for process in self._below(self._a_worker(), runners=False)[:1]:
             self._signal(process.pid, signal.SIGKILL)
 

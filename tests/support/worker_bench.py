@@ -17,7 +17,7 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.system.signals import HEEDED, Signals
 from plugin_scheduler.worker.lease_guard import StartPatience
-from plugin_scheduler.worker.main_loop import Supervisor
+from plugin_scheduler.worker.main_loop import MainLoop
 from plugin_scheduler.worker.registration import Registration
 from support.fake_pool import FakePool
 from support.fake_store import FakeStore, a_worker
@@ -103,7 +103,7 @@ class WorkerBench:
             self.row["group_names"],
         )
         store.answers["workers.carried_out"] = self._carried_out
-        self.worker = Supervisor(store, self.pool, self.selector, self.settings, me, self.clock)
+        self.worker = MainLoop(store, self.pool, self.selector, self.settings, me, self.clock)
 
     def lead(self) -> None:
         """Let this worker lead from its first heartbeat on."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from plugin_scheduler.core.errors import Conflict, StoreUnavailable
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.worker_stats import ConnectionStats
-from plugin_scheduler.database.dialects.bulk_sql import Sayings
+from plugin_scheduler.database.dialects.bulk_sql import BulkStatements
 from plugin_scheduler.database.dialects.encodings import escaped, letters_beyond
 from plugin_scheduler.database.notifier import Notifier, Silent
 from plugin_scheduler.system.clock import Clock
@@ -30,7 +30,7 @@ CONFLICT_TRIES = 5  # each deadlock has one victim, and the other transactions s
 CONFLICT_PAUSE = 0.01  # seconds, multiplied by the number of the attempt
 
 
-class Dialect(Sayings):
+class Dialect(BulkStatements):
     """An open connection to a database."""
 
     name = "any"
@@ -285,7 +285,7 @@ class Dialect(Sayings):
 
     # -- notifier, indexes, limits --------------------
 
-    def doorbell(self) -> Notifier:
+    def notifier(self) -> Notifier:
         """Return the notifier of this database."""
         return Silent()
 

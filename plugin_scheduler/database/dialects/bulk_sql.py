@@ -17,11 +17,11 @@ from pydal.objects import Query
 
 from plugin_scheduler.database.dialects.bulk_insert import Literals, batches, fits, insert_into
 from plugin_scheduler.database.dialects.bulk_insert import values as in_brackets
-from plugin_scheduler.database.dialects.sql_template import Holes, Statement, listed
+from plugin_scheduler.database.dialects.sql_template import Placeholders, Statement, listed
 from plugin_scheduler.system.pydal_access import adapter_of, id_field, sql_name
 
 #: Builds a statement, with placeholders for its values.
-Write = Callable[[Holes], str]
+Write = Callable[[Placeholders], str]
 
 POINT = "scheduler_before_insert"  # the name of a savepoint
 MOST_PARTS = 60  # of a UNION: SQLite allows 500; one statement with dozens is as fast as two
@@ -48,13 +48,13 @@ class Ask(NamedTuple):
     """A select that runs once for each row of values, which replace its placeholders."""
 
     text: str
-    holes: Sequence[str]
+    placeholders: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
     def filled(self, row: Sequence[Any]) -> str:
         sql = self.text.rstrip("; ")
-        for hole, value in zip(self.holes, row, strict=True):
-            sql = sql.replace(hole, str(value))
+        for placeholder, value in zip(self.placeholders, row, strict=True):
+            sql = sql.replace(placeholder, str(value))
         return sql
 
 
@@ -84,7 +84,7 @@ class Taken(Exception):
     """Raised when a row with the key of a new row exists; nothing was inserted."""
 
 
-class Sayings:
+class BulkStatements:
     """Base class of the dialects: bulk statements."""
 
     db: Any
@@ -99,7 +99,7 @@ class Sayings:
     _statements: dict[str, Statement]
 
     def exist(
-        self, name: str, write: Callable[[Holes], Sequence[Question]], **values: Any
+        self, name: str, write: Callable[[Placeholders], Sequence[Question]], **values: Any
     ) -> list[bool]:
         """Return for each question whether a row exists.
 
@@ -108,19 +108,26 @@ class Sayings:
         if self.asks_at_once:
             return [
                 found is not None
-                for found in self.ask(name, lambda hole: self._at_once(write(hole)), **values)[0]
+                for found in self.ask(
+                    name, lambda placeholder: self._at_once(write(placeholder)), **values
+                )[0]
             ]
         return [
             bool(self.ask(f"{name} {place}", partial(self._one_of, write, place), **values))
-            for place in range(len(write(Holes())))
+            for place in range(len(write(Placeholders())))
         ]
 
     def _at_once(self, questions: Sequence[Question]) -> str:
         columns = (f"({self._first(one)}) AS q{place}" for place, one in enumerate(questions))
         return f"SELECT {', '.join(columns)}"
 
-    def _one_of(self, write: Callable[[Holes], Sequence[Question]], place: int, hole: Holes) -> str:
-        return self._first(write(hole)[place])
+    def _one_of(
+        self,
+        write: Callable[[Placeholders], Sequence[Question]],
+        place: int,
+        placeholder: Placeholders,
+    ) -> str:
+        return self._first(write(placeholder)[place])
 
     def _first(self, question: Question) -> str:
         query, field, left = question
@@ -140,8 +147,8 @@ class Sayings:
 
     def _words(self, name: str, write: Write, values: Mapping[str, Any]) -> tuple[str, Any]:
         if name not in self._statements:
-            holes = Holes()
-            self._statements[name] = Statement(write(holes), holes, self._mark)
+            placeholders = Placeholders()
+            self._statements[name] = Statement(write(placeholders), placeholders, self._mark)
         return self._statements[name].filled(values)
 
     @property

@@ -42,7 +42,7 @@ TABLES_WITHIN = 600  # seconds for a change of a large table
 TABLE_LOCK_S = 10  # seconds to wait for transactions that have read the table
 #: pydal's text columns have 512 characters, an index key at most 3072 bytes: index prefixes.
 PREFIXES = {"status": 16, "group_name": 100, "assigned_worker_name": 200}
-NOTHING_IN_A_TABLE = 10_000  # rows; ALTER TABLE is fast below this
+SMALL_TABLE_ROWS = 10_000  # rows; ALTER TABLE is fast below this
 
 #: Deadlock, row changed since it was read (MariaDB), lock wait timeout.
 DEADLOCK = 1213  # rolls back the whole transaction of the victim
@@ -256,7 +256,7 @@ class MySQL(Server):
 
     # -- notifier --------------------
 
-    def doorbell(self) -> Notifier:
+    def notifier(self) -> Notifier:
         return Probe(self._news, self._clock)
 
     def _news(self) -> object:
@@ -318,7 +318,7 @@ class MySQL(Server):
         ]
 
     def _is_small(self, table: str) -> bool:
-        beyond = f"SELECT id FROM {table} LIMIT 1 OFFSET {NOTHING_IN_A_TABLE}"
+        beyond = f"SELECT id FROM {table} LIMIT 1 OFFSET {SMALL_TABLE_ROWS}"
         return not self.db.executesql(beyond)
 
     def _patient_connection(self) -> Any:

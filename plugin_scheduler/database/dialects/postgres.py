@@ -109,14 +109,14 @@ class Postgres(Server):
     def __init__(self, db: Any, clock: Clock, settings: Settings) -> None:
         super().__init__(db, clock, settings)
         self._pid = 0
-        self._ear: ListenConnection | None = None
+        self._listen_connection: ListenConnection | None = None
 
     def prepare_connection(self) -> None:
         connection = adapter_of(self.db).connection
         self._pid, port = self.db.executesql("SELECT pg_backend_pid(), inet_client_port()")[0]
         self.met(port, self._pid == connection.info.backend_pid)
-        if self._ear and self._ear.is_left():
-            self._ear = None
+        if self._listen_connection and self._listen_connection.is_left():
+            self._listen_connection = None
         if connection.encoding != _UNICODE:
             connection.set_client_encoding(_UNICODE)
         self.db.commit()  # the isolation level applies to later transactions only
@@ -134,10 +134,10 @@ class Postgres(Server):
             self.begin()  # sets lock_timeout: ALTER TABLE blocks readers, too
 
     def _begin(self, words: str) -> None:
-        ear_has_left = self._ear is not None and self._ear.is_left()
+        server_has_left = self._listen_connection is not None and self._listen_connection.is_left()
         self.db.executesql(words)
-        if ear_has_left:  # the server still answers: only that connection was closed
-            self._ear = None
+        if server_has_left:  # the server still answers: only that connection was closed
+            self._listen_connection = None
 
     def _limits(self, how: str, lock_ms: int) -> str:
         """Return statements that set the timeouts, for the session or for one transaction.
@@ -206,7 +206,7 @@ class Postgres(Server):
         """Return one LATERAL query, planned once: planning per row takes longer than execution."""
         if len(ask.rows) == 1:
             return super()._parts(ask, lock)
-        names = [f"value{number}" for number, _ in enumerate(ask.holes)]
+        names = [f"value{number}" for number, _ in enumerate(ask.placeholders)]
         rows = ", ".join(f"({', '.join(map(str, row))})" for row in ask.rows)
         each = self._locking(ask.filled([f"given.{name}" for name in names]), lock)
         given = f"(VALUES {rows}) AS given ({', '.join(names)})"
@@ -249,9 +249,9 @@ class Postgres(Server):
         return getattr(error, "pgcode", None) == _READ_ONLY
 
     def hang_up(self) -> None:
-        if self._ear is not None:  # the LISTEN connection leads to the same server
-            self._ear.close()
-            self._ear = None
+        if self._listen_connection is not None:  # the LISTEN connection leads to the same server
+            self._listen_connection.close()
+            self._listen_connection = None
         super().hang_up()
 
     def kind_of(self, error: Exception) -> type[StoreUnavailable]:
@@ -275,40 +275,42 @@ class Postgres(Server):
     def has_left(self) -> bool:
         # During a query, the driver does not tell how its connection ended. But a server that shuts
         # down closes all connections, and the LISTEN connection runs no query.
-        ear_is_left = self._ear is not None and self._ear.is_left()
-        return super().has_left() or (self.is_direct and ear_is_left)
+        server_has_left = self._listen_connection is not None and self._listen_connection.is_left()
+        return super().has_left() or (self.is_direct and server_has_left)
 
     # -- notifier --------------------
 
-    def doorbell(self) -> Notifier:
-        return Listener(self._open_ear, self._ring, lambda: self._pid, CHANNEL, self._clock)
+    def notifier(self) -> Notifier:
+        return Listener(
+            self._open_listen_connection, self._ring, lambda: self._pid, CHANNEL, self._clock
+        )
 
-    def _open_ear(self) -> ListenConnection:
+    def _open_listen_connection(self) -> ListenConnection:
         """Open a second connection, used only for LISTEN."""
         adapter = adapter_of(self.db)
         connection = adapter.driver.connect(**{**adapter.driver_args, "async_": True})
-        ear = ListenConnection(connection, self._clock, patience(self._settings))
-        if self._is_shared(ear):
-            ear.close()
+        listening = ListenConnection(connection, self._clock, patience(self._settings))
+        if self._is_shared(listening):
+            listening.close()
             raise ConnectionError(SHARED)
-        self._ear = ear
-        return ear
+        self._listen_connection = listening
+        return listening
 
-    def _is_shared(self, ear: ListenConnection) -> bool:
+    def _is_shared(self, listening: ListenConnection) -> bool:
         """Return True if a pooler assigns the connection a session for each transaction.
 
         LISTEN would then deliver our notifications to other clients permanently.
         """
-        if _pid_of(ear.ask) == ear.pid:
+        if _pid_of(listening.ask) == listening.pid:
             return False  # the server's own pid: no pooler in between
-        return any(self._meet(ear) for _ in range(MEETINGS))
+        return any(self._meet(listening) for _ in range(MEETINGS))
 
-    def _meet(self, ear: ListenConnection) -> bool:
+    def _meet(self, listening: ListenConnection) -> bool:
         """Return True if our two connections share a session, or one of them changes sessions."""
-        before = _pid_of(ear.ask)
+        before = _pid_of(listening.ask)
         with self.reading():
             between = _pid_of(self.db.executesql)
-        return before == between or before != _pid_of(ear.ask)
+        return before == between or before != _pid_of(listening.ask)
 
     def _ring(self, channel: str) -> str | None:
         """Notify our own channel; return a message if the triggers of writers are missing."""

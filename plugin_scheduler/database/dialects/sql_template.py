@@ -11,11 +11,11 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-_HOLE = re.compile(r"'<<(\w+)>>'|'1900-01-01 00:00:(\d\d)'|\b730000(\d\d)\b")
+_PLACEHOLDER = re.compile(r"'<<(\w+)>>'|'1900-01-01 00:00:(\d\d)'|\b730000(\d\d)\b")
 _FIRST_NUMBER, _FIRST_TIME = 73_000_000, datetime(1900, 1, 1)
 
 
-class Holes:
+class Placeholders:
     """Placeholders for values while a statement is built: values that do not occur otherwise."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Holes:
     def parts(self, sql: str) -> list[str]:
         """Split SQL into alternating texts and placeholder names; first and last are texts."""
         parts, at = [], 0
-        for found in _HOLE.finditer(sql):
+        for found in _PLACEHOLDER.finditer(sql):
             text, time, number = found.groups()
             parts += [sql[at : found.start()], text or self._names[int(time or number)]]
             at = found.end()
@@ -52,9 +52,9 @@ class Holes:
 class Statement:
     """A statement template."""
 
-    def __init__(self, sql: str, holes: Holes, mark: str) -> None:
+    def __init__(self, sql: str, placeholders: Placeholders, mark: str) -> None:
         """``mark`` is the driver's placeholder for a value: ? or %s."""
-        parts = holes.parts(sql.rstrip("; "))
+        parts = placeholders.parts(sql.rstrip("; "))
         self._texts, self._names, self._mark = parts[::2], parts[1::2], mark
 
     def filled(self, values: Mapping[str, Any]) -> tuple[str, list[Any] | None]:
@@ -62,9 +62,9 @@ class Statement:
 
         Numbers become part of the SQL; times are formatted as in pydal.
 
-        >>> hole = Holes()
-        >>> sql = f"who = '{hole.text('name')}' AND id IN ({hole.number('ids')})"
-        >>> Statement(sql, hole, "?").filled({"name": "O'Hara", "ids": [3, 4]})
+        >>> placeholder = Placeholders()
+        >>> sql = f"who = '{placeholder.text('name')}' AND id IN ({placeholder.number('ids')})"
+        >>> Statement(sql, placeholder, "?").filled({"name": "O'Hara", "ids": [3, 4]})
         ('who = ? AND id IN (3,4)', ["O'Hara"])
         """
         given = [

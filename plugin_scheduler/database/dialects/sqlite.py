@@ -226,7 +226,7 @@ class SQLite(Dialect):
         path = self._place.path  # a query for the path would open a connection
         return holders_of([path, f"{path}-shm", f"{path}-wal"])
 
-    def doorbell(self) -> Notifier:
+    def notifier(self) -> Notifier:
         adapter = adapter_of(self.db)
         return DataVersion(lambda: open_connection(adapter), self._path(), self._is_news)
 

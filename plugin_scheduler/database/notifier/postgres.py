@@ -84,25 +84,30 @@ class ListenConnection:
 class Listener(Notifier):
     """Reports a change when another session has notified workers.
 
-    ``open_ear`` opens a LISTEN connection. ``ring`` notifies a channel and returns a message if the
-    triggers of writers are missing. ``own_pid`` returns the pid of this worker's own session.
+    ``open_listen_connection`` opens a LISTEN connection. ``ring`` notifies a channel and returns a
+    message if the triggers of writers are missing. ``own_pid`` returns the pid of this worker's own
+    session.
     """
 
     def __init__(
         self,
-        open_ear: Callable[[], ListenConnection],
+        open_listen_connection: Callable[[], ListenConnection],
         ring: Callable[[str], str | None],
         own_pid: Callable[[], int],
         channel: str,
         clock: Clock,
     ) -> None:
-        self._open_ear, self._ring, self._own_pid = open_ear, ring, own_pid
+        self._open_listen_connection, self._ring, self._own_pid = (
+            open_listen_connection,
+            ring,
+            own_pid,
+        )
         self._channel, self._clock = channel, clock
         self._own_channel = f"{channel}_{secrets.token_hex(6)}"
         # A descriptor that stays the same while the connections behind it change.
         self._files = selectors.DefaultSelector()
-        self._ear: ListenConnection | None = None
-        self._ear_file = -1
+        self._listen_connection: ListenConnection | None = None
+        self._listen_file = -1
         self._hears = False
         self._deaf: str | None = None
         self._mute: str | None = None
@@ -138,12 +143,12 @@ class Listener(Notifier):
         return int(self._files.fileno()) if hasattr(self._files, "fileno") else -1
 
     def heed(self) -> None:
-        if self._ear is None:
+        if self._listen_connection is None:
             return
         try:
-            heard = self._ear.hear()
+            heard = self._listen_connection.hear()
         except Exception as error:  # driver-specific error of a lost connection
-            self._lose_ear(str(error))
+            self._lose_listen_connection(str(error))
             return
         for news in heard:
             if news.channel == self._own_channel:
@@ -166,34 +171,34 @@ class Listener(Notifier):
         self.heed()
         now = self._clock.monotonic()
         if self._asked_at is not None and now >= self._asked_at + HEARD_WITHIN:
-            self._lose_ear(DEAF)
+            self._lose_listen_connection(DEAF)
         if now < self._ring_at:
             return
         # Behind a pooler no connection ever works, so the interval grows.
         self._ring_at = now + min(TEST_EVERY * 2 ** max(0, self._deaf_ears - 1), SELDOM)
-        if self._ear is None:
-            self._get_ear()
+        if self._listen_connection is None:
+            self._get_listen_connection()
         if self._asked_at is None:
             was_mute, self._mute = self._mute, self._ring(self._own_channel)
             self._rung |= was_mute is not None
-            if self._ear is not None:
+            if self._listen_connection is not None:
                 self._asked_at = self._clock.monotonic()
 
     def close(self) -> None:
-        self._drop_ear()
+        self._drop_listen_connection()
         self._files.close()
 
-    def _get_ear(self) -> None:
+    def _get_listen_connection(self) -> None:
         try:
-            self._ear = self._open_ear()
+            self._listen_connection = self._open_listen_connection()
             for channel in (self._channel, self._own_channel):
-                self._ear.ask(f'LISTEN "{channel}"')
-            self._ear_file = self._ear.fileno()
-            self._files.register(self._ear_file, selectors.EVENT_READ)
+                self._listen_connection.ask(f'LISTEN "{channel}"')
+            self._listen_file = self._listen_connection.fileno()
+            self._files.register(self._listen_file, selectors.EVENT_READ)
         except Exception as error:  # driver-specific
-            self._lose_ear(str(error))
+            self._lose_listen_connection(str(error))
 
-    def _lose_ear(self, why: str) -> None:
+    def _lose_listen_connection(self, why: str) -> None:
         """Drop the connection and report a change, since notifications may have been missed.
 
         The first lost connection is replaced at once.
@@ -203,12 +208,12 @@ class Listener(Notifier):
             self._ring_at = 0.0
         self._deaf_ears += 1
         self._asked_at, self._hears, self._rung = None, False, True
-        self._drop_ear()
+        self._drop_listen_connection()
 
-    def _drop_ear(self) -> None:
-        ear, self._ear = self._ear, None
-        if ear is not None:
+    def _drop_listen_connection(self) -> None:
+        listening, self._listen_connection = self._listen_connection, None
+        if listening is not None:
             # By the stored number: a lost connection has no descriptor any more.
             with contextlib.suppress(KeyError, ValueError):
-                self._files.unregister(self._ear_file)
-            ear.close()
+                self._files.unregister(self._listen_file)
+            listening.close()

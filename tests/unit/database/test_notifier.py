@@ -1,4 +1,4 @@
-"""SQLite's doorbell hears the others, and only them."""
+"""SQLite's notifier hears the others, and only them."""
 
 from __future__ import annotations
 

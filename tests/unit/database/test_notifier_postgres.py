@@ -1,4 +1,4 @@
-"""PostgreSQL's doorbell as a machine of states; its ears are pretended, its clock is turned.
+"""PostgreSQL's notifier as a machine of states; its ears are pretended, its clock is turned.
 
 Real connections are cut, cheated and pooled in `acceptance/test_wake_up`.
 """
@@ -27,7 +27,7 @@ from plugin_scheduler.system.clock import TurnedClock
 ME, SOMEBODY = 100, 200
 
 
-class PretendedEar:
+class FakeListenConnection:
     """As much of an ear as the listener sees: a file, and what came."""
 
     def __init__(self) -> None:
@@ -61,17 +61,17 @@ class Street:
 
     def __init__(self) -> None:
         self.clock = TurnedClock(NINE)
-        self.ears: list[PretendedEar] = []
+        self.ears: list[FakeListenConnection] = []
         self.rings: list[str] = []
         self.mute: str | None = None
         self.refusal: Exception | None = None
         self.is_away = False
-        self.bell = Listener(self.open_ear, self.ring, lambda: ME, "news", self.clock)
+        self.bell = Listener(self.open_listen_connection, self.ring, lambda: ME, "news", self.clock)
 
-    def open_ear(self) -> PretendedEar:
+    def open_listen_connection(self) -> FakeListenConnection:
         if self.refusal is not None:
             raise self.refusal
-        self.ears.append(PretendedEar())
+        self.ears.append(FakeListenConnection())
         return self.ears[-1]
 
     def ring(self, channel: str) -> str | None:
@@ -81,7 +81,7 @@ class Street:
         return self.mute
 
     @property
-    def ear(self) -> PretendedEar:
+    def ear(self) -> FakeListenConnection:
         return self.ears[-1]
 
     def tell(self, pid: int = SOMEBODY, channel: str = "news") -> None:

@@ -6,18 +6,18 @@ from datetime import datetime
 
 import pytest
 
-from plugin_scheduler.database.dialects.sql_template import Holes, Statement
+from plugin_scheduler.database.dialects.sql_template import Placeholders, Statement
 
 NINE = datetime(2026, 5, 4, 9, 0, 0, 123)
 
 
 def statement(mark: str = "?") -> Statement:
-    hole = Holes()
+    place = Placeholders()
     sql = (
-        f"UPDATE t SET a = '{hole.text('who')}', b = '{hole.time('now')}' "
-        f"WHERE id IN ({hole.numbers('ids')[0]}) AND c LIKE 'x%' AND d = '{hole.text('who')}';"
+        f"UPDATE t SET a = '{place.text('who')}', b = '{place.time('now')}' "
+        f"WHERE id IN ({place.numbers('ids')[0]}) AND c LIKE 'x%' AND d = '{place.text('who')}';"
     )
-    return Statement(sql, hole, mark)
+    return Statement(sql, place, mark)
 
 
 def test_texts_and_times_are_given_to_the_driver_and_numbers_are_written() -> None:
@@ -36,8 +36,8 @@ def test_it_is_said_again_with_other_values() -> None:
 def test_percent_signs_are_doubled_only_where_the_driver_looks_for_its_own() -> None:
     sql, _ = statement("%s").filled({"who": "me", "now": NINE, "ids": [1]})
     assert "LIKE 'x%%'" in sql and sql % (1, 2, 3)
-    hole = Holes()
-    plain = Statement(f"SELECT '5%' FROM t WHERE id IN ({hole.number('ids')})", hole, "%s")
+    place = Placeholders()
+    plain = Statement(f"SELECT '5%' FROM t WHERE id IN ({place.number('ids')})", place, "%s")
     assert plain.filled({"ids": [9]}) == ("SELECT '5%' FROM t WHERE id IN (9)", None)
 
 

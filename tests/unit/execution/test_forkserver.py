@@ -1,4 +1,4 @@
-"""A nursery's own process: what it holds open while it waits for births."""
+"""A forkserver's own process: what it holds open while it waits for spawned."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def pipes_of(pid: int) -> list[str]:
     return [link for link, count in Counter(links).items() if link[:4] == "pipe" and count == 2]
 
 
-def test_a_nursery_holds_one_pipe_that_tells_of_deaths_also_after_the_app_was_loaded(
+def test_a_forkserver_holds_one_pipe_that_tells_of_deaths_also_after_the_app_was_loaded(
     tmp_path: Path,
 ) -> None:
     tasks = tmp_path / "tasks.py"
     tasks.write_text("def add(a, b):\n    return a + b\n")
     spec = {"kind": "file", "uri": "sqlite://storage.sqlite", "folder": str(tmp_path)}
     spec |= {"tasks": str(tasks), "settings": Settings().as_dict(), "overrides": {}}
-    with closing(Forkserver.start({**spec, "nonce": "n"})) as nursery:
-        assert has_news(nursery, within=30)
-        assert [message[0] for message in nursery.read()] == ["loaded"]
+    with closing(Forkserver.start({**spec, "nonce": "n"})) as forkserver:
+        assert has_news(forkserver, within=30)
+        assert [message[0] for message in forkserver.read()] == ["loaded"]
         inherited = set(pipes_of(os.getpid()))
-        assert len(set(pipes_of(nursery.pid)) - inherited) == 1
+        assert len(set(pipes_of(forkserver.pid)) - inherited) == 1

@@ -60,7 +60,7 @@ def test_a_lone_surrogate_in_a_text_travels_too() -> None:
     assert Unpacker().feed(pack(["\ud800"])) == [["\ud800"]]
 
 
-# --- the supervisor's end -------------------------------------------------------------------------
+# --- the worker's end -----------------------------------------------------------------------------
 
 
 def test_a_slow_reader_never_blocks_the_sender_and_gets_everything(

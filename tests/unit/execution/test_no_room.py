@@ -28,7 +28,7 @@ from plugin_scheduler.execution.scoreboard import PAGE, blank_page
 from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 from plugin_scheduler.system.private_files import complete_file, read_file
 from plugin_scheduler.worker import launcher, startup
-from plugin_scheduler.worker.large_results import NO_ROOM_AGAIN as PORTER_AGAIN
+from plugin_scheduler.worker.large_results import NO_ROOM_AGAIN as LARGE_RESULT_AGAIN
 from plugin_scheduler.worker.large_results import NO_ROOM_TRIES, LargeResults
 from plugin_scheduler.worker.reporter import BOOT_TOLD_AGAIN, Reporter
 
@@ -156,33 +156,33 @@ def test_a_runner_without_memory_for_an_order_has_no_room_for_it(
 
 @pytest.mark.parametrize("kind", LIMITS)
 def test_no_runner_can_be_made_now_and_one_can_later(runners: FakeRunners, kind: str) -> None:
-    nursery = runners.open_nursery()
+    forkserver = runners.open_forkserver()
     runners.pool.staff(Settings(), spawns=True)
     with without_room(kind):
         runners.turn()
         runners.turn()
     assert runners.pool.runners == []
     assert len(runners.failures) >= 1
-    assert nursery.fileno() >= 0
+    assert forkserver.fileno() >= 0
 
 
 def test_a_large_result_waits_for_room_and_fails_at_last() -> None:
     clock = TurnedClock(NINE)
-    porters = LargeResults({"uri": "x" * 2000}, Settings(), "me", clock)
+    large_results = LargeResults({"uri": "x" * 2000}, Settings(), "me", clock)
     before = len(os.listdir("/proc/self/fd"))
     file = complete_file("result", b"[1]")
-    porters.carry(Result(an_order(), Outcome.COMPLETED, 0.5, "", result_file=file))
+    large_results.carry(Result(an_order(), Outcome.COMPLETED, 0.5, "", result_file=file))
     with without_room("files"):
         for _ in range(NO_ROOM_TRIES - 1):
-            assert porters.delivered() == []
-            assert porters.delivered() == [], "not at once again"
-            clock.turn(PORTER_AGAIN)
-        assert porters.busy
-        [delivery] = porters.delivered()
+            assert large_results.delivered() == []
+            assert large_results.delivered() == [], "not at once again"
+            clock.turn(LARGE_RESULT_AGAIN)
+        assert large_results.busy
+        [delivery] = large_results.delivered()
     assert delivery.instead is not None
     assert delivery.instead.outcome == Outcome.FAILED
     assert code_of(delivery.instead.reason) == ReasonCode.NO_ROOM
-    assert not porters.busy
+    assert not large_results.busy
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -198,7 +198,7 @@ def test_a_board_has_its_room_before_somebody_writes_to_it() -> None:
 def test_a_runner_for_whose_files_there_is_no_room_is_made_later(
     runners: FakeRunners, monkeypatch: pytest.MonkeyPatch, call: str, error: Exception
 ) -> None:
-    runners.open_nursery()
+    runners.open_forkserver()
     runners.pool.staff(Settings(), spawns=False)
     before = len(os.listdir("/proc/self/fd"))
     module, name = call.split(".")
@@ -217,11 +217,11 @@ def test_a_runner_for_whose_files_there_is_no_room_is_made_later(
 def test_the_same_failure_to_make_runners_is_told_once_for_a_while(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock, porters = TurnedClock(NINE), SimpleNamespace(delivered=list)
-    reporting = Reporter(None, porters, "me", clock)  # type: ignore[arg-type]
+    clock, large_results = TurnedClock(NINE), SimpleNamespace(delivered=list)
+    reporting = Reporter(None, large_results, "me", clock)  # type: ignore[arg-type]
     for _ in range(3):
         reporting.collect(News(boot_failures=["no room", "no room"]))
-        reporting.collect(News(births=1))
+        reporting.collect(News(spawned=1))
     reporting.collect(News(boot_failures=["something else"]))
     assert (len(caplog.records), reporting.boot_errors) == (2, 7)
     clock.turn(BOOT_TOLD_AGAIN)

@@ -41,8 +41,8 @@ def test_the_log_says_why_a_runner_retires(
         fake.report(81, retires=True, rest=rest)
         runners.turn()
         assert runners.outcomes(81) == [Outcome.COMPLETED] and runner.retiring_since is not None
-        porters = SimpleNamespace(delivered=list)
-        reporting = Reporter(SimpleNamespace(), porters, "me", TurnedClock(NINE))  # type: ignore[arg-type]
+        large_results = SimpleNamespace(delivered=list)
+        reporting = Reporter(SimpleNamespace(), large_results, "me", TurnedClock(NINE))  # type: ignore[arg-type]
         reporting.collect(News(retired=runners.retired))
     [record] = [one for one in caplog.records if "a runner exits" in one.getMessage()]
     said = f"a runner exits after run 81 of task 81 send_mail{words}"

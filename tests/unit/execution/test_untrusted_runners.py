@@ -301,20 +301,20 @@ NEWS = st.tuples(
 @given(st.lists((NEWS | st.lists(ODD, max_size=3)).map(pack) | JUNK, max_size=4).map(b"".join))
 @example(pack(["died", 4711, 9]) + pack(["lapsed", [4711]]))
 @example(pack_bytes(b"[" * 200_000))
-def test_whatever_a_nursery_says_raises_nothing(data: bytes) -> None:
+def test_whatever_a_forkserver_says_raises_nothing(data: bytes) -> None:
     with FakeRunners() as runners:
-        nursery = runners.open_nursery()
+        forkserver = runners.open_forkserver()
         both_at_work(runners)
-        nursery.sendall(data)
+        forkserver.sendall(data)
         runners.turn()
         runners.turn(2.0)
         assert len(runners.outcomes(INNOCENT)) <= 1
 
 
-def test_a_nursery_that_is_not_understood_is_given_up(runners: FakeRunners) -> None:
+def test_a_forkserver_that_is_not_understood_is_given_up(runners: FakeRunners) -> None:
     for data in (b"x" * 100, pack(["born", 4711]), pack(["died", 0, 0]), pack(["died", 1, True])):
-        nursery = runners.open_nursery()
-        nursery.sendall(data)
+        forkserver = runners.open_forkserver()
+        forkserver.sendall(data)
         runners.turn()
         assert not runners.pool.is_loading
 

@@ -125,7 +125,7 @@ def test_a_process_gets_all_of_a_report_but_the_result_which_it_reads_from_the_f
     bench.carry(17, output="printed")
     bench.large.delivered()
     [process] = bench.processes
-    assert process.entry == "porter"
+    assert process.entry == "large_result"
     load = process.load
     assert (load["where"], load["worker"], load["settings"]["slots"]) == (WHERE, "me", 7)
     assert load["order"] == {"task": 17, "run": 17, "started": NINE.isoformat()}

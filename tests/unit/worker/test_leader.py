@@ -158,29 +158,29 @@ def test_a_worker_without_the_lead_looks_after_its_own_tasks_only(
     assert bench.beat(17, 18) == 2
     [call] = bench.store.named("tasks.hand_back_unknown")
     assert call.arguments == {"worker_name": ME, "known": (17, 18)}
-    assert bench.store.named("chores") == []
+    assert bench.store.named("maintenance") == []
     assert bench.store.named("outlook.read")[-1].arguments["leads"] is False
     assert logged.of("task_strays") == [{"count": 2}]
 
 
-CHORES = [
-    (LATE, "chores.expire_overdue"),
-    (UNDECIDED, "chores.unblock"),
-    (BROADCASTS, "chores.fan_out_broadcasts"),
-    (ORPHANS, "chores.owners"),
-    (OPEN_RUNS, "chores.owners"),
+STEPS = [
+    (LATE, "maintenance.expire_overdue"),
+    (UNDECIDED, "maintenance.unblock"),
+    (BROADCASTS, "maintenance.fan_out_broadcasts"),
+    (ORPHANS, "maintenance.owners"),
+    (OPEN_RUNS, "maintenance.owners"),
     (STRAYS, "tasks.hand_back_unknown"),
 ]
 
 
-@pytest.mark.parametrize(("what", "method"), CHORES)
+@pytest.mark.parametrize(("what", "method"), STEPS)
 def test_a_leader_does_exactly_the_chores_that_have_work(
     bench: Bench, what: str, method: str
 ) -> None:
     bench.lead()
     bench.todo = {what}
     bench.beat()
-    all_of_them = {name for _, name in CHORES}
+    all_of_them = {name for _, name in STEPS}
     assert {call.name for call in bench.store.calls} & all_of_them == {method}
 
 
@@ -191,9 +191,9 @@ def test_a_round_returns_how_many_rows_of_waiting_tasks_it_has_written(
     bench.todo = {STRAYS, LATE, UNDECIDED, BROADCASTS}
     bench.store.answers |= {
         "tasks.hand_back_unknown": 1000,
-        "chores.unblock": 100,
-        "chores.fan_out_broadcasts": 10,
-        "chores.expire_overdue": 1,  # these tasks do not wait any more
+        "maintenance.unblock": 100,
+        "maintenance.fan_out_broadcasts": 10,
+        "maintenance.expire_overdue": 1,  # these tasks do not wait any more
     }
     assert bench.beat() == 1110
     assert (logged.of("expired"), logged.of("fanned_out")) == ([{"count": 1}], [{"count": 10}])
@@ -204,7 +204,7 @@ def test_a_broadcast_is_copied_for_the_living_workers_only(bench: Bench) -> None
     bench.rows[OTHER] = {"id": 2, "lease_until": bench.clock.epoch()}
     bench.todo = {BROADCASTS}
     bench.beat()
-    [call] = bench.store.named("chores.fan_out_broadcasts")
+    [call] = bench.store.named("maintenance.fan_out_broadcasts")
     assert [worker.worker_name for worker in call.arguments["alive"]] == [ME]
     assert bench.leader.alive == 1
 
@@ -214,8 +214,8 @@ def test_a_chore_that_is_locked_keeps_no_other_from_being_done(
 ) -> None:
     bench.lead()
     bench.todo = {LATE, UNDECIDED}
-    bench.store.fail("chores.expire_overdue", Locked("held"))
-    bench.store.answers["chores.unblock"] = 3
+    bench.store.fail("maintenance.expire_overdue", Locked("held"))
+    bench.store.answers["maintenance.unblock"] = 3
     assert bench.beat() == 3
     assert "chore_refused" not in logged.names
 
@@ -226,8 +226,8 @@ def test_a_chore_that_the_database_refuses_is_logged_once_until_its_answer_chang
     bench.lead()
     bench.todo = {LATE, UNDECIDED}
     refusals = [ValueError("full"), ValueError("full"), ValueError("other"), ValueError("full")]
-    bench.store.fail("chores.expire_overdue", *refusals)
-    bench.store.answers["chores.unblock"] = 3
+    bench.store.fail("maintenance.expire_overdue", *refusals)
+    bench.store.answers["maintenance.unblock"] = 3
     for _ in refusals:
         assert bench.beat() == 3
     refused = logged.of("chore_refused")
@@ -241,7 +241,7 @@ def test_a_refusal_that_comes_back_after_a_success_is_logged_again(
     bench.lead()
     bench.todo = {LATE}
     for _ in range(2):
-        bench.store.fail("chores.expire_overdue", ValueError("full"))
+        bench.store.fail("maintenance.expire_overdue", ValueError("full"))
         bench.beat()
         bench.beat()
     assert logged.names.count("chore_refused") == 2
@@ -250,7 +250,7 @@ def test_a_refusal_that_comes_back_after_a_success_is_logged_again(
 def test_an_outage_during_a_chore_is_raised(bench: Bench) -> None:
     bench.lead()
     bench.todo = {LATE}
-    bench.store.fail("chores.expire_overdue", StoreUnavailable("away"))
+    bench.store.fail("maintenance.expire_overdue", StoreUnavailable("away"))
     with pytest.raises(StoreUnavailable):
         bench.beat()
 
@@ -286,9 +286,9 @@ def test_a_round_is_due_after_a_pause_and_sooner_after_a_notification(bench: Ben
 @pytest.mark.parametrize(
     ("what", "method"),
     [
-        (LATE, "chores.expire_overdue"),
-        (UNDECIDED, "chores.unblock"),
-        (BROADCASTS, "chores.fan_out_broadcasts"),
+        (LATE, "maintenance.expire_overdue"),
+        (UNDECIDED, "maintenance.unblock"),
+        (BROADCASTS, "maintenance.fan_out_broadcasts"),
     ],
 )
 def test_after_a_round_that_has_written_the_next_one_comes_soon(
@@ -338,10 +338,10 @@ def test_a_dead_worker_gives_back_its_tasks_and_loses_its_row(
     bench.lead()
     bench.rows[OTHER] = {"id": 2}
     bench.be_silent(OTHER)
-    bench.store.answers["chores.requeue_lost"] = [a_task(), a_task(id=18)]
+    bench.store.answers["maintenance.requeue_lost"] = [a_task(), a_task(id=18)]
     assert bench.beat() == 3, "two tasks and a row"
-    names = [call.name for call in bench.store.named("chores")]
-    assert names == ["chores.requeue_lost", "chores.bury"]
+    names = [call.name for call in bench.store.named("maintenance")]
+    assert names == ["maintenance.requeue_lost", "maintenance.bury"]
     [facts] = logged.of("requeued")
     assert (facts["owner"], facts["count"]) == (OTHER, 2)
     assert "worker_died" not in logged.names
@@ -368,7 +368,7 @@ def test_a_worker_whose_lease_is_over_is_not_dead_before_its_silence_was_observe
     bench.rows[OTHER] = {"id": 2, "lease_until": bench.clock.epoch()}
     bench.clock.turn(SETTINGS.heartbeat)
     bench.beat()
-    assert bench.store.named("chores.bury") == []
+    assert bench.store.named("maintenance.bury") == []
 
 
 def test_a_worker_whose_row_is_held_is_not_dead(bench: Bench) -> None:
@@ -377,7 +377,7 @@ def test_a_worker_whose_row_is_held_is_not_dead(bench: Bench) -> None:
     bench.store.answers["workers.held"] = {OTHER}
     bench.be_silent(OTHER)
     bench.beat()
-    assert bench.store.named("chores.bury") == []
+    assert bench.store.named("maintenance.bury") == []
 
 
 def test_a_row_that_is_held_during_its_removal_is_tried_again_and_all_tasks_are_counted(
@@ -386,11 +386,11 @@ def test_a_row_that_is_held_during_its_removal_is_tried_again_and_all_tasks_are_
     bench.lead()
     bench.rows[OTHER] = {"id": 2}
     bench.be_silent(OTHER)
-    bench.store.answers["chores.requeue_lost"] = [a_task()]
-    bench.store.fail("chores.bury", Locked("held"))
+    bench.store.answers["maintenance.requeue_lost"] = [a_task()]
+    bench.store.fail("maintenance.bury", Locked("held"))
     bench.beat()
     assert bench.written() == []
-    bench.store.answers["chores.requeue_lost"] = []
+    bench.store.answers["maintenance.requeue_lost"] = []
     bench.beat()
     assert bench.written() == [("worker_died", OTHER)]
     [call] = bench.store.named("events.write")
@@ -401,16 +401,16 @@ def test_a_row_that_is_held_during_its_removal_is_tried_again_and_all_tasks_are_
 def test_the_tasks_of_an_owner_without_a_row_are_given_back_after_a_lease(bench: Bench) -> None:
     bench.lead()
     bench.todo = {ORPHANS}
-    bench.store.answers["chores.owners"] = {ME, "gone#1"}
-    bench.store.answers["chores.requeue_lost"] = [a_task()]
+    bench.store.answers["maintenance.owners"] = {ME, "gone#1"}
+    bench.store.answers["maintenance.requeue_lost"] = [a_task()]
     seconds = 0.0
     assert bench.beat() == 0
-    while not bench.store.named("chores.requeue_lost"):
+    while not bench.store.named("maintenance.requeue_lost"):
         bench.clock.turn(SETTINGS.heartbeat)
         seconds += SETTINGS.heartbeat
         bench.beat()
     assert SETTINGS.lease <= seconds < SETTINGS.lease + SETTINGS.heartbeat
-    [call] = bench.store.named("chores.requeue_lost")
+    [call] = bench.store.named("maintenance.requeue_lost")
     assert call.arguments == {"owner": "gone#1"}
     assert bench.written() == [("worker_gone", "gone#1")]
 
@@ -419,12 +419,12 @@ def test_an_owner_with_a_row_is_no_owner_without_one(bench: Bench) -> None:
     bench.lead()
     bench.rows[OTHER] = {"id": 2}
     bench.todo = {OPEN_RUNS}
-    bench.store.answers["chores.owners"] = {OTHER}
+    bench.store.answers["maintenance.owners"] = {OTHER}
     for _ in range(10):
         bench.rows[OTHER]["lease_until"] = bench.clock.epoch() + SETTINGS.lease
         bench.clock.turn(SETTINGS.heartbeat)
         bench.beat()
-    assert bench.store.named("chores.requeue_lost") == []
+    assert bench.store.named("maintenance.requeue_lost") == []
 
 
 @pytest.mark.parametrize(("owner", "tasks"), [("gone#1", []), ("", [a_task()])])
@@ -433,10 +433,10 @@ def test_open_runs_without_a_task_or_tasks_without_an_owner_are_no_event_of_a_wo
 ) -> None:
     bench.lead()
     bench.todo = {OPEN_RUNS}
-    bench.store.answers["chores.owners"] = {owner}
-    bench.store.answers["chores.requeue_lost"] = tasks
+    bench.store.answers["maintenance.owners"] = {owner}
+    bench.store.answers["maintenance.requeue_lost"] = tasks
     for _ in range(10):
         bench.clock.turn(SETTINGS.heartbeat)
         bench.beat()
-    assert bench.store.named("chores.requeue_lost") != []
+    assert bench.store.named("maintenance.requeue_lost") != []
     assert bench.written() == []

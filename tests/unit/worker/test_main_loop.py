@@ -126,7 +126,9 @@ def test_the_twentieth_error_in_a_row_ends_the_worker_as_it_ends_any_other(
     assert STUBBORN_ERRORS == 20
     assert logged.names.count("loop_error") == STUBBORN_ERRORS
     assert bench.pool.is_closed and bench.store.is_closed
-    assert [call.arguments["worker_id"] for call in bench.store.named("chores.leave")] == [FIRST_ID]
+    assert [call.arguments["worker_id"] for call in bench.store.named("maintenance.leave")] == [
+        FIRST_ID
+    ]
     [facts] = logged.of("worker_left")
     assert "a defect" in facts["why"]
 
@@ -286,7 +288,7 @@ def test_a_worker_whose_row_is_gone_adds_it_again(
     assert logged.names.count("row_gone") == 1
     assert "row_gone" in bench.store.events_written
     assert bench.store.named("workers.beat")[-1].arguments["worker_id"] == 2
-    assert bench.store.named("chores.leave")[0].arguments["worker_id"] == 2
+    assert bench.store.named("maintenance.leave")[0].arguments["worker_id"] == 2
 
 
 def test_a_worker_whose_name_another_one_has_taken_leaves_and_touches_no_row(
@@ -302,7 +304,7 @@ def test_a_worker_whose_name_another_one_has_taken_leaves_and_touches_no_row(
     assert bench.work() == EXIT_SUPERSEDED
     [(outcome, reason)] = bench.pool.kills
     assert (outcome, code_of(reason)) == (Outcome.INTERRUPTED, ReasonCode.SHUTDOWN)
-    assert bench.store.named("chores.leave") == []
+    assert bench.store.named("maintenance.leave") == []
     assert bench.store.named("tasks.hand_back_unknown") == []
     lost_at = bench.times("workers.register")[-1]
     assert bench.times("workers.beat")[-1] <= lost_at
@@ -333,7 +335,9 @@ def test_a_worker_that_leaves_ends_its_processes_first_and_gives_back_everything
     bench: WorkerBench, logged: LoggedEvents
 ) -> None:
     closed_before: list[bool] = []
-    bench.store.answers["chores.leave"] = lambda **_: closed_before.append(bench.pool.is_closed)
+    bench.store.answers["maintenance.leave"] = lambda **_: closed_before.append(
+        bench.pool.is_closed
+    )
     bench.work(until=5)
     [back] = bench.store.named("tasks.hand_back_unknown")
     assert back.arguments == {"worker_name": NAME, "known": ()}
@@ -349,7 +353,7 @@ def test_a_worker_that_leaves_ends_its_processes_first_and_gives_back_everything
 def test_a_worker_that_cannot_give_back_its_tasks_has_an_exit_code_of_failure(
     bench: WorkerBench, logged: LoggedEvents, error: Exception, event: str, number: int, code: int
 ) -> None:
-    bench.store.fail("chores.leave", error)
+    bench.store.fail("maintenance.leave", error)
     bench.signal(5, number)
     assert bench.work() == code
     assert event in logged.names

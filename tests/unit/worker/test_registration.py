@@ -76,17 +76,17 @@ def test_a_new_name_is_registered_at_once(bench: Bench) -> None:
     assert bench.pauses == []
     [call] = bench.store.named("workers.register")
     assert call.arguments == {"name": "mine", "stats": {"slots": 1}}
-    assert bench.store.named("chores.requeue_lost") == []
+    assert bench.store.named("maintenance.requeue_lost") == []
 
 
 def test_a_dead_worker_of_the_same_name_is_replaced_and_its_tasks_are_given_back(
     bench: Bench,
 ) -> None:
     bench.lease = bench.clock.epoch() - 1000
-    bench.store.answers["chores.requeue_lost"] = [a_task(), a_task(id=18)]
+    bench.store.answers["maintenance.requeue_lost"] = [a_task(), a_task(id=18)]
     assert bench.register() == Registered(FIRST_ID, given_back=2)
     names = [call.name for call in bench.store.calls[-2:]]
-    assert names == ["chores.requeue_lost", "workers.register"]
+    assert names == ["maintenance.requeue_lost", "workers.register"]
 
 
 def test_a_lease_that_is_over_is_not_enough_a_heartbeat_is_awaited_besides(bench: Bench) -> None:
@@ -109,7 +109,7 @@ def test_a_worker_that_sends_a_heartbeat_keeps_its_name(bench: Bench, left: floa
     with pytest.raises(NameTaken, match="mine"):
         bench.register()
     assert bench.waited == pytest.approx(SETTINGS.heartbeat, abs=0.3)
-    assert bench.store.named("chores.requeue_lost") == []
+    assert bench.store.named("maintenance.requeue_lost") == []
     assert bench.store.named("workers.register") == []
 
 

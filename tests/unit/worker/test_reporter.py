@@ -20,12 +20,12 @@ from plugin_scheduler.store.metrics_buffer import Amount
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.worker.large_results import Delivery
 from plugin_scheduler.worker.lease_guard import PATIENT, PAUSES
-from plugin_scheduler.worker.reporter import MANY, PORTER_EVERY, REFUSED_AGAIN, Reporter
+from plugin_scheduler.worker.reporter import LARGE_RESULT_EVERY, MANY, REFUSED_AGAIN, Reporter
 
 AWAY = StoreUnavailable("away")
 
 
-class FakePorters:
+class FakeLargeResults:
     """Large results that are reported when the test says so."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = TurnedClock(NINE)
-        self.store, self.porters = FakeStore(self.clock), FakePorters()
+        self.store, self.large_results = FakeStore(self.clock), FakeLargeResults()
         self.held: set[int] = set()
         self.refused: set[int] = set()
         self.refuses_all_of: set[int] = set()  # also the minimal report of a refused one
@@ -63,7 +63,9 @@ class Bench:
         self.stored: list[Report] = []
         self.store.answers["tasks.report"] = self.report
         self.store.answers["tasks.free"] = lambda orders: {one.run_id for one in orders} - self.held
-        self.reporter = Reporter(cast(Any, self.store), cast(Any, self.porters), "me", self.clock)
+        self.reporter = Reporter(
+            cast(Any, self.store), cast(Any, self.large_results), "me", self.clock
+        )
 
     def report(self, reports: list[Report], worker_name: str) -> list[Any]:
         assert worker_name == "me"
@@ -289,17 +291,17 @@ def test_a_held_row_beside_a_refused_report_keeps_no_other_waiting(
 def test_a_large_result_goes_to_a_process_of_its_own(bench: Bench) -> None:
     bench.end(1, result=None, result_file=object())
     bench.end(2)
-    assert [result.order.run_id for result in bench.porters.carried] == [1]
+    assert [result.order.run_id for result in bench.large_results.carried] == [1]
     assert bench.store_after() == [2]
     assert (bench.reporter.is_busy, bench.reporter.task_ids()) == (True, [1])
-    assert bench.next_in == pytest.approx(PORTER_EVERY)
+    assert bench.next_in == pytest.approx(LARGE_RESULT_EVERY)
 
 
 def test_a_large_result_that_was_stored_is_counted_and_logged(
     bench: Bench, logged: LoggedEvents
 ) -> None:
     bench.end(1, result=None, result_file=object())
-    bench.porters.end()
+    bench.large_results.end()
     bench.reporter.collect(News())
     assert (bench.reporter.is_busy, bench.reporter.about()["total"]) == (False, 1)
     assert [facts["run"] for facts in logged.of("run_completed")] == [1]
@@ -311,7 +313,7 @@ def test_a_large_result_that_came_too_late_is_logged_and_not_counted(
     bench: Bench, logged: LoggedEvents
 ) -> None:
     bench.end(1, result=None, result_file=object())
-    bench.porters.end(was_in_time=False)
+    bench.large_results.end(was_in_time=False)
     bench.reporter.collect(News())
     assert [facts["run"] for facts in logged.of("report_dropped")] == [1]
     bench.reporter.store_counts()
@@ -321,7 +323,7 @@ def test_a_large_result_that_came_too_late_is_logged_and_not_counted(
 def test_a_large_result_that_cannot_be_stored_is_reported_as_a_failure(bench: Bench) -> None:
     bench.end(1, result=None, result_file=object())
     failed = Result(an_order(id=1, run_id=1), Outcome.FAILED, 0.5, "")
-    bench.porters.end(instead=failed)
+    bench.large_results.end(instead=failed)
     bench.reporter.collect(News())
     assert bench.reporter.about()["total"] == 0
     assert bench.store_after() == [1]
@@ -410,6 +412,6 @@ def test_a_failure_to_start_runners_is_shown_until_a_runner_starts(bench: Bench)
     bench.reporter.collect(News(boot_failures=["no module named x"]))
     about = bench.reporter.about()
     assert (about["boot_error"], about["boot_errors"]) == ("no module named x", 1)
-    bench.reporter.collect(News(births=1))
+    bench.reporter.collect(News(spawned=1))
     about = bench.reporter.about()
     assert (about["boot_error"], about["boot_errors"]) == (None, 1)

@@ -25,8 +25,8 @@ class Bench:
     def __init__(self) -> None:
         self.clock = TurnedClock(NINE)
         self.store, self.runs = FakeStore(self.clock), list[LiveRun]()
-        porters = SimpleNamespace(delivered=list, busy=False)
-        self.reporter = Reporter(cast(Any, self.store), cast(Any, porters), "me", self.clock)
+        large_results = SimpleNamespace(delivered=list, busy=False)
+        self.reporter = Reporter(cast(Any, self.store), cast(Any, large_results), "me", self.clock)
 
     def begin(self, run_id: int = 81, **columns: Any) -> LiveRun:
         order = an_order(id=run_id, run_id=run_id, **columns)

@@ -45,8 +45,8 @@ def hold(db: Any, task_id: int) -> None:
 def test_a_round_expires_so_many_and_leaves_the_rest_to_the_next(connect: Connect) -> None:
     with engine_on(connect) as store:
         add_overdue(store, BATCH[1] + 3)
-        assert store.chores.expire_overdue() == BATCH[1]
-        assert store.chores.expire_overdue() == 3
+        assert store.maintenance.expire_overdue() == BATCH[1]
+        assert store.maintenance.expire_overdue() == 3
         assert set(statuses(store)) == {TaskStatus.EXPIRED}
 
 
@@ -56,10 +56,10 @@ def test_a_task_that_somebody_holds_keeps_no_other_from_expiring(connect: Connec
         held, other = add_overdue(store, 2)
         somebody = connect()
         hold(somebody, held)
-        assert store.chores.expire_overdue() == 1
+        assert store.maintenance.expire_overdue() == 1
         assert statuses(store) == [TaskStatus.QUEUED, TaskStatus.EXPIRED]
         somebody.rollback()
-        assert store.chores.expire_overdue() == 1 and other
+        assert store.maintenance.expire_overdue() == 1 and other
 
 
 @on_servers
@@ -76,10 +76,10 @@ def test_a_waiting_task_that_somebody_holds_keeps_no_other_from_being_let_go(
         db.commit()
         somebody = connect()
         hold(somebody, held)
-        assert store.chores.unblock() == 1
+        assert store.maintenance.unblock() == 1
         somebody.rollback()
-        assert store.chores.unblock() == 1
-        assert store.chores.unblock() == 0
+        assert store.maintenance.unblock() == 1
+        assert store.maintenance.unblock() == 0
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -93,7 +93,7 @@ def test_a_long_chain_is_skipped_in_few_rounds_and_requeued_as_a_whole(connect: 
         db.scheduler_task_deps.bulk_insert(waits)
         db(db.scheduler_task.id == ids[0]).update(status=TaskStatus.FAILED, enabled=False)
         db.commit()
-        assert store.chores.unblock() == LEVELS
+        assert store.maintenance.unblock() == LEVELS
         skipped = db.scheduler_task.status == TaskStatus.STOPPED
         assert db(skipped).count() == LEVELS
         told = db(skipped).select(limitby=(0, 1)).first()  # the others as that one
@@ -113,11 +113,11 @@ def test_a_task_that_is_to_wait_all_the_same_is_told_why_once(connect: Connect) 
         waits = db.scheduler_task.insert(**rows)
         db.scheduler_task_deps.insert(task_parent=waits, task_child=bad, on_failure="wait")
         db.commit()
-        assert (store.chores.unblock(), store.chores.unblock()) == (1, 0)
+        assert (store.maintenance.unblock(), store.maintenance.unblock()) == (1, 0)
         assert db.scheduler_task(waits).reason.startswith(f"it waits for task {bad}")
         db.scheduler_task(bad).update_record(status=TaskStatus.COMPLETED)
         db.commit()
-        assert store.chores.unblock() == 1, "it is let go all the same"
+        assert store.maintenance.unblock() == 1, "it is let go all the same"
 
 
 def test_an_answer_that_was_lost_makes_no_worker_give_way_to_itself(connect: Connect) -> None:
@@ -162,8 +162,8 @@ def test_who_leaves_takes_the_copies_of_broadcasts_along_that_were_for_it_alone(
     with engine_on(connect) as store:
         ids = {name: store.workers.register(name, {}) for name in ("leaves", "stays")}
         broadcast(store)
-        assert store.chores.fan_out_broadcasts(store.workers.all()) == 2
-        store.chores.leave(ids["leaves"], "leaves")
+        assert store.maintenance.fan_out_broadcasts(store.workers.all()) == 2
+        store.maintenance.leave(ids["leaves"], "leaves")
         task = store.db.scheduler_task
         copies = store.db(task.only_worker != None).select()
         assert {row.only_worker: (row.status, row.reason) for row in copies} == {
@@ -177,11 +177,11 @@ def test_a_task_that_somebody_holds_keeps_no_worker_from_leaving(connect: Connec
     with engine_on(connect) as store:
         worker_id = store.workers.register("leaves", {})
         broadcast(store)
-        assert store.chores.fan_out_broadcasts(store.workers.all()) == 1
+        assert store.maintenance.fan_out_broadcasts(store.workers.all()) == 1
         [held] = add_overdue(store, 1)
         db = connect()
         hold(db, held)
-        store.chores.leave(worker_id, "leaves")
+        store.maintenance.leave(worker_id, "leaves")
         db.rollback()
         assert sorted(statuses(store)) == [TaskStatus.COMPLETED, TaskStatus.QUEUED, "STOPPED"]
 
@@ -192,7 +192,7 @@ def test_copies_of_a_broadcast_are_as_discreet_as_their_original(connect: Connec
         task = store.db.scheduler_task
         store.db(task.id == broadcast(store)).update(secret='["password", 0]')
         store.db.commit()
-        assert store.chores.fan_out_broadcasts(store.workers.all()) == 1
+        assert store.maintenance.fan_out_broadcasts(store.workers.all()) == 1
         [copy] = store.db(task.only_worker == "w1").select()
         assert copy.secret == '["password", 0]'
 
@@ -202,8 +202,8 @@ def test_nothing_is_broadcast_to_one_who_has_left_meanwhile(connect: Connect) ->
         ids = {name: store.workers.register(name, {}) for name in ("leaves", "stays")}
         broadcast(store)
         alive = store.workers.all()
-        store.chores.leave(ids["leaves"], "leaves")
-        assert store.chores.fan_out_broadcasts(alive) == 1
+        store.maintenance.leave(ids["leaves"], "leaves")
+        assert store.maintenance.fan_out_broadcasts(alive) == 1
 
 
 @on_servers
