@@ -156,6 +156,15 @@ def test_a_process_that_found_no_database_is_started_again_without_end(bench: Be
     assert len(bench.processes) == 21 and bench.large.busy
 
 
+def test_a_process_that_is_started_again_takes_the_place_of_the_one_before(bench: Bench) -> None:
+    for number in range(1, AT_ONCE + 1):
+        bench.carry(number)
+    bench.large.delivered()
+    bench.processes[0].code = TRY_AGAIN
+    bench.large.delivered()
+    assert len(bench.processes) == AT_ONCE + 1
+
+
 def test_a_process_that_was_killed_is_started_again_a_few_times_and_then_the_run_fails(
     bench: Bench,
 ) -> None:
