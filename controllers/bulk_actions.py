@@ -54,7 +54,7 @@ def _act(visit: Visit, name: str) -> Done:
         acted = visit.acts.act(name, _ids(visit), value)
         return _done(visit, name, acted, query)
     wanted = wanted_of(visit, query)
-    upto = whole(visit.given.get("upto") or visit.browser.newest_id(), "upto")
+    upto = whole(visit.given.get("upto") or visit.queries.newest_id(), "upto")
     above: int | None = whole(visit.given.get("above") or 0, "above")
     until = SYSTEM.monotonic() + (0 if "above" in visit.given else PATIENCE)
     total = Acted(0, {})

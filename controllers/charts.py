@@ -30,7 +30,7 @@ def mount(site: Site) -> None:
         if span not in SPANS:
             raise BadTask(Sentence("span must be one of {spans}", spans=list(SPANS)))
         parts = {name: visit.query.get(name) for name in ("function", "group", "worker")}
-        seen = visit.browser.charts(span, **{name: one or None for name, one in parts.items()})
+        seen = visit.queries.charts(span, **{name: one or None for name, one in parts.items()})
         return {
             "span": seen.span,
             "seconds": seen.seconds,

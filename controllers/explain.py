@@ -17,14 +17,14 @@ def mount(site: Site) -> None:
 
     @site.page("tasks/<ref>/why", "explain.html")
     def scheduler_why(visit: Visit, ref: str) -> dict[str, Any]:
-        return {"why": visit.browser.explain(visit.task(ref))}
+        return {"why": visit.queries.explain(visit.task(ref))}
 
     @site.data("api/tasks/<ref>/why")
     def scheduler_api_why(visit: Visit, ref: str) -> dict[str, Any]:
         """Explain why a task (by id or uuid) does not run: ``state`` is a sentence on its status,
         ``at`` the time of that, ``reasons`` are the obstacles, and ``checks`` has each condition,
         with ``met`` and a ``sentence``."""
-        seen = visit.browser.explain(visit.task(ref))
+        seen = visit.queries.explain(visit.task(ref))
         return {
             "id": seen.task.id,
             "status": seen.task.status,

@@ -36,7 +36,7 @@ def mount(site: Site) -> None:
         """Requeue the tasks that ended with a failure of the group `key`, of those of the last
         `days`; returns `done` and `skipped`."""
         days = _days(visit.given.get("days"))
-        group = visit.browser.failed_like(str(visit.given.get("key") or ""), days)
+        group = visit.queries.failed_like(str(visit.given.get("key") or ""), days)
         if group is None:
             raise NotFound(visit.T("This failure no longer exists."))
         acted = _requeue(visit, group)
@@ -46,7 +46,7 @@ def mount(site: Site) -> None:
 
 
 def _found(visit: Visit) -> Failures:
-    return visit.browser.failures(_days(visit.query.get("days")))
+    return visit.queries.failures(_days(visit.query.get("days")))
 
 
 def _days(asked: Any) -> int:

@@ -48,7 +48,7 @@ def mount(site: Site) -> None:
     def scheduler_graph(visit: Visit) -> dict[str, Any]:
         task_id, job = visit.number("task"), visit.query.get("job")
         if task_id is None and job is None:
-            return {"jobs": visit.browser.jobs(), "picture": None}
+            return {"jobs": visit.queries.jobs(), "picture": None}
         task = visit.task(task_id) if task_id is not None else None
         graph = _graph(visit, task_id, job)
         going_on = (*TaskStatus.WAITING, TaskStatus.RUNNING)
@@ -71,7 +71,7 @@ def mount(site: Site) -> None:
         jobs with the statuses of their tasks. ``column`` and ``row`` are positions in a drawing."""
         task_id, job = visit.number("task"), visit.query.get("job")
         if task_id is None and job is None:
-            found = visit.browser.jobs()
+            found = visit.queries.jobs()
             return {"jobs": [vars(one) for one in found.items], "more": found.more}
         if task_id is not None:
             visit.task(task_id)
@@ -86,8 +86,8 @@ def mount(site: Site) -> None:
 
 def _graph(visit: Visit, task_id: int | None, job: str | None) -> Graph:
     if task_id is not None:
-        return visit.browser.graph_of(task_id)
-    return visit.browser.graph_of_job(job or "")
+        return visit.queries.graph_of(task_id)
+    return visit.queries.graph_of_job(job or "")
 
 
 # -- the picture ------------------

@@ -26,7 +26,7 @@ def mount(site: Site) -> None:
 
     @site.page("", "overview.html")
     def scheduler_overview(visit: Visit) -> dict[str, Any]:
-        seen = visit.browser.overview()
+        seen = visit.queries.overview()
         return {
             "seen": seen,
             "numbers": _numbers(visit, seen),
@@ -46,7 +46,7 @@ def mount(site: Site) -> None:
         """Return the overview: ``totals``, ``groups`` and ``functions`` with counts (those that
         ``capped`` names are lower bounds), the ``running`` tasks, the ``workers``, and
         ``warnings``, each with the page (``href``) that shows more."""
-        seen = visit.browser.overview()
+        seen = visit.queries.overview()
         return {
             "at": visit.iso(seen.at),
             "totals": views.plain(seen.totals),

@@ -33,7 +33,7 @@ def _page(site: Site) -> None:
     @site.page("runs/<run_id>", "run.html")
     def scheduler_run(visit: Visit, run_id: str) -> dict[str, Any]:
         run, task = found(visit, run_id)
-        older, newer = visit.browser.run_ids(run.id, run.task_id)
+        older, newer = visit.queries.run_ids(run.id, run.task_id)
         return {
             "run": run,
             "task": task,
@@ -71,7 +71,7 @@ def _data(site: Site) -> None:
         true if it replaces it."""
         run, _ = found(visit, run_id)
         after = max(0, visit.number("after") or 0)
-        piece = visit.browser.output(run.id, after, visit.query.get("marker", ""))
+        piece = visit.queries.output(run.id, after, visit.query.get("marker", ""))
         if piece is None:
             raise gone(visit)
         shown = {name: getattr(piece, name) for name in ("text", "start", "end", "total")}
@@ -95,17 +95,17 @@ def _texts(site: Site) -> None:
     @site.text("runs/<run_id>/output.txt")
     def scheduler_run_output(visit: Visit, run_id: str) -> tuple[str, str]:
         run, _ = found(visit, run_id)
-        return f"run-{run.id}-output.txt", visit.browser.whole_output(run.id) or ""
+        return f"run-{run.id}-output.txt", visit.queries.whole_output(run.id) or ""
 
     @site.text("runs/<run_id>/result.txt")
     def scheduler_run_result(visit: Visit, run_id: str) -> tuple[str, str]:
         run, _ = found(visit, run_id)
-        return f"run-{run.id}-result.txt", visit.browser.whole_result(run.id) or ""
+        return f"run-{run.id}-result.txt", visit.queries.whole_result(run.id) or ""
 
 
 def found(visit: Visit, run_id: str) -> tuple[RunDetail, TaskView]:
     """Return a run of this app and its task; raise NotFound if there is none."""
-    run = visit.browser.run(whole(run_id, "the number of a run"))
+    run = visit.queries.run(whole(run_id, "the number of a run"))
     if run is None:
         raise gone(visit)
     return run, visit.task(run.task_id)
@@ -144,7 +144,7 @@ def facts_of(visit: Visit, run: RunDetail) -> dict[str, Any]:
 
 def usual_of(visit: Visit, task: TaskView) -> dict[str, Any] | None:
     """Return the usual duration of the function's runs; None if there were none recently."""
-    usual = visit.browser.usual(task.function)
+    usual = visit.queries.usual(task.function)
     return None if usual is None else vars(usual)
 
 

@@ -41,12 +41,12 @@ def mount(site: Site) -> None:
 def _pages(site: Site) -> None:
     @site.page("schedule", "schedule.html")
     def scheduler_schedule(visit: Visit) -> dict[str, Any]:
-        hours = visit.browser.next_hours(HOURS)
+        hours = visit.queries.next_hours(HOURS)
         return {**_shared(visit, hours), "drawing": _hours(visit, hours), "month": None}
 
     @site.page("schedule/days", "schedule.html")
     def scheduler_schedule_days(visit: Visit) -> dict[str, Any]:
-        days = visit.browser.next_days(DAYS)
+        days = visit.queries.next_days(DAYS)
         return {**_shared(visit, days), "drawing": None, "month": _month(visit, days)}
 
 
@@ -58,15 +58,15 @@ def _data(site: Site) -> None:
         task, and one for all one-off tasks of a function, whose ``task`` is null."""
         days = visit.number("days")
         if days is not None:
-            return _days(visit, visit.browser.next_days(_within(days, MOST_DAYS, "days")))
+            return _days(visit, visit.queries.next_days(_within(days, MOST_DAYS, "days")))
         hours = _within(visit.number("hours", HOURS), MOST_HOURS, "hours")
-        return _hours(visit, visit.browser.next_hours(hours))
+        return _hours(visit, visit.queries.next_hours(hours))
 
     @site.data("api/schedule/repeating")
     def scheduler_api_repeating(visit: Visit) -> dict[str, Any]:
         """Return tasks that still repeat: schedule in words, next five runs, status of the last
         one."""
-        found = visit.browser.repeating()
+        found = visit.queries.repeating()
         return {
             "tasks": [_repeating(visit, one) for one in found.items],
             "left_out": found.left_out.number,
@@ -92,7 +92,7 @@ def _switch(site: Site) -> None:
 
 
 def _shared(visit: Visit, calendar: Hours | Days) -> dict[str, Any]:
-    repeats = visit.browser.repeating()
+    repeats = visit.queries.repeating()
     return {
         "calendar": calendar,
         "by_day": isinstance(calendar, Days),

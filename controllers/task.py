@@ -42,11 +42,11 @@ def _page(site: Site) -> None:
     @site.page("tasks/<ref>", "task.html")
     def scheduler_task(visit: Visit, ref: str) -> dict[str, Any]:
         task, before = visit.task(ref), visit.number("before")
-        runs = visit.browser.runs(task.id, before, RUNS)
+        runs = visit.queries.runs(task.id, before, RUNS)
         notes = visit.journal.of_task(task.id) if before is None else []
         return {
             "task": task,
-            "why": visit.browser.explain(task),
+            "why": visit.queries.explain(task),
             "current": _current(visit, task),
             "schedule": in_words(task),
             "following": forecast.following(task, visit.now, NEXT),
@@ -54,9 +54,9 @@ def _page(site: Site) -> None:
             "has_run": bool(task.run_id or task.times_run or task.times_failed),
             "lasts": task.status not in TaskStatus.ENDED,
             "call": _call(task),
-            "waits_for": visit.browser.waits_for(task.id),
-            "waited_by": visit.browser.waited_by(task.id),
-            "usual": visit.browser.usual(task.function),
+            "waits_for": visit.queries.waits_for(task.id),
+            "waited_by": visit.queries.waited_by(task.id),
+            "usual": visit.queries.usual(task.function),
             "runs": runs,
             "newest": before is None,
             "story": story(task, runs, notes) if before is None else [],
@@ -70,8 +70,8 @@ def _data(site: Site) -> None:
         """Return a task: its columns, its schedule in words and its next runs, its newest runs, and
         its dependencies. Secret arguments are masked."""
         task = visit.task(ref)
-        runs = visit.browser.runs(task.id, visit.number("before"), RUNS)
-        links = {"waits_for": visit.browser.waits_for, "waited_by": visit.browser.waited_by}
+        runs = visit.queries.runs(task.id, visit.number("before"), RUNS)
+        links = {"waits_for": visit.queries.waits_for, "waited_by": visit.queries.waited_by}
         return {
             **visit.instants(views.plain(task)),
             "schedule": visit.say(in_words(task)),
@@ -112,7 +112,7 @@ def _current(visit: Visit, task: TaskView) -> RunDetail | None:
     """Return the current run, with its progress."""
     if task.status != TaskStatus.RUNNING or task.run_id is None:
         return None
-    return visit.browser.run(task.run_id)
+    return visit.queries.run(task.run_id)
 
 
 def _call(task: TaskView) -> list[tuple[str, str]]:

@@ -301,7 +301,7 @@ class TaskForm:
 
     def _groups(self) -> list[str]:
         """Return groups to offer: those that workers serve, and the scheduler's own."""
-        served = {name for worker in self.visit.browser.workers() for name in worker.groups}
+        served = {name for worker in self.visit.queries.workers() for name in worker.groups}
         own = {*self.visit.scheduler.settings.group_names, "main"}
         return sorted({*served, *own, self.columns["group_name"]} - {""})
 

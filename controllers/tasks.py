@@ -20,7 +20,7 @@ from plugin_scheduler.core.errors import BadTask
 from plugin_scheduler.core.time_text import read_time
 from plugin_scheduler.core.types import TaskStatus
 from plugin_scheduler.queries import CappedCount, Filter, Listing, views
-from plugin_scheduler.queries.task_filter import NEWEST, ORDERS, TIMES
+from plugin_scheduler.queries.task_filter import NEWEST, SORTINGS, TIMES
 from plugin_scheduler.queries.views import TaskView, plain
 from plugin_scheduler.system import clock
 
@@ -53,7 +53,7 @@ def mount(site: Site) -> None:
     def scheduler_tasks(visit: Visit) -> dict[str, Any]:
         parts = parts_asked(visit)
         wanted = _paged(visit, parts)
-        page, count = visit.browser.listed(wanted)
+        page, count = visit.queries.listed(wanted)
         return {
             "parts": parts,
             "query": urlencode(parts),
@@ -73,7 +73,7 @@ def mount(site: Site) -> None:
         `sort`, at most `limit`. The next page is `after`; `looked_to` is the last id that was
         searched, if the time was over. Very long arguments are cut."""
         wanted = _paged(visit, parts_asked(visit))
-        return _as_json(visit, *visit.browser.listed(wanted))
+        return _as_json(visit, *visit.queries.listed(wanted))
 
 
 # -- from an address to a filter ---------------------------------------------------------------
@@ -114,7 +114,7 @@ def _paged(visit: Visit, parts: Mapping[str, str]) -> Filter:
     asked = {name: json_codec.clean(visit.query.get(name, "")) for name in PLACES}
     limit = whole(asked["limit"] or LIMIT, "limit")
     changes = {
-        "sort": _one_of(visit, ORDERS, asked["sort"] or NEWEST),
+        "sort": _one_of(visit, SORTINGS, asked["sort"] or NEWEST),
         "limit": max(1, min(limit, max(LIMITS))),
         "after": asked["after"] or None,
         "before": asked["before"] or None,
@@ -149,7 +149,7 @@ def _moment(visit: Visit, text: str | None) -> datetime | None:
 
 def _choices(visit: Visit) -> dict[str, Any]:
     home = visit.scheduler
-    served = {group for worker in visit.browser.workers() for group in worker.groups}
+    served = {group for worker in visit.queries.workers() for group in worker.groups}
     return {
         "functions": sorted(home.catalog.names()),
         "groups": sorted({*home.settings.group_names, *served}),

@@ -24,7 +24,7 @@ def mount(site: Site) -> None:
     @site.page("timeline", "timeline.html")
     def scheduler_timeline(visit: Visit) -> dict[str, Any]:
         seconds = _seconds(visit)
-        found = visit.browser.timeline(seconds)
+        found = visit.queries.timeline(seconds)
         bars = [(row.worker, bar) for row in found.rows for bar in row.bars]
         bars.sort(key=lambda one: (one[1].start, one[1].run_id), reverse=True)
         return {
@@ -45,7 +45,7 @@ def mount(site: Site) -> None:
         None while it runs. ``seconds`` is the duration of a run. A drawing adds ``fraction`` (of a
         second) to ``start``. If ``cut``, only runs since ``shown_since`` are included; ``unkept``
         runs had no result and no output, and were not kept."""
-        return _timeline(visit, visit.browser.timeline(_seconds(visit)))
+        return _timeline(visit, visit.queries.timeline(_seconds(visit)))
 
 
 def _seconds(visit: Visit) -> int:

@@ -19,7 +19,7 @@ from plugin_scheduler.core.types import WorkerStatus
 from plugin_scheduler.queries import views
 from plugin_scheduler.queries.workers import AtWork, WorkerCard
 
-ORDERS = ("resume", "disable", "terminate", "kill")
+COMMANDS = ("resume", "disable", "terminate", "kill")
 GIGABYTE = 1e9
 
 
@@ -33,7 +33,7 @@ def _mount_pages(site: Site) -> None:
 
     @site.page("workers", "workers.html")
     def scheduler_workers(visit: Visit) -> dict[str, Any]:
-        staff = visit.browser.staff()
+        staff = visit.queries.staff()
         command = views.command(visit.scheduler.application_name, "main")
         return {
             "cards": [_card(visit, one) for one in staff.members],
@@ -55,7 +55,7 @@ def _mount_pages(site: Site) -> None:
     def scheduler_api_workers(visit: Visit) -> dict[str, Any]:
         """Return every worker of this app, alive or dead: status or command (``status``), groups,
         slots and their runs, load, memory, versions, and ``troubles`` in words."""
-        staff = visit.browser.staff()
+        staff = visit.queries.staff()
         return {"workers": [_plain(visit, one) for one in staff.members], "others": staff.others}
 
 
@@ -67,10 +67,10 @@ def _mount_orders(site: Site) -> None:
         (exit at once; running tasks are given back). ``workers`` are the names of those that
         received it."""
         order, group = str(visit.given.get("order")), visit.given.get("group")
-        if order not in ORDERS:
-            raise BadTask(Sentence("order must be one of {orders}", orders=list(ORDERS)))
+        if order not in COMMANDS:
+            raise BadTask(Sentence("order must be one of {orders}", orders=list(COMMANDS)))
         if group:
-            members = [one for one in visit.browser.staff().members if group in one.worker.groups]
+            members = [one for one in visit.queries.staff().members if group in one.worker.groups]
         else:
             one = _found(visit, str(visit.given.get("worker") or ""))
             if one is None:
@@ -85,7 +85,7 @@ def _mount_orders(site: Site) -> None:
 
 
 def _found(visit: Visit, name: str) -> WorkerCard | None:
-    return next((one for one in visit.browser.staff().members if one.worker.name == name), None)
+    return next((one for one in visit.queries.staff().members if one.worker.name == name), None)
 
 
 def _told(visit: Visit, order: str, member: WorkerCard, group: Any) -> str | None:
@@ -226,7 +226,7 @@ def _groups(visit: Visit, members: list[WorkerCard]) -> list[dict[str, Any]]:
 def _group(visit: Visit, name: str, members: list[WorkerCard]) -> dict[str, Any]:
     possible = {order for one in members for order in _possible(one)}
     who = visit.T("all workers of group {name}", name=name)
-    orders = [one for one in ORDERS if one in possible]
+    orders = [one for one in COMMANDS if one in possible]
     return {
         "name": name,
         "workers": len(members),

@@ -213,10 +213,10 @@ def flags_of(option: click.Parameter) -> str:
 
 def command_page() -> str:
     """Return the page with the help of the command and of each sub-command."""
-    from plugin_scheduler.cli import maintenance
+    from plugin_scheduler.cli import admin
 
     parts = [command_entry("scheduler.py", command)]
-    for name, sub_command in maintenance.COMMANDS.items():
+    for name, sub_command in admin.COMMANDS.items():
         parts.append(command_entry(f"scheduler.py {name}", sub_command))
     told = "`scheduler.py` and `python -m plugin_scheduler` are the same; `-h` shows this help."
     return page("The command line", told, *parts)

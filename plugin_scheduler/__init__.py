@@ -9,8 +9,8 @@
 import signal
 import sys
 
-if sys.argv[:1] == ["-m"] and {__name__, f"{__name__}.entry"} & set(sys.orig_argv):
-    # This is the command, or one of its processes. Block these signals during the import: pydal
+if sys.argv[:1] == ["-m"] and __name__ in sys.orig_argv:
+    # This is the command. Block these signals during the import: pydal
     # swallows a KeyboardInterrupt while it tries drivers. The signal handling unblocks them.
     signal.pthread_sigmask(
         signal.SIG_BLOCK,

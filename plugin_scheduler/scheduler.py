@@ -29,7 +29,7 @@ from plugin_scheduler.operations.edit_task import Editing
 from plugin_scheduler.operations.enqueue import Draft, Form
 from plugin_scheduler.operations.find_task import Questions
 from plugin_scheduler.operations.validation_cache import Checks
-from plugin_scheduler.operations.worker_commands import Orders, names
+from plugin_scheduler.operations.worker_commands import WorkerCommands, names
 from plugin_scheduler.queries.base import TASK_UNREADABLE, unreadable
 from plugin_scheduler.store.transitions import move
 from plugin_scheduler.store.workers import zone_of_workers
@@ -47,7 +47,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 ZONE_GOOD_FOR = 60.0  # seconds after which it is asked again in which zone the tables are kept
 
 
-class Scheduler(Questions, Orders, Editing, Pages):
+class Scheduler(Questions, WorkerCommands, Editing, Pages):
     """Queue, find and change the tasks of an app, and send commands to its workers.
 
     Defines the tables in ``db``. Commits, unless ``migrate`` is False.

@@ -53,7 +53,7 @@ class Visit:
         self.T, self.say, self.url, self.iso = shown.T, shown.say, shown.url, shown.iso
 
     @cached_property
-    def browser(self) -> Queries:
+    def queries(self) -> Queries:
         """The read-only queries."""
         return Queries.of(self.scheduler)
 
@@ -66,12 +66,12 @@ class Visit:
     @cached_property
     def acts(self) -> Acts:
         """The actions of this person on tasks."""
-        return Acts(self.scheduler, self.browser, self.journal, self.person.name)
+        return Acts(self.scheduler, self.queries, self.journal, self.person.name)
 
     @cached_property
     def now(self) -> datetime:
         """The scheduler's time; constant for one request."""
-        moment: datetime = self.browser.now()
+        moment: datetime = self.queries.now()
         return moment
 
     # -- the request --------------------
@@ -122,7 +122,7 @@ class Visit:
 
     def task(self, ref: int | str) -> TaskView:
         """Return the task with that id or uuid; raise NotFound if this app has none."""
-        found = self.browser.task(ref)
+        found = self.queries.task(ref)
         if found is None:
             raise NotFound(self.T("Task not found. It may have been deleted."))
         return found

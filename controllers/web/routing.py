@@ -5,7 +5,7 @@ Does not read tables.
 
 >>> def mount(site):
 ...     @site.page("tasks", "tasks.html")            # GET; a dict for the template
-...     def tasks(visit): return {"page": visit.browser.tasks(Filter())}
+...     def tasks(visit): return {"page": visit.queries.tasks(Filter())}
 ...     @site.data("api/tasks")                      # GET; a dict as JSON
 ...     def api_tasks(visit): return {...}
 ...     @site.change("tasks/<ref>/stop", role=ACT)   # POST; redirects a form, tells a script

@@ -150,7 +150,7 @@ def status(desk: Desk) -> Answer:
     Exit codes: 0 no problems, 1 warnings, 2 tasks cannot run (for example, no worker serves a
     group), or the database cannot be used.
     """
-    overview = desk.browser.overview()
+    overview = desk.queries.overview()
     warnings = [one.sentence for one in overview.warnings]
     findings = [
         {"code": one.code, "severity": one.severity, "sentence": one.sentence}
@@ -184,8 +184,8 @@ def status(desk: Desk) -> Answer:
 def tasks(desk: Desk, statuses: Sequence[str], **parts: Any) -> Answer:
     """List tasks, newest first."""
     wanted = Filter(status=statuses, **parts)
-    page, total = desk.browser.tasks(wanted, PATIENCE), desk.browser.count(wanted, PATIENCE)
-    now = desk.browser.now()
+    page, total = desk.queries.tasks(wanted, PATIENCE), desk.queries.count(wanted, PATIENCE)
+    now = desk.queries.now()
     counted = {"total": total.number, "total_is_more": total.more}
     document = {
         **counted,
@@ -204,7 +204,7 @@ def _meant(desk: Desk, wanted: Filter) -> Iterator[str]:
         if near and near != wanted.function:
             yield f"did you mean --function {near}?"
     if wanted.group:
-        groups = {group for status in TaskStatus.ALL for group in desk.browser.groups_with(status)}
+        groups = {group for status in TaskStatus.ALL for group in desk.queries.groups_with(status)}
         near = nearest(wanted.group, groups)
         if near and near != wanted.group:
             yield f"did you mean --group {near}?"
@@ -230,7 +230,7 @@ def explain(desk: Desk, ref: str) -> Answer:
 
     For a task that runs or has ended, show since when, and how.
     """
-    seen = desk.browser.explain(desk.named(ref))
+    seen = desk.queries.explain(desk.named(ref))
     return Answer(plain(seen), lambda screen: screen.explanation(seen))
 
 
@@ -251,8 +251,8 @@ def explain(desk: Desk, ref: str) -> Answer:
 )
 def history(desk: Desk, since: str | None, limit: int) -> Answer:
     """Show what users did, and when workers started, stopped and died; newest first."""
-    now = desk.browser.now()
-    journal = AuditLog(desk.scheduler.db, desk.scheduler.now, desk.browser.application)
+    now = desk.queries.now()
+    journal = AuditLog(desk.scheduler.db, desk.scheduler.now, desk.queries.application)
     notes = journal.latest(limit + 1, since=moment(since, now) if since else None)
     document = {
         "more": len(notes) > limit,
@@ -262,8 +262,8 @@ def history(desk: Desk, since: str | None, limit: int) -> Answer:
 
 
 def _told(desk: Desk, task: TaskView, waited: bool, **more: Any) -> Answer:
-    latest, obstacles = desk.browser.latest_run(task.id), desk.browser.obstacles(task)
-    now, code = desk.browser.now(), 0
+    latest, obstacles = desk.queries.latest_run(task.id), desk.queries.obstacles(task)
+    now, code = desk.queries.now(), 0
     if waited and task.status != TaskStatus.COMPLETED:
         code = NOT_COMPLETED if task.status in TaskStatus.ENDED else WAIT_OVER
     document = {
@@ -316,7 +316,7 @@ def queue(
     if wait is not None:
         return _told(desk, desk.wait(made.uuid, wait), waited=True, **facts)
     task = desk.named(made.uuid)
-    obstacles = desk.browser.obstacles(task)
+    obstacles = desk.queries.obstacles(task)
     return Answer(
         {**facts, "waits_because": obstacles}, lambda screen: screen.queued(task, obstacles)
     )

@@ -41,7 +41,7 @@ class Desk:
     """
 
     scheduler: Scheduler
-    browser: Queries
+    queries: Queries
     lacks: Sequence[Lack] = ()
 
     def alive(self) -> list[str]:
@@ -49,7 +49,7 @@ class Desk:
         lack = next((one for one in self.lacks if one.table == "scheduler_worker"), None)
         if lack is not None and lack.is_missing:
             return []
-        workers = self.browser.workers(lacking=lack.columns if lack else ())
+        workers = self.queries.workers(lacking=lack.columns if lack else ())
         return [worker.name for worker in workers if worker.alive]
 
     def complete_tables(self) -> None:
@@ -65,9 +65,9 @@ class Desk:
     def named(self, ref: str) -> TaskView:
         """Return the task of that id or uuid as it is now; raise NotFound if there is none."""
         self.scheduler.db.rollback()  # the next query reads a new snapshot
-        task = self.browser.task(ref)
+        task = self.queries.task(ref)
         if task is None:
-            where = f" of app {self.browser.application}" if self.browser.application else ""
+            where = f" of app {self.queries.application}" if self.queries.application else ""
             raise NotFound(f"there is no task {ref}{where}")
         return task
 
@@ -109,8 +109,8 @@ def opened(where: Mapping[str, Any]) -> Iterator[Desk]:
         with dialect_for(scheduler.db, SYSTEM, scheduler.settings).errors():
             lacks = _check_tables(scheduler.db, takes_old)
             known = scheduler.catalog.names()
-            browser = Queries(scheduler.db, scheduler.settings, application, known)
-            yield Desk(scheduler, browser, lacks)
+            reader = Queries(scheduler.db, scheduler.settings, application, known)
+            yield Desk(scheduler, reader, lacks)
     finally:
         scheduler.db.close()
 

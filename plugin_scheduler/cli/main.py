@@ -72,12 +72,12 @@ class _LazyGroup(click.Group):
     """The command with its sub-commands, which are imported only when needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from plugin_scheduler.cli.maintenance import COMMANDS
+        from plugin_scheduler.cli.admin import COMMANDS
 
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        from plugin_scheduler.cli.maintenance import COMMANDS
+        from plugin_scheduler.cli.admin import COMMANDS
 
         return COMMANDS.get(name)
 

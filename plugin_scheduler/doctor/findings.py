@@ -135,9 +135,9 @@ class Exam:
     """The data for the checks. Data that several checks need is read once."""
 
     def __init__(
-        self, db: Any, browser: Queries, settings: Settings, lacks: Sequence[Lack] = ()
+        self, db: Any, queries: Queries, settings: Settings, lacks: Sequence[Lack] = ()
     ) -> None:
-        self.db, self.browser, self.settings, self.lacks = db, browser, settings, lacks
+        self.db, self.queries, self.settings, self.lacks = db, queries, settings, lacks
         self.dialect = dialect_for(db, SYSTEM, settings)
 
     @property
@@ -150,12 +150,12 @@ class Exam:
 
     @cached_property
     def workers(self) -> list[WorkerView]:
-        return self.browser.workers()
+        return self.queries.workers()
 
     @cached_property
     def notices(self) -> list[Notice]:
         """The warnings of the overview."""
-        return self.browser.overview().warnings
+        return self.queries.overview().warnings
 
     def told(self, *codes: str) -> Iterator[Finding]:
         return (of_notice(one) for one in self.notices if one.code in codes)

@@ -61,9 +61,9 @@ def statuses(exam: Exam) -> Iterator[Finding]:
 
 def orphans(exam: Exam) -> Iterator[Finding]:
     """Find rows that belong to no row of another table."""
-    if number := exam.browser.runs_without_task():
+    if number := exam.queries.runs_without_task():
         yield finding("runs_without_task", f"{quantity(number, 'run')} without a task")
-    if number := exam.browser.dependencies_without_task():
+    if number := exam.queries.dependencies_without_task():
         words = "dependency refers" if number == 1 else "dependencies refer"
         yield finding("dependencies_without_task", f"{number} {words} to a deleted task")
 
@@ -71,7 +71,7 @@ def orphans(exam: Exam) -> Iterator[Finding]:
 def held_tasks(exam: Exam) -> Iterator[Finding]:
     """Find tasks that are ASSIGNED or RUNNING at a worker that is not alive."""
     alive = {one.name for one in exam.workers if one.alive}
-    for name, number in exam.browser.held_without_worker(alive).items():
+    for name, number in exam.queries.held_without_worker(alive).items():
         whose = f"worker {name}, which is not alive" if name else "no worker"
         sentence = f"{quantity(number, 'task')} assigned to {whose}"
         yield finding("tasks_without_worker", sentence)
@@ -79,10 +79,10 @@ def held_tasks(exam: Exam) -> Iterator[Finding]:
 
 def rows(exam: Exam) -> Iterator[Finding]:
     """Find values of the wrong type."""
-    if unreadable := exam.browser.unreadable():
+    if unreadable := exam.queries.unreadable():
         words = f"waiting {_tasks(unreadable)} cannot be read"
         yield finding("rows_unreadable", words)
-    if condemned := exam.browser.condemned():
+    if condemned := exam.queries.condemned():
         yield finding("rows_condemned", f"{_tasks(condemned)} FAILED because of unreadable values")
 
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 
 from plugin_scheduler.system.processes import run_exit_handlers
-from plugin_scheduler.system.retry import until_room
+from plugin_scheduler.system.shortage import until_room
 
 LEAVING = 4  # seconds for a child to exit after its report
 #: Seconds between attempts to fork. Their sum is shorter than the time that the pool waits for a

@@ -19,7 +19,6 @@ from plugin_scheduler.execution.frame_checks import check_message, read_report
 from plugin_scheduler.execution.framing import Closed, Unreadable
 from plugin_scheduler.execution.live_run import LiveRun, Result, result_of
 from plugin_scheduler.execution.mailbox import PackedReport, packed
-from plugin_scheduler.execution.room import Room
 from plugin_scheduler.execution.runner_handle import (
     ENDED_BEFORE,
     UNREADABLE,
@@ -28,6 +27,7 @@ from plugin_scheduler.execution.runner_handle import (
     end_outdated,
 )
 from plugin_scheduler.execution.spawner import Spawner
+from plugin_scheduler.execution.waiting_orders import Room
 from plugin_scheduler.loaders import LoadedApp
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.system.processes import end_group, ended_how, warn_runner

@@ -48,7 +48,7 @@ from plugin_scheduler.execution.task_call import call, cancel_running
 from plugin_scheduler.loaders import LoadedApp, load
 from plugin_scheduler.system.private_files import complete_file
 from plugin_scheduler.system.processes import run_exit_handlers
-from plugin_scheduler.system.retry import until_room
+from plugin_scheduler.system.shortage import until_room
 
 RESULT_IN_FILE = 1 << 20  # characters; a larger result is sent in a file, not through the worker
 PROGRESS_EVERY = 0.2  # seconds

@@ -12,7 +12,7 @@ from typing import Any
 from plugin_scheduler.loaders import module, py4web
 from plugin_scheduler.loaders.loaded_app import LoadedApp
 
-HOSTS: dict[str, Callable[[Mapping[str, Any]], LoadedApp]] = {
+LOADERS: dict[str, Callable[[Mapping[str, Any]], LoadedApp]] = {
     "py4web": py4web.load,
     "file": module.load_file,
     "module": module.load_module,
@@ -34,7 +34,7 @@ def load(spec: Mapping[str, Any]) -> LoadedApp:
     >>> load({"kind": "py4web", "app": "shop", "folder": "/srv/apps"}).catalog.names()
     ['clean_up', 'send_mail']
     """
-    return HOSTS[spec["kind"]](spec)
+    return LOADERS[spec["kind"]](spec)
 
 
 __all__ = ["LoadedApp", "load"]

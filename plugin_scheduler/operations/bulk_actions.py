@@ -113,9 +113,9 @@ class Acts:
     'Stopped: 2. Skipped: 1; has ended (1).'
     """
 
-    def __init__(self, scheduler: Any, browser: Queries, journal: AuditLog, who: str) -> None:
+    def __init__(self, scheduler: Any, queries: Queries, journal: AuditLog, who: str) -> None:
         self.scheduler, self.task = scheduler, scheduler.db.scheduler_task
-        self._browser, self._journal, self._who = browser, journal, who
+        self._queries, self._journal, self._who = queries, journal, who
 
     def act(self, name: str, ids: Sequence[int], value: Any = None) -> Acted:
         """Apply an action to these tasks, at most `MOST`."""
@@ -151,7 +151,7 @@ class Acts:
         Ids only increase, and the last one is set at the start. So no task is processed twice or
         left out, even if the action ends the match, and whatever is queued meanwhile.
         """
-        ids, at = self._browser.ids(wanted, above, upto, MOST)
+        ids, at = self._queries.ids(wanted, above, upto, MOST)
         return BatchStep(self.act(name, ids, value), at)
 
     def _named(self, name: str, ids: Sequence[int]) -> Act:
@@ -178,7 +178,7 @@ class Acts:
     ) -> tuple[list[int], Counter[Skip]]:
         """Return the tasks that the action applies to, and the number of the others by reason."""
         now, skipped = self.scheduler.now(), Counter[Skip]()
-        tasks = self._browser.some(list(ids))
+        tasks = self._queries.some(list(ids))
         fit = []
         for task in tasks:
             why = act.skips(task, now, value)

@@ -78,8 +78,8 @@ class Questions(Home):
             raise NotFound(f"there is no task {ref}")
         if row.get("odd"):
             raise BadTask(unreadable(TASK_UNREADABLE, row.id, row))
-        browser: Queries = Queries.of(self)
-        return browser.explain(views.task_view(row))
+        queries: Queries = Queries.of(self)
+        return queries.explain(views.task_view(row))
 
     def _ids(self, ref: Any) -> list[int]:
         """Return the ids of the tasks that ``ref`` matches. Read without a lock: rows are locked by

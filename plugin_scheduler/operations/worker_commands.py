@@ -18,7 +18,7 @@ from plugin_scheduler.store.workers import read_workers
 WATCH = 15.0  # seconds for which a view of a run counts
 
 
-class Orders:
+class WorkerCommands:
     """The methods of a scheduler that send commands to workers."""
 
     db: Any

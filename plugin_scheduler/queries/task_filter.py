@@ -100,7 +100,7 @@ SORTS = {
     "priority": Sort(("priority",), _highest),
     "name": Sort(("task_name", "function_name"), _by_name),
 }
-ORDERS = (NEWEST, OLDEST, *SORTS)
+SORTINGS = (NEWEST, OLDEST, *SORTS)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from plugin_scheduler.store import Store
 from plugin_scheduler.store.claims import Claim, Only
 from plugin_scheduler.system.clock import Clock
 from plugin_scheduler.worker.claim_health import ClaimHealth
-from plugin_scheduler.worker.lease_guard import HeldRows
+from plugin_scheduler.worker.held_rows import HeldRows
 from plugin_scheduler.worker.shutdown import Shutdown
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 

@@ -28,7 +28,7 @@ from plugin_scheduler.worker.event_queue import EventQueue
 from plugin_scheduler.worker.fetcher import Fetcher
 from plugin_scheduler.worker.large_results import LargeResults
 from plugin_scheduler.worker.leader import Leader
-from plugin_scheduler.worker.lease_guard import OFTEN, Outage, StartPatience
+from plugin_scheduler.worker.outages import OFTEN, Outage, StartPatience
 from plugin_scheduler.worker.registration import Registration
 from plugin_scheduler.worker.reporter import Reporter
 from plugin_scheduler.worker.shutdown import Shutdown

@@ -22,8 +22,8 @@ from plugin_scheduler.scheduling.state_machine import Move
 from plugin_scheduler.store import Store
 from plugin_scheduler.store.metrics_buffer import MetricsBuffer
 from plugin_scheduler.system.clock import Clock
+from plugin_scheduler.worker.held_rows import HeldRows
 from plugin_scheduler.worker.large_results import Delivery, LargeResults
-from plugin_scheduler.worker.lease_guard import HeldRows
 
 PROGRESS_EVERY = 0.3  # seconds between two writes of a run's progress
 WATCHED_EVERY = 0.5  # seconds between two writes of a run's output while it is viewed

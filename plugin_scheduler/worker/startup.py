@@ -18,8 +18,8 @@ from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import SYSTEM, Clock
 from plugin_scheduler.system.processes import ask_to_leave
 from plugin_scheduler.system.signals import Signals, ToldToLeave
-from plugin_scheduler.worker.lease_guard import StartPatience
 from plugin_scheduler.worker.main_loop import MainLoop
+from plugin_scheduler.worker.outages import StartPatience
 from plugin_scheduler.worker.registration import identify
 from plugin_scheduler.worker.shutdown import EXIT_NO_DATABASE
 

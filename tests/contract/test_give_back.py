@@ -15,7 +15,7 @@ from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.store import Store
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.worker.fetcher import Fetcher
-from plugin_scheduler.worker.lease_guard import PAUSES
+from plugin_scheduler.worker.outages import PAUSES
 from plugin_scheduler.worker.unknown_functions import KnownFunctions
 
 on_servers = pytest.mark.parametrize("database", SERVERS, indirect=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from plugin_scheduler.models import TABLES, ids, widen
+from plugin_scheduler.models import TABLES, ids, upgrade_plan
 from plugin_scheduler.models.migrations import holds_id
 from pydal import Field
 from support.databases import Database
@@ -140,7 +140,7 @@ def test_a_sequence_behind_its_table_is_set_right(connect: Connect) -> None:
     db = scheduler_on(connect()).db
     db.executesql("INSERT INTO scheduler_run (id, status) VALUES (5, 'COMPLETED')")
     db.commit()
-    [step] = widen.plan(db)
-    assert (step.kind, step.does) == (widen.SEQUENCE, "sets the sequence behind id 5")
-    assert widen.carry_out(db, step)
+    [step] = upgrade_plan.plan(db)
+    assert (step.kind, step.does) == (upgrade_plan.SEQUENCE, "sets the sequence behind id 5")
+    assert upgrade_plan.carry_out(db, step)
     assert db.scheduler_run.insert(status="COMPLETED") == 6

@@ -17,8 +17,8 @@ from plugin_scheduler.execution.pool import Pool
 from plugin_scheduler.system.clock import SYSTEM
 from plugin_scheduler.system.signals import Signals
 from plugin_scheduler.worker import fetcher, shutdown
-from plugin_scheduler.worker.lease_guard import StartPatience
 from plugin_scheduler.worker.main_loop import MainLoop
+from plugin_scheduler.worker.outages import StartPatience
 from plugin_scheduler.worker.registration import Registration
 
 ME = "me"

@@ -16,8 +16,8 @@ import pytest
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.system.signals import HEEDED, Signals
-from plugin_scheduler.worker.lease_guard import StartPatience
 from plugin_scheduler.worker.main_loop import MainLoop
+from plugin_scheduler.worker.outages import StartPatience
 from plugin_scheduler.worker.registration import Registration
 from support.fake_pool import FakePool
 from support.fake_store import FakeStore, a_worker

@@ -22,9 +22,9 @@ from plugin_scheduler.execution import mailbox, own_process, runner_main
 from plugin_scheduler.execution.framing import BlockingChannel, Channel, pack_bytes
 from plugin_scheduler.execution.live_run import Result
 from plugin_scheduler.execution.mailbox import NoRoom, PackedReport, pack_report, whole
-from plugin_scheduler.execution.room import NO_ROOM_AGAIN
 from plugin_scheduler.execution.runner_handle import HESITATING, News
 from plugin_scheduler.execution.scoreboard import PAGE, blank_page
+from plugin_scheduler.execution.waiting_orders import NO_ROOM_AGAIN
 from plugin_scheduler.system.clock import SYSTEM, TurnedClock
 from plugin_scheduler.system.private_files import complete_file, read_file
 from plugin_scheduler.worker import launcher, startup

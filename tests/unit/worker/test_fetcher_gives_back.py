@@ -18,7 +18,7 @@ from plugin_scheduler.worker.fetcher import (
     REFUSED_AGAIN,
     TOO_MUCH,
 )
-from plugin_scheduler.worker.lease_guard import PAUSES
+from plugin_scheduler.worker.outages import PAUSES
 
 AWAY = StoreUnavailable("away")
 

@@ -17,8 +17,8 @@ from plugin_scheduler.core.errors import ConfigError, Locked, NameTaken, StoreUn
 from plugin_scheduler.core.reasons import ReasonCode, code_of
 from plugin_scheduler.core.types import Outcome
 from plugin_scheduler.worker import time_zones
-from plugin_scheduler.worker.lease_guard import OFTEN, PAUSES
 from plugin_scheduler.worker.main_loop import LOCKED_FOR, STUBBORN_ERRORS
+from plugin_scheduler.worker.outages import OFTEN, PAUSES
 from plugin_scheduler.worker.shutdown import EXIT_NO_DATABASE, EXIT_SUPERSEDED, LAST_WORDS
 
 AWAY = StoreUnavailable("away")

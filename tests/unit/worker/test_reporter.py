@@ -18,8 +18,9 @@ from plugin_scheduler.execution.runner_handle import News
 from plugin_scheduler.scheduling.state_machine import Move
 from plugin_scheduler.store.metrics_buffer import Amount
 from plugin_scheduler.system.clock import TurnedClock
+from plugin_scheduler.worker.held_rows import PATIENT
 from plugin_scheduler.worker.large_results import Delivery
-from plugin_scheduler.worker.lease_guard import PATIENT, PAUSES
+from plugin_scheduler.worker.outages import PAUSES
 from plugin_scheduler.worker.reporter import LARGE_RESULT_EVERY, MANY, REFUSED_AGAIN, Reporter
 
 AWAY = StoreUnavailable("away")

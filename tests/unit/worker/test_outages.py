@@ -10,14 +10,8 @@ from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import Worker, WorkerStatus
 from plugin_scheduler.system.clock import TurnedClock
 from plugin_scheduler.worker.failure_detector import FailureDetector
-from plugin_scheduler.worker.lease_guard import (
-    MARGIN,
-    PAUSES,
-    SHORT,
-    LeaseGuard,
-    Outage,
-    StartPatience,
-)
+from plugin_scheduler.worker.lease_guard import MARGIN, LeaseGuard
+from plugin_scheduler.worker.outages import PAUSES, SHORT, Outage, StartPatience
 
 ERROR = StoreUnavailable("server closed the connection")
 FOR_ALL = StoreUnavailable("connection refused", for_all=True)

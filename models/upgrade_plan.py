@@ -37,7 +37,7 @@ SKIPPED = (
 
 
 @dataclass(frozen=True)
-class WideningStep:
+class UpgradeStep:
     """One change of one table, with its statements."""
 
     kind: str
@@ -57,7 +57,7 @@ class WideningEngine:
 
     size_query = ""
 
-    def plan(self, db: Any) -> Iterator[WideningStep]:
+    def plan(self, db: Any) -> Iterator[UpgradeStep]:
         """Yield the steps, small steps last."""
         tables: dict[str, list[Narrow]] = {}
         for one in narrow_columns(db):
@@ -66,7 +66,7 @@ class WideningEngine:
             names = ", ".join(one.column for one in columns)
             whose = "" if table in NAMES else " (a table of the app that refers to these)"
             statements = tuple(self.widening(db, table, [one.column for one in columns]))
-            yield WideningStep(
+            yield UpgradeStep(
                 WIDEN, table, f"64 bits for {names}{whose}", statements, self._size(db, table)
             )
         yield from self.counters(db)
@@ -74,7 +74,7 @@ class WideningEngine:
     def widening(self, db: Any, table: str, columns: Sequence[str]) -> Iterator[str]:
         raise NotImplementedError
 
-    def counters(self, db: Any) -> Iterator[WideningStep]:
+    def counters(self, db: Any) -> Iterator[UpgradeStep]:
         """Yield the steps for sequences."""
         return iter(())
 
@@ -94,7 +94,7 @@ class WideningEngine:
 class SQLiteWidening(WideningEngine):
     """SQLite: no steps, since ids always have 64 bits."""
 
-    def plan(self, db: Any) -> Iterator[WideningStep]:
+    def plan(self, db: Any) -> Iterator[UpgradeStep]:
         return iter(())
 
 
@@ -107,7 +107,7 @@ class PostgresWidening(WideningEngine):
         changes = ", ".join(f'ALTER COLUMN "{column}" TYPE bigint' for column in columns)
         yield f"ALTER TABLE {table} {changes}"
 
-    def counters(self, db: Any) -> Iterator[WideningStep]:
+    def counters(self, db: Any) -> Iterator[UpgradeStep]:
         for one in ids_of(db):
             does, statements = [], []
             if one.sequence and one.counts_to <= INT:
@@ -117,7 +117,7 @@ class PostgresWidening(WideningEngine):
                 does.append(f"sets the sequence behind id {one.highest}")
                 statements.append(_set_behind(one))
             if statements:
-                yield WideningStep(SEQUENCE, one.table, " and ".join(does), tuple(statements))
+                yield UpgradeStep(SEQUENCE, one.table, " and ".join(does), tuple(statements))
 
     @contextlib.contextmanager
     def prepared(self, db: Any) -> Iterator[None]:
@@ -145,7 +145,7 @@ class MySQLWidening(WideningEngine):
         "WHERE k.table_schema = DATABASE() AND k.referenced_table_name = 'scheduler_task'"
     )
 
-    def plan(self, db: Any) -> Iterator[WideningStep]:
+    def plan(self, db: Any) -> Iterator[UpgradeStep]:
         return (step for step in super().plan(db) if step.table in NAMES)
 
     def widening(self, db: Any, table: str, columns: Sequence[str]) -> Iterator[str]:
@@ -216,22 +216,22 @@ def _kind(db: Any) -> WideningEngine:
     return _ENGINES[migrations.SQLiteMigration if engine is None else type(engine)]
 
 
-def plan(db: Any) -> list[WideningStep]:
+def plan(db: Any) -> list[UpgradeStep]:
     """Return the steps besides missing tables and columns; changes nothing."""
     return [*_kind(db).plan(db), *_codes(db)]
 
 
-def additions(lack: Lack) -> Iterator[WideningStep]:
+def additions(lack: Lack) -> Iterator[UpgradeStep]:
     """Yield descriptions of what `models.migrations` does to a table."""
     if lack.is_missing:
-        yield WideningStep(MAKE, lack.table, "makes the table", ())
+        yield UpgradeStep(MAKE, lack.table, "makes the table", ())
     for old, new in lack.renamed.items():
-        yield WideningStep(RENAME, lack.table, f"renames {old} to {new}", ())
+        yield UpgradeStep(RENAME, lack.table, f"renames {old} to {new}", ())
     if lack.columns:
-        yield WideningStep(ADD, lack.table, f"adds {', '.join(lack.columns)}", ())
+        yield UpgradeStep(ADD, lack.table, f"adds {', '.join(lack.columns)}", ())
 
 
-def _codes(db: Any) -> Iterator[WideningStep]:
+def _codes(db: Any) -> Iterator[UpgradeStep]:
     engine = engine_of(db)
     there = engine.look(db).get(TASK, set()) if engine else set()
     if "reason" not in there:
@@ -241,7 +241,7 @@ def _codes(db: Any) -> Iterator[WideningStep]:
     if number:
         fills = f"UPDATE {TASK} SET reason_code = '{ReasonCode.SKIPPED}' WHERE {lacking}"
         tasks = "1 skipped task" if number == 1 else f"{number} skipped tasks"
-        yield WideningStep(FILL, TASK, f"fills reason_code of {tasks}", (fills,))
+        yield UpgradeStep(FILL, TASK, f"fills reason_code of {tasks}", (fills,))
 
 
 def obstacle(db: Any) -> str:
@@ -249,7 +249,7 @@ def obstacle(db: Any) -> str:
     return _kind(db).obstacle(db)
 
 
-def carry_out(db: Any, step: WideningStep) -> bool:
+def carry_out(db: Any, step: UpgradeStep) -> bool:
     """Execute a step, one process at a time; return False if another process has done it."""
     engine, kind = engine_of(db), _kind(db)
     assert engine is not None

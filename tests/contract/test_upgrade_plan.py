@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_scheduler.models import ids, widen
+from plugin_scheduler.models import ids, upgrade_plan
 from pydal import Field
 from support.databases import Database
 from support.home import Connect, add_worker, scheduler_on
@@ -39,30 +39,30 @@ def rows(db: Any) -> list[Any]:
 
 def told_to_drop(db: Any) -> str:
     """Do what the obstacle says before; what is to be done afterwards."""
-    said = widen.obstacle(db)
+    said = upgrade_plan.obstacle(db)
     assert said.startswith("parcel.task, a table of the app, refers to scheduler_task.")
     parts = re.findall(r"`(ALTER TABLE .*?(?:ibfk_1|CASCADE ON UPDATE [A-Z ]+))`", said)
     db.executesql(parts[0])
-    assert widen.obstacle(db) == ""
+    assert upgrade_plan.obstacle(db) == ""
     return parts[1]
 
 
 def test_ids_get_wider_and_every_row_and_reference_stays(old: Any, database: Database) -> None:
-    before, plan = rows(old), widen.plan(old)
-    tables = [step.table for step in plan if step.kind == widen.WIDEN]
+    before, plan = rows(old), upgrade_plan.plan(old)
+    tables = [step.table for step in plan if step.kind == upgrade_plan.WIDEN]
     assert tables[:2] == ["scheduler_task", "scheduler_run"]
     if database.uri.startswith("mysql"):
         key = told_to_drop(old)
     else:
-        assert tables[-1] == "parcel" and widen.obstacle(old) == ""
-    assert all(step.size > 0 for step in plan if step.kind == widen.WIDEN)
-    assert widen.carry_out(old, plan[0])  # and here it was interrupted
-    rest = widen.plan(old)
-    assert [step.table for step in rest if step.kind == widen.WIDEN] == tables[1:]
-    assert not widen.carry_out(old, plan[0])  # as if two had made the same plan
+        assert tables[-1] == "parcel" and upgrade_plan.obstacle(old) == ""
+    assert all(step.size > 0 for step in plan if step.kind == upgrade_plan.WIDEN)
+    assert upgrade_plan.carry_out(old, plan[0])  # and here it was interrupted
+    rest = upgrade_plan.plan(old)
+    assert [step.table for step in rest if step.kind == upgrade_plan.WIDEN] == tables[1:]
+    assert not upgrade_plan.carry_out(old, plan[0])  # as if two had made the same plan
     for step in rest:
-        assert widen.carry_out(old, step)
-    assert widen.plan(old) == [] and rows(old) == before
+        assert upgrade_plan.carry_out(old, step)
+    assert upgrade_plan.plan(old) == [] and rows(old) == before
     if database.uri.startswith("mysql"):
         old.executesql(key)
     assert ids.narrow_columns(old) == []
@@ -109,9 +109,9 @@ def test_a_table_that_is_held_is_told_and_the_rest_can_be_done_later(
         told_to_drop(old)
     holder = connect()
     holder.executesql("SELECT count(*) FROM scheduler_task")
-    steps = widen.plan(old)
+    steps = upgrade_plan.plan(old)
     first = steps[0]
     with pytest.raises(Exception, match=r"scheduler_task could not be .*Another session locks"):
-        widen.carry_out(old, first)
+        upgrade_plan.carry_out(old, first)
     holder.rollback()
-    assert widen.carry_out(old, first)
+    assert upgrade_plan.carry_out(old, first)

@@ -17,7 +17,7 @@ from plugin_scheduler.cli.commands import Answer, sub_command
 from plugin_scheduler.cli.context import Desk
 from plugin_scheduler.core.errors import ConfigError
 from plugin_scheduler.doctor import Exam, examine
-from plugin_scheduler.models import widen
+from plugin_scheduler.models import upgrade_plan
 from plugin_scheduler.queries.views import quantity, span
 from plugin_scheduler.queries.warnings import ERROR, NOTE, WARNING, exit_code
 from plugin_scheduler.system.clock import SYSTEM
@@ -35,7 +35,7 @@ def doctor(desk: Desk) -> Answer:
     notes, 1 warnings, 2 errors, or the database cannot be used. With --json, each finding has a
     stable code, its severity, a sentence and a cure.
     """
-    exam = Exam(desk.scheduler.db, desk.browser, desk.scheduler.settings, desk.lacks)
+    exam = Exam(desk.scheduler.db, desk.queries, desk.scheduler.settings, desk.lacks)
     found = examine(exam)
     counts = {kind: sum(one.severity == kind for one in found) for kind in (ERROR, WARNING, NOTE)}
     document = {**counts, "findings": [asdict(one) for one in found]}
@@ -60,12 +60,12 @@ def upgrade(desk: Desk, dry_run: bool, force: bool) -> Answer:
     --dry-run: 0 nothing to do, 1 there are steps to do.
     """
     db = desk.scheduler.db
-    missing = [step for lack in desk.lacks for step in widen.additions(lack)]
-    steps, obstacle = [*missing, *widen.plan(db)], widen.obstacle(db)
+    missing = [step for lack in desk.lacks for step in upgrade_plan.additions(lack)]
+    steps, obstacle = [*missing, *upgrade_plan.plan(db)], upgrade_plan.obstacle(db)
     if dry_run:
         told = [{**_facts(step), "seconds": step.seconds, "done": False} for step in steps]
         return _answer(told, dry_run, obstacle)
-    if not force and any(step.kind not in widen.HARMLESS for step in steps):
+    if not force and any(step.kind not in upgrade_plan.HARMLESS for step in steps):
         _refuse_beside_workers(desk)
     if obstacle:
         raise ConfigError(obstacle)
@@ -78,16 +78,16 @@ def upgrade(desk: Desk, dry_run: bool, force: bool) -> Answer:
         desk.complete_tables()
         took = SYSTEM.monotonic() - began
         told += [{**_facts(step), "seconds": round(took, 3), "done": True} for step in missing]
-    return _answer(told + _carried_out(db, widen.plan(db)), dry_run)
+    return _answer(told + _carried_out(db, upgrade_plan.plan(db)), dry_run)
 
 
-def _carried_out(db: Any, steps: Sequence[widen.WideningStep]) -> list[dict[str, Any]]:
+def _carried_out(db: Any, steps: Sequence[upgrade_plan.UpgradeStep]) -> list[dict[str, Any]]:
     told = []
     for number, step in enumerate(steps, 1):
         words = f"{number} of {len(steps)}: {step.table}: {step.does}{_how_long(step)}"
         click.echo(f"{words} ...", err=True)
         began = SYSTEM.monotonic()
-        is_ours = widen.carry_out(db, step)
+        is_ours = upgrade_plan.carry_out(db, step)
         took = SYSTEM.monotonic() - began
         click.echo(
             f"  done in {span(took)}" if is_ours else "  already done by another process", err=True
@@ -96,7 +96,7 @@ def _carried_out(db: Any, steps: Sequence[widen.WideningStep]) -> list[dict[str,
     return told
 
 
-def _facts(step: widen.WideningStep) -> dict[str, Any]:
+def _facts(step: upgrade_plan.UpgradeStep) -> dict[str, Any]:
     return {name: value for name, value in asdict(step).items() if name != "statements"}
 
 
@@ -116,7 +116,7 @@ def _line(step: dict[str, Any], dry_run: bool) -> str:
     return f"{would}: {step['table']}: {step['does']}{size}{about}"
 
 
-def _how_long(step: widen.WideningStep) -> str:
+def _how_long(step: upgrade_plan.UpgradeStep) -> str:
     return f" (may take {span(step.seconds)})" if step.seconds >= 1 else ""
 
 
