@@ -315,8 +315,9 @@ def test_runners_that_a_lost_forkserver_has_yet_to_fork_are_forgotten(bench: Ben
 
 
 def test_the_time_of_the_runs_is_sent_to_this_and_to_later_forkservers(bench: Bench) -> None:
+    bench.spawner.allow(1233.5)
     bench.spawner.open_forkserver()
-    bench.forkserver.requests()
+    assert bench.forkserver.requests() == [("allow", 1233.5)]
     bench.spawner.allow(1234.5)
     assert bench.forkserver.requests() == [("allow", 1234.5)]
     bench.spawner.reload()
@@ -341,6 +342,8 @@ def test_an_app_is_loaded_again_beside_the_present_one(bench: Bench) -> None:
     newer = bench.make()
     assert newer is not None and newer.home is not old.home
     assert bench.forkserver.runners_requested() == 1
+    bench.say("born", 12)
+    assert newer.pid == 12
 
 
 def test_a_second_reload_is_refused_until_the_first_one_has_ended(bench: Bench) -> None:
@@ -402,6 +405,9 @@ def test_an_app_that_starts_threads_since_the_reload_is_not_forked_any_more(benc
     bench.spawner.reload()
     bench.say("loaded", described(), ["a thread"])
     assert bench.spawner.spawns
+    bench.spawner.reload()
+    bench.say("loaded", described(), [])
+    assert bench.spawner.spawns, "it may have been the operator's choice"
 
 
 def reloaded(bench: Bench) -> RunnerHandle:
@@ -450,6 +456,13 @@ def test_an_old_forkserver_that_is_gone_has_lost_its_runners_and_the_new_one_goe
     assert (bench.spawner.is_reloaded, bench.spawner._failures) == (False, 0)
     newer = bench.make()
     assert newer is not None and newer.home is not runner.home
+
+
+def test_the_process_id_of_the_present_forkserver_is_known(bench: Bench) -> None:
+    assert bench.spawner.forkserver_pid is None
+    bench.spawner.open_forkserver()
+    present = bench.spawner._all()[0]
+    assert bench.spawner.forkserver_pid == present.pid
 
 
 def test_at_the_end_every_forkserver_is_closed(bench: Bench) -> None:
