@@ -6,51 +6,59 @@ Does not write.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pydal.objects import Query
 
 from plugin_scheduler.core import row_values
 from plugin_scheduler.core.i18n import Sentence
-from plugin_scheduler.core.registry import Home
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.database.dialects import dialect_for
+from plugin_scheduler.database.dialects.base import Dialect
 from plugin_scheduler.database.dialects.odd_values import ask, read_raw, read_rows
 from plugin_scheduler.database.dialects.sql_template import listed
 from plugin_scheduler.queries import views
 from plugin_scheduler.queries.views import WorkerView
 from plugin_scheduler.store.claim_conditions import ClaimConditions
 from plugin_scheduler.store.workers import FOREIGN_LEASE
-from plugin_scheduler.system.clock import SYSTEM, Clock
+from plugin_scheduler.system.clock import Clock
 
 TASK_UNREADABLE = "Task {id} cannot be read: {why}"
 MANY_GROUPS = 200  # groups of one status that are listed
 
 
-class Source:
-    """The tables of one app; of all apps in the database if ``application`` is ""."""
+@dataclass(frozen=True)
+class AppData:
+    """What all queries on one app share; on all apps in the database if ``application`` is ""."""
 
-    def __init__(
-        self,
-        db: Any,
-        settings: Settings,
-        application: str = "",
-        known: Collection[str] = (),
-        clock: Clock = SYSTEM,
-    ) -> None:
-        self._db, self._settings = db, settings
-        self.application, self._known = application, frozenset(known)
-        self._dialect = dialect_for(db, clock, settings)
-        self._clock = clock
-        self._due = ClaimConditions(self._dialect, settings, application)
-        self._conditions = self._due.conditions
-        self._task, self._run = db.scheduler_task, db.scheduler_run
-        self._deps = db.scheduler_task_deps
+    db: Any
+    settings: Settings
+    application: str
+    known: frozenset[str]
+    clock: Clock
+    dialect: Dialect
+    due: ClaimConditions
 
     @classmethod
-    def of(cls, home: Home) -> Any:
-        """Return the reader of an app's scheduler."""
-        return cls(home.db, home.settings, home.application_name, home.catalog.names())
+    def of(
+        cls, db: Any, settings: Settings, application: str, known: Collection[str], clock: Clock
+    ) -> AppData:
+        dialect = dialect_for(db, clock, settings)
+        due = ClaimConditions(dialect, settings, application)
+        return cls(db, settings, application, frozenset(known), clock, dialect, due)
+
+
+class Source:
+    """The tables of one app; of all apps in the database if its name is ""."""
+
+    def __init__(self, app: AppData) -> None:
+        self._db, self._settings = app.db, app.settings
+        self.application, self._known = app.application, app.known
+        self._dialect, self._clock, self._due = app.dialect, app.clock, app.due
+        self._conditions = app.due.conditions
+        self._task, self._run = app.db.scheduler_task, app.db.scheduler_run
+        self._deps = app.db.scheduler_task_deps
 
     def now(self) -> Any:
         """Return the time by which tasks are due."""

@@ -243,7 +243,7 @@ def test_tasks_that_go_first_are_counted_in_the_order_of_the_claim(shelf: Shelf)
         "3 due tasks of its group run first: higher priority, or due earlier"
     ]
     assert "2 due tasks" in shelf.obstacles(before)[1]
-    shelf.browser.most = 1
+    shelf.browser.explanations.most = 1
     assert "1+ due tasks" in shelf.obstacles(task_id)[1]
 
 

@@ -29,7 +29,7 @@ def test_due_tasks_become_late_after_a_lease(shelf: Shelf) -> None:
 
 
 def test_counts_end_at_a_cap_and_say_so(shelf: Shelf) -> None:
-    shelf.browser.most, shelf.browser.most_done = 3, 2
+    shelf.browser.overviews.most, shelf.browser.overviews.most_done = 3, 2
     for priority in (0, 0, 5, 5):
         shelf.task(priority=priority)
         shelf.task(status=TaskStatus.COMPLETED)

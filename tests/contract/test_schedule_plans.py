@@ -73,7 +73,7 @@ def test_repeating_tasks_are_read_from_their_own_index(browser: Queries) -> None
 def test_one_off_tasks_are_read_as_they_are_due_and_never_sorted(browser: Queries) -> None:
     found = browser.one_offs(NOW, NOW + DAY, limit=50)
     assert len(found.items) == 50 and found.more
-    words = asked(browser, lambda: browser._in_level(*level(browser), NOW, NOW + DAY, 50))
+    words = asked(browser, lambda: browser.schedules._in_level(*level(browser), NOW, NOW + DAY, 50))
     assert "scheduler_task_claim_idx" in words
     assert not [word for word in SORTING if word in words], words
 

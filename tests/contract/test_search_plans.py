@@ -102,7 +102,7 @@ def test_no_statement_reads_all_tasks_but_those_that_count_up_to_the_limit(
 def test_sqlite_walks_a_step_by_the_primary_key_and_sorts_nothing(browser: Queries) -> None:
     wanted = Filter(status=(TaskStatus.COMPLETED,), group="main", worker="w", repeating=False)
     step = (browser._task.id >= 100) & (browser._task.id <= 2000)
-    query = browser._set(browser._matching(wanted, step))
+    query = browser._set(browser.listing._matching(wanted, step))
     words = plan(browser._db, query._select(browser._task.id, orderby=~browser._task.id))
     assert "USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in words and "B-TREE" not in words
 
