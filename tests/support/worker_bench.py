@@ -24,7 +24,7 @@ from support.fake_store import FakeStore, a_worker
 from support.makers import NINE
 
 NAME = "web1#4711"
-MOST_TURNS = 5_000
+MOST_TURNS = 2_000
 
 
 class TurnedSelector(selectors.DefaultSelector):
