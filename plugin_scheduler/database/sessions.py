@@ -258,6 +258,8 @@ def _set_connection(plain: Callable[..., Any]) -> Callable[..., Any]:
             plain(self, connection, run_hooks)
         except BaseException:  # pydal would keep a connection that may lack its cursor
             plain(self, None)
+            with contextlib.suppress(Exception):  # the driver may have closed it
+                connection.close()
             raise
         if connection:
             HERE.open[id(self)] = Session(self, connection)

@@ -40,7 +40,7 @@ BROKEN = {
     "no apps folder": (
         ["-K", "x", "--apps-folder", "gone"],
         None,
-        "apps folder gone not found",
+        "gone not found",
         "--apps-folder",
     ),
     "no scheduler": (["-K", "x"], "a = 1", "has no scheduler", "from .tasks import scheduler"),

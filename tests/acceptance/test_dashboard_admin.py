@@ -116,7 +116,7 @@ def test_the_form_says_what_is_wrong_and_makes_nothing(app: App, browser: Browse
     errors = browser.save(TASK, form)
     assert set(errors) == {"function_name", "args", "vars", "cronline"}
     assert errors["function_name"] == "must name the function to run"
-    assert "a JSON list such as" in errors["args"] and "but a dict" in errors["args"]
+    assert "a JSON list such as" in errors["args"] and "not a dict" in errors["args"]
     assert "a JSON dict such as" in errors["vars"] and "between 0 and 59" in errors["cronline"]
     db = app.fresh()
     assert db(db.scheduler_task.task_name == "wrong").isempty()

@@ -207,7 +207,7 @@ def test_why_a_task_does_not_run_is_explained_condition_by_condition(terminal: T
         "  it does not run now",
         "  - it is disabled",
     ]
-    assert "  no   it is disabled" in lines and "  yes  its time has come" in lines
+    assert "  no   it is disabled" in lines and "  yes  it is due" in lines
     seen = terminal.json("explain", str(task_id))
     assert seen["task"]["id"] == task_id and seen["reasons"][0] == "it is disabled"
     checks = {check["name"]: check["met"] for check in seen["checks"]}

@@ -151,6 +151,7 @@ def test_a_connection_that_was_opened_by_half_for_want_of_memory_is_replaced(
         store.dialect.hang_up()
         with without_memory(store.db, "after_connection_hook"), pytest.raises(MemoryError):
             store.workers.beat(worker_id, {})
+        store.db._adapter.cursor.close()
         setattr(THREAD_LOCAL, store.db._adapter._cursors_uname_, None)
         assert store.workers.beat(worker_id, {})
 

@@ -50,7 +50,7 @@ def test_of_two_workers_that_register_one_name_at_the_same_moment_one_is_refused
         except ConfigError as error:
             assert "worker name 'w' is used by a live worker" in str(error)
         assert len(registered) == 1
-        with pytest.raises(NameTaken, match="is taken"):
+        with pytest.raises(NameTaken, match="is used by a live worker"):
             second.workers.register("w", {"token": "third"})
 
 

@@ -77,7 +77,7 @@ def test_a_role_opens_the_pages(visit: Callable[..., Page]) -> None:
     for who in (ADMIN, "vera"):
         page = visit(who)
         page.open("history")
-        assert page.get_by_role("heading", name="History").is_visible()
+        assert page.get_by_role("heading", name="History", exact=True).is_visible()
     page.look("history-empty")
     page.axe()
     for who in (STRANGER, "norman"):

@@ -400,7 +400,10 @@ def finish_closing(adapter: Any) -> None:
     Its cursor is closed or missing, so every statement would fail, but a rollback succeeds.
     """
     if is_half_closed(adapter) or adapter.cursor is None:
+        connection = open_connection(adapter)
         let_go(adapter, None)
+        with contextlib.suppress(Exception):  # pydal closes no connection that lacks its cursor
+            connection.close()
 
 
 def is_half_closed(adapter: Any) -> bool:
