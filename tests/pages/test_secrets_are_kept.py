@@ -13,7 +13,6 @@ from support.routes import HTML, JSON, Asker, Route, meant
 
 from plugin_scheduler.core.types import TaskStatus
 
-
 #: Each reaches the site in another way. JSON and HTML do not escape any of their letters.
 BY_PLACE, BY_NAME, NESTED, WAITING, TYPED, REJECTED = (f"hush{number}kqxzvj" for number in range(6))
 ALL = (BY_PLACE, BY_NAME, NESTED, WAITING, TYPED, REJECTED)

@@ -14,7 +14,6 @@ from support.pages_kit import Page, Site
 
 from plugin_scheduler.core.types import RunStatus, TaskStatus, WorkerStatus
 
-
 MINUTE = timedelta(minutes=1)
 
 
