@@ -40,7 +40,7 @@ class OutputBuffer:
         self._limit = limit
         self._kept = bytearray()
         self._left_out = 0
-        self.changed = False
+        self.changed = False  #: True from new output until it is stored
 
     def write(self, data: bytes) -> None:
         """Add bytes in order of arrival; never keep more than twice the limit."""
@@ -58,7 +58,6 @@ class OutputBuffer:
 
     def text(self) -> str:
         """Return the text to store now: valid, and without NUL, which PostgreSQL refuses."""
-        self.changed = False
         surplus = len(self._kept) - self._limit
         if surplus > 0:
             self._cut(surplus)

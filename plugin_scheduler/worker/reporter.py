@@ -256,9 +256,8 @@ class Reporter:
                 continue
             output = run.output.text() if prints else None
             if self._save_run(run, output, run.progress if moves else None):
+                run.output.changed &= not prints
                 run.progress_is_new &= not moves
-            else:  # kept until the next try
-                run.output.changed |= prints
             if prints:
                 run.output_saved = now
             if moves:

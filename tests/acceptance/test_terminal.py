@@ -92,6 +92,25 @@ def test_arguments_are_json_where_they_can_be_and_pairs_are_named(terminal: Term
     assert json.loads(task.vars) == {"to": [1, None], "who": "x=y"}
 
 
+def test_arguments_that_a_known_function_does_not_take_are_refused_by_name(
+    terminal: Terminal,
+) -> None:
+    where = [*terminal.where, *terminal.with_tasks]
+    assert terminal.says("queue", *where, "add", code=2) == ""
+    assert "missing a required argument: 'a'" in terminal.errors
+    assert terminal.says("queue", *where, "boom", "1", code=2) == ""
+    assert "too many positional arguments" in terminal.errors
+    assert terminal.json("tasks")["tasks"] == []
+
+
+def test_a_status_that_is_none_is_told_from_an_empty_table(terminal: Terminal) -> None:
+    assert "no tasks\n" in terminal("status")
+    db, task_id = terminal.lab.db, terminal.lab.queue("add", 1)
+    db(db.scheduler_task.id == task_id).update(status="")
+    db.commit()
+    assert "no tasks with a status\n" in terminal("status", code=2)
+
+
 def test_any_column_can_be_set_as_its_type_needs_it(terminal: Terminal) -> None:
     pairs = ("period=5", "repeats=0", "start_time=2031-01-31T04:30", "group_name=17")
     pairs += ("prevent_drift=yes", "task_name=a=b")

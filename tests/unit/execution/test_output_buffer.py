@@ -111,14 +111,14 @@ def test_what_is_not_utf_8_is_shown_as_latin_1_and_leaves_its_neighbours_alone()
     )
 
 
-def test_output_knows_whether_anything_came_since_it_was_read() -> None:
+def test_output_knows_whether_anything_came_since_it_was_stored() -> None:
     output = OutputBuffer(LIMIT)
     output.write(b"")
     assert not output.changed
     output.write(b"x")
     assert output.changed
     output.text()
-    assert not output.changed
+    assert output.changed, "who stores the text says so"
 
 
 def test_a_hundred_megabytes_take_the_memory_of_two_limits_and_little_time() -> None:

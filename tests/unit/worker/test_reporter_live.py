@@ -169,6 +169,18 @@ def test_a_run_whose_row_refuses_it_is_left_out_and_the_others_go_on(
     assert bench.next_in is None
 
 
+def test_output_that_met_an_outage_is_saved_afterwards_though_nothing_more_is_printed(
+    bench: Bench,
+) -> None:
+    run = bench.begin(sync_output=5)
+    run.output.write(b"printed")
+    bench.store.fail("tasks.save_live", StoreUnavailable("away"))
+    with pytest.raises(StoreUnavailable):
+        bench.save_after(5)
+    assert bench.save_after(5) == [(81, "printed", None)]
+    assert bench.save_after(5) == []
+
+
 def test_an_outage_is_raised_and_the_progress_is_kept(bench: Bench) -> None:
     run = bench.begin()
     run.progressed(HALF)
