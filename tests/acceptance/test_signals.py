@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
@@ -161,3 +162,24 @@ def run(folder: Path, command: list[str]) -> tuple[int, str]:
     env = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=90)
     return done.returncode, done.stdout + done.stderr
+
+
+def test_a_worker_whose_log_nobody_reads_works_and_stops_like_any_other(lab: Lab) -> None:
+    lab.write_tasks("def fails(): raise ValueError('a line of the log' * 5)")
+    ids = [lab.queue("fails") for _ in range(200)]
+    unread, log = os.pipe()
+    fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, 4096)
+    where = ["-u", lab.uri, "-f", str(lab.folder), "-t", str(lab.folder / "tasks.py")]
+    worker = subprocess.Popen(
+        [*COMMAND, *where, "-b", "1", "-L", "DEBUG"], stdin=subprocess.DEVNULL, stderr=log
+    )
+    try:
+        lab.becomes(ids[-1], "FAILED")
+        assert len(os.read(unread, 4096)) > 3500, "the pipe was full"
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+        os.close(unread)
+        os.close(log)
