@@ -110,7 +110,7 @@ def _answer(told: Sequence[dict[str, Any]], dry_run: bool, obstacle: str = "") -
 
 
 def _line(step: dict[str, Any], dry_run: bool) -> str:
-    would = "to do" if dry_run else "fulfilled"
+    would = "to do" if dry_run else "done"
     size = f", {step['size'] / MB:,.0f} MB" if step["size"] >= MB else ""
     about = f", about {span(step['seconds'])}" if dry_run and step["seconds"] >= 1 else ""
     return f"{would}: {step['table']}: {step['does']}{size}{about}"
