@@ -4,6 +4,8 @@
 >>> def task_add(a, b): return a + b
 >>> scheduler = Scheduler(db)
 >>> scheduler.queue_task(task_add, [3, 4])
+
+The packages `controllers`, `models` and `views` lie beside this folder in the repository.
 """
 
 import signal
