@@ -298,13 +298,19 @@ class Schedule:
     def _disable_for_a_while(self) -> None:
         """Legal edits in a database admin."""
         if (row := self._a_task("QUEUED")) is not None:
+            self._later(2.0, lambda: self._enable(row.id))  # first: a lost answer is no lost edit
             self._edit(row.id, enabled=False, priority=5)
-            self._later(2.0, lambda: self._attempt(lambda: self._edit(row.id, enabled=True)))
 
-    def _edit(self, task_id: int, **columns: Any) -> None:
+    def _enable(self, task_id: int) -> None:
+        """Tried until the database has it: a task that stays disabled never comes to rest."""
+        if not self._attempt(lambda: self._edit(task_id, enabled=True)):
+            self._later(0.5, lambda: self._enable(task_id))
+
+    def _edit(self, task_id: int, **columns: Any) -> bool:
         db = self.lab.fresh()
         db(db.scheduler_task.id == task_id).update(**columns)
         db.commit()
+        return True
 
     def _give_back_by_hand(self) -> None:
         self._write_status("RUNNING", "QUEUED")
