@@ -200,7 +200,7 @@ BY_KIND = {
     ArgumentKind.INT: st.integers(),
     ArgumentKind.FLOAT: st.floats(allow_nan=False, allow_infinity=False) | st.integers(),
     ArgumentKind.BOOL: st.booleans(),
-    ArgumentKind.TEXT: st.text(st.characters(exclude_characters="\r\0"), min_size=1),
+    ArgumentKind.TEXT: st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=1),
     ArgumentKind.DATE: st.dates().map(str),
     ArgumentKind.DATETIME: st.datetimes().map(datetime.datetime.isoformat),
     ArgumentKind.TIME: st.times().map(datetime.time.isoformat),
