@@ -18,6 +18,7 @@ from plugin_scheduler.database.notifier import Notifier
 
 POLL = 0.04  # seconds between two polls without inotify
 SAFETY = 0.25  # seconds between two polls with inotify, which misses network file systems
+MOVED_EVERY = 1.0  # seconds between two checks for a replaced file: they cost more than a poll
 ALERT = (*(0.0,) * 2, *(0.0002,) * 10, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)  # pauses
 
 
@@ -38,6 +39,7 @@ class DataVersion(Notifier):
         self.way = "inotify" if self._watch else "data_version"
         self._usual = SAFETY if self._watch else POLL
         self._pauses: list[float] = []
+        self._unchecked = 0.0  # seconds since the last check for a replaced file
 
     @property
     def interval(self) -> float:  # type: ignore[override]
@@ -56,11 +58,12 @@ class DataVersion(Notifier):
             self._pauses = list(ALERT)
 
     def rung(self) -> bool:
-        if self._pauses:
-            self._pauses.pop(0)
+        self._unchecked += self._pauses.pop(0) if self._pauses else self._usual
         try:
-            if self._is_moved():
-                return True
+            if self._unchecked >= MOVED_EVERY:
+                self._unchecked = 0.0
+                if self._is_moved():
+                    return True
             version = self._version()
         except sqlite3.Error:
             return True  # the next query will raise the error

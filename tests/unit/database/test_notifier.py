@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,20 @@ def test_the_kernels_news_make_it_look_more_often_for_a_moment(tmp_path: Path) -
     bell.close()
     mine.close()
     other.close()
+
+
+def test_a_replaced_file_is_looked_for_once_a_second_and_not_at_each_poll(tmp_path: Path) -> None:
+    looked: list[None] = []
+    connection = sqlite3.connect(tmp_path / "a.sqlite")
+
+    def is_moved() -> bool:
+        looked.append(None)
+        return len(looked) == 3
+
+    with closing(connection):
+        notifier = DataVersion(lambda: connection, str(tmp_path / "a.sqlite"), is_moved)
+        with closing(notifier):
+            polls = round(10 / notifier.interval)
+            heard = [notifier.rung() for _ in range(polls)]
+    assert 9 <= len(looked) <= 10
+    assert heard.count(True) == 1, "the third look"
