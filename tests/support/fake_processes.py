@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from plugin_scheduler.core.reasons import code_of
 from plugin_scheduler.execution import pool, runner_handle
 from plugin_scheduler.execution.runner_handle import RunnerHandle
 from support.fake_forkserver import FakeForkserver
@@ -48,3 +49,8 @@ class Processes(FakeRunners):
         assert runner.pid is not None
         self.pool._note_death(runner.pid, status)
         self.turn()
+
+
+def reason_of(runners: Processes) -> str | None:
+    """The code of why the last run ended."""
+    return code_of(runners.results[-1].reason)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
-from support.fake_processes import Processes
+from support.fake_processes import Processes, reason_of
 from support.makers import an_order
 
-from plugin_scheduler.core.reasons import Reason, ReasonCode, code_of
+from plugin_scheduler.core.reasons import Reason, ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OUTCOMES, Outcome
 from plugin_scheduler.execution.pool import GOODBYE
@@ -19,16 +18,6 @@ GRACE = Settings().kill_grace
 TIMEOUT = 60
 FAILED = OUTCOMES.index(Outcome.FAILED)
 STOP = Reason(ReasonCode.STOP_REQUESTED)
-
-
-@pytest.fixture
-def runners(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
-    with Processes(monkeypatch) as runners:
-        yield runners
-
-
-def reason_of(runners: Processes) -> str | None:
-    return code_of(runners.results[-1].reason)
 
 
 # --- handing out ----------------------------------------------------------------------------------

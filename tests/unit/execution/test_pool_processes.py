@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from support.fake_forkserver import described
-from support.fake_processes import Processes
+from support.fake_processes import Processes, reason_of
 from support.makers import an_order
 
-from plugin_scheduler.core.reasons import ReasonCode, code_of
+from plugin_scheduler.core.reasons import ReasonCode
 from plugin_scheduler.core.settings import Settings
 from plugin_scheduler.core.types import OUTCOMES, Outcome
 from plugin_scheduler.execution.own_process import NO_PROCESS as NO_PROCESS_CODE
@@ -18,16 +17,6 @@ from plugin_scheduler.execution.pool import LEAVING_AT_ONCE
 from plugin_scheduler.execution.runner_handle import LEAVING, LOADING
 
 KILLED = 9  # a wait status
-
-
-@pytest.fixture
-def runners(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
-    with Processes(monkeypatch) as runners:
-        yield runners
-
-
-def reason_of(runners: Processes) -> str | None:
-    return code_of(runners.results[-1].reason)
 
 
 # --- deaths ---------------------------------------------------------------------------------------

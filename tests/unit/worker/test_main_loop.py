@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -22,27 +21,6 @@ from plugin_scheduler.worker.outages import OFTEN, PAUSES
 from plugin_scheduler.worker.shutdown import EXIT_NO_DATABASE, EXIT_SUPERSEDED, LAST_WORDS
 
 AWAY = StoreUnavailable("away")
-
-
-@pytest.fixture
-def bench() -> Iterator[WorkerBench]:
-    bench = WorkerBench()
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def bench_with() -> Iterator[Any]:
-    """Make a bench with these settings."""
-    made: list[WorkerBench] = []
-
-    def make(**options: Any) -> WorkerBench:
-        made.append(WorkerBench(**options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
 
 
 # --- begin ----------------------------------------------------------------------------------------

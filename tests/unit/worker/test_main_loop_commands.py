@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -17,27 +16,6 @@ from plugin_scheduler.core.reasons import ReasonCode, code_of
 from plugin_scheduler.core.types import Outcome
 from plugin_scheduler.store.task_reports import Wishes
 from plugin_scheduler.worker.main_loop import AUDIT_EVERY, POLL_EVERY
-
-
-@pytest.fixture
-def bench_with() -> Iterator[Any]:
-    """Make a bench with these options."""
-    made: list[WorkerBench] = []
-
-    def make(**options: Any) -> WorkerBench:
-        made.append(WorkerBench(**options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def bench(bench_with: Any) -> WorkerBench:
-    made: WorkerBench = bench_with()
-    return made
-
 
 # --- signals --------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +14,6 @@ from plugin_scheduler.core.errors import Locked, StoreUnavailable
 from plugin_scheduler.store.maintenance_checks import STRAYS
 from plugin_scheduler.worker.fetcher import LOOK_EVERY
 from plugin_scheduler.worker.reporter import PROGRESS_EVERY
-
-
-@pytest.fixture
-def bench() -> Iterator[WorkerBench]:
-    bench = WorkerBench()
-    yield bench
-    bench.close()
 
 
 def end_at(bench: WorkerBench, seconds: float, run_id: int) -> None:
