@@ -115,7 +115,7 @@ class Postgres(Server):
         connection = adapter_of(self.db).connection
         self._pid, port = self.db.executesql("SELECT pg_backend_pid(), inet_client_port()")[0]
         self.met(port, self._pid == connection.info.backend_pid)
-        if self._listen_connection and self._listen_connection.is_left():
+        if self._stopped_listening():
             self._listen_connection = None
         if connection.encoding != _UNICODE:
             connection.set_client_encoding(_UNICODE)
@@ -134,9 +134,9 @@ class Postgres(Server):
             self.begin()  # sets lock_timeout: ALTER TABLE blocks readers, too
 
     def _begin(self, words: str) -> None:
-        server_has_left = self._listen_connection is not None and self._listen_connection.is_left()
+        was_closed = self._stopped_listening()
         self.db.executesql(words)
-        if server_has_left:  # the server still answers: only that connection was closed
+        if was_closed:  # the server still answers: only that connection was closed
             self._listen_connection = None
 
     def _limits(self, how: str, lock_ms: int) -> str:
@@ -275,8 +275,11 @@ class Postgres(Server):
     def has_left(self) -> bool:
         # During a query, the driver does not tell how its connection ended. But a server that shuts
         # down closes all connections, and the LISTEN connection runs no query.
-        server_has_left = self._listen_connection is not None and self._listen_connection.is_left()
-        return super().has_left() or (self.is_direct and server_has_left)
+        return super().has_left() or (self.is_direct and self._stopped_listening())
+
+    def _stopped_listening(self) -> bool:
+        """Return True if the server has closed the LISTEN connection."""
+        return self._listen_connection is not None and self._listen_connection.is_left()
 
     # -- notifier --------------------
 
